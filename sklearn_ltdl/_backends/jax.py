@@ -1,0 +1,27 @@
+"""How a formula reaches JAX: precision, keys, and NumPy formulas traced as jax.numpy.
+
+The user's settings are never touched: `enable_x64` is a context that is local to the thread.
+"""
+
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+
+precise = functools.partial(jax.enable_x64, True)  # a context: float64 inside, the user's setting outside
+
+
+@functools.cache
+def traced(function):
+    """Return `function`, whose formula is written with NumPy's ufuncs under the name `np`, over jax.numpy.
+
+    The parameters of a registered object are its fields and travel in `self`; only the global name `np` changes.
+    """
+    return types.FunctionType(
+        function.__code__,
+        {**function.__globals__, "np": jnp},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )

@@ -1,0 +1,46 @@
+"""The one file that imports private names of scikit-learn, and what the estimators share with it."""
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions, _Constraint
+from sklearn.utils.validation import _check_sample_weight
+
+__all__ = [
+    "HasMethods",
+    "Hidden",
+    "Interval",
+    "NameIn",
+    "StrOptions",
+    "_fit_context",
+    "check_weights",
+    "draw_seed",
+]
+
+
+class NameIn(_Constraint):
+    """Constraint: a name in a registry, read when the parameter is checked, so that later additions count."""
+
+    def __init__(self, registry):
+        super().__init__()
+        self.registry = registry
+
+    def is_satisfied_by(self, value):
+        """Return whether `value` is a registered name."""
+        return isinstance(value, str) and value in self.registry
+
+    def __str__(self):
+        return f"a registered {self.registry.kind} among {{{', '.join(map(repr, self.registry))}}}"
+
+
+def draw_seed(random_state):
+    """Return an integer seed in [0, 2**31): the same for the same `random_state`, an int or a RandomState."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def check_weights(sample_weight, X):
+    """Return float64 weights of shape (n_samples,), ones for None; an error names what is negative or all zero."""
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
+    return weight

@@ -1,0 +1,30 @@
+r"""How the output of a network of width m is scaled: :math:`f = s \sum_j b_j \sigma(a_j \cdot \varphi(x))`.
+
+With :math:`s = c\,m^{-p}` a parameter step :math:`\eta / (s^2 m)` on the risk moves the function by O(1) at every
+width and every c, because the tangent kernel :math:`Df\,Df' / (s^2 m)` has a limit.
+"""
+
+from typing import NamedTuple
+
+
+class Scaling(NamedTuple):
+    """Output factor `scale * width ** -power`.
+
+    Parameters
+    ----------
+    power : float
+        1 is mean-field, 1/2 is the neural tangent kernel's, 0 is the standard parametrisation.
+    scale : float, default=1.0
+        The factor alpha of Chizat, Oyallon and Bach (2019); large is lazy.
+    """
+
+    power: float
+    scale: float = 1.0
+
+    def factor(self, width):
+        """Return s, the factor of the output."""
+        return self.scale * width**-self.power
+
+    def step(self, width):
+        """Return the parameter step of the flow, 1/(s^2 m), for a unit step of the function."""
+        return 1 / (self.factor(width) ** 2 * width)

@@ -1,0 +1,35 @@
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sklearn_ltdl
+
+# numba's disk cache looks at a kernel's own file only, so that an edit elsewhere would serve the old formula:
+# the folder is named by the sources.
+_sources = sorted(Path(sklearn_ltdl.__file__).parent.rglob("*.py"))
+_digest = hashlib.sha256(b"".join(path.read_bytes() for path in _sources)).hexdigest()[:16]
+os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"sklearn_ltdl-{_digest}")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def dev_sets():
+    """Return the loader of the development data sets, which are not shipped for their licences."""
+    if not (SHARED / "data" / "load.py").exists():
+        pytest.skip("the development data sets are not beside the checkout")
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("dev_sets", SHARED / "data" / "load.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
