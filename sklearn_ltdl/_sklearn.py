@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions, _Constraint
+from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions, _Constraint, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "_fit_context",
     "check_weights",
     "draw_seed",
+    "validate_params",
 ]
 
 
