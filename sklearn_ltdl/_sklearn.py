@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions, _Constraint, validate_params
+from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
@@ -19,19 +19,11 @@ __all__ = [
 ]
 
 
-class NameIn(_Constraint):
+class NameIn(StrOptions):
     """Constraint: a name in a registry, read when the parameter is checked, so that later additions count."""
 
     def __init__(self, registry):
-        super().__init__()
-        self.registry = registry
-
-    def is_satisfied_by(self, value):
-        """Return whether `value` is a registered name."""
-        return isinstance(value, str) and value in self.registry
-
-    def __str__(self):
-        return f"a registered {self.registry.kind} among {{{', '.join(map(repr, self.registry))}}}"
+        super().__init__(registry.keys())
 
 
 def draw_seed(random_state):

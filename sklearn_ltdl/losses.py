@@ -2,14 +2,16 @@ r"""Losses of one prediction `z` against one target `y`.
 
 A loss is a small immutable class; registering it is all there is to do. `value`, `derivative` and `second_derivative`
 are formulas of NumPy ufuncs, so that the same source runs on arrays, compiles with numba and differentiates with JAX.
-`conjugate(u, y)` is :math:`\sup_z uz - \ell(z, y)`, evaluated in NumPy only. A `coupled` loss reads all outputs of a
-sample at once, along the last axis; the others act output by output and are summed.
+`fenchel_young(z, u, y)` is :math:`\ell(z, y) + \ell^*(u, y) - uz \ge 0` with the conjugate
+:math:`\ell^*(u, y) = \sup_z uz - \ell(z, y)`, 0 where u is the derivative at z; it is evaluated in NumPy only, and
+written so that large terms do not cancel. A `coupled` loss reads all outputs of a sample at once, along the last axis;
+the others act output by output and are summed.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import softmax, xlogy
+from scipy.special import log_softmax, softmax, xlogy
 
 from sklearn_ltdl._registry import Registry
 
@@ -35,9 +37,9 @@ class Squared(NamedTuple):
         """Return the second derivative in `z`."""
         return np.ones_like(z)
 
-    def conjugate(self, u, y):
-        """Return the convex conjugate at `u`."""
-        return u * (0.5 * u + y)
+    def fenchel_young(self, z, u, y):
+        """Return the Fenchel-Young loss of the prediction `z` and the dual variable `u`."""
+        return 0.5 * (z - y - u) ** 2
 
 
 @LOSSES.register
@@ -59,9 +61,10 @@ class Logistic(NamedTuple):
         """Return the second derivative in `z`."""
         return 0.25 * (1.0 - np.tanh(0.5 * z) * np.tanh(0.5 * z))
 
-    def conjugate(self, u, y):
-        """Return the convex conjugate at `u`, for `u + y` in [0, 1]."""
-        return xlogy(u + y, u + y) + xlogy(1 - u - y, 1 - u - y)
+    def fenchel_young(self, z, u, y):
+        """Return the divergence from the probability `u + y` to that of log-odds `z`."""
+        p = np.clip(u + y, 0, 1)
+        return np.maximum(xlogy(p, p) + xlogy(1 - p, 1 - p) + np.logaddexp(0, z) - p * z, 0)
 
 
 @LOSSES.register
@@ -81,9 +84,15 @@ class Multinomial(NamedTuple):
         odds = np.exp(z - np.max(z, axis=-1, keepdims=True))
         return odds / np.sum(odds, axis=-1, keepdims=True) - y
 
-    def conjugate(self, u, y):
-        """Return the convex conjugate at `u`, for rows `u + y` in the simplex."""
-        return np.sum(xlogy(u + y, u + y), axis=-1)
+    def derivative_of_row(self, z, y):
+        """Return the gradient of one sample, with `z` and `y` of shape (n_classes,), in words that numba compiles."""
+        odds = np.exp(z - np.max(z))
+        return odds / np.sum(odds) - y
+
+    def fenchel_young(self, z, u, y):
+        """Return the divergence from the probabilities `u + y` to those of scores `z`, for each sample."""
+        p = np.maximum(u + y, 0)
+        return np.maximum(np.sum(xlogy(p, p) - p * log_softmax(z, axis=-1), axis=-1), 0)
 
 
 def total(loss, z, y, weight):

@@ -13,6 +13,7 @@ class Status(Enum):
 
     CONVERGED = "converged"
     OUT_OF_STEPS = "stopped at max_iter before the tolerance was reached"
+    SEPARABLE = "found a hyperplane between the classes, so that with alpha=0 the objective has no minimum"
 
     @classmethod
     def of(cls, gap, tolerance):
@@ -31,7 +32,7 @@ class Solution:
     n_iter : int
         Passes over the data.
     gap : float
-        Upper bound on the suboptimality of the objective.
+        Upper bound on the suboptimality of the objective, inf where none is known.
     status : Status
     solver : str
         The algorithm that ran.
@@ -48,9 +49,9 @@ class Solution:
 def warn_unless_converged(solution, remedy):
     """Return the solution, after a ConvergenceWarning with the remedy if it did not converge."""
     if solution.status is not Status.CONVERGED:
+        distance = f"; the objective is within {solution.gap:.2e} of its minimum" if solution.gap < np.inf else ""
         warnings.warn(
-            f"The solver '{solution.solver}' {solution.status.value}; the objective is within "
-            f"{solution.gap:.2e} of its minimum. {remedy}",
+            f"The solver '{solution.solver}' {solution.status.value}{distance}. {remedy}",
             ConvergenceWarning,
             stacklevel=3,
         )

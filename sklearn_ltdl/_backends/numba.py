@@ -4,13 +4,25 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 
-def derivative(loss, z, y):
-    """Return `loss.derivative(z, y)`; within compiled code the loss's own method is inlined."""
-    return loss.derivative(z, y)
+def slopes(loss, z, y, out):
+    """Write the derivative of the loss of one sample into `out`; `z`, `y` and `out` have shape (n_outputs,)."""
+    out[:] = loss.derivative(z, y)
 
 
-@overload(derivative)
-def _compiled_derivative(loss, z, y):
-    if isinstance(loss, types.BaseNamedTuple):
-        method = register_jitable(loss.instance_class.derivative)
-        return lambda loss, z, y: method(loss, z, y)
+@overload(slopes)
+def _compiled_slopes(loss, z, y, out):
+    if not isinstance(loss, types.BaseNamedTuple):
+        return None
+    if loss.instance_class.coupled:
+        of_row = register_jitable(loss.instance_class.derivative_of_row)
+
+        def compiled(loss, z, y, out):
+            out[:] = of_row(loss, z, y)
+    else:
+        derivative = register_jitable(loss.instance_class.derivative)
+
+        def compiled(loss, z, y, out):
+            for k in range(len(out)):
+                out[k] = derivative(loss, z[k], y[k])
+
+    return compiled
