@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from sklearn_ltdl.ntk import _solvers, laplace_kernel, ntk_kernel
+from sklearn_ltdl.ntk._solvers import ALPHAS, require_memory, solve_exact, solve_nystroem
+
+
+def refit(K, Y, weight, ridge, rows):
+    """Solve for f = K c + b on some rows from the stationarity conditions: (K + ridge / s) c + b = y, sum(c) = 0."""
+    m = len(rows)
+    system = np.ones((m + 1, m + 1))
+    system[:m, :m] = K[np.ix_(rows, rows)] + np.diag(ridge / weight[rows])
+    system[m, m] = 0
+    solution = np.linalg.solve(system, np.vstack([Y[rows], np.zeros(Y.shape[1])]))
+    return solution[:m], solution[m]
+
+
+def problem(rng, n=25):
+    X, Y = rng.standard_normal((n, 3)), rng.standard_normal((n, 2)) + [100.0, 0.0]
+    K = ntk_kernel(X)
+    weight = rng.uniform(0.2, 3.0, n)
+    return X, K / np.mean(np.diag(K)), Y, weight * n / weight.sum()
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("spectral_rows", [3000, 0])  # eigendecomposition, then Cholesky factors
+def test_exact_solution_and_its_leave_one_out_equal_refits(rng, monkeypatch, alpha, spectral_rows):
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", spectral_rows)
+    _, K, Y, weight = problem(rng)
+    n = len(K)
+    path = solve_exact(K.copy(), Y, weight, np.array([alpha]), start=alpha)
+    coef, intercept = refit(K, Y, weight, n * alpha, np.arange(n))
+    np.testing.assert_allclose(path.coef, coef, atol=1e-9 * np.abs(coef).max())
+    np.testing.assert_allclose(path.intercept, intercept, rtol=1e-9)
+    for i in range(n):
+        others = np.delete(np.arange(n), i)
+        coef, intercept = refit(K, Y, weight, n * alpha, others)
+        np.testing.assert_allclose(path.residuals[i], Y[i] - K[i, others] @ coef - intercept, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(path.errors, np.sum(weight @ path.residuals**2) / n, rtol=1e-12)
+
+
+def test_leave_one_out_of_the_nystroem_problem_equals_refits(rng):
+    X, K, Y, weight = problem(rng, n=40)
+    centres, ridge = np.arange(0, 40, 4), 40 * 1e-3
+    path = solve_nystroem(lambda rows: K[rows][:, centres], K[np.ix_(centres, centres)], Y, weight, np.array([1e-3]))
+    for i in [
+        None,
+        0,
+        7,
+        39,
+    ]:  # least squares in the span: (F' S F + ridge K_cc) c + F' S 1 b = F' S y, and b's equation
+        s = weight.copy()
+        s[[] if i is None else i] = 0
+        F = np.column_stack([K[:, centres], np.ones(40)])
+        penalty = np.zeros((11, 11))
+        penalty[:10, :10] = ridge * K[np.ix_(centres, centres)]
+        solution = np.linalg.solve((F.T * s) @ F + penalty, (F.T * s) @ Y)
+        if i is None:
+            np.testing.assert_allclose(F @ solution, K[:, centres] @ path.coef + path.intercept, rtol=1e-9, atol=1e-9)
+        else:
+            np.testing.assert_allclose(path.residuals[i], Y[i] - F[i] @ solution, rtol=1e-9, atol=1e-9)
+
+
+def test_nystroem_with_every_row_as_centre_is_exact(rng):
+    X, K, Y, weight = problem(rng, n=60)
+    K = laplace_kernel(X)
+    exact = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
+    reduced = solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS)
+    assert exact.best == reduced.best
+    # Features of a matrix of condition 1e3, and a ridge of 60 * 1e-9 at least, keep nine of sixteen digits.
+    np.testing.assert_allclose(reduced.errors, exact.errors, rtol=1e-7)
+    np.testing.assert_allclose(K @ reduced.coef + reduced.intercept, K @ exact.coef + exact.intercept, rtol=1e-8)
+    np.testing.assert_allclose(reduced.residuals, exact.residuals, rtol=1e-8, atol=1e-9)
+
+
+def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatch):
+    X = rng.standard_normal((80, 3))
+    Y, K = np.sin(2 * X[:, :1]) + 0.3 * rng.standard_normal((80, 1)), laplace_kernel(X)
+    whole = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=1.0)
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
+    for start in (1e-9, whole.alphas[whole.best], 10.0):
+        found = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=start)
+        assert found.alphas[found.best] == whole.alphas[whole.best]
+        assert len(found.alphas) < len(ALPHAS) / 2
+        np.testing.assert_allclose(found.residuals, whole.residuals, rtol=1e-9, atol=1e-10)
+
+
+def test_rows_are_worked_on_in_blocks(rng, monkeypatch):
+    _, K, Y, weight = problem(rng)
+    whole = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
+    reduced = solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS)
+    monkeypatch.setattr(_solvers, "BLOCK_ENTRIES", 100)
+    np.testing.assert_allclose(solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0).errors, whole.errors, rtol=1e-12)
+    np.testing.assert_allclose(
+        solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS).errors, reduced.errors, rtol=1e-8
+    )
+
+
+@pytest.mark.parametrize("spectral_rows", [3000, 0])
+def test_an_indefinite_kernel_is_refused(rng, monkeypatch, spectral_rows):
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", spectral_rows)
+    K = 2 * np.eye(6) - np.ones((6, 6)) + 10.0 * np.diag([1, -1, 1, -1, 0, 0])
+    with pytest.raises(ValueError, match="not positive semi-definite"):
+        solve_exact(K, rng.standard_normal((6, 1)), np.ones(6), np.array([1e-3]), start=1e-3)
+    with pytest.raises(ValueError, match="not positive semi-definite"):
+        solve_nystroem(lambda rows: K[rows], K.copy(), rng.standard_normal((6, 1)), np.ones(6), ALPHAS)
+
+
+def test_memory_is_asked_for_before_it_is_taken():
+    with pytest.raises(MemoryError, match=r"1000000 x 1000000 .* 7450\.6 GiB .* fewer rows"):
+        require_memory(10**6, 1, "Use fewer rows.")
