@@ -5,6 +5,7 @@ r"""The problem that every linear solver minimises, and the certificate of how f
 with sample weights s and an intercept b that is not penalised. Solvers move W; the best b for it is found here.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,6 +61,9 @@ class FiniteSum:
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
         self.share = np.full(len(Y), 1 / len(Y)) if weight is None else weight / weight.sum()  # q
+        size = _square(X.data if sparse.issparse(X) else X) * max(1.0, _square(Y))
+        if not np.isfinite(size * max(1.0, size)):
+            raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
 
     @cached_property
     def start(self):
@@ -81,24 +85,23 @@ class FiniteSum:
         if self.fit_intercept:
             slopes = self._balanced(slopes)
         gradient = self.alpha * coef + self.transposed(self.share[:, None] * slopes)
-        objective = self._mean_loss(margins) + self.alpha / 2 * np.sum(coef**2)
+        objective = self._mean_loss(margins) + self.alpha / 2 * _square(coef)
         gap = np.inf
         if self.alpha > 0:
-            gap = self._mean(self.loss.fenchel_young(margins, slopes, self.Y)) + np.sum(gradient**2) / (2 * self.alpha)
+            gap = self._mean(self.loss.fenchel_young(margins, slopes, self.Y)) + _square(gradient) / (2 * self.alpha)
         return Point(coef, intercept, margins, slopes, gradient, objective, gap)
 
     def error(self, point):
         """Return the gap over the range of the objective, or the length of the gradient over its length at zero."""
         if self.alpha == 0:
-            return np.linalg.norm(point.gradient) / max(np.linalg.norm(self.start.gradient), self._smallest)
+            return np.linalg.norm(point.gradient) / max(np.linalg.norm(self.start.gradient), self.resolution)
         range_ = self.start.objective - (point.objective - point.gap)
-        return point.gap / max(range_, self._smallest)
+        return point.gap / max(range_, self.resolution)
 
     @cached_property
-    def _smallest(self):
-        """What rounding leaves of the loss at zero: no range is smaller, even that of a constant target."""
-        tiny = np.finfo(float).tiny
-        return np.finfo(float).eps * self._mean_loss(np.zeros_like(self.Y)) + tiny
+    def resolution(self):
+        """The rounding error of the loss at zero, which no range of the objective undercuts."""
+        return np.finfo(float).eps * self._mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
 
     def status(self, point, tol):
         """Return whether the point is within `tol` of the minimum, or will never be because there is none."""
@@ -113,7 +116,8 @@ class FiniteSum:
 
     def smoothness(self):
         """Return the largest smoothness of a term, ``n_samples`` times its share of the objective."""
-        squares = sparse.linalg.norm(self.X, axis=1) ** 2 if sparse.issparse(self.X) else _row_squares(self.X)
+        X = self.X
+        squares = sparse.linalg.norm(X, axis=1) ** 2 if sparse.issparse(X) else np.einsum("ij,ij->i", X, X)
         largest = np.max(len(self.Y) * self.share * (squares + self.fit_intercept))
         return self.loss.smoothness * largest + self.alpha
 
@@ -163,11 +167,11 @@ class FiniteSum:
             decrease = gradient @ step
             for _ in range(60):
                 candidate = self._mean_loss(margins + intercept - step)
-                if candidate <= objective - decrease / 4 or decrease <= 1e-9 * objective:
+                if candidate <= objective - decrease / 4 or decrease <= 1e-9 * objective + self.resolution:
                     break
                 step, decrease = step / 2, decrease / 2
             intercept, objective = intercept - step, candidate
-            if decrease <= 1e-15 * objective:  # the error is now the square of that
+            if decrease <= 1e-15 * (objective + self.resolution):  # the error is now the square of that
                 break
         return intercept
 
@@ -206,8 +210,8 @@ class FiniteSum:
         return hessian
 
 
-def _row_squares(X):
-    return np.einsum("ij,ij->i", X, X)
+def _square(array):
+    return float(np.vdot(array, array))
 
 
 def _moments(X, centre, weight):
@@ -233,8 +237,9 @@ def _inverse(hessian, alpha):
     from scipy.linalg import cho_factor, cho_solve, eigh
 
     if alpha > 0:
-        factor = cho_factor(hessian, overwrite_a=True, check_finite=False)
-        return lambda vector: cho_solve(factor, vector, check_finite=False)
+        with suppress(np.linalg.LinAlgError):  # alpha can be smaller than the rounding of large features
+            factor = cho_factor(hessian, check_finite=False)
+            return lambda vector: cho_solve(factor, vector, check_finite=False)
     values, vectors = eigh(hessian)
     kept = values > len(values) * np.finfo(float).eps * values[-1]
     values, vectors = values[kept], vectors[:, kept]

@@ -14,10 +14,9 @@ SOLVERS = Registry("solver")
 def auto(problem, *, tol=1e-6, max_iter=1000, seed=0):
     """Minimise with a direct method where a factorisation is affordable, else with SAGA."""
     n, p = problem.X.shape
-    size = min(n, p) * (problem.Y.shape[1] if problem.loss.coupled else 1)
-    dense = n >= p or not sparse.issparse(problem.X) or n * p <= 10**7
     quadratic = isinstance(problem.loss, Squared)
-    if dense and size <= (2000 if quadratic else 1000):
+    affordable = n >= p or n * p <= (10**7 if sparse.issparse(problem.X) else 10**8)  # wide data are rotated: a copy
+    if affordable and _side(problem) <= (2000 if quadratic else 1000):
         return (cholesky if quadratic else newton)(problem, tol=tol, max_iter=max_iter)
     return saga(problem, tol=tol, max_iter=max_iter, seed=seed)
 
@@ -72,22 +71,30 @@ def _averaged(problem, correction, step, tol, max_iter, seed, name):
 
 
 def _newton(problem, tol, max_iter, name):
-    wide = problem.X.shape[0] < problem.X.shape[1]
-    inner, basis = problem.rotated() if wide else (problem, None)
-    point, newton_step = inner.start, None
-    for n_iter in range(1, max_iter + 1):
+    n, p = problem.X.shape
+    if _side(problem) > 20_000 or (n < p and n * p > 10**9):
+        raise ValueError(
+            f"solver='{name}' factorises a dense matrix of side {_side(problem)} from {n} x {p} data, beyond what "
+            "memory commonly holds; use solver='auto', 'sag' or 'saga'."
+        )
+    inner, basis = problem.rotated() if n < p else (problem, None)
+    best, newton_step, n_iter = inner.start, None, 0
+    while n_iter < max_iter and inner.status(best, tol) is not Status.SEPARABLE:
+        n_iter += 1
         if newton_step is None or not isinstance(problem.loss, Squared):
-            newton_step = inner.newton_step(point)
-        step = newton_step(point.gradient)
+            newton_step = inner.newton_step(best)
+        point, decrease = _search(inner, best, newton_step(best.gradient))
+        if decrease <= 1e-12 * best.objective + inner.resolution and inner.error(point) >= inner.error(best) / 2:
+            best = min(point, best, key=inner.error)  # rounding is reached
+            break
         best = point
-        point, decrease = _search(inner, point, step)
-        if inner.status(point, tol) is Status.SEPARABLE:
-            break
-        if decrease <= 1e-12 * point.objective and inner.error(point) >= inner.error(best) / 2:
-            point = min(point, best, key=inner.error)  # rounding is reached
-            break
-    point = problem.at(point.coef @ basis, point.intercept) if wide else point
-    return Solution(point.coef, point.intercept, n_iter, point.gap, problem.status(point, tol), name)
+    best = problem.at(best.coef @ basis, best.intercept) if n < p else best
+    return Solution(best.coef, best.intercept, n_iter, best.gap, problem.status(best, tol), name)
+
+
+def _side(problem):
+    """Return the side of the matrix that a direct method factorises."""
+    return min(problem.X.shape) * (problem.Y.shape[1] if problem.loss.coupled else 1)
 
 
 def _search(problem, point, step):
@@ -95,7 +102,10 @@ def _search(problem, point, step):
     decrease = np.sum(point.gradient * step)
     for _ in range(60):
         candidate = problem.at(point.coef - step, point.intercept)
-        if candidate.objective <= point.objective - decrease / 4 or decrease <= 1e-9 * point.objective:
+        if (
+            candidate.objective <= point.objective - decrease / 4
+            or decrease <= 1e-9 * point.objective + problem.resolution
+        ):
             break
         step, decrease = step / 2, decrease / 2
     return candidate, decrease
