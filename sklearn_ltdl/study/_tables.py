@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -234,20 +235,22 @@ def read_table(path):
         delimiter = max(",;\t", key=header.count)
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, skipinitialspace=True))]
         _check_header(path, names)
-        table = pd.read_csv(
-            path,
-            sep=delimiter,
-            encoding="utf-8-sig",
-            na_values=["?"],
-            skipinitialspace=True,
-            index_col=False,
-            names=names,
-            header=0,
-            low_memory=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # values that would be lost
+            table = pd.read_csv(
+                path,
+                sep=delimiter,
+                names=names,
+                header=0,
+                index_col=False,
+                na_values=["?"],
+                skipinitialspace=True,
+                low_memory=False,
+                encoding="utf-8-sig",
+            )
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected text in UTF-8, got other bytes; save the table as a UTF-8 CSV.") from error
-    except pd.errors.ParserError as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path}: expected {len(names)} values a line, as in the header; {error}") from error
     if table.empty:
         raise ValueError(f"{path}: expected rows below the header, got none.")

@@ -1,0 +1,196 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_ltdl import make_table_pipeline
+from sklearn_ltdl.study._tables import check_table, read_table, read_target, split_target
+
+
+@pytest.fixture
+def mixed(rng):
+    n = 60
+    return pd.DataFrame(
+        {
+            "float": rng.standard_normal(n),
+            "holes": np.where(np.arange(n) % 7 == 0, np.nan, rng.standard_normal(n)),
+            "bool": rng.random(n) < 0.5,
+            "nullable": pd.array([None, 1, 2] * (n // 3), dtype="Int64"),
+            "date": pd.date_range("2024-01-01", periods=n, freq="36h", tz="Europe/Paris"),
+            "duration": pd.to_timedelta(np.arange(n), unit="h"),
+            "text": ["red", "blue", None, "red"] * (n // 4),
+            "category": pd.Categorical(["u", "v", "w"] * (n // 3)),
+            "mixed": [1, "one", None, 1.5] * (n // 4),
+            "empty": [np.nan] * n,
+        }
+    )
+
+
+def encoded(pipeline, X):
+    names = pipeline[0].get_feature_names_out()
+    return pd.DataFrame(pipeline[0].transform(X), columns=[name.partition("__")[2] for name in names])
+
+
+def test_each_kind_of_column_is_encoded_as_documented(mixed, rng):
+    pipeline = make_table_pipeline(LinearRegression()).fit(mixed, rng.standard_normal(60))
+    Z = encoded(pipeline, mixed)
+    assert np.array_equal(Z["bool"], mixed["bool"])
+    assert np.allclose(np.diff(Z["date"]), 1.5)  # days
+    assert np.allclose(np.diff(Z["duration"]), 1 / 24)
+    assert (Z["holes"][::7] == mixed["holes"].median()).all()
+    assert np.array_equal(Z["missingindicator_holes"], mixed["holes"].isna())
+    assert np.array_equal(Z["missingindicator_nullable"], mixed["nullable"].isna())
+    assert np.array_equal(Z["text_red"], mixed["text"] == "red")
+    assert np.array_equal(Z["text_nan"], mixed["text"].isna())
+    assert np.array_equal(Z["mixed_1.5"], np.arange(60) % 4 == 3)
+    standardised = pipeline[:-1].transform(mixed)
+    varied = standardised.std(axis=0) > 0
+    assert np.allclose(standardised.mean(axis=0), 0)
+    assert np.allclose(standardised[:, varied].std(axis=0), 1)
+
+
+def test_rare_levels_share_one_column():
+    levels = ["common"] * 40 + ["other"] * 11 + [f"rare {i}" for i in range(9)]
+    X = pd.DataFrame({"level": levels, "id": [f"id {i}" for i in range(60)]})
+    pipeline = make_table_pipeline(LinearRegression()).fit(X, np.arange(60.0))
+    Z = encoded(pipeline, X)
+    assert list(Z) == ["level_common", "level_other", "level_infrequent_sklearn", "id_infrequent_sklearn"]
+    assert Z["level_infrequent_sklearn"].sum() == 9
+
+
+def test_prediction_survives_what_training_has_not_seen(mixed, rng):
+    pipeline = make_table_pipeline(LinearRegression()).fit(mixed, rng.standard_normal(60))
+    new = mixed.iloc[:5].copy()
+    new["text"] = "green"
+    new["category"] = pd.Categorical(["z"] * 5)
+    new["float"] = None
+    new["date"] = pd.NaT
+    new["nullable"] = pd.NA
+    new["bool"] = [None, True, False, None, True]
+    assert np.isfinite(pipeline.predict(new)).all()
+    new["float"] = "not a number"
+    with pytest.raises(ValueError, match="'float' held numbers"):
+        pipeline.predict(new)
+
+
+def test_arrays_of_numbers_and_of_objects_give_the_same_model_as_frames(rng):
+    X, y = rng.standard_normal((50, 3)), rng.standard_normal(50)
+    X[::6, 1] = np.nan
+    frame = pd.DataFrame(X, columns=list("abc"))
+    pipeline = make_table_pipeline(LinearRegression())
+    expected = pipeline.fit(frame, y).predict(frame)
+    for array in (X, X.astype(object)):
+        assert np.allclose(pipeline.fit(array, y).predict(array), expected, rtol=1e-12)  # sums in another order
+
+
+def test_pipeline_is_cloned_and_searched_over(mixed, rng):
+    y = rng.standard_normal(60)
+    pipeline = clone(make_table_pipeline(LinearRegression()))
+    search = GridSearchCV(pipeline, {"estimator__fit_intercept": [True, False]}, cv=2).fit(mixed, y)
+    assert list(search.best_estimator_.feature_names_in_) == list(mixed.columns)
+
+
+def test_sparse_input_is_refused(rng):
+    from scipy.sparse import csr_array
+
+    with pytest.raises(TypeError, match="dense table"):
+        make_table_pipeline(LinearRegression()).fit(csr_array(np.eye(3)), np.arange(3.0))
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "ambiguous"),
+    [
+        ([0.5, 1.5, 2.0] * 20, "regression", False),
+        ([0, 1] * 30, "classification", False),
+        ([True, False] * 30, "classification", False),
+        (["a", "b", "c"] * 20, "classification", False),
+        ([3, 4, 5] * 20, "classification", True),
+        ([3.0, 4.0, 5.0] * 20, "classification", True),
+        (list(range(60)), "regression", True),
+    ],
+)
+def test_task_of_a_target(y, task, ambiguous):
+    target = read_target(y, "auto")
+    assert target.task == task
+    assert bool(target.note) == ambiguous
+    if target.classes is not None:
+        assert np.array_equal(target.classes[target.values], np.asarray(y))
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "message"),
+    [
+        ([1.0] * 9, "auto", "at least two distinct values, got only 1.0"),
+        (["a"] * 9, "auto", "at least two distinct values"),
+        ([f"row {i}" for i in range(50)], "auto", "got 50 distinct values such as 'row 0' in 50 rows"),
+        (["a", "b"] * 9, "regression", "expected numbers for task='regression', got values such as 'a'"),
+        ([1.0, np.inf, 2.0], "auto", "infinite"),
+    ],
+)
+def test_targets_that_cannot_be_learned_are_named(y, task, message):
+    with pytest.raises(ValueError, match=message):
+        read_target(y, task)
+
+
+def test_tables_that_cannot_be_used_are_named(rng):
+    frame = pd.DataFrame(rng.standard_normal((5, 2)), columns=["a", "a"])
+    with pytest.raises(ValueError, match="distinct column names, got 'a' more than once"):
+        check_table(frame)
+    frame.columns = ["a", "b"]
+    frame.loc[2, "b"] = np.inf
+    with pytest.raises(ValueError, match="column 'b' holds infinite"):
+        check_table(frame)
+    with pytest.raises(ValueError, match=r"got shape \(5,\)"):
+        check_table(np.arange(5))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_delimiter_quotes_and_missing_values_are_read(tmp_path, delimiter):
+    lines = [["x", '"name, first"', "y"], ["1", '"a;b, c"', "2"], ["?", '""', "NA"]]
+    path = tmp_path / "table.txt"
+    path.write_text("\ufeff" + "\n".join(delimiter.join(line) for line in lines), encoding="utf-8")
+    table, notes = read_table(path)
+    expected = pd.DataFrame({"x": [1, np.nan], "name, first": ["a;b, c", None], "y": [2, np.nan]})
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    assert notes == []
+
+
+def test_an_unnamed_index_is_left_out(tmp_path):
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
+    frame.to_csv(tmp_path / "t.csv")
+    table, notes = read_table(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(table, frame)
+    assert "left out" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty file"),
+        (b"\n\n", "empty file"),
+        (b"x,y\n", "expected rows below the header"),
+        (b"x\n1\n2\n", "at least two columns"),
+        (b"x,x,y\n1,2,3\n", "got 'x' more than once"),
+        (b"1.5,2.5\n3.5,4.5\n", "put a header line"),
+        (b"x,y\n1,2\n1,2,3,4\n", "expected 2 values a line"),
+        (b"x,y\n1,2,3\n1,2,3\n", "expected 2 values a line"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "expected text in UTF-8"),
+        (b"x,y\x00z\n\xff\xfe,1\n", "expected text in UTF-8"),
+    ],
+)
+def test_files_that_are_no_tables_are_named(tmp_path, content, message):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_table(path)
+
+
+def test_target_is_the_last_column_or_the_named_one():
+    table = pd.DataFrame({"price": [1], "surface": [2], "rooms": [3]})
+    assert split_target(table)[1].name == "rooms"
+    X, y = split_target(table, "price")
+    assert (list(X), y.name) == (["surface", "rooms"], "price")
+    with pytest.raises(ValueError, match="no column 'prize' to predict; did you mean 'price'"):
+        split_target(table, "prize")
