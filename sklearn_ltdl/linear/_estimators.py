@@ -257,7 +257,7 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) == 1:
             raise ValueError(
-                f"y has one class only, {self.classes_[0]!r}, in the rows with positive weight; a classifier needs "
+                f"y has one class only, {self.classes_[0]}, in the rows with positive weight; a classifier needs "
                 "rows of at least two classes."
             )
         n_classes = len(self.classes_)

@@ -119,7 +119,7 @@ class FiniteSum:
         X = self.X
         squares = sparse.linalg.norm(X, axis=1) ** 2 if sparse.issparse(X) else np.einsum("ij,ij->i", X, X)
         largest = np.max(len(self.Y) * self.share * (squares + self.fit_intercept))
-        return self.loss.smoothness * largest + self.alpha
+        return self.loss.smoothness * largest + self.alpha + np.finfo(float).tiny
 
     def newton_step(self, point):
         """Return the function that maps a gradient at `point` to the Newton step of the coefficients."""
@@ -160,7 +160,8 @@ class FiniteSum:
             if self.loss.coupled:
                 P = slopes + self.Y
                 hessian = np.diag(self.share @ P) - P.T @ (self.share[:, None] * P)
-                step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]  # equal scores of all classes do not count
+                step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]
+                step -= step.mean()  # a constant in all scores does not count
             else:
                 curvature = self.share @ self.loss.second_derivative(margins + intercept, self.Y)
                 step = gradient / np.maximum(curvature, np.finfo(float).eps * self.loss.smoothness)
