@@ -38,7 +38,93 @@ _CONSTRAINTS = {
 
 
 class NTKKernelRegressor(RegressorMixin, BaseEstimator):
-    r"""Kernel ridge regression with the kernel of an infinitely wide ReLU network and leave-one-out built in."""
+    r"""Kernel ridge regression with the kernel of an infinitely wide network, and its penalty by leave-one-out.
+
+    Minimises :math:`\frac{1}{2S} \sum_i s_i (y_i - f(x_i) - b)^2 + \frac{\alpha}{2} |f|_H^2` over f and an
+    unpenalised b, with sample weights s of sum S. This is where gradient descent with weight decay towards the
+    initialisation takes a wide network in the lazy regime.
+
+    Parameters
+    ----------
+    kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'} or callable, default='ntk'
+        The tangent kernel of an infinitely wide ReLU network (`ntk_kernel`), the covariance of its outputs at
+        initialisation (`nngp_kernel`), `laplace_kernel` or `rbf_kernel`, whose length scale is the multiple of the
+        median distance with the least leave-one-out error on at most 1000 rows. A callable takes ``(X, Z)`` and
+        returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With
+        'precomputed', `fit` is given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should
+        be of one scale, as after `StandardScaler`.
+    depth : int, default=1
+        Hidden layers of the network of 'ntk' and 'nngp', at least 0; the other kernels do not read it.
+    alpha : 'loo' or float, default='loo'
+        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
+        kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
+        the kernel's diagonal. Rows of identical features are left out together.
+    solver : {'auto', 'exact', 'nystroem'}, default='auto'
+        'exact' uses the whole Gram matrix, in O(n^2) memory; 'nystroem' the functions spanned by `n_components`
+        random rows, with all rows as data; 'auto' is 'exact' up to 5000 distinct rows.
+    n_components : int, default=2000
+        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+    normalize_y : bool, default=True
+        Whether to centre and scale each column of the target, with the weights, before solving. Predictions are
+        in the target's own units; at a given `alpha` they do not depend on this. `loo_errors_` does, and with it the
+        share of each of several outputs in the choice of `alpha`.
+    random_state : int, RandomState instance or None, default=None
+        Draws the rows of 'nystroem', and 1000 rows on which to choose a length scale, or to start the search for
+        `alpha`, when there are more.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The penalty used, in the units of `alpha`.
+    alphas_, loo_errors_ : ndarray of shape (n_alphas,)
+        The penalties tried, increasing, and the weighted means of squared leave-one-out residuals of the standardised target, summed
+        over outputs, less the spread within rows of identical features, which no function explains. The least of
+        them is optimistic: it has been chosen.
+    dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_outputs)
+        Coefficients of ``kernel(x, X_fit_)``, in units of the target; of all columns for a precomputed kernel.
+    intercept_ : float or ndarray of shape (n_outputs,)
+    X_fit_ : ndarray of shape (n_centres, n_features)
+        The distinct rows of positive weight, or those drawn by 'nystroem'. Absent for a precomputed kernel.
+    length_scale_ : float
+        Of the Laplace and RBF kernels only, in units of the features.
+    loo_predictions_ : ndarray of the shape of y
+        Prediction of each row from all rows of other features; a row of weight 0 is predicted from all.
+    solver_ : {'exact', 'nystroem'}
+    n_iter_ : int
+        Number of penalties for which the final problem was solved.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Defined if `X` has string column names.
+
+    See Also
+    --------
+    NTKKernelClassifier : The same for classes.
+    sklearn.kernel_ridge.KernelRidge : Ridge with a given penalty and no intercept.
+
+    Notes
+    -----
+    ``KernelRidge(alpha=n_samples * alpha)`` has the same penalty. It has no intercept: it gives the same predictions
+    when its kernel is centred (`KernelCenterer`) and the mean of `y` is subtracted before and added after.
+
+    References
+    ----------
+    .. [1] A. Jacot, F. Gabriel, C. Hongler. "Neural tangent kernel: convergence and generalization in neural
+       networks". NeurIPS 2018, arXiv:1806.07572.
+    .. [2] G. C. Cawley, N. L. C. Talbot. "Efficient leave-one-out cross-validation of kernel Fisher discriminant
+       classifiers". Pattern Recognition 36, 2003, section 3.
+    .. [3] C. Williams, M. Seeger. "Using the Nystroem method to speed up kernel machines". NeurIPS 2000.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_ltdl import NTKKernelRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), NTKKernelRegressor()).fit(X[:300], y[:300])
+    >>> round(model.score(X[300:], y[300:]), 2)
+    0.53
+    """
 
     _parameter_constraints: dict = {**_CONSTRAINTS, "normalize_y": ["boolean"]}
 
@@ -63,7 +149,19 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
-        """Fit the model."""
+        """Fit the regression, choosing by leave-one-out.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_samples) for a precomputed kernel
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of k is a row given k times, a weight of 0 a row not given.
+
+        Returns
+        -------
+        self : object
+        """
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         weight = check_weights(sample_weight, X)
         Y = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
@@ -78,7 +176,16 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X):
-        """Predict the target."""
+        """Predict the target.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
         return _decide(self, X)
 
     def __sklearn_tags__(self):
@@ -89,7 +196,88 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
 
 
 class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
-    r"""Least-squares classification with the kernel of an infinitely wide ReLU network and leave-one-out built in."""
+    r"""Least-squares classification with the kernel of an infinitely wide network, and its penalty by leave-one-out.
+
+    Kernel ridge regression, as `NTKKernelRegressor`, on one column a class that is 1 for its rows and 0 for others
+    (for two classes, one column of -1 and 1), with an unpenalised intercept each. Probabilities are the softmax (for
+    two classes, the sigmoid) of the scores times one factor, which maximises the likelihood of the leave-one-out
+    scores; the most probable class is the predicted one.
+
+    Parameters
+    ----------
+    kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'} or callable, default='ntk'
+        The tangent kernel of an infinitely wide ReLU network (`ntk_kernel`), the covariance of its outputs at
+        initialisation (`nngp_kernel`), `laplace_kernel` or `rbf_kernel`, whose length scale is the multiple of the
+        median distance with the least leave-one-out error on at most 1000 rows. A callable takes ``(X, Z)`` and
+        returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With
+        'precomputed', `fit` is given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should
+        be of one scale, as after `StandardScaler`.
+    depth : int, default=1
+        Hidden layers of the network of 'ntk' and 'nngp', at least 0; the other kernels do not read it.
+    alpha : 'loo' or float, default='loo'
+        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
+        kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
+        the kernel's diagonal. Rows of identical features are left out together.
+    solver : {'auto', 'exact', 'nystroem'}, default='auto'
+        'exact' uses the whole Gram matrix, in O(n^2) memory; 'nystroem' the functions spanned by `n_components`
+        random rows, with all rows as data; 'auto' is 'exact' up to 5000 distinct rows.
+    n_components : int, default=2000
+        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+    random_state : int, RandomState instance or None, default=None
+        Draws the rows of 'nystroem', and 1000 rows on which to choose a length scale, or to start the search for
+        `alpha`, when there are more.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    alpha_ : float
+        The penalty used, in the units of `alpha`.
+    alphas_, loo_errors_ : ndarray of shape (n_alphas,)
+        The penalties tried, increasing, and the weighted means of squared leave-one-out residuals of the columns, summed
+        over outputs, less the spread within rows of identical features, which no function explains. The least of
+        them is optimistic: it has been chosen.
+    dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_classes)
+        Coefficients of ``kernel(x, X_fit_)``; of all columns for a precomputed kernel.
+    intercept_ : float or ndarray of shape (n_classes,)
+    X_fit_ : ndarray of shape (n_centres, n_features)
+        The distinct rows of positive weight, or those drawn by 'nystroem'. Absent for a precomputed kernel.
+    length_scale_ : float
+        Of the Laplace and RBF kernels only, in units of the features.
+    loo_decision_function_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        Scores of each row from all rows of other features; a row of weight 0 is scored from all.
+    inverse_temperature_ : float
+        Factor of the scores in `predict_proba`, between 0.01 and 100.
+    solver_ : {'exact', 'nystroem'}
+    n_iter_ : int
+        Number of penalties for which the final problem was solved.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Defined if `X` has string column names.
+
+    See Also
+    --------
+    NTKKernelRegressor : The same for numbers.
+
+    References
+    ----------
+    .. [1] A. Jacot, F. Gabriel, C. Hongler. "Neural tangent kernel: convergence and generalization in neural
+       networks". NeurIPS 2018, arXiv:1806.07572.
+    .. [2] G. C. Cawley, N. L. C. Talbot. "Efficient leave-one-out cross-validation of kernel Fisher discriminant
+       classifiers". Pattern Recognition 36, 2003, section 3.
+    .. [3] C. Williams, M. Seeger. "Using the Nystroem method to speed up kernel machines". NeurIPS 2000.
+    .. [4] J. Platt. "Probabilistic outputs for support vector machines". 1999, section 2.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_ltdl import NTKKernelClassifier
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), NTKKernelClassifier()).fit(X[::2], y[::2])
+    >>> round(model.score(X[1::2], y[1::2]), 2)
+    0.98
+    """
 
     _parameter_constraints: dict = _CONSTRAINTS
 
@@ -103,7 +291,19 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
-        """Fit the model."""
+        """Fit the classifier, choosing by leave-one-out.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_samples) for a precomputed kernel
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of k is a row given k times, a weight of 0 a row not given but for the name of its class.
+
+        Returns
+        -------
+        self : object
+        """
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         weight = check_weights(sample_weight, X)
@@ -126,16 +326,43 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X):
-        """Return the scores."""
+        """Return the scores of the classes; for two, one score that is positive for the second.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
         return _decide(self, X)
 
     def predict(self, X):
-        """Predict the classes."""
+        """Predict the class of the highest score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
         scores = self.decision_function(X)
         return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
 
     def predict_proba(self, X):
-        """Predict probabilities."""
+        """Predict the probabilities of the classes, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
         scores = self.decision_function(X)
         return probabilities(self.inverse_temperature_ * scores.reshape(len(scores), -1))
 

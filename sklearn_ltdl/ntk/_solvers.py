@@ -157,7 +157,7 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas):
         raise _not_psd("a Cholesky factor of its centres does not exist")
     scatter, feature_sum, moments = np.zeros((m, m)), np.zeros(m), np.zeros((m, Y.shape[1]))
     for rows in row_blocks(n, m):
-        features = solve_triangular(L, cross(rows).T, lower=True, overwrite_b=True, check_finite=False)  # (m, rows)
+        features = solve_triangular(L, cross(rows).T, lower=True, check_finite=False)  # (m, rows)
         feature_sum += features @ weight[rows]
         moments += features @ (weight[rows, None] * (Y[rows] - mean))
         features *= root[rows].T

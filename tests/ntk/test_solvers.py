@@ -16,7 +16,7 @@ def refit(K, Y, weight, ridge, rows):
 
 
 def problem(rng, n=25):
-    X, Y = rng.standard_normal((n, 3)), rng.standard_normal((n, 2)) + [100.0, 0.0]
+    X, Y = rng.standard_normal((n, 3)), 100.0 + rng.standard_normal((n, 2))
     K = ntk_kernel(X)
     weight = rng.uniform(0.2, 3.0, n)
     return X, K / np.mean(np.diag(K)), Y, weight * n / weight.sum()
@@ -40,7 +40,7 @@ def test_exact_solution_and_its_leave_one_out_equal_refits(rng, monkeypatch, alp
 
 
 def test_leave_one_out_of_the_nystroem_problem_equals_refits(rng):
-    X, K, Y, weight = problem(rng, n=40)
+    _, K, Y, weight = problem(rng, n=40)
     centres, ridge = np.arange(0, 40, 4), 40 * 1e-3
     path = solve_nystroem(lambda rows: K[rows][:, centres], K[np.ix_(centres, centres)], Y, weight, np.array([1e-3]))
     for i in [
@@ -92,7 +92,7 @@ def test_rows_are_worked_on_in_blocks(rng, monkeypatch):
     monkeypatch.setattr(_solvers, "BLOCK_ENTRIES", 100)
     np.testing.assert_allclose(solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0).errors, whole.errors, rtol=1e-12)
     np.testing.assert_allclose(
-        solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS).errors, reduced.errors, rtol=1e-8
+        solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS).errors, reduced.errors, rtol=1e-6
     )
 
 
