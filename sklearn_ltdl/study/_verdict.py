@@ -10,7 +10,6 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
-MOST_TIMES_MORE_ROWS = 1000  # beyond this factor no number of rows is promised to decide
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,14 @@ class Contrast:
         return True if self.low > threshold else False if self.high < threshold else None
 
     def rows_to_decide(self, threshold):
-        """Return about how many rows take the interval off the threshold if the estimate stays; None if too many.
+        """Return about how many rows take the interval off the threshold, with one significant figure.
 
-        The width of the interval goes as one over the root of the number of rows; one significant figure.
+        Its width goes as one over the root of the number of rows, and the difference is taken to stay as estimated,
+        or a margin away from the threshold if it is nearer than that, where a decision would not matter.
         """
-        half_width = (self.high - self.low) / 2
-        distance = abs(self.difference - threshold)
-        if half_width > np.sqrt(MOST_TIMES_MORE_ROWS) * distance:
-            return None
-        return max(self.n_rows, int(float(f"{self.n_rows * (half_width / distance) ** 2:.0e}")))
+        distance = max(abs(self.difference - threshold), self.margin)
+        rows = self.n_rows * ((self.high - self.low) / 2 / distance) ** 2
+        return max(self.n_rows, int(float(f"{rows:.0e}")))
 
     def __str__(self):
         return (
@@ -277,5 +275,4 @@ def _undecided(name, contrast):
     if contrast is None:
         return f"{_QUESTIONS[name]} (its models failed)"
     rows = contrast.rows_to_decide(_threshold(contrast))
-    cost = f"about {rows} rows would decide it" if rows else "no realistic number of rows would decide it"
-    return f"{_QUESTIONS[name]} ({contrast}; {cost})"
+    return f"{_QUESTIONS[name]} ({contrast}; about {rows} rows would decide it)"
