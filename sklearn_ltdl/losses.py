@@ -59,7 +59,8 @@ class Logistic(NamedTuple):
 
     def second_derivative(self, z, y):
         """Return the second derivative in `z`."""
-        return 0.25 * (1.0 - np.tanh(0.5 * z) * np.tanh(0.5 * z))
+        t = np.tanh(0.5 * z)
+        return 0.25 * (1.0 - t * t)
 
     def fenchel_young(self, z, u, y):
         """Return the divergence from the probability `u + y` to that of log-odds `z`."""

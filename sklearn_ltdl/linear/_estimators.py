@@ -43,7 +43,7 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
     solver : {'auto', 'cholesky', 'newton', 'sag', 'saga'}, default='auto'
         'sag' and 'saga' are those algorithms [1]_ [2]_, on dense or CSR data; both are sensitive to the scale of the
         features. 'cholesky' factorises once, 'newton' in each step. 'auto' is direct where a factorisation is
-        affordable (up to 2000 samples or features; 1000 for losses that are not quadratic), else 'saga'.
+        affordable (up to 2000 samples or features; 1000 for losses that are not quadratic), else 'sag'.
     max_iter : int, default=1000
         Most passes over the data.
     tol : float, default=1e-6
@@ -175,7 +175,7 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
     solver : {'auto', 'newton', 'sag', 'saga'}, default='auto'
         'sag' and 'saga' are those algorithms [1]_ [2]_, on dense or CSR data; both are sensitive to the scale of the
         features. 'newton' factorises the Hessian in each step. 'auto' is 'newton' where that is affordable (up to 1000
-        coefficients, or samples), else 'saga'.
+        coefficients, or samples), else 'sag'.
     max_iter : int, default=1000
         Most passes over the data.
     tol : float, default=1e-6

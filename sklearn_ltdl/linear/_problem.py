@@ -172,7 +172,7 @@ class FiniteSum:
                     break
                 step, decrease = step / 2, decrease / 2
             intercept, objective = intercept - step, candidate
-            if decrease <= 1e-15 * (objective + self.resolution):  # the error is now the square of that
+            if decrease <= 1e-12 * (objective + self.resolution):  # the next would be the square of that
                 break
         return intercept
 

@@ -12,13 +12,13 @@ SOLVERS = Registry("solver")
 
 @SOLVERS.register
 def auto(problem, *, tol=1e-6, max_iter=1000, seed=0):
-    """Minimise with a direct method where a factorisation is affordable, else with SAGA."""
+    """Minimise with a direct method where a factorisation is affordable, else with SAG."""
     n, p = problem.X.shape
     quadratic = isinstance(problem.loss, Squared)
     affordable = n >= p or n * p <= (10**7 if sparse.issparse(problem.X) else 10**8)  # wide data are rotated: a copy
     if affordable and _side(problem) <= (2000 if quadratic else 1000):
         return (cholesky if quadratic else newton)(problem, tol=tol, max_iter=max_iter)
-    return saga(problem, tol=tol, max_iter=max_iter, seed=seed)
+    return sag(problem, tol=tol, max_iter=max_iter, seed=seed)
 
 
 @SOLVERS.register
@@ -84,8 +84,9 @@ def _newton(problem, tol, max_iter, name):
         if newton_step is None or not isinstance(problem.loss, Squared):
             newton_step = inner.newton_step(best)
         point, decrease = _search(inner, best, newton_step(best.gradient))
-        if decrease <= 1e-12 * best.objective + inner.resolution and inner.error(point) >= inner.error(best) / 2:
-            best = min(point, best, key=inner.error)  # rounding is reached
+        near = decrease <= 1e-12 * best.objective + inner.resolution
+        if near and (inner.error(point) <= tol or inner.error(point) >= inner.error(best) / 2):
+            best = min(point, best, key=inner.error)  # the next step would be one of rounding
             break
         best = point
     best = problem.at(best.coef @ basis, best.intercept) if n < p else best

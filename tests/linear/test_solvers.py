@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_direct_solvers_find_the_closed_form_of_ridge(case, layout, solver, fit_
 def test_newton_is_quadratic(case, layout, loss):
     problem = case(loss).problem(loss, layout=layout)
     gaps = [newton(problem, max_iter=k).gap / problem.start.objective for k in range(1, 9)]
-    near = [(now, then) for now, then in zip(gaps, gaps[1:]) if 1e-8 < now < 1e-2]
+    near = [(now, then) for now, then in pairwise(gaps) if 1e-8 < now < 1e-2]
     assert near
     assert all(then <= 1e3 * now**2 for now, then in near)
 
@@ -111,7 +112,7 @@ def test_a_sparse_epoch_does_not_visit_the_zeros(rng):
     Y = rng.normal(size=(2000, 1))
     problem = FiniteSum(X, Y, LOSSES["squared"], 0.1)
     solution = auto(problem)
-    assert solution.solver == "saga"
+    assert solution.solver == "sag"
     assert solution.status is Status.CONVERGED
     assert np.all(solution.coef[0, X.sum(axis=0) == 0] == 0)
 
