@@ -22,6 +22,7 @@ class Relu(NamedTuple):
     """Positive part."""
 
     homogeneous = True
+    gain = 2**0.5  # factor that keeps the variance of a wide layer
     second_moment = 0.5
 
     def value(self, z):
@@ -44,6 +45,7 @@ class Tanh(NamedTuple):
     """Hyperbolic tangent."""
 
     homogeneous = False
+    gain = 1.0
 
     def value(self, z):
         """Return the activation of `z`."""
@@ -59,6 +61,7 @@ class Softplus(NamedTuple):
     """Smooth positive part, log(1 + exp(z))."""
 
     homogeneous = False
+    gain = 1.0
 
     def value(self, z):
         """Return the activation of `z`."""

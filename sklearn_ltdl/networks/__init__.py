@@ -1,1 +1,10 @@
-"""Placeholder docstring."""
+"""Networks of one and more hidden layers, lazy or mean-field, trained by one engine."""
+
+from sklearn_ltdl.networks._estimators import (
+    LazyNetClassifier,
+    LazyNetRegressor,
+    MeanFieldTwoLayerNet,
+    MeanFieldTwoLayerNetClassifier,
+)
+
+__all__ = ["LazyNetClassifier", "LazyNetRegressor", "MeanFieldTwoLayerNet", "MeanFieldTwoLayerNetClassifier"]

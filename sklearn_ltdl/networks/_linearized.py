@@ -1,0 +1,41 @@
+"""The tangent model of a network: the kernel of its gradient at given weights."""
+
+import numpy as np
+
+from sklearn_ltdl.networks._model import width_of
+from sklearn_ltdl.ntk._solvers import ALPHAS, solve_exact
+
+
+def tangent_gram(network, weights, phi):
+    r"""Return :math:`Df\,Df' / (s^2 m)` of the first output over the rows of `phi`, of shape (n, n).
+
+    The gradient in a layer's matrix is an outer product of what arrives from above and from below, so that its Gram
+    matrix is the entrywise product of two small ones; no gradient is ever formed.
+    """
+    *hidden, readout = weights
+    rates = [layer.shape[1] ** -0.5 for layer in hidden]
+    rates[-1] = width_of(weights) ** -0.5
+    below, slopes = [network.w_std * phi[None]], []  # (n_copies, n, fan_in) and (n_copies, n, width) of each layer
+    for layer, rate in zip(hidden, rates):
+        z = below[-1] @ layer.swapaxes(1, 2)
+        below.append(network.w_std * rate * network.activation.value(z))
+        slopes.append(network.w_std * rate * network.activation.derivative(z))
+    gram = _products(below.pop()).sum(axis=0)
+    above = readout[:, None, :, 0]
+    for layer in reversed(hidden):
+        above = above * slopes.pop()
+        gram += (_products(above) * _products(below.pop())).sum(axis=0)
+        above = above @ layer
+    return gram
+
+
+def leave_one_out_alpha(network, weights, data):
+    """Return the penalty of least leave-one-out error of ridge regression on `data` with the tangent kernel."""
+    gram = tangent_gram(network, weights, data.phi)
+    unit = float(data.weight @ np.diagonal(gram))
+    path = solve_exact(gram / unit, data.targets, data.weight * len(gram), ALPHAS, start=1e-3)
+    return unit * float(path.alphas[path.best])
+
+
+def _products(columns):
+    return columns @ columns.swapaxes(1, 2)

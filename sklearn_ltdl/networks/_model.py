@@ -1,0 +1,95 @@
+r"""Fully connected networks as pure functions of their weights; operators only, so NumPy and JAX run the same source.
+
+With :math:`\varphi(x) = [x / \sqrt d, 1]`, the map that the kernels of `sklearn_ltdl.ntk` use,
+
+.. math:: f(x) = s\, w \sum_{j=1}^m b_j\, \sigma(h_j(x)), \qquad h^{(1)} = w A^{(1)} \varphi(x), \qquad
+          h^{(l)} = \frac{w}{\sqrt m} A^{(l)} \sigma(h^{(l-1)}),
+
+where s is the factor of the scaling and w is `w_std`. Weights are a tuple (A1, ..., AL, b) of arrays with a leading
+axis of copies: one, or two of half the width with opposite read-outs (the doubling of Chizat, Oyallon and Bach 2019).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_ltdl.scalings import Scaling
+
+
+class Network(NamedTuple):
+    """What a network computes from its weights.
+
+    Parameters
+    ----------
+    activation : activation object
+    scaling : Scaling
+    w_std : float
+        Factor of every layer, sqrt(2) keeps the variance of ReLU layers.
+    """
+
+    activation: NamedTuple
+    scaling: Scaling
+    w_std: float = 1.0
+
+    def outputs(self, weights, phi, activate=None):
+        """Return f of shape (n_samples, n_outputs) for `phi` of shape (n_samples, n_features + 1)."""
+        activate = self.activation.value if activate is None else activate
+        *hidden, readout = weights
+        z = self.w_std * (phi @ hidden[0].swapaxes(1, 2))
+        for layer in hidden[1:]:
+            z = self.w_std * layer.shape[2] ** -0.5 * (activate(z) @ layer.swapaxes(1, 2))
+        return self.w_std * self.scaling.factor(width_of(weights)) * (activate(z) @ readout).sum(axis=0)
+
+
+class Data(NamedTuple):
+    """Training rows: phi (n, p), targets (n, K), outputs subtracted (n, K), and weights (n,) that sum to one."""
+
+    phi: np.ndarray
+    targets: np.ndarray
+    offset: np.ndarray
+    weight: np.ndarray
+
+    def part(self, rows):
+        """Return some of the rows, their weights again of sum one."""
+        part = Data(*(column[rows] for column in self))
+        return part._replace(weight=part.weight / part.weight.sum())
+
+
+def width_of(weights):
+    """Return the number of neurons of a hidden layer, all copies counted."""
+    return weights[-1].shape[0] * weights[-1].shape[1]
+
+
+def feature_map(X):
+    """Return phi, the rows of `X` over sqrt(n_features) with a constant appended."""
+    return np.hstack([X / np.sqrt(X.shape[1]), np.ones((len(X), 1))])
+
+
+def draw_weights(n_features, n_outputs, *, width, depth, doubled, rng):
+    """Return independent standard normal weights, of a doubled network if `doubled` (its output is then 0).
+
+    Parameters
+    ----------
+    n_features, n_outputs : int
+        Columns of phi and of the target.
+    width, depth : int
+        Neurons of each hidden layer, even if doubled, and the number of hidden layers.
+    doubled : bool
+    rng : Generator
+
+    Returns
+    -------
+    tuple of ndarray
+    """
+    half = width // 2 if doubled else width
+    shapes = [(half, n_features)] + [(half, half)] * (depth - 1) + [(half, n_outputs)]
+    *hidden, readout = (rng.standard_normal((1, *shape)) for shape in shapes)
+    if doubled:
+        return (*(np.concatenate([layer, layer]) for layer in hidden), np.concatenate([readout, -readout]))
+    return (*hidden, readout)
+
+
+def displacement(weights, start):
+    """Return |w - w0| / |w0| over all weights."""
+    moved = sum(np.sum((new - old) ** 2) for new, old in zip(weights, start))
+    return float(np.sqrt(moved / sum(np.sum(old**2) for old in start)))
