@@ -178,7 +178,10 @@ def _network_tile(units_x, units_z, r_x, r_z, depth, w_std, hidden_b_std, tangen
 
 
 def _distance_kernel(X, Z, profile):
-    return _tiled(lambda x, z: profile(_squared_distances(x, z)), (X,), None if Z is None else (Z,))
+    with np.errstate(over="ignore", invalid="ignore"):
+        origin = np.mean(X if Z is None else Z, axis=0)  # near the data, products lose fewer digits
+        x, z = (X - origin,), None if Z is None else (Z - origin,)
+    return _tiled(lambda x, z: profile(_squared_distances(x, z)), x, z)
 
 
 def _squared_distances(X, Z):

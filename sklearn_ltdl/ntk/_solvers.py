@@ -121,7 +121,7 @@ def _cholesky_search(K, target, root, ridges, start):
             seen[i] = np.sum(root**2 * residuals**2) / n, dual, residuals
         return seen[i][0]
 
-    best = int(np.argmin(np.abs(np.log(ridges / start))))
+    best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
     for stride in (4, 2, 1):
         previous = None
         while best != previous:
@@ -139,7 +139,6 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas):
     cross : callable
         ``cross(rows)`` is the kernel between a slice of the rows and the centres.
     centre_gram : ndarray of shape (n_centres, n_centres)
-        Overwritten.
     Y, weight, alphas
         As in `solve_exact`.
 
@@ -151,10 +150,7 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas):
     n, m = len(Y), len(centre_gram)
     mean = weight @ Y / n
     root = np.sqrt(weight)[:, None]
-    centre_gram[np.diag_indices(m)] += 10 * m * ROUNDING  # makes a numerically singular matrix definite
-    L, failed = dpotrf(np.asfortranarray(centre_gram), lower=1, overwrite_a=1)
-    if failed:
-        raise _not_psd("a Cholesky factor of its centres does not exist")
+    L = _factor(centre_gram)
     scatter, feature_sum, moments = np.zeros((m, m)), np.zeros(m), np.zeros((m, Y.shape[1]))
     for rows in row_blocks(n, m):
         features = solve_triangular(L, cross(rows).T, lower=True, check_finite=False)  # (m, rows)
@@ -178,6 +174,17 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas):
     best = int(np.argmin(errors))
     coef = filters[:, [best]] * projections
     return RidgePath(back @ coef, mean - offset @ coef, residuals[..., best], alphas, errors, best, "nystroem")
+
+
+def _factor(K):
+    """Return the lower Cholesky factor of K, of mean diagonal 1, with as little added as makes it definite."""
+    for jitter in (10 * len(K) * ROUNDING, 1e-10, 1e-7):
+        A = np.array(K.T, order="F")
+        A[np.diag_indices(len(K))] += jitter
+        L, failed = dpotrf(A, lower=1, overwrite_a=1)
+        if not failed:
+            return L
+    raise _not_psd(f"a Cholesky factor of its centres does not exist after {jitter:.0e} is added to its diagonal")
 
 
 def _filtered(V, projections, filters):
