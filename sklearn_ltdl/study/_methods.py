@@ -95,12 +95,12 @@ def _network(**scale):
 
 def _forest(task, seed):
     estimator = RandomForestRegressor if task == "regression" else RandomForestClassifier
-    return _tuned(estimator(random_state=seed), {"max_features": ["sqrt", 0.5]}, task)
+    return _tuned(estimator(random_state=seed), {"max_features": ["sqrt", 0.5, 1.0]}, task)
 
 
 def _boosting(task, seed):
     estimator = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-    return _tuned(estimator(learning_rate=0.1, random_state=seed), {"max_leaf_nodes": [6, 31]}, task)
+    return _tuned(estimator(learning_rate=0.1, random_state=seed), {"max_leaf_nodes": [4, 12, 31]}, task)
 
 
 METHODS = {

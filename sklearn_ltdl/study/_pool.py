@@ -35,14 +35,20 @@ def run_each(function, arguments, *, n_jobs=1, time_limit=None):
         yield from ((index, function(*argument)) for index, argument in enumerate(arguments))
         return
     waiting = deque(enumerate(arguments))
-    running = {}  # future -> (executor, number of the worker, index of the job, deadline)
+    executors = {}  # one of one process for each worker, so that a single job can be killed
+    running = {}  # future -> (worker, index of the job, deadline)
+
+    def start(worker):
+        executors[worker] = _executor(worker, n_workers)
+        running[executors[worker].submit(os.getpid)] = worker, None, math.inf  # the first job is to be there
+
     try:
         for worker in range(n_workers):
-            _start(running, worker, n_workers)
+            start(worker)
         while running:
             patience = min(deadline for *_, deadline in running.values()) - time.monotonic()
             wait(running, timeout=None if patience == math.inf else max(0, patience), return_when=FIRST_COMPLETED)
-            for future, (executor, worker, index, deadline) in list(running.items()):
+            for future, (worker, index, deadline) in list(running.items()):
                 if future.done():
                     result, alive = _result(future)
                 elif time.monotonic() > deadline:
@@ -50,32 +56,28 @@ def run_each(function, arguments, *, n_jobs=1, time_limit=None):
                 else:
                     continue
                 del running[future]
-                if index is None and not alive:
-                    raise result
                 if index is not None:
                     yield index, result
+                elif not alive:
+                    raise result
                 if not alive:
-                    executor.shutdown(kill_workers=True)
+                    executors[worker].shutdown(kill_workers=True)
                     if waiting:
-                        _start(running, worker, n_workers)
+                        start(worker)
                 elif waiting:
                     index, argument = waiting.popleft()
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    running[executor.submit(function, *argument)] = executor, worker, index, deadline
-                else:
-                    executor.shutdown()
+                    running[executors[worker].submit(function, *argument)] = worker, index, deadline
     finally:
-        for executor, *_ in running.values():
+        for executor in executors.values():
             executor.shutdown(kill_workers=True)
 
 
-def _start(running, worker, n_workers):
-    """Start a worker; its first job is to be there."""
+def _executor(worker, n_workers):
     cores = max(1, joblib.cpu_count() // n_workers)
     environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
-    executor = ProcessPoolExecutor(1, initializer=partial(_keep_to_cores, worker, n_workers), env=environment)
-    running[executor.submit(os.getpid)] = executor, worker, None, math.inf
+    return ProcessPoolExecutor(1, initializer=partial(_keep_to_cores, worker, n_workers), env=environment)
 
 
 def _keep_to_cores(worker, n_workers):
