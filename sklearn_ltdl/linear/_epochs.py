@@ -4,6 +4,7 @@ Both step along ``c (u_i - table_i) x_i + mean`` for a random row i, where u_i i
 slopes last seen and `mean` their average over rows times features; c is 1 for SAGA and 1 / n_samples for SAG.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +36,8 @@ def epoch_of(problem):
     X = problem.X
     data = (X.data, X.indices, X.indptr) if sparse.issparse(X) else X
     epoch = _sparse_epoch if sparse.issparse(X) else _dense_epoch
-    if type(problem.loss).__module__ != "sklearn_ltdl.losses":  # the cache on disk does not see the user's edits
-        epoch = njit(nogil=True, fastmath=FASTMATH)(epoch.py_func)
+    if type(problem.loss).__module__ != "sklearn_ltdl.losses":
+        epoch = _not_on_disk(epoch)
     weight = len(problem.Y) * problem.share
 
     def run(rows, step, correction, memory):
@@ -54,6 +55,12 @@ def epoch_of(problem):
         )
 
     return run
+
+
+@functools.cache
+def _not_on_disk(epoch):
+    """Return the function compiled anew in each process: a cache on disk would not see a user edit the loss."""
+    return njit(nogil=True, fastmath=FASTMATH)(epoch.py_func)
 
 
 FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning

@@ -40,6 +40,7 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
         Weight of ``|coef|^2 / 2`` against the *mean* loss, at least 0. ``Ridge(alpha=a)`` is ``alpha = a / S``, with S
         the number of samples or the sum of their weights.
     fit_intercept : bool, default=True
+        Whether to add a constant, which is not penalised and exact also for sparse data.
     solver : {'auto', 'cholesky', 'newton', 'sag', 'saga'}, default='auto'
         'sag' and 'saga' are those algorithms [1]_ [2]_, on dense or CSR data; both are sensitive to the scale of the
         features. 'cholesky' factorises once, 'newton' in each step. 'auto' is direct where a factorisation is
@@ -172,6 +173,7 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         Weight of ``|coef|^2 / 2`` against the *mean* loss, at least 0. ``LogisticRegression(C=c)`` is
         ``alpha = 1 / (c * S)``, with S the number of samples or the sum of their weights.
     fit_intercept : bool, default=True
+        Whether to add a constant, which is not penalised and exact also for sparse data.
     solver : {'auto', 'newton', 'sag', 'saga'}, default='auto'
         'sag' and 'saga' are those algorithms [1]_ [2]_, on dense or CSR data; both are sensitive to the scale of the
         features. 'newton' factorises the Hessian in each step. 'auto' is 'newton' where that is affordable (up to 1000

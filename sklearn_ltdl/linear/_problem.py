@@ -126,14 +126,14 @@ class FiniteSum:
         n_outputs = len(point.coef)
         if self.loss.coupled:
             P = point.slopes + self.Y
-            blocks = [[self.share * P[:, j] * ((j == k) - P[:, k]) for k in range(j + 1)] for j in range(n_outputs)]
-            inverse = _inverse(self._hessian(blocks), self.alpha)
+            hessian = self._hessian(n_outputs, lambda j, k: self.share * P[:, j] * ((j == k) - P[:, k]))
+            inverse = _inverse(hessian, self.alpha)
             return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
         curvatures = (self.share[:, None] * self.loss.second_derivative(point.margins, self.Y)).T
         if np.ptp(curvatures, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
-            inverse = _inverse(self._hessian([[curvatures[0]]]), self.alpha)
+            inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.alpha)
             return lambda gradient: inverse(gradient.T).T
-        inverses = [_inverse(self._hessian([[curvature]]), self.alpha) for curvature in curvatures]
+        inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.alpha) for c in curvatures]
         return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
 
     def rotated(self):
@@ -166,12 +166,13 @@ class FiniteSum:
                 curvature = self.share @ self.loss.second_derivative(margins + intercept, self.Y)
                 step = gradient / np.maximum(curvature, np.finfo(float).eps * self.loss.smoothness)
             decrease = gradient @ step
-            for _ in range(60):
+            while np.inf > decrease > 1e-9 * objective + self.resolution:  # below, rounding would hide the decrease
                 candidate = self._mean_loss(margins + intercept - step)
-                if candidate <= objective - decrease / 4 or decrease <= 1e-9 * objective + self.resolution:
+                if candidate <= objective - decrease / 4:
+                    objective = candidate
                     break
                 step, decrease = step / 2, decrease / 2
-            intercept, objective = intercept - step, candidate
+            intercept = intercept - step
             if decrease <= 1e-12 * (objective + self.resolution):  # the next would be the square of that
                 break
         return intercept
@@ -188,22 +189,23 @@ class FiniteSum:
         tiny = np.finfo(float).tiny
         return slopes * np.where(slopes > 0, level / np.maximum(up, tiny), level / np.maximum(down, tiny))
 
-    def _hessian(self, blocks):
-        """Return the Hessian in the coefficients, given its row weights, once the intercept follows them.
+    def _hessian(self, K, weight):
+        """Return the Hessian in the coefficients of K outputs, the best intercept following them.
 
-        `blocks[j][k]`, for k <= j, holds the second derivative in outputs j and k times the share, one number a row.
+        `weight(j, k)` is the second derivative in outputs j and k times the share, one number a row.
         """
-        K, p = len(blocks), self.X.shape[1]
-        diagonal = sum(blocks[k][k] for k in range(K))
+        p = self.X.shape[1]
+        diagonal = sum(weight(k, k) for k in range(K))
         centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny) if self.fit_intercept else np.zeros(p)
         hessian = np.empty((K, p, K, p))
         edge, corner = np.empty((K, p, K)), np.empty((K, K))
         for j in range(K):
             for k in range(j + 1):
-                gram, edge[j, :, k] = _moments(self.X, centre, blocks[j][k])
+                rows = weight(j, k)
+                gram, edge[j, :, k] = _moments(self.X, centre, rows)
                 hessian[j, :, k], hessian[k, :, j] = gram, gram
                 edge[k, :, j] = edge[j, :, k]
-                corner[j, k] = corner[k, j] = blocks[j][k].sum()
+                corner[j, k] = corner[k, j] = rows.sum()
         hessian, edge = hessian.reshape(K * p, K * p), edge.reshape(K * p, K)
         if self.fit_intercept:
             hessian -= edge @ np.linalg.lstsq(corner, edge.T, rcond=1e-14)[0]

@@ -72,7 +72,7 @@ def _averaged(problem, correction, step, tol, max_iter, seed, name):
 
 def _newton(problem, tol, max_iter, name):
     n, p = problem.X.shape
-    if _side(problem) > 20_000 or (n < p and n * p > 10**9):
+    if _side(problem) > 15_000 or (n < p and n * p > 10**9):
         raise ValueError(
             f"solver='{name}' factorises a dense matrix of side {_side(problem)} from {n} x {p} data, beyond what "
             "memory commonly holds; use solver='auto', 'sag' or 'saga'."
@@ -85,10 +85,10 @@ def _newton(problem, tol, max_iter, name):
             newton_step = inner.newton_step(best)
         point, decrease = _search(inner, best, newton_step(best.gradient))
         near = decrease <= 1e-12 * best.objective + inner.resolution
-        if near and (inner.error(point) <= tol or inner.error(point) >= inner.error(best) / 2):
-            best = min(point, best, key=inner.error)  # the next step would be one of rounding
-            break
+        finished = near and (inner.error(point) <= tol or inner.error(point) >= inner.error(best) / 2)
         best = point
+        if finished:  # the next step would be one of rounding
+            break
     best = problem.at(best.coef @ basis, best.intercept) if n < p else best
     return Solution(best.coef, best.intercept, n_iter, best.gap, problem.status(best, tol), name)
 
