@@ -17,4 +17,4 @@ EMBEDDED = {
     "sphere": partial(make_sphere, random_state=0),
 }
 
-DEMONSTRATION = "parity"
+DEMONSTRATION = "multi_index"

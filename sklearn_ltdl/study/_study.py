@@ -85,6 +85,8 @@ class Comparison:
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         verdict = textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)
+        if self.verdict.code == "unclear" and self.settings["repeats"] == 1:
+            verdict += "\nMore repeats of the folds (repeats=3, or --repeats 3) narrow the intervals."
         return "\n".join([*lines, "", verdict])
 
 

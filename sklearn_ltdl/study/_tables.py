@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is taken as numbers
+MOST_DOUBTFUL_INTEGERS = 30  # up to here the user is told how the target was read
 RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
 MOST_LEVELS = 50  # columns that one categorical column may become
 
@@ -196,11 +197,9 @@ def read_target(y, task):
     if task == "auto":
         few = len(distinct) <= MOST_CLASSES_OF_INTEGERS
         task = "classification" if not is_number or (whole and few) else "regression"
-        if whole and len(distinct) > 2:
+        if whole and 2 < len(distinct) <= MOST_DOUBTFUL_INTEGERS:
             other = "regression" if few else "classification"
-            note = (
-                f"The target holds {len(distinct)} distinct whole numbers; read as {task} (say task {other} otherwise)."
-            )
+            note = f"The target's {len(distinct)} distinct whole numbers are read as {task}; task={other} is the other way."
     if task == "regression":
         if not is_number and y.dtype.kind != "b":
             raise ValueError(f"y: expected numbers for task='regression', got values such as {str(distinct[0])!r}.")

@@ -56,9 +56,9 @@ class Contrast:
         Its width goes as one over the root of the number of rows, and the difference is taken to stay as estimated,
         or a margin away from the threshold if it is nearer than that, where a decision would not matter.
         """
+        half_width = (self.high - self.low) / 2
         distance = max(abs(self.difference - threshold), self.margin)
-        rows = self.n_rows * ((self.high - self.low) / 2 / distance) ** 2
-        return max(self.n_rows, int(float(f"{rows:.0e}")))
+        return int(float(f"{self.n_rows * max(2, (half_width / distance) ** 2):.0e}"))
 
     def __str__(self):
         return (

@@ -108,7 +108,8 @@ def test_sparse_input_is_refused(rng):
         (["a", "b", "c"] * 20, "classification", False),
         ([3, 4, 5] * 20, "classification", True),
         ([3.0, 4.0, 5.0] * 20, "classification", True),
-        (list(range(60)), "regression", True),
+        (list(range(20)) * 3, "regression", True),
+        (list(range(60)), "regression", False),
     ],
 )
 def test_task_of_a_target(y, task, ambiguous):
