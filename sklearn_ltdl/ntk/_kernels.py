@@ -15,7 +15,7 @@ import numpy as np
 
 from sklearn_ltdl.activations import Relu
 
-TILE = 192, 192  # entries worked on at once: their temporaries stay in the second-level cache
+TILE = 128, 128  # entries worked on at once: their temporaries stay in the second-level cache
 NEAR = 2e-6  # squared distance, over the squared norms, below which a Gram product has lost the digits
 
 
