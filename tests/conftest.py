@@ -1,6 +1,7 @@
 import hashlib
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,13 @@ def dev_sets():
     spec = importlib.util.spec_from_file_location("dev_sets", SHARED / "data" / "load.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.load
+
+    def load(name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # the loader leaves its index open
+            return module.load(name)
+
+    return load
 
 
 @pytest.fixture

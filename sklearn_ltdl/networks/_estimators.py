@@ -21,6 +21,7 @@ from sklearn_ltdl.scalings import Scaling
 
 FULL_BATCH_ROWS = 2000  # distinct rows up to which every step sees all of them, in float64
 LEAVE_ONE_OUT_ROWS = 1000  # at most so many choose alpha
+_LARGEST_INPUT = 1e15  # beside which a float64 still shows a 1
 PREDICT_ROWS = 4096  # at a time, so that memory does not grow with the table
 
 _CONSTRAINTS: dict = {
@@ -66,7 +67,7 @@ class MeanFieldTwoLayerNet(RegressorMixin, BaseEstimator):
         Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond.
     tol : float, default=1e-4
         Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step four times no longer lowers the loss of 10 % of rows held out.
+        batches, when halving the step five times no longer lowers the loss of 10 % of rows held out.
     normalize_y : bool, default=True
         Whether the target is centred and scaled, column by column, within fit.
     random_state : int, RandomState instance or None, default=None
@@ -205,7 +206,7 @@ class LazyNetRegressor(RegressorMixin, BaseEstimator):
         Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond.
     tol : float, default=1e-4
         Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step four times no longer lowers the loss of 10 % of rows held out.
+        batches, when halving the step five times no longer lowers the loss of 10 % of rows held out.
     normalize_y : bool, default=True
         Whether the target is centred and scaled, column by column, within fit.
     random_state : int, RandomState instance or None, default=None
@@ -342,7 +343,7 @@ class MeanFieldTwoLayerNetClassifier(ClassifierMixin, BaseEstimator):
         Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond.
     tol : float, default=1e-4
         Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step four times no longer lowers the loss of 10 % of rows held out.
+        batches, when halving the step five times no longer lowers the loss of 10 % of rows held out.
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights, and the batches where there are any.
 
@@ -498,7 +499,7 @@ class LazyNetClassifier(ClassifierMixin, BaseEstimator):
         Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond.
     tol : float, default=1e-4
         Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step four times no longer lowers the loss of 10 % of rows held out.
+        batches, when halving the step five times no longer lowers the loss of 10 % of rows held out.
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights, and the batches where there are any.
 
@@ -657,7 +658,7 @@ def _lazy_start(estimator, n_inputs, n_outputs, rng):
         )
     activation = ACTIVATIONS[estimator.activation]
     weights = draw_weights(n_inputs, n_outputs, width=estimator.width, depth=estimator.depth, doubled=doubled, rng=rng)
-    network = Network(activation, Scaling(power=0.5, scale=estimator.scale), activation.gain)
+    network = Network(activation, Scaling(power=0.5, scale=float(estimator.scale)), activation.gain)
     return _Start(network, weights, estimator.centering == "subtract", weights)
 
 
@@ -667,6 +668,11 @@ def _fit(estimator, start_of, loss, X, targets, weight):
 
     rng = np.random.default_rng(draw_seed(estimator.random_state))
     phi = feature_map(X)
+    if np.abs(phi).max() > _LARGEST_INPUT:
+        raise ValueError(
+            f"X has an entry of size {np.abs(X).max():.1e}, beside which the constant input vanishes in rounding. "
+            "Standardise its columns first: make_pipeline(StandardScaler(), ...)."
+        )
     n, weight = len(phi), weight / weight.sum()
     start = start_of(estimator, phi.shape[1], targets.shape[1], rng)
     data = Data(phi, targets, start.offset(phi), weight)
@@ -721,7 +727,7 @@ def _fit_classifier(estimator, start_of, X, y, sample_weight):
     n_classes = len(estimator.classes_)
     if n_classes == 1:
         raise ValueError(
-            f"y has one class, {estimator.classes_[0]!r}; a classifier needs rows of at least two classes."
+            f"y has one class, {estimator.classes_.tolist()[0]!r}; a classifier needs rows of at least two."
         )
     X, codes, weight = _empirical_measure(X, codes[:, None], weight)
     targets = one_hot(codes[:, 0].astype(int), n_classes)

@@ -19,8 +19,10 @@ from sklearn_ltdl.networks._model import width_of
 
 _BLOCK = 50  # steps in one call of compiled code
 _HEAVY_BALL = 0.9
-_HALVINGS = 4
+_HALVINGS = 5
+_PATIENCE = 20  # passes without a lower held-out loss before the step is halved
 _BATCH_ROWS = 128
+_BATCH_STEP = 0.3  # of the stable step of plain descent; with the momentum, three of it
 _PILOT_ROWS = 2000  # on which the stable step of batches is measured
 
 
@@ -97,7 +99,6 @@ def top_eigenvalue(network, weights, data):
     return norms[-1] * network.scaling.step(width_of(weights))
 
 
-@jax.jit
 def _objective(network, loss, weights, intercept, data, alpha, reference):
     """Return the objective, its gradient over s^2 m, and the intercept re-fitted by one step."""
     risk, gradient, intercept = _risk_gradient(network, loss, weights, intercept, data)
@@ -125,6 +126,12 @@ def _descend(network, loss, state, data, alpha, reference, momentum, n_steps, *,
         return state, values.at[k].set(state.value)
 
     return jax.lax.fori_loop(0, n_steps, step, (state, jnp.zeros(size, state.value.dtype)))
+
+
+def _padded(data):
+    """Return the rows with rows of weight 0 up to a multiple of 64, so that folds of a table share compiled code."""
+    more = -len(data.weight) % 64
+    return jax.tree.map(lambda column: np.pad(column, [(0, more)] + [(0, 0)] * (column.ndim - 1)), data)
 
 
 def descend(
@@ -157,35 +164,37 @@ def descend(
     Trained
     """
     with precise():
-        data, start = jax.tree.map(jnp.asarray, (data, start))
+        data, start = jax.tree.map(jnp.asarray, (_padded(data), start))
         reference = start if reference is None else jax.tree.map(jnp.asarray, reference)
         curvature = loss.smoothness * top_eigenvalue(network, start, data) + alpha
         eta = jnp.asarray(learning_rate / jnp.where(curvature > 0, curvature, 1.0))
-        intercept = jnp.zeros(data.targets.shape[1])
-        value, slope, intercept = _objective(network, loss, start, intercept, data, alpha, reference)
-        state = _State(start, slope, start, intercept, value, jnp.zeros(()), eta)
-        losses, settled = [float(value)], False
+        # the first evaluation is accepted: no step yet, and an objective that was infinite
+        state = _State(
+            start, _scaled(0.0, start), start, jnp.zeros(data.targets.shape[1]), jnp.inf + eta, eta * 0 - 1, eta
+        )
+        losses, settled = [], False
         while len(losses) <= max_iter and not settled:
             n_steps = min(_BLOCK, max_iter + 1 - len(losses))
             state, values = _descend(network, loss, state, data, alpha, reference, momentum, n_steps, size=_BLOCK)
-            settled = losses[-1] - float(values[n_steps - 1]) <= tol * losses[0] and n_steps == _BLOCK
             losses += np.asarray(values[:n_steps]).tolist()
+            settled = losses[-1 - min(n_steps, len(losses) - 1)] - losses[-1] <= tol * losses[0]
         return Trained(*jax.tree.map(np.array, (state.base, state.intercept)), losses, settled, float(state.eta))
 
 
 @jax.jit
 def _epoch(network, loss, run, data, order, alpha, reference, eta):
-    """Take one step of gradient descent with heavy-ball momentum on each batch, a row of indices in `order`."""
+    """Take one step with heavy-ball momentum on each batch, a row of indices in `order`; also average the weights."""
 
-    def step(run, rows):
-        weights, velocity, intercept = run
+    def step(carry, rows):
+        (weights, velocity, intercept), average = carry
         batch = jax.tree.map(lambda column: column[rows], data)
         batch = batch._replace(weight=batch.weight * (len(data.weight) / len(rows)))
         _, slope, intercept = _objective(network, loss, weights, intercept, batch, alpha, reference)
         velocity = _add(_scaled(_HEAVY_BALL, velocity), -eta, slope)
-        return (_add(weights, 1.0, velocity), velocity, intercept), None
+        weights = _add(weights, 1.0, velocity)
+        return ((weights, velocity, intercept), _add(average, 1 / len(order), weights)), None
 
-    return jax.lax.scan(step, run, order)[0]
+    return jax.lax.scan(step, (run, _scaled(0.0, run[0])), order)[0]
 
 
 @jax.jit
@@ -196,8 +205,9 @@ def _risk(network, loss, weights, intercept, data):
 def descend_in_batches(network, loss, start, data, held_out, *, alpha, reference, learning_rate, max_iter, seed):
     """Train on random batches in float32, until the loss of the held-out rows no longer falls.
 
-    Where five passes do not lower it, the step is halved and training goes on from the best weights; it has settled
-    after `_HALVINGS` halvings. Parameters are those of `descend`, with `max_iter` in passes over `data`, and
+    The weights of a pass are averaged (Polyak and Juditsky 1992), which takes off the noise that the batches add. Where
+    `_PATIENCE` passes do not lower the loss, the step is halved and training goes on from the best of them; it has
+    settled after `_HALVINGS` halvings. Parameters are those of `descend`, `max_iter` in passes over `data`, and
 
     Parameters
     ----------
@@ -214,20 +224,21 @@ def descend_in_batches(network, loss, start, data, held_out, *, alpha, reference
     data, held_out, weights, reference = map(single, (data, held_out, start, reference))
     n = len(data.phi)
     pilot = data.part(slice(_PILOT_ROWS))
-    eta = (1 - _HEAVY_BALL) * learning_rate / float(loss.smoothness * top_eigenvalue(network, weights, pilot) + alpha)
+    eta = _BATCH_STEP * learning_rate / float(loss.smoothness * top_eigenvalue(network, weights, pilot) + alpha)
     rng = np.random.default_rng(seed)
     still = _scaled(0.0, weights)
     risk, intercept = _risk(network, loss, weights, single(np.zeros(data.targets.shape[1])), held_out)
-    best = (weights, still, intercept)
-    run, losses, halvings, since = best, [float(risk)], 0, 0
+    run = kept = (weights, still, intercept)  # kept: where the best average of a pass came from
+    best, losses, halvings, since = (weights, intercept), [float(risk)], 0, 0
     while len(losses) <= max_iter and halvings < _HALVINGS:
         order = rng.permutation(n)[: n // _BATCH_ROWS * _BATCH_ROWS].reshape(-1, _BATCH_ROWS)
-        run = _epoch(network, loss, run, data, order, alpha, reference, eta)
-        losses.append(float(_risk(network, loss, run[0], run[2], held_out)[0]))
+        run, average = _epoch(network, loss, run, data, order, alpha, reference, eta)
+        new, intercept = _risk(network, loss, average, run[2], held_out)
+        losses.append(float(new))
         since = 0 if losses[-1] < risk else since + 1
         if since == 0:
-            risk, best = losses[-1], run
-        elif since == 5 or not np.isfinite(losses[-1]):
-            eta, halvings, since, run = eta / 2, halvings + 1, 0, (best[0], still, best[2])
-    weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), (best[0], best[2]))
+            risk, best, kept = losses[-1], (average, intercept), run
+        elif since == _PATIENCE or not np.isfinite(losses[-1]):
+            eta, halvings, since, run = eta / 2, halvings + 1, 0, (kept[0], still, kept[2])
+    weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), best)
     return Trained(weights, intercept, losses, halvings == _HALVINGS, eta)
