@@ -40,7 +40,8 @@ def run_each(function, arguments, *, n_jobs=1, time_limit=None):
 
     def start(worker):
         executors[worker] = _executor(worker, n_workers)
-        running[executors[worker].submit(os.getpid)] = worker, None, math.inf  # the first job is to be there
+        ready = executors[worker].submit(callable, function)  # starts the process and imports what the function needs
+        running[ready] = worker, None, math.inf
 
     try:
         for worker in range(n_workers):

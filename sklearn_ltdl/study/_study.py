@@ -26,6 +26,7 @@ from sklearn_ltdl.study._pool import JobError, run_each
 from sklearn_ltdl.study._tables import check_table, is_missing, make_table_pipeline, read_target
 from sklearn_ltdl.study._verdict import LEVEL, Verdict, decide, draw_contrasts
 
+SMALL_TABLE = 1000  # rows up to which the folds are drawn three times: one draw of five makes wide intervals
 FEWEST_ROWS_OF_A_CLASS = 4  # leaves two in training at cv=2, for the inner cross-validation
 
 
@@ -86,7 +87,7 @@ class Comparison:
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         verdict = textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)
         if self.verdict.code == "unclear" and self.settings["repeats"] == 1:
-            verdict += "\nMore repeats of the folds (repeats=3, or --repeats 3) narrow the intervals."
+            verdict += "\nRepeats of the folds (repeats=3, or --repeats 3) narrow the intervals."
         return "\n".join([*lines, "", verdict])
 
 
@@ -105,7 +106,7 @@ class _Fit(NamedTuple):
         "task": [StrOptions({"auto", "regression", "classification"})],
         "models": ["array-like", None],
         "cv": [Interval(Integral, 2, None, closed="left")],
-        "repeats": [Interval(Integral, 1, None, closed="left")],
+        "repeats": [Interval(Integral, 1, None, closed="left"), None],
         "n_jobs": [Integral, None],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "margin": [Interval(Real, 0, 1, closed="neither")],
@@ -121,7 +122,7 @@ def compare(
     task="auto",
     models=None,
     cv=5,
-    repeats=1,
+    repeats=None,
     n_jobs=None,
     time_limit=None,
     margin=0.01,
@@ -149,8 +150,8 @@ def compare(
         all. 'dummy' and 'linear' always run: the verdict is relative to them.
     cv : int, default=5
         Number of folds.
-    repeats : int, default=1
-        Times that the folds are drawn anew.
+    repeats : int or None, default=None
+        Times that the folds are drawn anew: more narrow the intervals. None is 3 up to 1000 rows and 1 beyond.
     n_jobs : int or None, default=None
         Fits that run at a time, as in joblib: None is 1, -1 is one a core.
     time_limit : float or None, default=None
@@ -197,6 +198,7 @@ def compare(
     _check_sizes(target, cv)
 
     seed = draw_seed(random_state)
+    repeats = repeats or (3 if len(X) <= SMALL_TABLE else 1)
     splitter = RepeatedKFold if target.classes is None else RepeatedStratifiedKFold
     splits = list(splitter(n_splits=cv, n_repeats=repeats, random_state=seed).split(X, target.values))
     jobs = [
@@ -341,10 +343,11 @@ def _score(name, fits, splits, target, fold_of):
         return summary, results, None
     by_row = gains.mean(axis=1)
     half = stats.t.ppf((1 + LEVEL) / 2, len(y) - 1) * by_row.std(ddof=1) / np.sqrt(len(y))
+    lowest = -np.inf if target.task == "regression" else 0.0
     summary |= {
         "score": float(by_row.mean()),
-        "score_low": float(by_row.mean() - half),
-        "score_high": float(by_row.mean() + half),
+        "score_low": float(max(lowest, by_row.mean() - half)),
+        "score_high": float(min(1.0, by_row.mean() + half)),
         "loss": float(losses.mean()),
     }
     return summary, results, losses

@@ -199,7 +199,9 @@ def read_target(y, task):
         task = "classification" if not is_number or (whole and few) else "regression"
         if whole and 2 < len(distinct) <= MOST_DOUBTFUL_INTEGERS:
             other = "regression" if few else "classification"
-            note = f"The target's {len(distinct)} distinct whole numbers are read as {task}; task={other} is the other way."
+            note = (
+                f"The target's {len(distinct)} distinct whole numbers are read for {task}, not for {other} (see task)."
+            )
     if task == "regression":
         if not is_number and y.dtype.kind != "b":
             raise ValueError(f"y: expected numbers for task='regression', got values such as {str(distinct[0])!r}.")

@@ -22,7 +22,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     try:
         return _compare(arguments, shlex.join(["ltdl", *(sys.argv[1:] if argv is None else argv)]))
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         print(f"ltdl compare: {error}", file=sys.stderr)
         return BAD_USAGE
     except KeyboardInterrupt:
@@ -62,7 +62,9 @@ def _parser():
         help=f"among {', '.join(METHODS)} (default: all; dummy, linear always run)",
     )
     command.add_argument("--cv", type=int, default=5, help="number of folds (default: 5)")
-    command.add_argument("--repeats", type=int, default=1, help="times the folds are drawn anew (default: 1)")
+    command.add_argument(
+        "--repeats", type=int, help="times the folds are drawn anew (default: 3 up to 1000 rows, else 1)"
+    )
     command.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
     command.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
     command.add_argument(

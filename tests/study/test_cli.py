@@ -30,7 +30,23 @@ def test_the_installed_command_prints_a_table_and_a_verdict_and_writes_json(tabl
     ltdl = shutil.which("ltdl", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     out = tmp_path / "out.json"
     run = subprocess.run(
-        [ltdl, "compare", table, "--models", "dummy", "linear", "ntk", "--cv", "3", "--n-jobs", "2", "--json", out],
+        [
+            ltdl,
+            "compare",
+            table,
+            "--models",
+            "dummy",
+            "linear",
+            "ntk",
+            "--cv",
+            "3",
+            "--repeats",
+            "1",
+            "--n-jobs",
+            "2",
+            "--json",
+            out,
+        ],
         capture_output=True,
         text=True,
         timeout=300,
@@ -49,7 +65,25 @@ def test_the_installed_command_prints_a_table_and_a_verdict_and_writes_json(tabl
 
 
 def test_an_embedded_set_and_a_failure_give_exit_code_1(capsys):
-    assert main(["compare", "diabetes", "--models", "forest", "--cv", "2", "--time-limit", "0.3", "--n-jobs", "2"]) == 1
+    assert (
+        main(
+            [
+                "compare",
+                "diabetes",
+                "--models",
+                "forest",
+                "--cv",
+                "2",
+                "--repeats",
+                "1",
+                "--time-limit",
+                "0.3",
+                "--n-jobs",
+                "2",
+            ]
+        )
+        == 1
+    )
     assert "forest    failed: in 2 of 2 folds, stopped at the time limit" in capsys.readouterr().out
 
 
