@@ -85,10 +85,22 @@ class Comparison:
                 f"{row['fit_seconds']:>8.2f} {row['predict_seconds']:>10.2f}"
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
+        lines += ["", *self._questions(), ""]
         verdict = textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)
         if self.verdict.code == "unclear" and self.settings["repeats"] == 1:
             verdict += "\nRepeats of the folds (repeats=3, or --repeats 3) narrow the intervals."
-        return "\n".join([*lines, "", verdict])
+        return "\n".join([*lines, verdict])
+
+    def _questions(self):
+        """Return the contrasts as lines of a table."""
+        margin = f"{100 * self.settings['margin']:g}%"
+        yield f"Loss that the first model saves, in % of the dummy's ({margin} counts as nothing):"
+        for contrast in self.verdict.evidence.values():
+            models = interval = "(models failed)"
+            if "low" in contrast:
+                models = f"{contrast['candidate']}, {contrast['reference']}"
+                interval = f"{100 * contrast['low']:.1f} to {100 * contrast['high']:.1f}"
+            yield f"{contrast['question']:<50} {models:<18} {interval:>16}  {contrast['answer']}"
 
 
 class _Fit(NamedTuple):

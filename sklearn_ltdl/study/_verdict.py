@@ -62,8 +62,8 @@ class Contrast:
 
     def __str__(self):
         return (
-            f"{self.candidate} against {self.reference}: {100 * self.difference:+.1f} % of the dummy's loss, "
-            f"95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f}"
+            f"{self.candidate} against {self.reference} saves {100 * self.difference:.1f}% of the dummy's loss, "
+            f"95% interval {100 * self.low:.1f} to {100 * self.high:.1f}"
         )
 
 
@@ -77,7 +77,8 @@ class Verdict:
         The simplest kind of model that is as good as any of those compared; 'nothing' if none beats the dummy.
     sentence : str
     evidence : dict
-        One object a contrast, as `Contrast` with its state; None if it could not be drawn since its models failed.
+        One object a contrast: its question and the answer ('yes', 'no' or 'undecided'), and the fields of `Contrast`
+        with its state, which are missing if the contrast could not be drawn since its models failed.
     """
 
     code: str
@@ -225,9 +226,11 @@ def decide(contrasts):
         }
         code, because = "unclear", [name for name in answers if answers[name] is None and matters.get(name)]
     evidence = {
-        name: contrast and {**asdict(contrast), "state": contrast.state} for name, contrast in contrasts.items()
+        name: {"question": _QUESTIONS[name], "answer": {True: "yes", False: "no", None: "undecided"}[answers[name]]}
+        | ({} if contrast is None else {**asdict(contrast), "state": contrast.state})
+        for name, contrast in contrasts.items()
     }
-    return Verdict(code, _sentence(code, because, contrasts, answers), evidence)
+    return Verdict(code, _sentence(code, because, contrasts), evidence)
 
 
 def _threshold(contrast):
@@ -253,26 +256,19 @@ _CLAIMS = {
     "kernel": "A kernel is enough, and a linear model is not",
     "features": "This table rewards feature learning",
     "trees": "Trees do better here than linear models, kernels and networks",
-    "unclear": "Cannot tell",
 }
 
 
-def _sentence(code, because, contrasts, answers):
+def _sentence(code, because, contrasts):
     if code != "unclear":
         evidence = "; ".join(str(contrasts[name]) for name in because if contrasts.get(name))
         return f"{_CLAIMS[code]} ({evidence})."
     if not because:
         shown = "; ".join(str(contrasts[name]) for name in ("rich_against_linear", "beyond_linear"))
         return f"Cannot tell: a network beats the linear model, but no kernel does, and learning no features ({shown})."
-    undecided = "; ".join(_undecided(name, contrasts[name]) for name in because)
-    decided = [
-        f"{_QUESTIONS[name]}: {'yes' if answers[name] else 'no'}" for name in answers if answers[name] is not None
-    ]
-    return f"Cannot tell whether {undecided}." + (f" Decided: {'; '.join(decided)}." if decided else "")
-
-
-def _undecided(name, contrast):
+    first = because[0]
+    contrast, question = contrasts[first], _QUESTIONS[first]
     if contrast is None:
-        return f"{_QUESTIONS[name]} (its models failed)"
+        return f"Cannot tell whether {question}, since its models failed."
     rows = contrast.rows_to_decide(_threshold(contrast))
-    return f"{_QUESTIONS[name]} ({contrast}; about {rows} rows would decide it)"
+    return f"Cannot tell whether {question} ({contrast}; about {rows} rows would decide it)."

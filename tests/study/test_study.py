@@ -75,7 +75,7 @@ def test_failures_and_warnings_are_rows_and_notes(cheap):
     assert table.loc["rich", "notes"] == ["ConvergenceWarning: Stopped: too early (15 of 15 fits)"]
     assert comparison.failed == ["ntk"]
     assert comparison.verdict.code == "unclear"
-    assert "a kernel beats the linear model (its models failed)" in comparison.verdict.sentence
+    assert "whether a kernel beats the linear model, since its models failed" in comparison.verdict.sentence
     assert "ntk       failed: in 5 of 5 folds" in str(comparison)
 
 
