@@ -8,8 +8,7 @@ def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None
     """Draw signs whose class is the product of a few of them, unknown to the learner.
 
     No linear model does better than chance; a kernel that is blind to directions needs about
-    ``n_features ** n_relevant`` samples, a two-layer network that finds the relevant features about ``n_features``
-    (Chizat and Bach 2020, arXiv:2002.04486, section 5, for two relevant features).
+    ``n_features ** n_relevant`` samples, while a two-layer network that finds the relevant features needs far fewer.
 
     Parameters
     ----------

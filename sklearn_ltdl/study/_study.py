@@ -99,7 +99,7 @@ class Comparison:
             models = interval = "(models failed)"
             if "low" in contrast:
                 models = f"{contrast['candidate']}, {contrast['reference']}"
-                interval = f"{100 * contrast['low']:.1f} to {100 * contrast['high']:.1f}"
+                interval = f"{100 * contrast['low']:z.1f} to {100 * contrast['high']:z.1f}"
             yield f"{contrast['question']:<50} {models:<18} {interval:>16}  {contrast['answer']}"
 
 

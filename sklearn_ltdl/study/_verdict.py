@@ -62,8 +62,8 @@ class Contrast:
 
     def __str__(self):
         return (
-            f"{self.candidate} against {self.reference} saves {100 * self.difference:.1f}% of the dummy's loss, "
-            f"95% interval {100 * self.low:.1f} to {100 * self.high:.1f}"
+            f"{self.candidate} against {self.reference} saves {100 * self.difference:z.1f}% of the dummy's loss, "
+            f"95% interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
         )
 
 

@@ -95,7 +95,7 @@ def test_what_was_not_asked_for_is_not_claimed_and_what_failed_is_undecided():
     failed = verdict(without=["forest"], **ALL)
     assert failed.code == "unclear"
     assert "trees beat every other model, since its models failed" in failed.sentence
-    assert failed.evidence["beyond_all"] is None
+    assert failed.evidence["beyond_all"] == {"question": "trees beat every other model", "answer": "undecided"}
     assert verdict(without=["rich"], **{**ALL, "rbf": 0.4}).code == "unclear"
     assert verdict(without=["ntk"], **ALL).code == "linear"  # another kernel is there
 
