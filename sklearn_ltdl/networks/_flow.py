@@ -24,6 +24,7 @@ _PATIENCE = 20  # passes without a lower held-out loss before the step is halved
 _BATCH_ROWS = 128
 _BATCH_STEP = 0.3  # of the stable step of plain descent; with the momentum, three of it
 _PILOT_ROWS = 2000  # on which the stable step of batches is measured
+_REFIT_ROWS = 2**15  # at most so many give the intercept of a training by batches
 
 
 class Trained(NamedTuple):
@@ -199,6 +200,7 @@ def _epoch(network, loss, run, data, order, alpha, reference, eta):
 
 @jax.jit
 def _risk(network, loss, weights, intercept, data):
+    """Return the risk and the re-fitted intercept."""
     return _risk_gradient(network, loss, weights, intercept, data)[::2]
 
 
@@ -240,5 +242,8 @@ def descend_in_batches(network, loss, start, data, held_out, *, alpha, reference
             risk, best, kept = losses[-1], (average, intercept), run
         elif since == _PATIENCE or not np.isfinite(losses[-1]):
             eta, halvings, since, run = eta / 2, halvings + 1, 0, (kept[0], still, kept[2])
-    weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), best)
+    weights, intercept = best  # the intercept so far is that of the held-out rows
+    for _ in range(10):
+        _, intercept = _risk(network, loss, weights, intercept, data.part(slice(_REFIT_ROWS)))
+    weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), (weights, intercept))
     return Trained(weights, intercept, losses, halvings == _HALVINGS, eta)

@@ -75,6 +75,8 @@ def test_batches_reach_what_full_batches_reach(estimator, rng):
     full = estimator(random_state=0).fit(X[:2000], y[:2000])
     batches = estimator(random_state=0).fit(X[:4000], y[:4000])
     assert batches.score(X[4000:], y[4000:]) > 1 - 1.1 * (1 - full.score(X[4000:], y[4000:]))
+    residual = y[:4000] - batches.predict(X[:4000])
+    assert abs(residual.mean()) < residual.std() / np.sqrt(4000)  # the rows held out would give 3 times that
     again = estimator(random_state=0).fit(X[:4000], y[:4000])
     np.testing.assert_array_equal(again.predict(X), batches.predict(X))
 
