@@ -41,7 +41,76 @@ _LAZY_CONSTRAINTS: dict = _CONSTRAINTS | {
 }
 
 
-class MeanFieldTwoLayerNet(RegressorMixin, BaseEstimator):
+class _NetworkRegressor(RegressorMixin, BaseEstimator):
+    """What fitted networks for regression do."""
+
+    def predict(self, X):
+        """Return predictions of shape (n_samples,), or (n_samples, n_outputs) as `y` was, in its units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+        """
+        scores = _scores(self, X)
+        prediction = self._standardisation.undo(scores)
+        return prediction[:, 0] if self._flat else prediction
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class _NetworkClassifier(ClassifierMixin, BaseEstimator):
+    """What fitted networks for classification do."""
+
+    def decision_function(self, X):
+        """Return the log-odds of the second class, of shape (n_samples,), or (n_samples, n_classes) scores.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+        """
+        scores = _scores(self, X)
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X):
+        """Return class probabilities of shape (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+        """
+        return probabilities(_scores(self, X))
+
+    def predict(self, X):
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        chosen = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[chosen]
+
+
+class MeanFieldTwoLayerNet(_NetworkRegressor):
     r"""One-hidden-layer network for regression, in the scaling of optimisation over measures.
 
     The loss is squared and the intercept is not penalised. Up to 2000 distinct rows every step sees all of them, in
@@ -153,28 +222,8 @@ class MeanFieldTwoLayerNet(RegressorMixin, BaseEstimator):
         """
         return _fit_regressor(self, _mean_field_start, X, y, sample_weight)
 
-    def predict(self, X):
-        """Return predictions of shape (n_samples,), or (n_samples, n_outputs) as `y` was, in its units.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray
-        """
-        scores = _scores(self, X)
-        prediction = self._standardisation.undo(scores)
-        return prediction[:, 0] if self._flat else prediction
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
-
-
-class LazyNetRegressor(RegressorMixin, BaseEstimator):
+class LazyNetRegressor(_NetworkRegressor):
     r"""Network for regression whose `scale` switches it between kernel and feature learning.
 
     The loss is squared and the intercept is not penalised. Up to 2000 distinct rows every step sees all of them, in
@@ -296,28 +345,8 @@ class LazyNetRegressor(RegressorMixin, BaseEstimator):
         """
         return _fit_regressor(self, _lazy_start, X, y, sample_weight)
 
-    def predict(self, X):
-        """Return predictions of shape (n_samples,), or (n_samples, n_outputs) as `y` was, in its units.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray
-        """
-        scores = _scores(self, X)
-        prediction = self._standardisation.undo(scores)
-        return prediction[:, 0] if self._flat else prediction
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
-
-
-class MeanFieldTwoLayerNetClassifier(ClassifierMixin, BaseEstimator):
+class MeanFieldTwoLayerNetClassifier(_NetworkClassifier):
     r"""One-hidden-layer network for classification, in the scaling of optimisation over measures.
 
     The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
@@ -426,49 +455,8 @@ class MeanFieldTwoLayerNetClassifier(ClassifierMixin, BaseEstimator):
         """
         return _fit_classifier(self, _mean_field_start, X, y, sample_weight)
 
-    def decision_function(self, X):
-        """Return the log-odds of the second class, of shape (n_samples,), or (n_samples, n_classes) scores.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray
-        """
-        scores = _scores(self, X)
-        return scores[:, 0] if len(self.classes_) == 2 else scores
-
-    def predict_proba(self, X):
-        """Return class probabilities of shape (n_samples, n_classes).
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray
-        """
-        return probabilities(_scores(self, X))
-
-    def predict(self, X):
-        """Return the most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        chosen = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[chosen]
-
-
-class LazyNetClassifier(ClassifierMixin, BaseEstimator):
+class LazyNetClassifier(_NetworkClassifier):
     r"""Network for classification whose `scale` switches it between kernel and feature learning.
 
     The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
@@ -585,47 +573,6 @@ class LazyNetClassifier(ClassifierMixin, BaseEstimator):
         self
         """
         return _fit_classifier(self, _lazy_start, X, y, sample_weight)
-
-    def decision_function(self, X):
-        """Return the log-odds of the second class, of shape (n_samples,), or (n_samples, n_classes) scores.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray
-        """
-        scores = _scores(self, X)
-        return scores[:, 0] if len(self.classes_) == 2 else scores
-
-    def predict_proba(self, X):
-        """Return class probabilities of shape (n_samples, n_classes).
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray
-        """
-        return probabilities(_scores(self, X))
-
-    def predict(self, X):
-        """Return the most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        chosen = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[chosen]
 
 
 class _Start(NamedTuple):
