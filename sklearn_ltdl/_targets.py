@@ -22,7 +22,7 @@ class Standardisation(NamedTuple):
         mean = np.average(Y, axis=0, weights=weight)
         scale = np.sqrt(np.average((Y - mean) ** 2, axis=0, weights=weight))
         constant = scale <= 10 * np.finfo(float).eps * np.abs(Y).max(axis=0)
-        return cls(mean, np.where(constant, 1.0, scale))
+        return cls(np.where(constant, Y[np.argmax(weight)], mean), np.where(constant, 1.0, scale))
 
     def apply(self, Y):
         """Return the standardised columns."""

@@ -99,7 +99,7 @@ def _spectral_path(K, target, root, ridges, start):
     errors = np.zeros(len(ridges))
     for rows in row_blocks(n, n):
         errors += np.einsum("i,ikr->r", root[rows, 0] ** 2, residuals(rows, slice(None))[1] ** 2) / n
-    best = int(np.argmin(errors))
+    best = _least(errors)
     duals, left_out = residuals(slice(None), slice(best, best + 1))
     return duals[..., 0], left_out[..., 0], errors, slice(None), best
 
@@ -171,7 +171,7 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas):
         rest = 1.0 - weight[rows, None] * (1.0 / n + leverages)
         residuals[rows] = _ratio((Y[rows] - mean)[:, :, None] - fits, rest[:, None, :])
     errors = np.einsum("i,ikr->r", weight, residuals**2) / n
-    best = int(np.argmin(errors))
+    best = _least(errors)
     coef = filters[:, [best]] * projections
     return RidgePath(back @ coef, mean - offset @ coef, residuals[..., best], alphas, errors, best, "nystroem")
 
@@ -191,6 +191,11 @@ def _filtered(V, projections, filters):
     """Return V diag(f) P of shape (rows, n_outputs, n_filters) and diag(V diag(f) V') (rows, n_filters)."""
     weighted = projections[:, :, None] * filters[:, None, :]
     return (V @ weighted.reshape(len(filters), -1)).reshape(len(V), *weighted.shape[1:]), (V * V) @ filters
+
+
+def _least(errors):
+    """Return the index of the least error; of equal ones, as for a constant target, that of the largest penalty."""
+    return len(errors) - 1 - int(np.argmin(errors[::-1]))
 
 
 def _ratio(residual, share):
