@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 precise = functools.partial(jax.enable_x64, True)  # a context: float64 inside, the user's setting outside
+fast = functools.partial(jax.enable_x64, False)  # float32 inside
 
 
 @functools.cache

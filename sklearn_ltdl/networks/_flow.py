@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sklearn_ltdl._backends.jax import precise, traced
+from sklearn_ltdl._backends.jax import fast, precise, traced
 from sklearn_ltdl.networks._model import width_of
 
 _BLOCK = 50  # steps in one call of compiled code
@@ -222,28 +222,29 @@ def descend_in_batches(network, loss, start, data, held_out, *, alpha, reference
     Trained
         `losses` are the held-out risks after each pass.
     """
-    single = functools.partial(jax.tree.map, lambda a: jnp.asarray(a, dtype=jnp.float32))
-    data, held_out, weights, reference = map(single, (data, held_out, start, reference))
-    n = len(data.phi)
-    pilot = data.part(slice(_PILOT_ROWS))
-    eta = _BATCH_STEP * learning_rate / float(loss.smoothness * top_eigenvalue(network, weights, pilot) + alpha)
-    rng = np.random.default_rng(seed)
-    still = _scaled(0.0, weights)
-    risk, intercept = _risk(network, loss, weights, single(np.zeros(data.targets.shape[1])), held_out)
-    run = kept = (weights, still, intercept)  # kept: where the best average of a pass came from
-    best, losses, halvings, since = (weights, intercept), [float(risk)], 0, 0
-    while len(losses) <= max_iter and halvings < _HALVINGS:
-        order = rng.permutation(n)[: n // _BATCH_ROWS * _BATCH_ROWS].reshape(-1, _BATCH_ROWS)
-        run, average = _epoch(network, loss, run, data, order, alpha, reference, eta)
-        new, intercept = _risk(network, loss, average, run[2], held_out)
-        losses.append(float(new))
-        since = 0 if losses[-1] < risk else since + 1
-        if since == 0:
-            risk, best, kept = losses[-1], (average, intercept), run
-        elif since == _PATIENCE or not np.isfinite(losses[-1]):
-            eta, halvings, since, run = eta / 2, halvings + 1, 0, (kept[0], still, kept[2])
-    weights, intercept = best  # the intercept so far is that of the held-out rows
-    for _ in range(10):
-        _, intercept = _risk(network, loss, weights, intercept, data.part(slice(_REFIT_ROWS)))
-    weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), (weights, intercept))
-    return Trained(weights, intercept, losses, halvings == _HALVINGS, eta)
+    with fast():
+        single = functools.partial(jax.tree.map, lambda a: jnp.asarray(a, dtype=jnp.float32))
+        data, held_out, weights, reference = map(single, (data, held_out, start, reference))
+        n = len(data.phi)
+        pilot = data.part(slice(_PILOT_ROWS))
+        eta = _BATCH_STEP * learning_rate / float(loss.smoothness * top_eigenvalue(network, weights, pilot) + alpha)
+        rng = np.random.default_rng(seed)
+        still = _scaled(0.0, weights)
+        risk, intercept = _risk(network, loss, weights, single(np.zeros(data.targets.shape[1])), held_out)
+        run = kept = (weights, still, intercept)  # kept: where the best average of a pass came from
+        best, losses, halvings, since = (weights, intercept), [float(risk)], 0, 0
+        while len(losses) <= max_iter and halvings < _HALVINGS:
+            order = rng.permutation(n)[: n // _BATCH_ROWS * _BATCH_ROWS].reshape(-1, _BATCH_ROWS)
+            run, average = _epoch(network, loss, run, data, order, alpha, reference, eta)
+            new, intercept = _risk(network, loss, average, run[2], held_out)
+            losses.append(float(new))
+            since = 0 if losses[-1] < risk else since + 1
+            if since == 0:
+                risk, best, kept = losses[-1], (average, intercept), run
+            elif since == _PATIENCE or not np.isfinite(losses[-1]):
+                eta, halvings, since, run = eta / 2, halvings + 1, 0, (kept[0], still, kept[2])
+        weights, intercept = best  # the intercept so far is that of the held-out rows
+        for _ in range(10):
+            _, intercept = _risk(network, loss, weights, intercept, data.part(slice(_REFIT_ROWS)))
+        weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), (weights, intercept))
+        return Trained(weights, intercept, losses, halvings == _HALVINGS, eta)

@@ -128,6 +128,16 @@ def test_the_users_precision_is_left_alone(estimator, rng):
     assert seen == [(False, np.float32)] * 2
 
 
+@unconverged
+@pytest.mark.parametrize("n", [50, 2100])  # all rows at a time, and batches
+def test_the_users_precision_changes_nothing(n, rng):
+    X, y = teacher(rng, n)
+    network = LazyNetRegressor(width=16, max_iter=5, random_state=0)
+    usual = network.fit(X, y).predict(X)
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(network.fit(X, y).predict(X), usual)
+
+
 @pytest.mark.parametrize("estimator", [*REGRESSORS, *CLASSIFIERS])
 @pytest.mark.parametrize(
     ("parameters", "message"),
