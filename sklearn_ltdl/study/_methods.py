@@ -11,12 +11,13 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 
 import sklearn_ltdl
 
 RICH_SCALE = 0.1  # output scale at which the network leaves the lazy regime
 INNER_FOLDS = 3  # of the grid searches
+INNER_ROWS = 5000  # at most so many take part in them
 
 
 class Method(NamedTuple):
@@ -59,13 +60,29 @@ def predict(model, X, task):
     return model.predict(X) if task == "regression" else model.predict_proba(X)
 
 
-def _tuned(estimator, grid, task):
+class _InnerFolds(NamedTuple):
+    """Folds of the training rows, or of some of them where there are many: settings are chosen on these."""
+
+    task: str
+    seed: int
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return INNER_FOLDS
+
+    def split(self, X, y, groups=None):
+        rows = np.random.default_rng(self.seed).permutation(len(y))[:INNER_ROWS]
+        folds = KFold(INNER_FOLDS) if self.task == "regression" else StratifiedKFold(INNER_FOLDS)
+        for train, test in folds.split(rows, y[rows]):
+            yield rows[train], rows[test]
+
+
+def _tuned(estimator, grid, task, seed):
     """Choose among few settings by cross-validation within the training rows, on the loss that is compared."""
 
     def score(model, X, y):
         return -per_row_loss(task, predict(model, X, task), y, len(y)).mean()
 
-    return GridSearchCV(estimator, grid, scoring=score, cv=INNER_FOLDS)
+    return GridSearchCV(estimator, grid, scoring=score, cv=_InnerFolds(task, seed))
 
 
 def _dummy(task, seed):
@@ -74,7 +91,7 @@ def _dummy(task, seed):
 
 def _linear(task, seed):
     estimator = (sklearn_ltdl.SAGRegressor if task == "regression" else sklearn_ltdl.SAGClassifier)(random_state=seed)
-    return _tuned(estimator, {"alpha": [1e-3, 1e-2, 1e-1]}, task)
+    return _tuned(estimator, {"alpha": [1e-3, 1e-2, 1e-1]}, task, seed)
 
 
 def _kernel(kernel):
@@ -95,12 +112,12 @@ def _network(**scale):
 
 def _forest(task, seed):
     estimator = RandomForestRegressor if task == "regression" else RandomForestClassifier
-    return _tuned(estimator(random_state=seed), {"max_features": ["sqrt", 0.5, 1.0]}, task)
+    return _tuned(estimator(random_state=seed), {"max_features": ["sqrt", 0.5, 1.0]}, task, seed)
 
 
 def _boosting(task, seed):
     estimator = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-    return _tuned(estimator(learning_rate=0.1, random_state=seed), {"max_leaf_nodes": [4, 12, 31]}, task)
+    return _tuned(estimator(learning_rate=0.1, random_state=seed), {"max_leaf_nodes": [4, 12, 31]}, task, seed)
 
 
 METHODS = {

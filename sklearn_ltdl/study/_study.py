@@ -20,6 +20,7 @@ from scipy import stats
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 from sklearn.utils.validation import check_consistent_length
 
+import sklearn_ltdl
 from sklearn_ltdl._sklearn import Interval, StrOptions, draw_seed, validate_params
 from sklearn_ltdl.study._methods import METHODS, per_row_loss, predict
 from sklearn_ltdl.study._pool import JobError, run_each
@@ -251,7 +252,8 @@ def compare(
         "notes": notes,
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in ("sklearn_ltdl", "scikit-learn", "numpy", "scipy", "jax")},
+            "sklearn_ltdl": sklearn_ltdl.__version__,
+            **{package: version(package) for package in ("scikit-learn", "numpy", "scipy", "jax")},
         },
     }
     return Comparison(

@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is taken as numbers
 MOST_DOUBTFUL_INTEGERS = 30  # up to here the user is told how the target was read
 RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
+LARGEST_SCORE = 10.0  # standard deviations from the mean, beyond which a value is clipped
 MOST_LEVELS = 50  # columns that one categorical column may become
 
 
@@ -25,8 +26,9 @@ def make_table_pipeline(estimator):
     Numbers, booleans, dates and durations (both as days) are imputed with the median, with an indicator column for
     each column that had missing values in training. Every other column is categorical: one column a level, a missing
     value being a level of its own, where levels of fewer than 10 training rows, and those beyond the 50 most
-    frequent, share one column. All columns are then standardised. Levels, missing values and empty columns that
-    training has not seen do no harm at prediction.
+    frequent, share one column. All columns are then standardised, and clipped at 10 standard deviations, lest one
+    outlying row lead a model astray. Levels, missing values and empty columns that training has not seen do no harm at
+    prediction.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def make_table_pipeline(estimator):
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
-        Unfitted, with steps ``'encode'``, ``'scale'`` and ``'estimator'``. It takes a pandas DataFrame or a
+        Unfitted, with steps ``'encode'``, ``'scale'``, ``'clip'`` and ``'estimator'``. It takes a pandas DataFrame or a
         two-dimensional array; in an array of objects, a column is numeric if all its values can be read as numbers.
 
     Examples
@@ -63,7 +65,10 @@ def make_table_pipeline(estimator):
         ),
     )
     encode = ColumnTransformer([("numbers", numbers, _is_numeric), ("levels", levels, _is_categorical)])
-    return Pipeline([("encode", encode), ("scale", StandardScaler()), ("estimator", estimator)])
+    clip = FunctionTransformer(
+        np.clip, kw_args={"a_min": -LARGEST_SCORE, "a_max": LARGEST_SCORE}, feature_names_out="one-to-one"
+    )
+    return Pipeline([("encode", encode), ("scale", StandardScaler()), ("clip", clip), ("estimator", estimator)])
 
 
 def _is_numeric(X):

@@ -60,6 +60,15 @@ def test_rare_levels_share_one_column():
     assert Z["level_infrequent_sklearn"].sum() == 9
 
 
+def test_an_outlying_value_counts_as_ten_standard_deviations():
+    X = pd.DataFrame({"heavy": [0.0, 1.0] * 500 + [1e6], "level": ["a"] * 1000 + ["b"]})
+    pipeline = make_table_pipeline(LinearRegression()).fit(X, np.arange(1001.0))
+    scaled = pipeline[:-1].transform(X)
+    assert scaled.max() == 10.0
+    assert scaled.min() == -10.0  # the complement of the rare level
+    assert (np.abs(scaled[:-1]) < 0.1).all()
+
+
 def test_prediction_survives_what_training_has_not_seen(mixed, rng):
     pipeline = make_table_pipeline(LinearRegression()).fit(mixed, rng.standard_normal(60))
     new = mixed.iloc[:5].copy()
