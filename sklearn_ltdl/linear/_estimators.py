@@ -259,8 +259,8 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) == 1:
             raise ValueError(
-                f"y has one class only, {self.classes_[0]}, in the rows with positive weight; a classifier needs "
-                "rows of at least two classes."
+                f"y has one class only, {self.classes_.tolist()[0]!r}, in the rows with positive weight; a "
+                "classifier needs rows of at least two classes."
             )
         n_classes = len(self.classes_)
         _minimise(self, X, one_hot(codes, n_classes), classification_loss(n_classes), weight)
@@ -339,7 +339,7 @@ def _minimise(estimator, X, Y, loss, weight):
 
 _REMEDIES = {
     Status.SEPARABLE: "Give alpha a positive value.",
-    Status.OUT_OF_STEPS: "Standardise the features, raise max_iter or alpha, or use solver='auto'.",
+    Status.OUT_OF_STEPS: "Standardise the features, raise max_iter or alpha, or leave the choice to solver='auto'.",
 }
 
 

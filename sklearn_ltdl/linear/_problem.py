@@ -108,6 +108,8 @@ class FiniteSum:
         likelihood = isinstance(self.loss, Logistic | Multinomial)
         if likelihood and self.alpha == 0 and np.max(self.loss.value(point.margins, self.Y)) < np.log(2):
             return Status.SEPARABLE  # every decision is right, and larger coefficients lower every loss
+        if self.start.gap <= 100 * self.resolution:  # as where all columns are constant: there is nothing to gain
+            return Status.CONVERGED
         return Status.of(self.error(point), tol)
 
     def transposed(self, U):

@@ -312,8 +312,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         n_classes = len(np.unique(codes[weight > 0]))
         if n_classes < 2:
             raise ValueError(
-                f"y has one class ({self.classes_[codes[weight > 0][0]]!r}) among the rows of positive weight; "
-                "a classifier needs at least two classes."
+                f"y has one class ({self.classes_[codes[weight > 0]].tolist()[0]!r}) among the rows of positive "
+                "weight; a classifier needs at least two classes."
             )
         targets = one_hot(codes, len(self.classes_))
         signed = 2.0 * targets - 1.0 if len(self.classes_) == 2 else targets

@@ -24,7 +24,7 @@ import sklearn_ltdl
 from sklearn_ltdl._sklearn import Interval, StrOptions, draw_seed, validate_params
 from sklearn_ltdl.study._methods import METHODS, per_row_loss, predict
 from sklearn_ltdl.study._pool import JobError, run_each
-from sklearn_ltdl.study._tables import check_table, is_missing, make_table_pipeline, read_target
+from sklearn_ltdl.study._tables import check_table, describe_columns, is_missing, make_table_pipeline, read_target
 from sklearn_ltdl.study._verdict import LEVEL, Verdict, decide, draw_contrasts
 
 SMALL_TABLE = 1000  # rows up to which the folds are drawn three times: one draw of five makes wide intervals
@@ -198,12 +198,14 @@ def compare(
     names = _chosen(models)
     X = check_table(X)
     y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if y.ndim != 1:
         raise ValueError(f"y: expected one target, of shape (n_samples,), got shape {y.shape}; compare one at a time.")
     check_consistent_length(X, y)
     present = ~is_missing(y)
     X, target = _rows(X, present), read_target(y[present], task)
-    notes = [target.note] if target.note else []
+    notes = describe_columns(X) + ([target.note] if target.note else [])
     if not present.all():
         notes.append(f"{np.sum(~present)} rows have no target and are left out.")
     if verbose:
@@ -236,7 +238,7 @@ def compare(
     scored = {name: _score(name, fits, splits, target, fold_of) for name in names}
     losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
     if "dummy" not in losses:
-        raise RuntimeError(f"Even the dummy failed: {scored['dummy'][0]['failure']}. Try a longer time_limit.")
+        raise RuntimeError(f"No model can be fitted, not even the dummy: {scored['dummy'][0]['failure']}.")
     contrasts = draw_contrasts(losses, {name: METHODS[name].family for name in names}, fold_of, float(margin))
     settings = {
         "task": target.task,
@@ -269,7 +271,10 @@ def _chosen(models):
     wanted = list(METHODS) if models is None else [models] if isinstance(models, str) else list(models)
     unknown = [name for name in wanted if name not in METHODS]
     if unknown:
-        raise ValueError(f"models: expected names among {', '.join(METHODS)}; got {', '.join(map(repr, unknown))}.")
+        hint = " A file goes before --models." if any(Path(name).exists() for name in map(str, unknown)) else ""
+        raise ValueError(
+            f"models: expected names among {', '.join(METHODS)}; got {', '.join(map(repr, unknown))}.{hint}"
+        )
     return [name for name in METHODS if name in wanted or name in ("dummy", "linear")]
 
 
@@ -284,8 +289,8 @@ def _check_sizes(target, cv):
     if counts.min() < fewest:
         rare = target.classes[counts.argmin()]
         raise ValueError(
-            f"cv={cv} folds need at least {fewest} rows of each class, got {counts.min()} of class {str(rare)!r}; "
-            "lower cv, or leave out or merge rare classes."
+            f"cv={cv} folds need at least {fewest} rows of each class, got {counts.min()} of class {str(rare)!r}. "
+            "Merge or leave out rare classes, lower cv, or say task='regression' (--task regression) for counts."
         )
 
 

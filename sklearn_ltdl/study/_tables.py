@@ -3,6 +3,7 @@
 import csv
 import difflib
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is taken as numbers
 MOST_DOUBTFUL_INTEGERS = 30  # up to here the user is told how the target was read
 RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
+_ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
+_DECIMAL_COMMA = r"[+-]?\d+(?:,\d+)?"
 LARGEST_SCORE = 10.0  # standard deviations from the mean, beyond which a value is clipped
 MOST_LEVELS = 50  # columns that one categorical column may become
 
@@ -91,6 +94,8 @@ def _is_categorical(X):
 def _is_numeric_series(column):
     from pandas.api import types
 
+    if column.dtype == object:
+        return _reads_as_float(column.to_numpy())
     return types.is_numeric_dtype(column.dtype) or types.is_datetime64_any_dtype(column.dtype) or _is_duration(column)
 
 
@@ -164,6 +169,35 @@ def check_table(X):
     return X
 
 
+def describe_columns(X):
+    """Return lines that say how the columns are read, and which of them look like a mistake."""
+    numeric = _is_numeric(X)
+    columns = [X.iloc[:, j].to_numpy() if hasattr(X, "iloc") else np.asarray(X)[:, j] for j in range(X.shape[1])]
+    names = list(getattr(X, "columns", range(X.shape[1])))
+    dates = sum(column.dtype.kind in "mM" for column in columns)
+    counts = {"of numbers": numeric.sum() - dates, "of dates": dates, "of text": (~numeric).sum()}
+    lines = ["Columns: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) + "."]
+    for name, column, is_number in zip(names, columns, numeric):
+        values = column[~is_missing(column)]
+        if is_number or len(values) == 0:
+            continue
+        values = values.astype(str)
+        strays = _strays(values)
+        if len(strays) < len(values) / 2:
+            lines.append(
+                f"Column {name!r} is read as text: {len(values) - len(strays)} of {len(values)} values are numbers, "
+                f"{str(strays[0])!r} is not. Repair it, or leave its cell empty."
+            )
+        elif len(np.unique(values)) > 0.9 * len(values) > RARE_LEVEL:
+            lines.append(f"Column {name!r} has a text of its own in nearly every row, of which no model makes use.")
+    return lines
+
+
+def _strays(values):
+    """Return the texts that are no numbers."""
+    return values[[not _reads_as_float(np.array(value)) for value in values]]
+
+
 class Target(NamedTuple):
     """What is predicted.
 
@@ -213,9 +247,15 @@ def read_target(y, task):
         return Target(task, y.astype(float), None, note)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) > max(2, len(y) // 4):
+        strays = _strays(classes.astype(str))
+        if 0 < len(strays) < len(classes) / 2:
+            raise ValueError(
+                f"y: {len(classes) - len(strays)} of {len(classes)} distinct values are numbers, {str(strays[0])!r} is "
+                "not; repair it, or leave its cell empty."
+            )
         raise ValueError(
             f"y: expected classes, got {len(classes)} distinct values such as {str(classes[0])!r} in {len(y)} rows; "
-            "choose another target column, or repair its numbers."
+            "choose another target column, repair its numbers, or say task='regression' (--task regression)."
         )
     return Target(task, codes, classes, note)
 
@@ -223,7 +263,9 @@ def read_target(y, task):
 def read_table(path):
     """Return the DataFrame of a CSV or TSV file with a header, and notes on how it was read.
 
-    The delimiter is the comma, semicolon or tab that is most frequent in the header; ``?`` is a missing value.
+    The delimiter is the comma, semicolon or tab that is most frequent in the header; ``?`` is a missing value. Columns
+    of dates such as 2024-05-31, with or without a time, are read as dates; where semicolons delimit, decimals may have
+    commas.
     """
     try:
         import pandas as pd
@@ -260,9 +302,22 @@ def read_table(path):
         raise ValueError(f"{path}: expected {len(names)} values a line, as in the header; {error}") from error
     if table.empty:
         raise ValueError(f"{path}: expected rows below the header, got none.")
+    notes = []
     if names[0] == "":
-        return table.iloc[:, 1:], ["The first column has no name; it was taken for an index and left out."]
-    return table, []
+        table = table.iloc[:, 1:]
+        notes.append("The first column has no name; it was taken for an index and left out.")
+    commas = []
+    for name in table.columns[[not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]]:
+        text = table[name].dropna().astype(str)
+        if not text.empty and text.str.fullmatch(_ISO_DATE).all():
+            with suppress(ValueError):  # a thirteenth month, offsets that differ: it stays text
+                table[name] = pd.to_datetime(table[name], format="ISO8601")
+        elif delimiter == ";" and not text.empty and text.str.fullmatch(_DECIMAL_COMMA).all():
+            table[name] = table[name].str.replace(",", ".").astype(float)
+            commas.append(name)
+    if commas:
+        notes.append(f"Decimal commas are read in {_listed(commas)}.")
+    return table, notes
 
 
 def _check_header(path, names):

@@ -230,7 +230,10 @@ def decide(contrasts):
         | ({} if contrast is None else {**asdict(contrast), "state": contrast.state})
         for name, contrast in contrasts.items()
     }
-    return Verdict(code, _sentence(code, because, contrasts), evidence)
+    sentence = _sentence(code, because, contrasts)
+    if set(contrasts) < set(_QUESTIONS):  # nothing was learned of the models left out
+        sentence = f"Among the models compared: {sentence}"
+    return Verdict(code, sentence, evidence)
 
 
 def _threshold(contrast):
@@ -262,7 +265,7 @@ _CLAIMS = {
 def _sentence(code, because, contrasts):
     if code != "unclear":
         evidence = "; ".join(str(contrasts[name]) for name in because if contrasts.get(name))
-        return f"{_CLAIMS[code]} ({evidence})."
+        return f"{_CLAIMS[code]} ({evidence or contrasts['signal']})."
     if not because:
         shown = "; ".join(str(contrasts[name]) for name in ("rich_against_linear", "beyond_linear"))
         return f"Cannot tell: a network beats the linear model, but no kernel does, and learning no features ({shown})."

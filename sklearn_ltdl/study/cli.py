@@ -78,13 +78,15 @@ def _parser():
 def _compare(arguments, command):
     if arguments.json is not None:
         _check_writable(arguments.json)
+        if arguments.json.exists() and Path(arguments.data).exists() and arguments.json.samefile(arguments.data):
+            raise ValueError(f"--json {arguments.json}: expected another file than the table, which would be lost.")
     X, y, origin = _load(arguments.data, arguments.target)
     print(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns", file=sys.stderr)
     comparison = compare(
         X,
         y,
         task=arguments.task,
-        models=arguments.models,
+        models=arguments.models and [name for names in arguments.models for name in names.split(",") if name],
         cv=arguments.cv,
         repeats=arguments.repeats,
         n_jobs=arguments.n_jobs,

@@ -134,3 +134,17 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
     assert process.returncode == 130, errors
     assert errors.endswith("ltdl compare: interrupted\n")
     assert "Traceback" not in errors
+
+
+def test_the_table_is_not_overwritten_by_the_results(table, capsys):
+    before = Path(table).read_bytes()
+    assert main(["compare", str(table), "--json", str(table)]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert Path(table).read_bytes() == before
+
+
+def test_models_are_separated_by_commas_too_and_a_file_after_them_is_noticed(table, capsys):
+    assert main(["compare", "diabetes", "--models", "linear,guess", str(table)]) == 2
+    errors = capsys.readouterr().err
+    assert "'guess'" in errors
+    assert "A file goes before --models" in errors

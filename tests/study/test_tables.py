@@ -6,7 +6,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_ltdl import make_table_pipeline
-from sklearn_ltdl.study._tables import check_table, read_table, read_target, split_target
+from sklearn_ltdl.study._tables import check_table, describe_columns, read_table, read_target, split_target
 
 
 @pytest.fixture
@@ -204,3 +204,32 @@ def test_target_is_the_last_column_or_the_named_one():
     assert (list(X), y.name) == (["surface", "rooms"], "price")
     with pytest.raises(ValueError, match="no column 'prize' to predict; did you mean 'price'"):
         split_target(table, "prize")
+
+
+def test_dates_and_decimal_commas_of_a_file_are_numbers(tmp_path):
+    path = tmp_path / "sales.csv"
+    path.write_text("day;area;code;y\n2024-01-30;1,5;A1;1\n2024-02-01;-2;B2;2\n;3,25;C3;3\n", encoding="utf-8")
+    table, notes = read_table(path)
+    assert notes == ["Decimal commas are read in 'area'."]
+    assert table["area"].tolist() == [1.5, -2.0, 3.25]
+    assert (table["day"][1] - table["day"][0]).days == 2
+    assert describe_columns(table) == ["Columns: 2 of numbers, 1 of dates, 1 of text."]
+
+
+def test_what_looks_like_a_mistake_in_a_column_is_said():
+    size = [str(i) for i in range(29)] + ["n/a?"]
+    X = pd.DataFrame({"size": size, "id": [f"row {i}" for i in range(30)], "kind": ["a", "b", "c"] * 10})
+    counts, stray, identifier = describe_columns(X)
+    assert counts == "Columns: 3 of text."
+    assert stray.startswith("Column 'size' is read as text: 29 of 30 values are numbers, 'n/a?' is not")
+    assert identifier.startswith("Column 'id' has a text of its own")
+    with pytest.raises(ValueError, match=r"29 of 30 distinct values are numbers, 'n/a\?' is not"):
+        read_target(X["size"], "auto")
+
+
+def test_numbers_in_a_frame_of_objects_are_numbers(rng):
+    X, y = rng.standard_normal((40, 3)), rng.standard_normal(40)
+    plain, objects = (
+        make_table_pipeline(LinearRegression()).fit(frame, y) for frame in (X, pd.DataFrame(X, dtype=object))
+    )
+    np.testing.assert_array_equal(objects.predict(pd.DataFrame(X, dtype=object)), plain.predict(X))
