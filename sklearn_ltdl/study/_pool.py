@@ -70,6 +70,9 @@ def run_each(function, arguments, *, n_jobs=1, time_limit=None):
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
                     running[executors[worker].submit(function, *argument)] = worker, index, deadline
     finally:
+        patience = time.monotonic() + 1.0  # loky's thread trips over a job that is taken away while it hands it over
+        while time.monotonic() < patience and not all(future.running() or future.done() for future in running):
+            time.sleep(0.01)
         for executor in executors.values():
             executor.shutdown(kill_workers=True)
 
