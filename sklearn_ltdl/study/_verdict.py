@@ -232,7 +232,7 @@ def decide(contrasts):
     }
     sentence = _sentence(code, because, contrasts)
     if set(contrasts) < set(_QUESTIONS):  # nothing was learned of the models left out
-        sentence = f"Among the models compared: {sentence}"
+        sentence = f"Among the models compared, {sentence[0].lower()}{sentence[1:]}"
     return Verdict(code, sentence, evidence)
 
 
