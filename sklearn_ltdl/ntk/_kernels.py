@@ -28,7 +28,7 @@ from threadpoolctl import ThreadpoolController
 
 from sklearn_ltdl.activations import Relu
 
-SMALL = 2**18  # entries of a matrix that is computed before compiled code would be loaded, and in one thread
+SMALL = 2**20  # entries that take NumPy and one thread .05 s at most depths, and compiled code .7 s only to be loaded
 NUMPY_TILE = 128  # rows and columns worked on at once: the temporaries stay in the second-level cache
 COMPILED_TILE = (
     480  # has few temporaries, but more than a small product's fixed cost; no power of two, which caches mind
