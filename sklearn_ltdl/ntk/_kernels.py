@@ -28,11 +28,9 @@ from threadpoolctl import ThreadpoolController
 
 from sklearn_ltdl.activations import Relu
 
-SMALL = 2**20  # entries that take NumPy and one thread .05 s at most depths, and compiled code .7 s only to be loaded
-NUMPY_TILE = 128  # rows and columns worked on at once: the temporaries stay in the second-level cache
-COMPILED_TILE = (
-    480  # has few temporaries, but more than a small product's fixed cost; no power of two, which caches mind
-)
+SMALL = 2**20  # entries, which NumPy works through in 16 ms a layer; only to load compiled code takes 700
+NUMPY_TILE = 192  # rows and columns worked on at once: the temporaries stay in the second-level cache
+COMPILED_TILE = 480  # has no temporaries, but a fixed cost; not a power of two, whose rows share places in a cache
 NEAR = 1e-4  # squared distance, over the squared norms, below which a Gram product has lost digits
 
 
@@ -185,6 +183,7 @@ def _network_kernel(X, Z, depth, w_std, b_std, hidden_b_std, tangent):
     return _tiled(work, n, None if symmetric else m, NUMPY_TILE if small else COMPILED_TILE, dtype)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _rows(A, depth, w_std, b_std, hidden_b_std, dtype):
     """Return the unit rows, the square roots r of the last q, and the shares W, B of each layer's r, (depth, n).
 
@@ -199,18 +198,19 @@ def _rows(A, depth, w_std, b_std, hidden_b_std, dtype):
         before, r = gain * r, np.hypot(gain * r, hidden_b_std)
         if hidden_b_std:
             W[layer], B[layer] = before / r, hidden_b_std / r
-    return tuple(a.astype(dtype) for a in (units, r, W, B))
+    return tuple(a.astype(dtype, copy=False) for a in (units, r, W, B))
 
 
 def _numpy_pass(x, z, tangent):
+    (units_x, r_x, W_x, B_x), (units_z, r_z, W_z, B_z) = x, z
+
     def work(K, rows, columns):
-        units_x, r_x, W_x, B_x = (a[..., rows] for a in (x[0].T, *x[1:]))
-        units_z, r_z, W_z, B_z = (a[..., columns] for a in (z[0].T, *z[1:]))
-        sine2 = _squared_distances(units_x.T, units_z.T) / 4.0
-        cosine2 = 1.0 - sine2
-        opposite = np.nonzero(2.0 * cosine2 < NEAR)
-        cosine2[opposite] = _sum_squares(units_x.T[opposite[0]] + units_z.T[opposite[1]]) / 4.0
-        K[rows, columns] = r_x[:, None] * r_z * _recursion(sine2, cosine2, W_x, W_z, B_x, B_z, tangent)
+        squared = _squared_distances(units_x[rows], units_z[columns])
+        squared_sums = 4.0 - squared
+        _from_rows(squared_sums, squared_sums < 2.0 * NEAR, units_x[rows], -units_z[columns])
+        layers = W_x[:, rows], W_z[:, columns], B_x[:, rows], B_z[:, columns]
+        kernel = _recursion(squared / 4.0, squared_sums / 4.0, *layers, tangent)
+        K[rows, columns] = r_x[rows, None] * r_z[columns] * kernel
 
     return work
 
@@ -234,15 +234,16 @@ def _compiled_pass(x, z, unbiased, tangent):
 
     (units_x, r_x, W_x, B_x), (units_z, r_z, W_z, B_z) = x, z
     near = units_x.dtype.type(PRECISION[units_x.dtype.name].near)
-    table = _zonal_table(len(W_x), tangent, units_x.dtype.name) if unbiased else None
+    zonal = _zonal_table(len(W_x), tangent, units_x.dtype.name) if unbiased else None
+    layer = _layer_tables(units_x.dtype.name)
 
     def work(K, rows, columns):
         np.matmul(units_x[rows], units_z[columns].T, out=K[rows, columns])
-        if table is not None:
-            zonal_tile(K, rows, columns, units_x, units_z, r_x, r_z, near, *table)
+        tile = K, rows, columns, units_x, units_z, r_x, r_z, near
+        if zonal is not None:
+            zonal_tile(*tile, *zonal)
         else:
-            layer = _layer_tables(units_x.dtype.name)
-            layered_tile(K, rows, columns, units_x, units_z, r_x, r_z, near, *layer, W_x, W_z, B_x, B_z, tangent)
+            layered_tile(*tile, *layer, W_x, W_z, B_x, B_z, tangent)
 
     return work
 
@@ -306,9 +307,17 @@ def _squared_distances(X, Z):
     norms_x, norms_z = _sum_squares(X), _sum_squares(Z)
     total = norms_x[:, None] + norms_z
     squared = total - 2.0 * (X @ Z.T)
-    near = np.nonzero(squared < NEAR * total)
-    squared[near] = _sum_squares(X[near[0]] - Z[near[1]])
+    _from_rows(squared, squared < NEAR * total, X, Z)
     return squared
+
+
+def _from_rows(squared, where, X, Z):
+    """Overwrite squared distances by sums over features, a few pairs at a time: there may be as many as entries."""
+    rows, columns = np.nonzero(where)
+    step = 1 + 2**18 // X.shape[1]
+    for i in range(0, len(rows), step):
+        x, z = rows[i : i + step], columns[i : i + step]
+        squared[x, z] = _sum_squares(X[x] - Z[z])
 
 
 def _sum_squares(rows):
