@@ -1,11 +1,18 @@
 import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.metrics import pairwise
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_ltdl.ntk import laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
+from sklearn_ltdl.ntk import _kernels, laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 KERNELS = {"ntk": ntk_kernel, "nngp": nngp_kernel}
@@ -17,6 +24,20 @@ def golden():
         return dict(arrays)
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """Have every network kernel compiled, in tiles of which small matrices have several."""
+    monkeypatch.setattr(_kernels, "SMALL", 0)
+    monkeypatch.setattr(_kernels, "COMPILED_TILE", 50)
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def path(request):
+    if request.param == "compiled":
+        request.getfixturevalue("compiled")
+
+
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['name']}-{case['get']}")
 def test_network_kernels_equal_reference_values(case, golden):
     X, Z, name = golden[case["X1"]], golden[case["X2"]], f"{case['name']}__{case['get']}"
@@ -30,15 +51,154 @@ def test_network_kernels_equal_reference_values(case, golden):
     assert np.all(np.abs(K - golden[name + "__mp"]) <= 1e-14 * size)
     # neural_tangents takes the angle from a cosine: good to the root of the rounding for parallel pairs.
     assert np.all(np.abs(K - golden[name]) <= 1e-8 * size)
+    single = kernel(X.astype(np.float32), Z.astype(np.float32), **options)
+    assert single.dtype == np.float32
+    assert np.all(np.abs(single - golden[name + "__mp"]) <= 5e-7 * size)  # rounds inputs too
 
 
-def test_kernels_of_many_rows_are_those_of_few(rng):  # tiles, their symmetric half, and their seams
-    X = rng.standard_normal((450, 3))
+def of_angle(theta, depth, tangent):
+    """Return the kernel without hidden biases between rows of length 1 at an angle, with every difference in excess."""
+    theta = np.asarray(theta, dtype=np.longdouble)
+    T = np.cos(theta)
+    for _ in range(depth):
+        gap = 2 * np.sin(theta / 2) ** 2 - (np.sin(theta) - theta * np.cos(theta)) / np.longdouble(np.pi)
+        kappa0 = 1 - theta / np.longdouble(np.pi)
+        theta = 2 * np.arcsin(np.sqrt(np.maximum(gap, 0) / 2))
+        T = np.cos(theta) + kappa0 * T
+    return (T if tangent else np.cos(theta)).astype(float)
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("depth", [0, 1, 3, 12, 13, 38, 60])  # 24 terms, 42 terms, layer by layer
+@pytest.mark.parametrize("get", ["ntk", "nngp"])
+def test_kernel_is_a_function_of_the_angle_at_any_depth_angle_and_length(get, depth):
+    angles = np.concatenate([10.0 ** np.arange(-15, 0), np.linspace(0.2, np.pi - 0.2, 20)])
+    angles = np.concatenate([[0.0], angles, np.pi - 10.0 ** np.arange(-15, 0), [np.pi]])
+    X = np.outer([1e-150, 1.0, 1e150], [1.0, 0.0]) * 2**0.5
+    lengths = np.resize([1.0, 1e150, 1e-150], len(angles))[:, None] * 2**0.5
+    Z = lengths * np.column_stack([np.cos(angles), np.sin(angles)])
+    K = KERNELS[get](X, Z, depth=depth, w_std=2**0.5, b_std=0.0)
+    with np.errstate(under="ignore"):
+        size = np.outer(X[:, 0], lengths)
+    expected = of_angle(angles, depth, get == "ntk")
+    # Rounding of products moves angles above .01 by 2e-14; the slope at 0 of the tangent kernel grows as depth^2.
+    assert np.all(np.abs(K / size - expected) <= 2e-14 * (depth + 1) ** 2)
+    single = KERNELS[get](X[1:2].astype("f"), (Z / lengths).astype("f"), depth=depth, w_std=2**0.5, b_std=0.0)
+    assert np.all(np.abs(single / 2**0.5 - expected) <= 3e-7 * (depth + 1) ** 2)
+
+
+@pytest.mark.usefixtures("path")
+def test_zero_rows_have_no_angle_but_a_kernel():
+    X, Z = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 0.0]])
+    assert np.all(ntk_kernel(X, Z, depth=3, b_std=0.0) == 0.0)
+    # Only biases are left: q = 0, b^2, 2 b^2, ... whose sum over the layers is the tangent kernel of a zero row.
+    K = ntk_kernel(X, Z, depth=3, b_std=0.0, hidden_b_std=0.5)
+    np.testing.assert_allclose(K[0, 0], 0.25 * (3 + 2 + 1), rtol=1e-14)
+    assert K[1, 0] > K[0, 0]
+
+
+@pytest.mark.parametrize("options", [dict(depth=2), dict(depth=3, hidden_b_std=0.3), dict(depth=45, w_std=1.4)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_compiled_kernels_are_those_of_the_recursion(rng, monkeypatch, options, dtype):
+    X = rng.standard_normal((230, 2))  # in two dimensions every pair of directions is met
+    X[200] = -X[3]
+    X, Z = np.vstack([X, X[:20] + 1e-7 * rng.standard_normal((20, 2))]).astype(dtype), X[100:173].astype(dtype)
+    for kernel in (ntk_kernel, nngp_kernel):
+        expected, cross = kernel(X, **options), kernel(X, Z, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(_kernels, "SMALL", 0)
+            patch.setattr(_kernels, "COMPILED_TILE", 50)
+            K, K_cross = kernel(X, **options), kernel(X, Z, **options)
+        np.testing.assert_array_equal(K, K.T)
+        tolerance = 1e-13 if dtype == np.float64 else 2e-6  # angles of .01 and .06 are within 2e-14 and 2e-6
+        np.testing.assert_allclose(K, expected, rtol=tolerance * options["depth"])
+        np.testing.assert_allclose(K_cross, cross, rtol=tolerance * options["depth"])
+
+
+@pytest.mark.parametrize("size", ["SMALL", None])
+def test_kernels_of_many_rows_are_those_of_few(rng, monkeypatch, size):  # tiles, their symmetric half, and their seams
+    if size:
+        monkeypatch.setattr(_kernels, size, 0)  # threads
+    X = rng.standard_normal((550, 3))
     X[400] = X[3]
+    some = [0, 3, 191, 192, 400, 479, 480, 549]
     for kernel in (ntk_kernel, nngp_kernel, laplace_kernel, rbf_kernel):
         K = kernel(X)
         np.testing.assert_array_equal(K, K.T)
-        np.testing.assert_allclose(K[[0, 3, 127, 128, 400, 449]], kernel(X[[0, 3, 127, 128, 400, 449]], X), rtol=1e-12)
+        np.testing.assert_allclose(K[some], kernel(X[some], X), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("offset", "path"), [(0, "numpy"), (1e6, "numpy"), (0, "compiled")], indirect=["path"])
+@pytest.mark.usefixtures("path")
+def test_no_second_matrix_is_allocated(rng, monkeypatch, offset):  # nor when all rows are nearly parallel
+    monkeypatch.setattr(_kernels, "COMPILED_TILE", 480)
+    X = offset + rng.standard_normal((800, 200))
+    ntk_kernel(X[:2])  # compiles
+    tracemalloc.start()
+    try:
+        ntk_kernel(X, depth=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    in_numpy = _kernels.SMALL > 0
+    temporaries = 4 * X.nbytes + in_numpy * 8 * (12 * _kernels.NUMPY_TILE**2 + 4 * 2**18)
+    assert peak < 8 * len(X) ** 2 + temporaries
+
+
+@pytest.mark.usefixtures("path")
+def test_values_beyond_the_range_of_a_precision_are_not_finite():
+    for large in (np.array([[1e200]]), np.array([[3e38]], dtype=np.float32)):
+        for options in ({}, {"hidden_b_std": 0.1}):
+            assert not np.isfinite(ntk_kernel(np.vstack([large, large / 2]), **options)).any()
+
+
+def pools():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@threadpool_limits.wrap(2)
+def test_threads_are_those_that_linear_algebra_is_allowed_and_are_given_back():
+    before = pools()
+    with threadpool_limits(1), _kernels._threads() as threads:
+        assert threads == 1
+    with _kernels._threads() as threads:
+        assert threads == min(joblib.cpu_count(), *before)
+        assert threads == 1 or set(pools()) == {1}
+        with _kernels._threads() as left:  # as a second thread would find it
+            assert left == 1
+    assert pools() == before
+    assert set(before) == {2}
+
+
+@threadpool_limits.wrap(2)
+def test_two_callers_at_once_share_the_threads_and_give_them_back(rng, monkeypatch):
+    X = rng.standard_normal((300, 3))
+    expected = rbf_kernel(X)
+    monkeypatch.setattr(_kernels, "SMALL", 0)
+    with ThreadPoolExecutor(4) as pool:
+        for K in pool.map(rbf_kernel, [X] * 20):
+            np.testing.assert_array_equal(K, expected)
+    assert set(pools()) == {2}
+
+
+def test_an_error_in_a_tile_reaches_the_caller():
+    def work(K, rows, columns):
+        raise ValueError(f"{rows.start} to {rows.stop}")
+
+    with pytest.raises(ValueError, match="0 to 1000"):
+        _kernels._tiled(work, 2000, None, 1000, np.float64)
+
+
+def test_small_tables_never_load_the_compiler():
+    code = """
+import sys
+import numpy as np
+from sklearn_ltdl import NTKKernelRegressor
+X = np.random.default_rng(0).standard_normal((50, 2))
+NTKKernelRegressor().fit(X, X[:, 0]).predict(X)
+sys.exit("numba" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
 
 
 def test_depth_one_without_bias_is_the_arc_cosine_kernel(rng):  # Cho and Saul 2009, equations 1, 3 and 6
@@ -61,12 +221,13 @@ def test_diagonal_of_the_tangent_kernel_counts_the_layers(rng):  # Theta(x, x) =
         np.testing.assert_allclose(np.diag(ntk_kernel(X, depth=depth)), 2 * (depth + 1) * phi2, rtol=1e-13)
 
 
+@pytest.mark.usefixtures("path")
 def test_tangent_kernel_resolves_nearly_parallel_rows():
     # Near angle t, NTK = 2 |phi|^2 (2 - t / pi + O(t^2)) at depth 1: the kink that a cosine cannot see below 1e-8.
     for t in (1e-4, 1e-7, 1e-10, 1e-13):
         X = np.array([[1.0, 0.0], [np.cos(t), np.sin(t)]])
         value = ntk_kernel(X[:1], X[1:], b_std=0)[0, 0]  # 2 |phi|^2 = 1 in two dimensions
-        assert abs((2.0 - value) - t / np.pi) <= t**2 + 4e-16
+        assert abs((2.0 - value) - t / np.pi) <= t**2 + 1e-14
 
 
 def test_network_of_finite_width_has_the_kernel_in_the_mean(rng):
