@@ -18,7 +18,7 @@ PACKAGE = Path(sklearn_ltdl.__file__).parent
 SLICES = ("linear", "networks", "ntk", "study")
 MAY_USE = {"linear": set(), "ntk": set(), "networks": {"ntk"}, "study": {"linear", "networks", "ntk"}}
 HEAVY = {
-    "numba": {"linear/_epochs.py", "_backends/numba.py"},
+    "numba": {"linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
     "jax": {"networks/_flow.py", "_backends/jax.py"},
     "matplotlib": set(),
     "pandas": set(),
