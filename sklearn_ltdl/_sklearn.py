@@ -3,12 +3,11 @@
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
     "HasMethods",
-    "Hidden",
     "Interval",
     "NameIn",
     "StrOptions",

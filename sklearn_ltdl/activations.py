@@ -21,7 +21,6 @@ ACTIVATIONS = Registry("activation")
 class Relu(NamedTuple):
     """Positive part."""
 
-    homogeneous = True
     gain = 2**0.5  # factor that keeps the variance of a wide layer
     second_moment = 0.5
 
@@ -44,7 +43,6 @@ class Relu(NamedTuple):
 class Tanh(NamedTuple):
     """Hyperbolic tangent."""
 
-    homogeneous = False
     gain = 1.0
 
     def value(self, z):
@@ -60,7 +58,6 @@ class Tanh(NamedTuple):
 class Softplus(NamedTuple):
     """Smooth positive part, log(1 + exp(z))."""
 
-    homogeneous = False
     gain = 1.0
 
     def value(self, z):
