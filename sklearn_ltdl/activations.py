@@ -1,7 +1,7 @@
 r"""Activations of a neuron, and the two functions that carry them through an infinitely wide layer.
 
-`value` and `derivative` are formulas of NumPy ufuncs: they run on arrays and are traced by JAX. A `homogeneous`
-activation (of degree one) has two dual functions of the angle :math:`\theta` between its inputs,
+`value` and `derivative` are formulas of NumPy ufuncs: they run on arrays and are traced by JAX. An activation
+that is homogeneous of degree one has two dual functions of the angle :math:`\theta` between its inputs,
 :math:`\kappa_1 = E[\sigma(u)\sigma(v)]` and :math:`\kappa_0 = E[\sigma'(u)\sigma'(v)]` for standard normal u, v of
 correlation :math:`\cos\theta` (Cho and Saul 2009), which is all that the neural tangent kernel needs. `duals` returns
 both over their common value at :math:`\theta = 0`, `second_moment`. It takes the sine and cosine of the HALF angle and

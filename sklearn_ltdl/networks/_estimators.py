@@ -584,9 +584,10 @@ class _Start(NamedTuple):
     reference: tuple
 
     def offset(self, phi):
-        """Return what is subtracted from the outputs."""
-        outputs = self.network.outputs(self.weights, phi)
-        return outputs if self.subtracted else np.zeros_like(outputs)
+        """Return what is subtracted from the outputs, zeros if nothing is."""
+        if self.subtracted:
+            return self.network.outputs(self.weights, phi)
+        return np.zeros((len(phi), self.weights[-1].shape[2]))
 
 
 def _mean_field_start(estimator, n_inputs, n_outputs, rng):
