@@ -13,16 +13,13 @@ from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, check_weig
 from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._kernels import laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
-from sklearn_ltdl.ntk._solvers import (
-    ALPHAS,
-    SPECTRAL_ROWS,
-    require_memory,
-    row_blocks,
-    solve_exact,
-    solve_nystroem,
-)
+from sklearn_ltdl.ntk._nystroem import LEAST_SINGLE_ALPHA, solve_nystroem, solve_pcg
+from sklearn_ltdl.ntk._solvers import ALPHAS, SPECTRAL_ROWS, require_memory, row_blocks, solve_exact
+from sklearn_ltdl.results import warn_unless_converged
 
 EXACT_ROWS = 5000  # above, solver='auto' takes centres
+DIRECT_CENTRES = 3000  # above, solver='auto' iterates
+DOUBLE_ENTRIES = 2**25  # of the kernel between rows and centres; more are computed in single precision
 PILOT_ROWS = 1000  # rows on which a length scale, or the start of a search for alpha, is found
 # Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
@@ -32,7 +29,7 @@ _CONSTRAINTS = {
     "kernel": [StrOptions({"ntk", "nngp", "laplace", "rbf", "precomputed"}), callable],
     "depth": [Interval(Integral, 0, None, closed="left")],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
-    "solver": [StrOptions({"auto", "exact", "nystroem"})],
+    "solver": [StrOptions({"auto", "exact", "nystroem", "pcg"})],
     "n_components": [Interval(Integral, 1, None, closed="left")],
     "random_state": ["random_state"],
 }
@@ -403,18 +400,7 @@ def _fit(model, X, Y, weight):
         path = solve_exact(K, means, merged, _penalties(model, scale), start)
         centres = points
     else:
-        chosen = np.sort(rng.permutation(n)[: model.n_components])
-        require_memory(len(chosen), 4, "Use fewer n_components.")
-        centres = points[chosen]
-        K = _gram(kernel, X, centres)
-        scale = _mean_diagonal(K, merged[chosen])
-        path = solve_nystroem(
-            lambda rows: _cross(kernel, X, points[rows], centres) / scale,
-            K / scale,
-            means,
-            merged,
-            _penalties(model, scale),
-        )
+        path, scale, centres = _fit_centres(model, X, kernel, points, means, merged, rng)
     model.solver_, model.n_iter_ = path.solver, len(path.alphas)
     model.alpha_, model.alphas_, model.loo_errors_ = scale * path.alphas[path.best], scale * path.alphas, path.errors
     model.intercept_ = path.intercept
@@ -429,6 +415,32 @@ def _fit(model, X, Y, weight):
     unseen = np.flatnonzero(weight == 0)
     predictions[unseen] = _evaluate(model, X[unseen])
     return predictions
+
+
+def _fit_centres(model, X, kernel, points, means, weight, rng):
+    """Return the solution over functions of random points, the kernel's unit in it, and those points."""
+    n = len(points)
+    chosen = np.sort(rng.permutation(n)[: model.n_components])
+    m, centres = len(chosen), points[chosen]
+    direct = model.solver == "nystroem" or (model.solver == "auto" and m <= DIRECT_CENTRES)
+    require_memory(m, 7 if direct else 5, "Use fewer n_components" + (" or solver='pcg'." if direct else "."))
+    K = _gram(kernel, X, centres)
+    scale = _mean_diagonal(K, weight[chosen])
+    K /= scale
+    penalties = _penalties(model, scale)
+    single = isinstance(model.kernel, str) and n * m > DOUBLE_ENTRIES and penalties[0] >= LEAST_SINGLE_ALPHA
+    data = X.astype(np.float32) if single else X
+
+    def cross(rows, columns=slice(None)):
+        values = _cross(kernel, data, points[rows], centres[columns])
+        values = values.astype(data.dtype, copy=False)
+        values /= scale
+        return values
+
+    if direct:
+        return solve_nystroem(cross, K, means, weight, penalties), scale, centres
+    path = solve_pcg(cross, K, weight[chosen], means, weight, penalties)
+    return warn_unless_converged(path, "Increase alpha or n_components."), scale, centres
 
 
 def _evaluate(model, X):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from sklearn_ltdl.ntk import _solvers, laplace_kernel, ntk_kernel
-from sklearn_ltdl.ntk._solvers import ALPHAS, require_memory, solve_exact, solve_nystroem
+from sklearn_ltdl.ntk._nystroem import solve_nystroem
+from sklearn_ltdl.ntk._solvers import ALPHAS, require_memory, solve_exact
 
 
 def refit(K, Y, weight, ridge, rows):
@@ -42,7 +43,7 @@ def test_exact_solution_and_its_leave_one_out_equal_refits(rng, monkeypatch, alp
 def test_leave_one_out_of_the_nystroem_problem_equals_refits(rng):
     _, K, Y, weight = problem(rng, n=40)
     centres, ridge = np.arange(0, 40, 4), 40 * 1e-3
-    path = solve_nystroem(lambda rows: K[rows][:, centres], K[np.ix_(centres, centres)], Y, weight, np.array([1e-3]))
+    path = solve_nystroem(lambda rows: K[rows][:, centres].copy(), K[np.ix_(centres, centres)], Y, weight, np.array([1e-3]))
     for i in [
         None,
         0,
@@ -65,7 +66,7 @@ def test_nystroem_with_every_row_as_centre_is_exact(rng):
     X, K, Y, weight = problem(rng, n=60)
     K = laplace_kernel(X)
     exact = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
-    reduced = solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS)
+    reduced = solve_nystroem(lambda rows: K[rows].copy(), K.copy(), Y, weight, ALPHAS)
     assert exact.best == reduced.best
     # Features of a matrix of condition 1e3, and a ridge of 60 * 1e-9 at least, keep nine of sixteen digits.
     np.testing.assert_allclose(reduced.errors, exact.errors, rtol=1e-7)
@@ -88,11 +89,11 @@ def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatc
 def test_rows_are_worked_on_in_blocks(rng, monkeypatch):
     _, K, Y, weight = problem(rng)
     whole = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
-    reduced = solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS)
+    reduced = solve_nystroem(lambda rows: K[rows].copy(), K.copy(), Y, weight, ALPHAS)
     monkeypatch.setattr(_solvers, "BLOCK_ENTRIES", 100)
     np.testing.assert_allclose(solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0).errors, whole.errors, rtol=1e-12)
     np.testing.assert_allclose(
-        solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS).errors, reduced.errors, rtol=1e-6
+        solve_nystroem(lambda rows: K[rows].copy(), K.copy(), Y, weight, ALPHAS).errors, reduced.errors, rtol=1e-6
     )
 
 
@@ -103,7 +104,7 @@ def test_an_indefinite_kernel_is_refused(rng, monkeypatch, spectral_rows):
     with pytest.raises(ValueError, match="not positive semi-definite"):
         solve_exact(K, rng.standard_normal((6, 1)), np.ones(6), np.array([1e-3]), start=1e-3)
     with pytest.raises(ValueError, match="not positive semi-definite"):
-        solve_nystroem(lambda rows: K[rows], K.copy(), rng.standard_normal((6, 1)), np.ones(6), ALPHAS)
+        solve_nystroem(lambda rows: K[rows].copy(), K.copy(), rng.standard_normal((6, 1)), np.ones(6), ALPHAS)
 
 
 def test_memory_is_asked_for_before_it_is_taken():

@@ -1,0 +1,272 @@
+r"""Kernel ridge over the functions that some rows, the centres, span, with all rows as data; n x n is never made.
+
+With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner product
+is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks whose kernel
+values are computed when they are needed, by as many threads as may work. Large problems have these values in single
+precision; what is summed over blocks, and all that is m x m, is in double. An error :math:`\epsilon` of the values is one
+of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature. `JITTERS`, added to :math:`K_{mm}`, keeps it below the smallest
+penalty of the grid; it shrinks only functions that this penalty already leaves out.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.linalg.blas import get_blas_funcs
+from scipy.linalg.lapack import dpotrf, dtrtri
+
+from sklearn_ltdl.ntk._kernels import _threads
+from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _not_psd, _ratio, row_blocks
+from sklearn_ltdl.results import Status
+
+PATH_ROWS = 20_000  # at most so many rows, each left out of all, compare the penalties
+PILOT_CENTRES = 1000  # of the problem that chooses alpha for 'pcg'
+PROBES = 8  # random targets, which estimate the mean leverage
+JITTERS = {"float64": (1e-12, 1e-10, 1e-7), "float32": (1e-6,)}  # tried in turn; the mean diagonal is 1
+LEAST_SINGLE_ALPHA = 1e-9  # below, over the mean diagonal, single precision is not enough
+
+
+def solve_nystroem(cross, centre_gram, Y, weight, alphas, seed=0):
+    r"""Solve by the normal equations of the features, for every penalty from one eigendecomposition.
+
+    Parameters
+    ----------
+    cross : callable
+        ``cross(rows)`` is the kernel between some rows, a slice or indices, and the centres: a new array of shape
+        (len(rows), n_centres), which is overwritten, in single or double precision.
+    centre_gram : ndarray of shape (n_centres, n_centres)
+        In double precision; mean diagonal 1.
+    Y, weight, alphas
+        As in `solve_exact`.
+    seed : int, default=0
+        Draws the rows that compare the penalties, if there are more than `PATH_ROWS`.
+    """
+    n, m = len(Y), len(centre_gram)
+    mean = weight @ Y / n
+    inverse, feature_mean, moments, w, U = _spectrum(cross, centre_gram, Y - mean, weight)
+    ridges = np.maximum(n * alphas, 10 * ROUNDING * w.sum())
+    errors, best = _choose(cross, inverse, feature_mean, moments, w, U, ridges, Y - mean, weight, seed)
+
+    # With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
+    R_inverse = _inverse(_factor((U * (w + ridges[best])) @ U.T, (0.0,)))
+    whiten, shift, g = _trmm(R_inverse, inverse), R_inverse @ feature_mean, R_inverse @ moments
+    residuals = np.empty(Y.shape)
+
+    def leave_out(blocks):
+        narrow = _narrow(whiten, cross)
+        for rows in blocks:
+            psi = _features(narrow, cross(rows))
+            psi -= shift.astype(psi.dtype)[:, None]
+            fit, leverage = psi.T @ g.astype(psi.dtype), np.einsum("ji,ji->i", psi, psi)[:, None]
+            residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
+
+    _by_threads(leave_out, n, m)
+    return RidgePath(whiten.T @ g, mean - shift @ g, residuals, alphas, errors, best, "nystroem")
+
+
+def solve_pcg(cross, centre_gram, centre_weight, Y, weight, alphas, seed=0, tol=1e-4, max_iter=100):
+    r"""Solve by conjugate gradients, preconditioned by the problem that has the centres as its only data (Falkon).
+
+    Parameters
+    ----------
+    cross, centre_gram, Y, weight, alphas, seed
+        As in `solve_nystroem`; ``cross(rows, columns)`` is the kernel with some of the centres. Of several alphas the
+        one is taken that `solve_nystroem` takes with `PILOT_CENTRES` of the centres.
+    centre_weight : ndarray of shape (n_centres,)
+        Those of the rows that are the centres.
+    tol : float, default=1e-4
+        Stop when the preconditioned residual is this share of that of zero coefficients. The objective is then within
+        about ``tol ** 2`` of its minimum, over the decrease from zero coefficients.
+    max_iter : int, default=100
+
+    Returns
+    -------
+    RidgePath
+        `alphas` and `errors` are of the pilot. `residuals` are by generalised cross-validation: in the formula of
+        leave-one-out, each leverage is the row's weight times the mean one, which random targets estimate.
+
+    References
+    ----------
+    .. [1] A. Rudi, L. Carratino, L. Rosasco. "FALKON: an optimal large scale kernel method". NeurIPS 2017,
+       algorithm 1.
+    .. [2] G. Golub, M. Heath, G. Wahba. "Generalized cross-validation as a method for choosing a good ridge
+       parameter". Technometrics 21, 1979.
+    .. [3] M. F. Hutchinson. "A stochastic estimator of the trace of the influence matrix for Laplacian smoothing
+       splines". Communications in Statistics 19, 1990.
+    """
+    n, m = len(Y), len(centre_gram)
+    mean, rng = weight @ Y / n, np.random.default_rng(seed)
+    errors, best = None, 0
+    if len(alphas) > 1:
+        pilot = np.sort(rng.permutation(m)[:PILOT_CENTRES])
+
+        def part(rows):
+            return cross(rows, pilot)
+
+        spectrum = _spectrum(part, centre_gram[np.ix_(pilot, pilot)], Y - mean, weight)
+        errors, best = _choose(part, *spectrum, n * alphas, Y - mean, weight, seed)
+    alpha = alphas[best]
+
+    # The centres' features are the rows of L. With A A' their covariance plus alpha, A^-1 phi is nearly white.
+    L = _factor(centre_gram, JITTERS[_precision(cross)])
+    share = centre_weight / centre_weight.sum()
+    phi = L - share @ L
+    covariance = (phi.T * share) @ phi
+    covariance[np.diag_indices(m)] += max(alpha, 10 * ROUNDING * np.trace(covariance))
+    A_inverse = _inverse(_factor(covariance, (0.0,)))
+    whiten = _trmm(A_inverse, _inverse(L))
+    del L, phi, covariance
+
+    probes = rng.choice([-1.0, 1.0], (n, PROBES)) * np.sqrt(weight)[:, None]
+    probes -= np.outer(weight, probes.sum(axis=0) / n)  # products with the kernel are then centred
+    targets = np.hstack([weight[:, None] * (Y - mean), probes, weight[:, None]])
+    products = _correlate(cross, lambda K, rows: targets[rows], n, m)
+    kernel_mean, sides = products[:, -1] / n, whiten @ products[:, :-1] / n
+
+    def multiply(beta):
+        C = whiten.T @ beta
+
+        def residual(K, rows):
+            return weight[rows, None] * (K @ C.astype(K.dtype) - kernel_mean @ C)
+
+        return whiten @ _correlate(cross, residual, n, m) / n + alpha * (A_inverse @ (A_inverse.T @ beta))
+
+    beta, n_iter, status = _conjugate_gradients(multiply, sides, Y.shape[1], tol, max_iter)
+    coef = whiten.T @ beta[:, : Y.shape[1]]
+    freedom = n * np.mean(np.sum(sides * beta, axis=0)[Y.shape[1] :])
+    intercept, residuals = mean - kernel_mean @ coef, np.empty(Y.shape)
+
+    def leave_out(blocks):
+        for rows in blocks:
+            K = cross(rows)
+            rest = 1.0 - weight[rows, None] * (1.0 + freedom) / n
+            residuals[rows] = _ratio(Y[rows] - intercept - K @ coef.astype(K.dtype), rest)
+
+    _by_threads(leave_out, n, m)
+    if errors is None:
+        errors = np.array([np.sum(weight @ residuals**2) / n])
+    return RidgePath(coef, intercept, residuals, alphas, errors, best, "pcg", n_iter, status)
+
+
+def _spectrum(cross, centre_gram, Y, weight):
+    r"""Pass over the rows once for the moments of the features.
+
+    Returns
+    -------
+    inverse : ndarray of shape (m, m)
+        :math:`L^{-1}`
+    feature_mean : ndarray of shape (m,)
+    moments : ndarray of shape (m, n_outputs)
+        :math:`\sum_i s_i \phi_i y_i'`
+    w, U : ndarrays of shape (m,) and (m, m)
+        Eigenvalues and vectors of :math:`\sum_i s_i (\phi_i - \bar\phi)(\phi_i - \bar\phi)'`.
+    """
+    n, m = len(Y), len(centre_gram)
+    inverse = _inverse(_factor(centre_gram, JITTERS[_precision(cross)]))
+
+    def sums(blocks):
+        narrow = _narrow(inverse, cross)
+        scatter, total, moments = np.zeros((m, m), order="F"), np.zeros(m), np.zeros((m, Y.shape[1]))
+        for rows in blocks:
+            phi = _features(narrow, cross(rows))
+            total += phi @ weight[rows].astype(phi.dtype)
+            moments += phi @ (weight[rows, None] * Y[rows]).astype(phi.dtype)
+            phi *= np.sqrt(weight[rows]).astype(phi.dtype)
+            scatter += get_blas_funcs("syrk", [phi])(1.0, phi, lower=1)
+        return scatter, total, moments
+
+    scatter, total, moments = (sum(parts) for parts in zip(*_by_threads(sums, n, m)))
+    scatter -= np.outer(total, total / n)
+    w, U = eigh(scatter, lower=True, overwrite_a=True, check_finite=False, driver="evd")
+    return inverse, total / n, moments, np.maximum(w, 0.0), U
+
+
+def _choose(cross, inverse, feature_mean, moments, w, U, ridges, Y, weight, seed):
+    """Return the mean squared leave-one-out residuals of each ridge and the index of the least."""
+    n, m = len(Y), len(w)
+    some = np.sort(np.random.default_rng(seed).permutation(n)[:PATH_ROWS])
+    filters, projections = 1.0 / (w[:, None] + ridges), U.T @ moments
+    back, offset = inverse.T @ U, feature_mean @ U
+
+    def squares(blocks):
+        total = np.zeros(len(ridges))
+        for block in blocks:
+            rows = some[block]
+            K = cross(rows)
+            V = K @ back.astype(K.dtype) - offset.astype(K.dtype)
+            fits, leverages = _filtered(V, projections.astype(K.dtype), filters.astype(K.dtype))
+            rest = 1.0 - weight[rows, None] * (1.0 / n + leverages)
+            total += np.einsum("i,ikr->r", weight[rows], _ratio(Y[rows, :, None] - fits, rest[:, None, :]) ** 2)
+        return total
+
+    errors = sum(_by_threads(squares, len(some), m)) / weight[some].sum()
+    return errors, _least(errors)
+
+
+def _conjugate_gradients(multiply, sides, n_outputs, tol, max_iter):
+    """Solve for each column on its own until the first `n_outputs` have converged; return how many steps it took."""
+    beta, residual = np.zeros_like(sides), sides.copy()
+    direction, squares = sides.copy(), np.sum(sides**2, axis=0)
+    target = tol**2 * squares
+    for n_iter in range(1, max_iter + 1):
+        product = multiply(direction)
+        step = np.where(squares > target, squares / np.sum(direction * product, axis=0), 0.0)
+        beta += step * direction
+        residual -= step * product
+        previous, squares = squares, np.sum(residual**2, axis=0)
+        if np.all(squares[:n_outputs] <= target[:n_outputs]):
+            return beta, n_iter, Status.CONVERGED
+        direction = residual + squares / previous * direction
+    return beta, n_iter, Status.OUT_OF_STEPS
+
+
+def _correlate(cross, values, n, m):
+    """Return the sum over rows of k_i v_i', for ``values(K, rows)`` of shape (len(rows), q)."""
+
+    def products(blocks):
+        total = 0.0
+        for rows in blocks:
+            K = cross(rows)
+            total = total + (K.T @ values(K, rows).astype(K.dtype)).astype(np.float64)
+        return total
+
+    return sum(_by_threads(products, n, m))
+
+
+def _by_threads(work, n, m):
+    """Return what ``work(blocks)`` returns for each thread's blocks of n rows, of which a kernel has m columns."""
+    with _threads() as threads, ThreadPoolExecutor(threads) as pool:
+        blocks = row_blocks(n, threads * m)
+        return list(pool.map(work, [blocks[i::threads] for i in range(threads)]))
+
+
+def _precision(cross):
+    return cross(slice(0, 1)).dtype.name
+
+
+def _narrow(triangle, cross):
+    return triangle.astype(_precision(cross))
+
+
+def _features(triangle, K):
+    """Return ``triangle @ K.T``, in the memory of K."""
+    return get_blas_funcs("trmm", [K])(1.0, triangle, K.T, lower=1, overwrite_b=1)
+
+
+def _trmm(A, B):
+    return get_blas_funcs("trmm", [A])(1.0, A, B, lower=1)
+
+
+def _factor(A, jitters):
+    """Return the lower Cholesky factor of A, with the least of the jitters added that makes it definite."""
+    for jitter in jitters:
+        L = np.array(A.T, order="F")
+        L[np.diag_indices(len(A))] += jitter
+        L, failed = dpotrf(L, lower=1, overwrite_a=1)
+        if not failed:
+            return L
+    raise _not_psd(f"a Cholesky factor of its centres does not exist after {jitter:.0e} is added to its diagonal")
+
+
+def _inverse(L):
+    return dtrtri(L, lower=1, overwrite_c=1)[0]
