@@ -438,8 +438,8 @@ def _fit_centres(model, X, kernel, points, means, weight, rng):
         return values
 
     if direct:
-        return solve_nystroem(cross, K, means, weight, penalties), scale, centres
-    path = solve_pcg(cross, K, weight[chosen], means, weight, penalties)
+        return solve_nystroem(cross, K, chosen, means, weight, penalties), scale, centres
+    path = solve_pcg(cross, K, chosen, means, weight, penalties)
     return warn_unless_converged(path, "Increase alpha or n_components."), scale, centres
 
 

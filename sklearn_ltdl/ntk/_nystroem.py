@@ -1,14 +1,22 @@
 r"""Kernel ridge over the functions that some rows, the centres, span, with all rows as data; n x n is never made.
 
-With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner product
-is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks whose kernel
-values are computed when they are needed, by as many threads as may work. Large problems have these values in single
-precision; what is summed over blocks, and all that is m x m, is in double. An error :math:`\epsilon` of the values is one
-of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature. `JITTERS`, added to :math:`K_{mm}`, keeps it below the smallest
-penalty of the grid; it shrinks only functions that this penalty already leaves out.
+With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner
+product is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks, whose
+kernel values are computed when they are needed, by as many threads as may work. Large problems have these values in
+single precision; what is summed over blocks, and all that is m x m, is in double. An error :math:`\epsilon` of the
+values is one of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature. `JITTERS`, added to :math:`K_{mm}`, keeps it
+below the smallest penalty of the grid; it shrinks only functions that this penalty already leaves out.
+
+A centre is also a row. When it is left out as a row alone, the others' fit still uses the function that it spans, of
+which no row then determines the value at the centre itself: the error there is not that of a new row, and would raise
+alpha. It therefore leaves as a row and as a centre. With r, h its residual and leverage, H the inverse Hessian in the
+coefficients c, k its centred kernel values, :math:`q = (H k)_j` and s its weight, the row's removal takes c_j to
+:math:`c_j - s q r / (1 - h)` and H_jj to :math:`H_{jj} + s q^2 / (1 - h)`, and the condition c_j = 0 then adds
+:math:`q / (1 - h)` times their quotient to its residual r / (1 - h).
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -26,7 +34,7 @@ JITTERS = {"float64": (1e-12, 1e-10, 1e-7), "float32": (1e-6,)}  # tried in turn
 LEAST_SINGLE_ALPHA = 1e-9  # below, over the mean diagonal, single precision is not enough
 
 
-def solve_nystroem(cross, centre_gram, Y, weight, alphas, seed=0):
+def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
     r"""Solve by the normal equations of the features, for every penalty from one eigendecomposition.
 
     Parameters
@@ -36,6 +44,8 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas, seed=0):
         (len(rows), n_centres), which is overwritten, in single or double precision.
     centre_gram : ndarray of shape (n_centres, n_centres)
         In double precision; mean diagonal 1.
+    centres : ndarray of shape (n_centres,)
+        Which of the rows they are.
     Y, weight, alphas
         As in `solve_exact`.
     seed : int, default=0
@@ -43,13 +53,14 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas, seed=0):
     """
     n, m = len(Y), len(centre_gram)
     mean = weight @ Y / n
-    inverse, feature_mean, moments, w, U = _spectrum(cross, centre_gram, Y - mean, weight)
-    ridges = np.maximum(n * alphas, 10 * ROUNDING * w.sum())
-    errors, best = _choose(cross, inverse, feature_mean, moments, w, U, ridges, Y - mean, weight, seed)
+    spectrum = _spectrum(cross, centre_gram, Y - mean, weight)
+    errors, best = _choose(cross, centres, spectrum, alphas, Y - mean, weight, seed)
 
     # With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
-    R_inverse = _inverse(_factor((U * (w + ridges[best])) @ U.T, (0.0,)))
-    whiten, shift, g = _trmm(R_inverse, inverse), R_inverse @ feature_mean, R_inverse @ moments
+    ridge = _ridges(spectrum, n, alphas[[best]])
+    R_inverse = _inverse(_factor((spectrum.U * (spectrum.w + ridge)) @ spectrum.U.T, (0.0,)))
+    whiten, shift = _trmm(R_inverse, spectrum.inverse), R_inverse @ spectrum.mean
+    g = R_inverse @ spectrum.moments
     residuals = np.empty(Y.shape)
 
     def leave_out(blocks):
@@ -61,19 +72,20 @@ def solve_nystroem(cross, centre_gram, Y, weight, alphas, seed=0):
             residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
 
     _by_threads(leave_out, n, m)
+    leave_centre_out = _leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight)
+    for rows in row_blocks(m, m):
+        residuals[centres[rows]] = leave_centre_out(centres[rows])[..., 0]
     return RidgePath(whiten.T @ g, mean - shift @ g, residuals, alphas, errors, best, "nystroem")
 
 
-def solve_pcg(cross, centre_gram, centre_weight, Y, weight, alphas, seed=0, tol=1e-4, max_iter=100):
+def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4, max_iter=100):
     r"""Solve by conjugate gradients, preconditioned by the problem that has the centres as its only data (Falkon).
 
     Parameters
     ----------
-    cross, centre_gram, Y, weight, alphas, seed
+    cross, centre_gram, centres, Y, weight, alphas, seed
         As in `solve_nystroem`; ``cross(rows, columns)`` is the kernel with some of the centres. Of several alphas the
         one is taken that `solve_nystroem` takes with `PILOT_CENTRES` of the centres.
-    centre_weight : ndarray of shape (n_centres,)
-        Those of the rows that are the centres.
     tol : float, default=1e-4
         Stop when the preconditioned residual is this share of that of zero coefficients. The objective is then within
         about ``tol ** 2`` of its minimum, over the decrease from zero coefficients.
@@ -104,12 +116,13 @@ def solve_pcg(cross, centre_gram, centre_weight, Y, weight, alphas, seed=0, tol=
             return cross(rows, pilot)
 
         spectrum = _spectrum(part, centre_gram[np.ix_(pilot, pilot)], Y - mean, weight)
-        errors, best = _choose(part, *spectrum, n * alphas, Y - mean, weight, seed)
+        errors, best = _choose(part, centres[pilot], spectrum, alphas, Y - mean, weight, seed)
+        del spectrum
     alpha = alphas[best]
 
     # The centres' features are the rows of L. With A A' their covariance plus alpha, A^-1 phi is nearly white.
     L = _factor(centre_gram, JITTERS[_precision(cross)])
-    share = centre_weight / centre_weight.sum()
+    share = weight[centres] / weight[centres].sum()
     phi = L - share @ L
     covariance = (phi.T * share) @ phi
     covariance[np.diag_indices(m)] += max(alpha, 10 * ROUNDING * np.trace(covariance))
@@ -127,7 +140,7 @@ def solve_pcg(cross, centre_gram, centre_weight, Y, weight, alphas, seed=0, tol=
         C = whiten.T @ beta
 
         def residual(K, rows):
-            return weight[rows, None] * (K @ C.astype(K.dtype) - kernel_mean @ C)
+            return weight[rows, None] * (K @ C - kernel_mean @ C)
 
         return whiten @ _correlate(cross, residual, n, m) / n + alpha * (A_inverse @ (A_inverse.T @ beta))
 
@@ -148,19 +161,29 @@ def solve_pcg(cross, centre_gram, centre_weight, Y, weight, alphas, seed=0, tol=
     return RidgePath(coef, intercept, residuals, alphas, errors, best, "pcg", n_iter, status)
 
 
-def _spectrum(cross, centre_gram, Y, weight):
-    r"""Pass over the rows once for the moments of the features.
+class _Spectrum(NamedTuple):
+    r"""Moments of the features over the rows.
 
-    Returns
-    -------
+    Parameters
+    ----------
     inverse : ndarray of shape (m, m)
         :math:`L^{-1}`
-    feature_mean : ndarray of shape (m,)
+    mean : ndarray of shape (m,)
     moments : ndarray of shape (m, n_outputs)
         :math:`\sum_i s_i \phi_i y_i'`
     w, U : ndarrays of shape (m,) and (m, m)
         Eigenvalues and vectors of :math:`\sum_i s_i (\phi_i - \bar\phi)(\phi_i - \bar\phi)'`.
     """
+
+    inverse: np.ndarray
+    mean: np.ndarray
+    moments: np.ndarray
+    w: np.ndarray
+    U: np.ndarray
+
+
+def _spectrum(cross, centre_gram, Y, weight):
+    """Return the moments of the features, for targets of mean 0, from one pass over the rows."""
     n, m = len(Y), len(centre_gram)
     inverse = _inverse(_factor(centre_gram, JITTERS[_precision(cross)]))
 
@@ -178,29 +201,53 @@ def _spectrum(cross, centre_gram, Y, weight):
     scatter, total, moments = (sum(parts) for parts in zip(*_by_threads(sums, n, m)))
     scatter -= np.outer(total, total / n)
     w, U = eigh(scatter, lower=True, overwrite_a=True, check_finite=False, driver="evd")
-    return inverse, total / n, moments, np.maximum(w, 0.0), U
+    return _Spectrum(inverse, total / n, moments, np.maximum(w, 0.0), U)
 
 
-def _choose(cross, inverse, feature_mean, moments, w, U, ridges, Y, weight, seed):
-    """Return the mean squared leave-one-out residuals of each ridge and the index of the least."""
-    n, m = len(Y), len(w)
-    some = np.sort(np.random.default_rng(seed).permutation(n)[:PATH_ROWS])
-    filters, projections = 1.0 / (w[:, None] + ridges), U.T @ moments
-    back, offset = inverse.T @ U, feature_mean @ U
+def _ridges(spectrum, n, alphas):
+    return np.maximum(n * alphas, 10 * ROUNDING * spectrum.w.sum())
+
+
+def _choose(cross, centres, spectrum, alphas, Y, weight, seed):
+    """Return the mean squared leave-one-out residuals of each penalty and the index of the least."""
+    some = np.sort(np.random.default_rng(seed).permutation(len(Y))[:PATH_ROWS])
+    residuals = _leave_one_out(cross, centres, spectrum, _ridges(spectrum, len(Y), alphas), Y, weight)
 
     def squares(blocks):
-        total = np.zeros(len(ridges))
+        total = np.zeros(len(alphas))
         for block in blocks:
             rows = some[block]
-            K = cross(rows)
-            V = K @ back.astype(K.dtype) - offset.astype(K.dtype)
-            fits, leverages = _filtered(V, projections.astype(K.dtype), filters.astype(K.dtype))
-            rest = 1.0 - weight[rows, None] * (1.0 / n + leverages)
-            total += np.einsum("i,ikr->r", weight[rows], _ratio(Y[rows, :, None] - fits, rest[:, None, :]) ** 2)
+            total += np.einsum("i,ikr->r", weight[rows], residuals(rows) ** 2)
         return total
 
-    errors = sum(_by_threads(squares, len(some), m)) / weight[some].sum()
+    errors = sum(_by_threads(squares, len(some), len(centres))) / weight[some].sum()
     return errors, _least(errors)
+
+
+def _leave_one_out(cross, centres, spectrum, ridges, Y, weight):
+    """Return the function from row indices to leave-one-out residuals of shape (len(rows), n_outputs, n_ridges)."""
+    n = len(Y)
+    filters, projections = 1.0 / (spectrum.w[:, None] + ridges), spectrum.U.T @ spectrum.moments
+    back, offset = spectrum.inverse.T @ spectrum.U, spectrum.mean @ spectrum.U  # c = back a
+    place = np.full(n, -1)
+    place[centres] = np.arange(len(centres))
+
+    def residuals(rows):
+        K = cross(rows)
+        V, s = K @ back.astype(K.dtype) - offset.astype(K.dtype), weight[rows, None]
+        fits, leverages = _filtered(V, projections.astype(K.dtype), filters.astype(K.dtype))
+        rest = np.maximum(1.0 - s * (1.0 / n + leverages), np.finfo(float).tiny)
+        left_out = (Y[rows, :, None] - fits) / rest[:, None, :]
+
+        at = np.flatnonzero(place[rows] >= 0)
+        s, rest, B = s[at], rest[at], back[place[rows[at]]]
+        coef, curvature = _filtered(B, projections, filters)
+        q = (V[at] * B) @ filters
+        coef -= (s * q)[:, None, :] * left_out[at]
+        left_out[at] += (q / rest / (curvature + s * q**2 / rest))[:, None, :] * coef
+        return left_out
+
+    return residuals
 
 
 def _conjugate_gradients(multiply, sides, n_outputs, tol, max_iter):
@@ -221,13 +268,16 @@ def _conjugate_gradients(multiply, sides, n_outputs, tol, max_iter):
 
 
 def _correlate(cross, values, n, m):
-    """Return the sum over rows of k_i v_i', for ``values(K, rows)`` of shape (len(rows), q)."""
+    """Return the sum over rows of k_i v_i', for ``values(K, rows)`` of shape (len(rows), q), in double precision.
+
+    Kernel values may be in single: conjugate gradients stand an inexact kernel, but not inexact products with it.
+    """
 
     def products(blocks):
         total = 0.0
         for rows in blocks:
-            K = cross(rows)
-            total = total + (K.T @ values(K, rows).astype(K.dtype)).astype(np.float64)
+            K = cross(rows).astype(np.float64, copy=False)
+            total = total + K.T @ values(K, rows)
         return total
 
     return sum(_by_threads(products, n, m))
