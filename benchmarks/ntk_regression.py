@@ -1,13 +1,13 @@
 """What does kernel regression cost, with its penalty: for 3000 rows against a search, and for 100 000 or more?
 
 ``penalty``: the same kernel and the same 50 penalties for exact leave-one-out (`solve_exact`), for
-``GridSearchCV(KernelRidge)`` with 5 folds and one job, which is given the Gram matrix, since it calls a function once an
-entry, and for ``RidgeCV``, which leaves one out too, on the kernel's eigenvectors. They run in turn, `--repeats` times;
-medians are printed, kernel included, with the R2 on 1000 rows that none has seen.
+``GridSearchCV(KernelRidge)`` with 5 folds and one job, which is given the Gram matrix, since it calls a function once
+an entry, and for ``RidgeCV``, which leaves one out too, on the kernel's eigenvectors. They run in turn, `--repeats`
+times; medians are printed, kernel included, with the R2 on 1000 rows that none has seen.
 
-``large``: `NTKKernelRegressor` on Friedman's first function of 10 columns, with noise of variance 1, for a number of rows
-and of centres, and scikit-learn's Nystroem features of an RBF kernel with ridge. R2 is on 20 000 other rows. Each runs
-in a process of its own, whose peak of memory is printed, data included.
+``large``: `NTKKernelRegressor` on Friedman's first function of 10 columns, with noise of variance 1, for a number of
+rows and of centres, and scikit-learn's Nystroem features of an RBF kernel with ridge. R2 is on 20 000 other rows. Each
+runs in a process of its own, whose peak of memory is printed, data included.
 
 Wall clock and processor seconds; loads of the machine tell how far to trust the former.
 """

@@ -163,12 +163,23 @@ def row_blocks(n, width):
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
-def require_memory(n, matrices, remedy):
-    """Raise a MemoryError, before anything is allocated, if so many n x n matrices of doubles do not fit."""
-    need, limit = 8.0 * matrices * n * n, _memory_limit()
+def require_memory(shape, matrices, remedy):
+    """Raise a MemoryError, before anything is allocated, if so many matrices of doubles do not fit.
+
+    Parameters
+    ----------
+    shape : int or tuple of two ints
+        Of each matrix; an int n stands for a Gram matrix of n x n.
+    matrices : float
+    remedy : str
+        What to try.
+    """
+    what = "A Gram matrix" if isinstance(shape, int) else "A matrix"
+    rows, columns = (shape, shape) if isinstance(shape, int) else shape
+    need, limit = 8.0 * matrices * rows * columns, _memory_limit()
     if need > 0.8 * limit:
         raise MemoryError(
-            f"A Gram matrix of {n} x {n} and its factors need {need / 2**30:.1f} GiB of this machine's "
+            f"{what} of {rows} x {columns} and what is worked out with it need {need / 2**30:.1f} GiB of this machine's "
             f"{limit / 2**30:.1f} GiB. {remedy}"
         )
 
