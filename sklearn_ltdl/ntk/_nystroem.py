@@ -23,7 +23,7 @@ from scipy.linalg import eigh
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import dpotrf, dtrtri
 
-from sklearn_ltdl.ntk._kernels import _threads
+from sklearn_ltdl.ntk._passes import threads
 from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _not_psd, _ratio, row_blocks
 from sklearn_ltdl.results import Status
 
@@ -285,9 +285,9 @@ def _correlate(cross, values, n, m):
 
 def _by_threads(work, n, m):
     """Return what ``work(blocks)`` returns for each thread's blocks of n rows, of which a kernel has m columns."""
-    with _threads() as threads, ThreadPoolExecutor(threads) as pool:
-        blocks = row_blocks(n, threads * m)
-        return list(pool.map(work, [blocks[i::threads] for i in range(threads)]))
+    with threads() as number, ThreadPoolExecutor(number) as pool:
+        blocks = row_blocks(n, number * m)
+        return list(pool.map(work, [blocks[i::number] for i in range(number)]))
 
 
 def _precision(cross):

@@ -179,8 +179,8 @@ def require_memory(shape, matrices, remedy):
     need, limit = 8.0 * matrices * rows * columns, _memory_limit()
     if need > 0.8 * limit:
         raise MemoryError(
-            f"{what} of {rows} x {columns} and what is worked out with it need {need / 2**30:.1f} GiB of this machine's "
-            f"{limit / 2**30:.1f} GiB. {remedy}"
+            f"{what} of {rows} x {columns} and what is worked out with it need {need / 2**30:.1f} GiB of this "
+            f"machine's {limit / 2**30:.1f} GiB. {remedy}"
         )
 
 

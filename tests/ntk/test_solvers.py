@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sklearn_ltdl.ntk import _nystroem, _solvers, laplace_kernel, ntk_kernel
+from sklearn_ltdl.ntk import Laplace, _nystroem, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._nystroem import solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import ALPHAS, require_memory, solve_exact
 from sklearn_ltdl.results import Status
@@ -131,12 +131,12 @@ def test_single_precision_chooses_and_predicts_as_double(rng):
     np.testing.assert_allclose(paths[1].errors, paths[0].errors, rtol=1e-4)
     predictions = [ntk_kernel(new, X[centres]) / 4.0 @ path.coef + path.intercept for path in paths]
     np.testing.assert_allclose(*predictions, atol=2e-3)  # of a noise of 0.1
-    np.testing.assert_allclose(paths[1].residuals, paths[0].residuals, atol=2e-3)
+    np.testing.assert_allclose(paths[1].residuals, paths[0].residuals, atol=5e-3)
 
 
 def test_nystroem_with_every_row_as_centre_is_exact(rng):
     X, K, Y, weight = problem(rng, n=60)
-    K = laplace_kernel(X)
+    K = Laplace()(X)
     exact = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
     reduced = solve_nystroem(lambda rows: K[rows].copy(), K.copy(), np.arange(len(K)), Y, weight, ALPHAS)
     assert exact.best == reduced.best
@@ -148,7 +148,7 @@ def test_nystroem_with_every_row_as_centre_is_exact(rng):
 
 def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatch):
     X = rng.standard_normal((80, 3))
-    Y, K = np.sin(2 * X[:, :1]) + 0.3 * rng.standard_normal((80, 1)), laplace_kernel(X)
+    Y, K = np.sin(2 * X[:, :1]) + 0.3 * rng.standard_normal((80, 1)), Laplace()(X)
     whole = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=1.0)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
     for start in (1e-9, whole.alphas[whole.best], 10.0):
