@@ -29,7 +29,9 @@ from sklearn_ltdl.results import Status
 
 PATH_ROWS = 20_000  # at most so many rows, each left out of all, compare the penalties
 PILOT_CENTRES = 1000  # of the problem that chooses alpha for 'pcg'
-PROBES = 8  # random targets, which estimate the mean leverage
+MAX_STEPS = 200  # of conjugate gradients
+LARGEST_LEVERAGE = 0.9  # that an estimate may have, which is noisy
+PROBES = 4  # random targets, which estimate mean leverages
 JITTERS = {"float64": (1e-12, 1e-10, 1e-7), "float32": (1e-6,)}  # tried in turn; the mean diagonal is 1
 LEAST_SINGLE_ALPHA = 1e-9  # below, over the mean diagonal, single precision is not enough
 
@@ -78,7 +80,7 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
     return RidgePath(whiten.T @ g, mean - shift @ g, residuals, alphas, errors, best, "nystroem")
 
 
-def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4, max_iter=100):
+def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
     r"""Solve by conjugate gradients, preconditioned by the problem that has the centres as its only data (Falkon).
 
     Parameters
@@ -89,13 +91,12 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4, 
     tol : float, default=1e-4
         Stop when the preconditioned residual is this share of that of zero coefficients. The objective is then within
         about ``tol ** 2`` of its minimum, over the decrease from zero coefficients.
-    max_iter : int, default=100
 
     Returns
     -------
     RidgePath
-        `alphas` and `errors` are of the pilot. `residuals` are by generalised cross-validation: in the formula of
-        leave-one-out, each leverage is the row's weight times the mean one, which random targets estimate.
+        `alphas` and `errors` are of the pilot. `residuals` are by generalised cross-validation: leave-one-out with the
+        leverages of the centres, and those of all other rows, replaced by their means, which random targets estimate.
 
     References
     ----------
@@ -130,35 +131,41 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4, 
     whiten = _trmm(A_inverse, _inverse(L))
     del L, phi, covariance
 
-    probes = rng.choice([-1.0, 1.0], (n, PROBES)) * np.sqrt(weight)[:, None]
-    probes -= np.outer(weight, probes.sum(axis=0) / n)  # products with the kernel are then centred
-    targets = np.hstack([weight[:, None] * (Y - mean), probes, weight[:, None]])
+    roots = np.sqrt(weight)[:, None]
+    probes = rng.choice([-1.0, 1.0], (n, PROBES))
+    targets = np.hstack([weight[:, None] * (Y - mean), roots * probes, weight[:, None]])
     products = _correlate(cross, lambda K, rows: targets[rows], n, m)
-    kernel_mean, sides = products[:, -1] / n, whiten @ products[:, :-1] / n
+    kernel_mean = products[:, -1] / n
+    sides = whiten @ (products[:, :-1] - np.outer(kernel_mean, targets[:, :-1].sum(axis=0))) / n
 
     def multiply(beta):
         C = whiten.T @ beta
 
-        def residual(K, rows):
+        def fits(K, rows):
             return weight[rows, None] * (K @ C - kernel_mean @ C)
 
-        return whiten @ _correlate(cross, residual, n, m) / n + alpha * (A_inverse @ (A_inverse.T @ beta))
+        return whiten @ _correlate(cross, fits, n, m) / n + alpha * (A_inverse @ (A_inverse.T @ beta))
 
-    beta, n_iter, status = _conjugate_gradients(multiply, sides, Y.shape[1], tol, max_iter)
-    coef = whiten.T @ beta[:, : Y.shape[1]]
-    freedom = n * np.mean(np.sum(sides * beta, axis=0)[Y.shape[1] :])
-    intercept, residuals = mean - kernel_mean @ coef, np.empty(Y.shape)
+    beta, n_iter, status = _conjugate_gradients(multiply, sides, Y.shape[1], tol)
+    C, fits = whiten.T @ beta, np.empty((n, sides.shape[1]))
 
-    def leave_out(blocks):
+    def fit(blocks):
         for rows in blocks:
-            K = cross(rows)
-            rest = 1.0 - weight[rows, None] * (1.0 + freedom) / n
-            residuals[rows] = _ratio(Y[rows] - intercept - K @ coef.astype(K.dtype), rest)
+            fits[rows] = cross(rows) @ C - kernel_mean @ C
 
-    _by_threads(leave_out, n, m)
+    _by_threads(fit, n, m)
+    fits, smoothed = np.split(fits, [Y.shape[1]], axis=1)
+    leverages = np.mean(probes * roots * smoothed, axis=1)  # of the right mean, but noisy
+    is_centre = np.isin(np.arange(n), centres)
+    for kind in (is_centre, ~is_centre):
+        if kind.any():
+            mean_leverage = leverages[kind].sum() / weight[kind].sum()
+            leverages[kind] = np.clip(weight[kind] * mean_leverage, 0.0, LARGEST_LEVERAGE)
+    residuals = _ratio(Y - mean - fits, 1.0 - weight[:, None] / n - leverages[:, None])
     if errors is None:
         errors = np.array([np.sum(weight @ residuals**2) / n])
-    return RidgePath(coef, intercept, residuals, alphas, errors, best, "pcg", n_iter, status)
+    coef = C[:, : Y.shape[1]]
+    return RidgePath(coef, mean - kernel_mean @ coef, residuals, alphas, errors, best, "pcg", n_iter, status)
 
 
 class _Spectrum(NamedTuple):
@@ -250,20 +257,20 @@ def _leave_one_out(cross, centres, spectrum, ridges, Y, weight):
     return residuals
 
 
-def _conjugate_gradients(multiply, sides, n_outputs, tol, max_iter):
-    """Solve for each column on its own until the first `n_outputs` have converged; return how many steps it took."""
+def _conjugate_gradients(multiply, sides, n_outputs, tol):
+    """Solve for each column on its own until the first `n_outputs` have converged; return steps and status too."""
     beta, residual = np.zeros_like(sides), sides.copy()
     direction, squares = sides.copy(), np.sum(sides**2, axis=0)
     target = tol**2 * squares
-    for n_iter in range(1, max_iter + 1):
-        product = multiply(direction)
-        step = np.where(squares > target, squares / np.sum(direction * product, axis=0), 0.0)
+    for n_iter in range(1, MAX_STEPS + 1):
+        product, active = multiply(direction), squares > target
+        step = np.divide(squares, np.sum(direction * product, axis=0), out=np.zeros_like(squares), where=active)
         beta += step * direction
         residual -= step * product
         previous, squares = squares, np.sum(residual**2, axis=0)
         if np.all(squares[:n_outputs] <= target[:n_outputs]):
             return beta, n_iter, Status.CONVERGED
-        direction = residual + squares / previous * direction
+        direction = residual + np.divide(squares, previous, out=np.zeros_like(squares), where=active) * direction
     return beta, n_iter, Status.OUT_OF_STEPS
 
 
