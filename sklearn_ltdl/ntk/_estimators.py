@@ -13,6 +13,7 @@ from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, check_weig
 from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._kernels import laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
+from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -51,9 +52,10 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         The tangent kernel of an infinitely wide ReLU network (`ntk_kernel`), the covariance of its outputs at
         initialisation (`nngp_kernel`), `laplace_kernel` or `rbf_kernel`, whose length scale is the multiple of the
         median distance with the least leave-one-out error on at most 1000 rows. A callable takes ``(X, Z)`` and
-        returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With
-        'precomputed', `fit` is given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should
-        be of one scale, as after `StandardScaler`.
+        returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn`
+        of neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
+        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
+        `StandardScaler`.
     depth : int, default=1
         Hidden layers of the network of 'ntk' and 'nngp', at least 0; the other kernels do not read it.
     alpha : 'loo' or float, default='loo'
@@ -210,9 +212,10 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         The tangent kernel of an infinitely wide ReLU network (`ntk_kernel`), the covariance of its outputs at
         initialisation (`nngp_kernel`), `laplace_kernel` or `rbf_kernel`, whose length scale is the multiple of the
         median distance with the least leave-one-out error on at most 1000 rows. A callable takes ``(X, Z)`` and
-        returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With
-        'precomputed', `fit` is given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should
-        be of one scale, as after `StandardScaler`.
+        returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn`
+        of neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
+        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
+        `StandardScaler`.
     depth : int, default=1
         Hidden layers of the network of 'ntk' and 'nngp', at least 0; the other kernels do not read it.
     alpha : 'loo' or float, default='loo'
@@ -479,6 +482,10 @@ def _typical_distance(X):
 
 def _kernel_of(model, length):
     """Return ``kernel(X, Z=None)`` with its values checked, or None for a precomputed one."""
+    if isinstance(model.kernel, StaxKernel):
+        return partial(_call_named_kernel, model.kernel)
+    if is_kernel_fn(model.kernel):
+        return partial(_call_named_kernel, StaxKernel(model.kernel))
     if callable(model.kernel):
         return partial(_call_user_kernel, model.kernel)
     named = {
