@@ -3,8 +3,8 @@
 Each is computed in turn, `--repeats` times, with one thread and with two, each time after an untimed run. Medians of
 the wall clock and the processor time are printed, in ns an entry, with the ratio of processor times to that of X @ X.T
 in the same precision and number of threads, the speed-up of the wall clock by the second thread, and, if
-neural-tangents is installed, how many times longer its jitted kernel takes on one thread. Loads of the machine before and
-after tell how far to trust the figures. The last lines give the peak of the memory allocated, in matrices.
+neural-tangents is installed, how many times longer its jitted kernel takes on one thread. Loads of the machine before
+and after tell how far to trust the figures. The last lines give the peak of the memory allocated, in matrices.
 """
 
 import argparse
