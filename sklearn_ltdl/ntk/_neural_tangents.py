@@ -21,6 +21,8 @@ import joblib
 import numpy as np
 from sklearn import get_config
 
+from sklearn_ltdl.ntk._kernels import Kernel
+
 VERSION = "0.6.5"
 TESTED_JAX = "0.8 to 0.12"
 MOVED = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")  # from jax.core to jax.extend.core
@@ -107,7 +109,7 @@ def _names_of_older_jax():
 
 
 @dataclass(frozen=True)
-class StaxKernel:
+class StaxKernel(Kernel):
     """Kernel of a network of neural-tangents, of any architecture, between the rows of a table.
 
     For `kernel=` of `NTKKernelRegressor`, `NTKKernelClassifier` and of what else takes a callable, as `SVC`. Values are
@@ -168,58 +170,32 @@ class StaxKernel:
         if self.input_shape is not None:
             object.__setattr__(self, "input_shape", tuple(self.input_shape))  # hashable
 
-    def __call__(self, X, Z=None):
-        """Compute the kernel between rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        Z : array-like of shape (m, d), default=None
-            `X` itself if None, at half the work.
-
-        Returns
-        -------
-        K : ndarray of shape (n, m), float64
-        """
+    def _matrix(self, X, Z):
         x = self._inputs(X, "X")
         z = x if Z is None else self._inputs(Z, "Z")
         compiled = _compiled(self, x.shape[1:])
         size = isqrt(compiled.pairs())
         K = np.empty((len(x), len(z)))
         for rows in _blocks(len(x), size):
-            for columns in _blocks(len(z), size):
-                if Z is None and columns.start > rows.start:
-                    break
+            for columns in _blocks(rows.stop if Z is None else len(z), size):
                 K[rows, columns] = compiled.kernel(x[rows], z[columns], size)
                 if Z is None and columns != rows:
                     K[columns, rows] = K[rows, columns].T
         return K
 
-    def diag(self, X):
-        """Compute the kernel of each row with itself.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-
-        Returns
-        -------
-        k : ndarray of shape (n,), float64
-        """
+    def _diagonal(self, X):
         x = self._inputs(X, "X")
         compiled = _compiled(self, x.shape[1:])
         size = compiled.pairs()
-        return np.concatenate([np.empty(0), *(compiled.diagonal(x[rows], size) for rows in _blocks(len(x), size))])
+        return np.concatenate([compiled.diagonal(x[rows], size) for rows in _blocks(len(x), size)])
 
     def _inputs(self, X, name):
-        X = np.asarray(X, dtype=np.float64)
         shape = X.shape[1:] if self.input_shape is None else self.input_shape
-        if X.ndim != 2 or X.shape[1] != prod(shape):
+        if X.shape[1] != prod(shape):
             raise ValueError(
-                f"{name} has shape {X.shape}; with input_shape={self.input_shape} it must have "
-                f"2 dimensions and {prod(shape)} columns."
+                f"{name} has {X.shape[1]} columns; with input_shape={self.input_shape} it must have {prod(shape)}."
             )
-        return X.reshape(len(X), *shape)
+        return X.reshape(len(X), *shape).astype(np.float64, copy=False)
 
     def __deepcopy__(self, memo):
         return self  # immutable, and scikit-learn's clone need not compile it again
