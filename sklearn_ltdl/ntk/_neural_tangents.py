@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from math import isqrt, prod
+from numbers import Integral
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -40,9 +41,9 @@ def load_neural_tangents():
         pip install --no-deps neural-tangents==0.6.5
         pip install frozendict
 
-    Names that have moved since are put where it looks for them during its import, and taken away after. JAX 0.8 to 0.12
-    are known to work. All of `stax`, `predict` and the finite networks' kernels does but
-    ``empirical_ntk_fn(implementation=3)``; the subpackage `experimental` is empty.
+    of which the second lists TensorFlow as missing. Names that have moved since are put where neural-tangents looks for
+    them during its import, and taken away after. JAX 0.8 to 0.12 are known to work. All of `stax`, `predict` and the
+    finite networks' kernels does but ``empirical_ntk_fn(implementation=3)``; the subpackage `experimental` is empty.
 
     Returns
     -------
@@ -133,7 +134,7 @@ class StaxKernel(Kernel):
 
     Notes
     -----
-    Nearly parallel inputs have values good to 1e-8 only, of the diagonal. A network that pools (`GlobalAvgPool`,
+    Values between nearly parallel inputs are good to 1e-8 of the diagonal only. A network that pools (`GlobalAvgPool`,
     `AvgPool`) needs the covariances of all pairs of pixels; one that flattens, those of equal pixels only, which took a
     50th of the time for images of 8 x 8.
 
@@ -168,7 +169,9 @@ class StaxKernel(Kernel):
         if self.get not in ("ntk", "nngp"):
             raise ValueError(f"get must be 'ntk' or 'nngp'; got {self.get!r}.")
         if self.input_shape is not None:
-            object.__setattr__(self, "input_shape", tuple(self.input_shape))  # hashable
+            if not all(isinstance(length, Integral) and length > 0 for length in np.atleast_1d(self.input_shape)):
+                raise ValueError(f"input_shape must be a tuple of positive integers; got {self.input_shape!r}.")
+            object.__setattr__(self, "input_shape", tuple(np.atleast_1d(self.input_shape).tolist()))  # hashable
 
     def _matrix(self, X, Z):
         x = self._inputs(X, "X")

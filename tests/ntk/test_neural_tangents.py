@@ -274,6 +274,9 @@ def test_what_is_no_kernel_fn_is_refused(stax):
             StaxKernel(wrong)
     with pytest.raises(ValueError, match="get must be 'ntk' or 'nngp'; got 'cov'"):
         StaxKernel(layer[2], get="cov")
+    with pytest.raises(ValueError, match=r"input_shape must be a tuple of positive integers; got \(8, -1\)"):
+        StaxKernel(layer[2], (8, -1))
+    assert StaxKernel(layer[2], 64).input_shape == StaxKernel(layer[2], [np.int64(64)]).input_shape == (64,)
 
 
 def test_inputs_of_another_shape_are_refused(network, digits):
