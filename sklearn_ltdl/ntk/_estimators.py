@@ -47,7 +47,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         (`NNGP`), or `Laplace` or `RBF` at several multiples of the median distance between rows. Of several kernels,
         or lengths, the one of least leave-one-out error on at most 1000 rows is taken. An object such as
         ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
-        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With 'precomputed', `fit` is
+        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
+        neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
         given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
         `StandardScaler`.
     depth : int, default=1
@@ -308,7 +309,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         (`NNGP`), or `Laplace` or `RBF` at several multiples of the median distance between rows. Of several kernels,
         or lengths, the one of least leave-one-out error on at most 1000 rows is taken. An object such as
         ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
-        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With 'precomputed', `fit` is
+        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
+        neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
         given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
         `StandardScaler`.
     depth : int, default=1

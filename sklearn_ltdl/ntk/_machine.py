@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, check_consistent_length
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace
+from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -287,7 +288,7 @@ def _candidates(model, X):
     kernels = []
     for kernel in model.kernel if several else [model.kernel]:
         if callable(kernel):
-            kernels.append(kernel)
+            kernels.append(StaxKernel(kernel) if is_kernel_fn(kernel) else kernel)
         elif several and kernel not in NAMED:
             raise ValueError(
                 f"kernel has {kernel!r} among several; each must be one of {', '.join(NAMED)}, a Kernel or a callable."
