@@ -8,7 +8,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, draw_seed
-from sklearn_ltdl.ntk._estimators import _distinct, _kernel_of
+from sklearn_ltdl.ntk._kernels import NNGP, NTK
+from sklearn_ltdl.ntk._machine import call_kernel, distinct_rows
+from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
 from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
 
 
@@ -22,10 +24,10 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     Parameters
     ----------
-    kernel : {'ntk', 'nngp'}, kernel object or callable, default='ntk'
-        As in `NTKKernelRegressor`: the tangent kernel of an infinitely wide ReLU network, the covariance of its outputs
-        at initialisation, a kernel object, or a function of ``(X, Z)`` that returns a symmetric positive semi-definite
-        matrix for ``(X, X)``.
+    kernel : {'ntk', 'nngp'}, Kernel or callable, default='ntk'
+        The tangent kernel of an infinitely wide ReLU network (`NTK`), the covariance of its outputs at initialisation
+        (`NNGP`), an object such as ``NTK(depth=3) + RBF(2.0)``, or a function of ``(X, Z)`` that returns an array of
+        shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``.
     depth : int, default=1
         Hidden layers of the network of 'ntk' and 'nngp', at least 0; the other kernels do not read it.
     n_components : int, default=100
@@ -37,6 +39,8 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ----------
     components_ : ndarray of shape (n_centres, n_features)
         The centres.
+    kernel_ : Kernel or callable
+        The kernel used.
     component_indices_ : ndarray of shape (n_centres,)
         Rows of `X` that they are.
     normalization_ : ndarray of shape (n_centres, n_centres)
@@ -95,13 +99,14 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self : object
         """
         X = validate_data(self, X, dtype=np.float64)
-        points = _distinct(X, precomputed=False)[0]
+        points = distinct_rows(X, precomputed=False)[0]
         drawn = np.random.default_rng(draw_seed(self.random_state)).permutation(len(points))
         self.component_indices_ = points[np.sort(drawn[: self.n_components])]
         m = len(self.component_indices_)
         require_memory(m, 5, "Use fewer n_components.")
         self.components_ = X[self.component_indices_]
-        w, U = eigh(_kernel_of(self, None)(self.components_), overwrite_a=True, check_finite=False, driver="evd")
+        self.kernel_ = self._kernel()
+        w, U = eigh(call_kernel(self.kernel_, self.components_), overwrite_a=True, check_finite=False, driver="evd")
         seen = w > m * ROUNDING * w[-1]
         self.normalization_ = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
         return self
@@ -120,7 +125,12 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         require_memory((len(X), self._n_features_out), 2, "Use fewer rows at a time, or fewer n_components.")
-        return _kernel_of(self, None)(X, self.components_) @ self.normalization_
+        return call_kernel(self.kernel_, X, self.components_) @ self.normalization_
+
+    def _kernel(self):
+        if isinstance(self.kernel, str):
+            return {"ntk": NTK, "nngp": NNGP}[self.kernel](self.depth)
+        return StaxKernel(self.kernel) if is_kernel_fn(self.kernel) else self.kernel
 
     @property
     def _n_features_out(self):

@@ -165,7 +165,8 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
     if errors is None:
         errors = np.array([np.sum(weight @ residuals**2) / n])
     coef = C[:, : Y.shape[1]]
-    return RidgePath(coef, mean - kernel_mean @ coef, residuals, alphas, errors, best, "pcg", n_iter, status)
+    intercept = mean - kernel_mean @ coef
+    return RidgePath(coef, intercept, residuals, alphas, errors, best, "pcg", n_iter=n_iter, status=status)
 
 
 class _Spectrum(NamedTuple):

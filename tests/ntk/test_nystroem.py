@@ -5,7 +5,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import Laplace, _estimators, _nystroem, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import Laplace, _machine, _nystroem, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._nystroem import solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import ALPHAS, solve_exact
 from sklearn_ltdl.results import Status
@@ -150,7 +150,7 @@ def large_table(rng, n=600):
 
 @pytest.mark.parametrize("single", [False, True])
 def test_conjugate_gradients_are_the_direct_solution_of_the_estimator(rng, monkeypatch, single):
-    monkeypatch.setattr(_estimators, "DOUBLE_ENTRIES", 0 if single else 2**25)
+    monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0 if single else 2**25)
     X, y = large_table(rng)
     options = {"n_components": 100, "random_state": 0}
     direct = NTKKernelRegressor(solver="nystroem", **options).fit(X, y)
@@ -169,13 +169,13 @@ def test_a_penalty_below_single_precision_is_solved_in_double(rng, monkeypatch):
     X, y = large_table(rng)
     options = {"alpha": 1e-12, "solver": "nystroem", "n_components": 50, "random_state": 0}
     expected = NTKKernelRegressor(**options).fit(X, y).dual_coef_
-    monkeypatch.setattr(_estimators, "DOUBLE_ENTRIES", 0)
+    monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0)
     np.testing.assert_array_equal(NTKKernelRegressor(**options).fit(X, y).dual_coef_, expected)
 
 
 def test_solver_auto_goes_by_rows_and_centres(rng, monkeypatch):
-    monkeypatch.setattr(_estimators, "EXACT_ROWS", 100)
-    monkeypatch.setattr(_estimators, "DIRECT_CENTRES", 40)
+    monkeypatch.setattr(_machine, "EXACT_ROWS", 100)
+    monkeypatch.setattr(_machine, "DIRECT_CENTRES", 40)
     X, y = large_table(rng, 120)
     for n, m, solver in ((100, 20, "exact"), (120, 40, "nystroem"), (120, 41, "pcg")):
         assert NTKKernelRegressor(n_components=m, random_state=0).fit(X[:n], y[:n]).solver_ == solver
@@ -214,3 +214,9 @@ def test_centres_beyond_memory_are_refused_before_anything_is_made(rng, monkeypa
         NTKKernelRegressor(solver="nystroem", n_components=110).fit(X, y)
     with pytest.raises(MemoryError, match=r"130 x 130 .* fewer n_components\."):
         NTKKernelRegressor(solver="pcg", n_components=130).fit(X, y)
+
+
+def test_groups_are_refused_with_centres(rng):
+    X, y = large_table(rng)
+    with pytest.raises(ValueError, match=r"groups are left out together by solver='exact' only"):
+        NTKKernelRegressor(solver="nystroem", n_components=20).fit(X, y, groups=np.arange(600) // 2)
