@@ -1,7 +1,9 @@
 """What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -27,6 +29,7 @@ from sklearn_ltdl.results import warn_unless_converged
 EXACT_ROWS = 5000  # above, solver='auto' takes centres
 DIRECT_CENTRES = 3000  # above, solver='auto' iterates
 DOUBLE_ENTRIES = 2**25  # of the kernel between rows and centres; more are computed in single precision
+SINGLE_RANGE = (1e-30, 1e30)  # of a kernel whose values are
 PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
 # Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
@@ -168,11 +171,14 @@ def _fit_centres(model, X, sample, rng):
     scale = _mean_diagonal(K, sample.weight[chosen])
     K /= scale
     penalties = _penalties(model, scale)
-    narrow = isinstance(model.kernel_, Kernel) and n * m > DOUBLE_ENTRIES and penalties[0] >= LEAST_SINGLE_ALPHA
-    data = X.astype(np.float32) if narrow else X
+    ours = isinstance(model.kernel_, Kernel)
+    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
+    single = ours and in_range and n * m > DOUBLE_ENTRIES and penalties[0] >= LEAST_SINGLE_ALPHA
+    data, one_at_a_time = X.astype(np.float32) if single else X, nullcontext() if ours else Lock()
 
     def cross(rows, columns=slice(None)):
-        values = _cross(model.kernel_, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
+        with one_at_a_time:  # a user's function need not be made for threads
+            values = _cross(model.kernel_, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
         values /= scale
         return values
 

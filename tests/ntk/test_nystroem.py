@@ -5,7 +5,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import Laplace, _machine, _nystroem, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import NTK, Laplace, _machine, _nystroem, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._nystroem import solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import ALPHAS, solve_exact
 from sklearn_ltdl.results import Status
@@ -171,6 +171,16 @@ def test_a_penalty_below_single_precision_is_solved_in_double(rng, monkeypatch):
     expected = NTKKernelRegressor(**options).fit(X, y).dual_coef_
     monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0)
     np.testing.assert_array_equal(NTKKernelRegressor(**options).fit(X, y).dual_coef_, expected)
+
+
+@pytest.mark.parametrize("solver", ["nystroem", "pcg"])
+@pytest.mark.parametrize("factor", [2.0**-320, 2.0**-64, 2.0**64, 2.0**320])
+def test_rows_beyond_the_range_of_single_precision_are_solved_in_double(rng, monkeypatch, solver, factor):
+    X, y = large_table(rng)
+    model = NTKKernelRegressor(kernel=NTK(b_std=0.0), solver=solver, n_components=50, alpha="loo", random_state=0)
+    expected = model.fit(X, y).predict(X)  # of a kernel of degree 2, the same whatever the unit
+    monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0)
+    np.testing.assert_allclose(model.fit(factor * X, y).predict(factor * X), expected, atol=1e-6)
 
 
 def test_solver_auto_goes_by_rows_and_centres(rng, monkeypatch):
