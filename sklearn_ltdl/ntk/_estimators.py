@@ -65,7 +65,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         directly for every penalty; 'pcg' iterates, which is faster from a few thousand centres on, at the penalty that
         'nystroem' would take with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, beyond that 'nystroem' up
         to 3000 centres. Large problems are worked out in blocks of scikit-learn's `working_memory`, with kernel values
-        in single precision.
+        in single precision where that adds less noise than the least penalty tried.
     n_components : int, default=2000
         Number of centres; all rows, if there are fewer.
     normalize_y : bool, default=True
@@ -336,7 +336,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         directly for every penalty; 'pcg' iterates, which is faster from a few thousand centres on, at the penalty that
         'nystroem' would take with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, beyond that 'nystroem' up
         to 3000 centres. Large problems are worked out in blocks of scikit-learn's `working_memory`, with kernel values
-        in single precision.
+        in single precision where that adds less noise than the least penalty tried.
     n_components : int, default=2000
         Number of centres; all rows, if there are fewer.
     random_state : int, RandomState instance or None, default=None

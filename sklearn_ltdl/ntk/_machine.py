@@ -15,7 +15,7 @@ from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace
 from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
-from sklearn_ltdl.ntk._nystroem import LEAST_SINGLE_ALPHA, solve_nystroem, solve_pcg
+from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -173,7 +173,7 @@ def _fit_centres(model, X, sample, rng):
     penalties = _penalties(model, scale)
     ours = isinstance(model.kernel_, Kernel)
     in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
-    single = ours and in_range and n * m > DOUBLE_ENTRIES and penalties[0] >= LEAST_SINGLE_ALPHA
+    single = ours and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
     data, one_at_a_time = X.astype(np.float32) if single else X, nullcontext() if ours else Lock()
 
     def cross(rows, columns=slice(None)):

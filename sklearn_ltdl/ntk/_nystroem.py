@@ -2,10 +2,9 @@ r"""Kernel ridge over the functions that some rows, the centres, span, with all 
 
 With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner
 product is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks, whose
-kernel values are computed when they are needed, by as many threads as may work. Large problems have these values in
-single precision; what is summed over blocks, and all that is m x m, is in double. An error :math:`\epsilon` of the
-values is one of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature. `JITTERS`, added to :math:`K_{mm}`, keeps it
-below the smallest penalty of the grid; it shrinks only functions that this penalty already leaves out.
+kernel values are computed when they are needed, by as many threads as may work. They may be in single precision where
+the noise that this adds to the features is less than the penalty (`single_precision_noise`), as for the rough kernels
+of ReLU networks, not for smooth ones. What is summed over blocks, and all that is m x m, is in double.
 
 A centre is also a row. When it is left out as a row alone, the others' fit still uses the function that it spans, of
 which no row then determines the value at the centre itself: the error there is not that of a new row, and would raise
@@ -32,8 +31,7 @@ PILOT_CENTRES = 1000  # of the problem that chooses alpha for 'pcg'
 MAX_STEPS = 200  # of conjugate gradients
 LARGEST_LEVERAGE = 0.9  # that an estimate may have, which is noisy
 PROBES = 4  # random targets, which estimate mean leverages
-JITTERS = {"float64": (1e-12, 1e-10, 1e-7), "float32": (1e-6,)}  # tried in turn; the mean diagonal is 1
-LEAST_SINGLE_ALPHA = 1e-9  # below, over the mean diagonal, single precision is not enough
+JITTERS = (1e-12, 1e-10, 1e-7)  # added, in turn, to the centres' diagonal, of mean 1
 
 
 def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
@@ -122,7 +120,7 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
     alpha = alphas[best]
 
     # The centres' features are the rows of L. With A A' their covariance plus alpha, A^-1 phi is nearly white.
-    L = _factor(centre_gram, JITTERS[_precision(cross)])
+    L = _factor(centre_gram, JITTERS)
     share = weight[centres] / weight[centres].sum()
     phi = L - share @ L
     covariance = (phi.T * share) @ phi
@@ -169,6 +167,16 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
     return RidgePath(coef, intercept, residuals, alphas, errors, best, "pcg", n_iter=n_iter, status=status)
 
 
+def single_precision_noise(centre_gram):
+    r"""Return a bound on the variance that kernel values in single precision add to a feature, if their mean is 1.
+
+    An error :math:`\epsilon` of each value is one of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature on average.
+    It acts as a penalty, but also as features that have nothing to do with the target.
+    """
+    inverse = _inverse(_factor(centre_gram, JITTERS))
+    return np.finfo(np.float32).eps ** 2 * np.sum(inverse**2) / len(inverse)
+
+
 class _Spectrum(NamedTuple):
     r"""Moments of the features over the rows.
 
@@ -193,7 +201,7 @@ class _Spectrum(NamedTuple):
 def _spectrum(cross, centre_gram, Y, weight):
     """Return the moments of the features, for targets of mean 0, from one pass over the rows."""
     n, m = len(Y), len(centre_gram)
-    inverse = _inverse(_factor(centre_gram, JITTERS[_precision(cross)]))
+    inverse = _inverse(_factor(centre_gram, JITTERS))
 
     def sums(blocks):
         narrow = _narrow(inverse, cross)
@@ -298,12 +306,8 @@ def _by_threads(work, n, m):
         return list(pool.map(work, [blocks[i::number] for i in range(number)]))
 
 
-def _precision(cross):
-    return cross(slice(0, 1)).dtype.name
-
-
 def _narrow(triangle, cross):
-    return triangle.astype(_precision(cross))
+    return triangle.astype(cross(slice(0, 1)).dtype)
 
 
 def _features(triangle, K):
