@@ -170,8 +170,8 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
 def single_precision_noise(centre_gram):
     r"""Return a bound on the variance that kernel values in single precision add to a feature, if their mean is 1.
 
-    An error :math:`\epsilon` of each value is one of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature on average.
-    It acts as a penalty, but also as features that have nothing to do with the target.
+    An error :math:`\epsilon` of each value is one of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature on
+    average. It acts as a penalty, but also as features that have nothing to do with the target.
     """
     inverse = _inverse(_factor(centre_gram, JITTERS))
     return np.finfo(np.float32).eps ** 2 * np.sum(inverse**2) / len(inverse)
