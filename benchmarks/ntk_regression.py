@@ -90,7 +90,9 @@ def choose_penalty(options):
 
 
 def ours(solver, n_components):
-    return make_pipeline(StandardScaler(), NTKKernelRegressor(solver=solver, n_components=n_components, random_state=0))
+    return make_pipeline(
+        StandardScaler(), NTKKernelRegressor(depth=1, solver=solver, n_components=n_components, random_state=0)
+    )
 
 
 def nystroem_ridge(n_components):

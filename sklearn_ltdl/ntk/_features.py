@@ -19,7 +19,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     With rows :math:`z_1, \dots, z_m` drawn as centres, :math:`\phi(x) = K_{mm}^{-1/2} (k(z_j, x))_j`, whose inner
     product is the kernel where one of two rows is a centre, and approximates it elsewhere. Ridge regression on these
-    features is `NTKKernelRegressor` with ``solver='nystroem'``, which chooses its penalty itself.
+    features is `NTKKernelRegressor` with that kernel and ``solver='nystroem'``, which chooses its penalty itself.
     Columns of `X` should be standardised.
 
     Parameters
@@ -33,7 +33,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     n_components : int, default=100
         Number of centres, drawn among the distinct rows; all of them, if there are fewer.
     random_state : int, RandomState instance or None, default=None
-        Draws the centres; those of `NTKKernelRegressor` for the same rows, `n_components` and `random_state`.
+        Draws the centres: those of `NTKKernelRegressor` with one kernel, for the same rows, `n_components` and seed.
 
     Attributes
     ----------

@@ -159,7 +159,7 @@ def large_table(rng, n=600):
 def test_conjugate_gradients_are_the_direct_solution_of_the_estimator(rng, monkeypatch, single):
     monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0 if single else 2**25)
     X, y = large_table(rng)
-    options = {"n_components": 100, "random_state": 0}
+    options = {"depth": 1, "n_components": 100, "random_state": 0}
     direct = NTKKernelRegressor(solver="nystroem", **options).fit(X, y)
     model = NTKKernelRegressor(solver="pcg", **options).fit(X, y)
     np.testing.assert_array_equal(model.X_fit_, direct.X_fit_)
@@ -175,7 +175,7 @@ def test_conjugate_gradients_are_the_direct_solution_of_the_estimator(rng, monke
 @pytest.mark.parametrize(("options", "single"), [({}, True), ({"kernel": RBF(5.0)}, False), ({"alpha": 1e-14}, False)])
 def test_large_problems_are_in_single_precision_where_it_is_enough(rng, monkeypatch, options, single):
     X, y = large_table(rng)
-    model = NTKKernelRegressor(solver="nystroem", n_components=50, random_state=0).set_params(**options)
+    model = NTKKernelRegressor(depth=1, solver="nystroem", n_components=50, random_state=0).set_params(**options)
     expected = model.fit(X, y).predict(X)
     monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0)
     prediction = model.fit(X, y).predict(X)
