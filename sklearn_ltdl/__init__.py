@@ -12,6 +12,8 @@ _MODULE_OF = {
     "SAGClassifier": "linear",
     "NTKKernelRegressor": "ntk",
     "NTKKernelClassifier": "ntk",
+    "RFMRegressor": "ntk",
+    "RFMClassifier": "ntk",
     "MeanFieldTwoLayerNet": "networks",
     "MeanFieldTwoLayerNetClassifier": "networks",
     "LazyNetRegressor": "networks",

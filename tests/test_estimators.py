@@ -18,6 +18,8 @@ import sklearn_ltdl
 ESTIMATORS = [
     sklearn_ltdl.NTKKernelRegressor(),
     sklearn_ltdl.NTKKernelClassifier(),
+    sklearn_ltdl.RFMRegressor(),
+    sklearn_ltdl.RFMClassifier(),
     sklearn_ltdl.SAGRegressor(),
     sklearn_ltdl.SAGClassifier(),
     sklearn_ltdl.MeanFieldTwoLayerNet(),
@@ -27,6 +29,7 @@ ESTIMATORS = [
 ]
 GRIDS = {
     "NTKKernel": {"depth": [1, 2]},
+    "RFM": {"depth": [1, 2]},
     "SAG": {"alpha": [1e-3, 1e-1]},
     "MeanField": {"init_scale": [1.0, 2.0]},
     "LazyNet": {"scale": [0.1, 10.0]},
