@@ -14,6 +14,7 @@ _MODULE_OF = {
     "NTKKernelClassifier": "ntk",
     "RFMRegressor": "ntk",
     "RFMClassifier": "ntk",
+    "AGOPDisplay": "ntk",
     "MeanFieldTwoLayerNet": "networks",
     "MeanFieldTwoLayerNetClassifier": "networks",
     "LazyNetRegressor": "networks",
