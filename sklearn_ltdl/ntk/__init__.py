@@ -1,18 +1,20 @@
-"""Kernel machines of infinitely wide networks."""
+"""Kernels of infinitely wide networks, and ridge machines that choose their own penalty and features."""
 
 from sklearn_ltdl.ntk._display import AGOPDisplay
 from sklearn_ltdl.ntk._estimators import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk._kernels import laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
+from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Laplace, nngp_kernel, ntk_kernel
 from sklearn_ltdl.ntk._rfm import RFMClassifier, RFMRegressor
 
 __all__ = [
+    "NNGP",
+    "NTK",
+    "RBF",
     "AGOPDisplay",
+    "Laplace",
     "NTKKernelClassifier",
     "NTKKernelRegressor",
     "RFMClassifier",
     "RFMRegressor",
-    "laplace_kernel",
     "nngp_kernel",
     "ntk_kernel",
-    "rbf_kernel",
 ]

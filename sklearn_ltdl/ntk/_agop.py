@@ -12,8 +12,8 @@ slopes on its two sides is what remains without the terms in :math:`\kappa'`.
 
 import numpy as np
 
-from sklearn_ltdl.activations import Relu
-from sklearn_ltdl.ntk._kernels import _squared_distances
+from sklearn_ltdl.activations import Relu, half_angle_duals
+from sklearn_ltdl.ntk._passes import squared_distances
 from sklearn_ltdl.ntk._solvers import row_blocks
 
 KINK = np.finfo(float).eps ** 0.5  # sine of an angle below which the terms in kappa' differ by their rounding
@@ -35,7 +35,7 @@ def ntk_gradients(X, Z, coef, *, depth):
     """
     d = X.shape[1]
     (units, _), (centres, r) = _polar(X), _polar(Z)
-    sine2 = _squared_distances(units, centres) / 4.0
+    sine2 = squared_distances(units, centres) / 4.0
     value, slope = _zonal(np.sqrt(sine2), np.sqrt(np.maximum(1.0 - sine2, 0.0)), depth)
     coef = r[:, None] * coef
     radial = (value - slope * (1.0 - 2.0 * sine2)) @ coef
@@ -69,7 +69,7 @@ def _zonal(sine, cosine, depth):
     S = 1.0 - 2.0 * sine * sine
     T, dS, dT = S, np.ones_like(S), np.ones_like(S)
     for _ in range(depth):
-        gap, kappa0 = Relu().duals(sine, cosine)
+        gap, kappa0 = half_angle_duals(Relu.bend, sine, cosine)
         dT = kappa0 * (dS + dT) + T * dS / np.maximum(2.0 * np.pi * sine * cosine, KINK)
         S, dS = 1.0 - gap, kappa0 * dS
         T = S + kappa0 * T
