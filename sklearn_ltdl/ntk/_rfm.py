@@ -26,7 +26,7 @@ from sklearn_ltdl.ntk._solvers import require_memory
 
 FOLDS = 5
 JUDGED_ROWS = 2000  # of a larger table, drawn at random, on which the number of rounds is chosen
-STANDARD_ERRORS = 2.0  # by which rounds must lower the held-out error; with 1, smooth additive targets lose by them
+STANDARD_ERRORS = 3.0  # by which rounds must lower the held-out error; with 2, smooth additive targets lose by them
 FEWEST_ROWS = 10  # below, a standard error means nothing and no round is made
 
 _RFM_CONSTRAINTS = {
@@ -96,7 +96,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
     -----
     The number of rounds is chosen by 5-fold cross-validation in which each fold has a matrix M of its own, which has
     not seen its held-out rows. Rounds are tried until the error no longer falls, and the one of least error is taken
-    if it is below the error of no round by more than two standard errors of their difference; otherwise none is
+    if it is below the error of no round by more than three standard errors of their difference; otherwise none is
     made. Identical rows are in one fold; with fewer than 10 distinct rows no round is made. This costs, for each
     round tried, five fits to four fifths of the rows, of at most 2000.
 
