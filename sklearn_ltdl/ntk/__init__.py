@@ -1,8 +1,10 @@
-"""Kernels of infinitely wide networks, and ridge machines that choose their own penalty and features."""
+"""Kernels of infinitely wide networks, and ridge machines that choose their own penalty and learn features."""
 
 from sklearn_ltdl.ntk._display import AGOPDisplay
 from sklearn_ltdl.ntk._estimators import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Laplace, nngp_kernel, ntk_kernel
+from sklearn_ltdl.ntk._gaussian_process import GaussianProcessKernel
+from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, nngp_kernel, ntk_kernel
+from sklearn_ltdl.ntk._neural_tangents import StaxKernel, load_neural_tangents
 from sklearn_ltdl.ntk._rfm import RFMClassifier, RFMRegressor
 
 __all__ = [
@@ -10,11 +12,15 @@ __all__ = [
     "NTK",
     "RBF",
     "AGOPDisplay",
+    "GaussianProcessKernel",
+    "Kernel",
     "Laplace",
     "NTKKernelClassifier",
     "NTKKernelRegressor",
     "RFMClassifier",
     "RFMRegressor",
+    "StaxKernel",
+    "load_neural_tangents",
     "nngp_kernel",
     "ntk_kernel",
 ]

@@ -128,6 +128,20 @@ class Scaled(Kernel):
         return self.factor * self.kernel._diagonal(X)
 
 
+@dataclass(frozen=True, eq=False)
+class Transformed(Kernel):
+    """A kernel of rows times a matrix: that of a metric which has been learned."""
+
+    kernel: Kernel
+    matrix: np.ndarray
+
+    def _matrix(self, X, Z):
+        return self.kernel._matrix(X @ self.matrix, None if Z is None else Z @ self.matrix)
+
+    def _diagonal(self, X):
+        return self.kernel._diagonal(X @ self.matrix)
+
+
 @dataclass(frozen=True)
 class NNGP(Kernel):
     r"""Covariance of the outputs of an infinitely wide fully connected network at initialisation.
@@ -189,6 +203,11 @@ class NNGP(Kernel):
             raise ValueError(f"activation is {self.activation!r}; known are {', '.join(known)}, or give an object.")
         if known is None and not (hasattr(self.activation, "value") and hasattr(self.activation, "derivative")):
             raise ValueError(f"activation is {self.activation!r}; an object must have methods value and derivative.")
+
+    @property
+    def nngp(self):
+        """Return the covariance of the same network's outputs at initialisation."""
+        return self
 
     @property
     def _layers(self):
@@ -259,6 +278,13 @@ class NTK(NNGP):
                 "normalization='scikit-ntk' takes activation 'relu', 'leaky_relu', 'abs' or 'identity', and neither "
                 f"hidden_b_std nor fixed_layers; got {self}."
             )
+
+    @property
+    def nngp(self):
+        """Return the covariance of the same network's outputs at initialisation."""
+        names = ("depth", "activation", "w_std", "b_std", "hidden_b_std", "normalization")
+        options = {name: getattr(self, name) for name in names}
+        return NNGP(**options | ({"normalization": "arora", "b_std": 0.0} if self._scikit_ntk else {}))
 
     @property
     def _scikit_ntk(self):

@@ -21,7 +21,9 @@ from sklearn_ltdl._sklearn import Interval, _fit_context, check_weights, draw_se
 from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._agop import ntk_agop
-from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor, _distinct
+from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
+from sklearn_ltdl.ntk._kernels import NTK, Transformed
+from sklearn_ltdl.ntk._machine import Sample, warn_of_data
 from sklearn_ltdl.ntk._solvers import require_memory
 
 FOLDS = 5
@@ -30,7 +32,8 @@ STANDARD_ERRORS = 3.0  # by which rounds must lower the held-out error; with 2, 
 FEWEST_ROWS = 10  # below, a standard error means nothing and no round is made
 
 _RFM_CONSTRAINTS = {
-    **{name: _CONSTRAINTS[name] for name in ("depth", "alpha", "solver", "n_components", "random_state")},
+    **{name: _CONSTRAINTS[name] for name in ("alpha", "solver", "n_components", "random_state")},
+    "depth": [Interval(Integral, 0, None, closed="left")],
     "max_rounds": [Interval(Integral, 0, None, closed="left")],
 }
 
@@ -79,7 +82,8 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
     transformation_ : ndarray of shape (n_features, n_features)
         The symmetric matrix :math:`M^{1/2}`, the identity after no round.
     estimator_ : NTKKernelRegressor
-        Fitted on ``X @ transformation_``. Its leave-one-out errors are optimistic: M has seen the rows left out.
+        The last, of a kernel of ``X @ transformation_``. Its leave-one-out errors, and with them its intervals, are
+        optimistic: M has seen the rows left out.
     alpha_ : float
         The penalty of the last round, in the units of `alpha`.
     n_features_in_ : int
@@ -218,8 +222,8 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
     transformation_ : ndarray of shape (n_features, n_features)
         The symmetric matrix :math:`M^{1/2}`, the identity after no round.
     estimator_ : NTKKernelRegressor
-        Of the columns, fitted on ``X @ transformation_``. Its leave-one-out errors are optimistic: M has seen the rows
-        left out.
+        The last, of the columns, with a kernel of ``X @ transformation_``. Its leave-one-out errors are optimistic: M
+        has seen the rows left out.
     alpha_ : float
         The penalty of the last round, in the units of `alpha`.
     inverse_temperature_ : float
@@ -344,9 +348,10 @@ def _fit(model, X, y, weight, unit, normalize_y):
 
     `unit` is what the errors and gradients of each output are divided by.
     """
-    d = X.shape[1]
-    require_memory(d, 6, "It is that of the gradients, a row a feature: give fewer features.")
-    X, y, weight = _without_copies(X, y, weight)
+    require_memory(X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
+    sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
+    X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
+    warn_of_data([NTK(model.depth)], X)
     machine = NTKKernelRegressor(
         depth=model.depth,
         alpha=model.alpha,
@@ -355,7 +360,7 @@ def _fit(model, X, y, weight, unit, normalize_y):
         normalize_y=normalize_y,
         random_state=draw_seed(model.random_state),
     )
-    rows, model.n_rounds_, model.cv_errors_ = np.arange(len(X)), 0, np.empty(0)
+    model.n_rounds_, model.cv_errors_ = 0, np.empty(0)
     if model.max_rounds > 0 and len(X) >= FEWEST_ROWS:
         rows, errors, held_out = _judge(machine, X, y, weight, unit, model.max_rounds)
         model.n_rounds_ = _best_round(errors, weight[rows])
@@ -376,7 +381,7 @@ def _rounds(machine, X, y, weight, unit):
     d = X.shape[1]
     T = np.eye(d)
     while True:
-        fitted = clone(machine).fit(X @ T, y, weight)
+        fitted = clone(machine).set_params(kernel=Transformed(NTK(machine.depth), T)).fit(X, y, weight)
         yield T, fitted
         M = _agop(fitted, T, X, weight, unit)
         if np.trace(M) > 0:  # a constant prediction has nothing to say of directions
@@ -386,7 +391,7 @@ def _rounds(machine, X, y, weight, unit):
 
 def _agop(fitted, T, X, weight, unit):
     coef = fitted.dual_coef_.reshape(len(fitted.dual_coef_), -1) / unit
-    return T @ ntk_agop(X @ T, weight, fitted.X_fit_, coef, depth=fitted.depth) @ T
+    return T @ ntk_agop(X @ T, weight, fitted.X_fit_ @ T, coef, depth=fitted.depth) @ T
 
 
 def _judge(machine, X, y, weight, unit, max_rounds):
@@ -398,8 +403,8 @@ def _judge(machine, X, y, weight, unit, max_rounds):
         folds.append((test, _rounds(machine, X[train], y[train], weight[train], unit)))
     errors, held_out = [], []
     while len(errors) <= max_rounds:
-        steps = [(test, *next(rounds)) for test, rounds in folds]
-        held_out.append(np.concatenate([fitted.predict(X[test] @ T) for test, T, fitted in steps]))
+        steps = [(test, next(rounds)[1]) for test, rounds in folds]
+        held_out.append(np.concatenate([fitted.predict(X[test]) for test, fitted in steps]))
         errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
         if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
             break
@@ -415,17 +420,6 @@ def _best_round(errors, weight):
     return best if mean > STANDARD_ERRORS * deviation else 0
 
 
-def _without_copies(X, y, weight):
-    """Return the distinct rows of positive weight in an order of their content, their mean targets, and weights."""
-    kept = np.flatnonzero(weight)
-    first, group = _distinct(X[kept], precomputed=False)
-    totals = np.bincount(group, weight[kept])
-    sums = np.zeros((len(first), *y.shape[1:]))
-    np.add.at(sums, group, (weight[kept] * y[kept].T).T)
-    return X[kept[first]], (sums.T / totals).T, totals
-
-
 def _decide(model, X):
     check_is_fitted(model)
-    X = validate_data(model, X, dtype=np.float64, reset=False)
-    return model.estimator_.predict(X @ model.transformation_)
+    return model.estimator_.predict(validate_data(model, X, dtype=np.float64, reset=False))
