@@ -16,7 +16,7 @@ from sklearn_ltdl.activations import Relu, half_angle_duals
 from sklearn_ltdl.ntk._passes import squared_distances
 from sklearn_ltdl.ntk._solvers import row_blocks
 
-KINK = np.finfo(float).eps ** 0.5  # sine of an angle below which the terms in kappa' differ by their rounding
+KINK = np.finfo(float).eps ** 0.5  # sine of an angle below which kappa' no longer grows, and its terms cancel
 
 
 def ntk_gradients(X, Z, coef, *, depth):
@@ -64,15 +64,14 @@ def _polar(X):
 
 
 def _zonal(sine, cosine, depth):
-    """Return kappa and its derivative in the cosine of the angle, 0 at the kink, from the half angle."""
-    smooth = 2.0 * sine * cosine > KINK
+    """Return kappa and its derivative in the cosine of the angle, from the half angle."""
     S = 1.0 - 2.0 * sine * sine
     T, dS, dT = S, np.ones_like(S), np.ones_like(S)
     for _ in range(depth):
         gap, kappa0 = half_angle_duals(Relu.bend, sine, cosine)
-        dT = kappa0 * (dS + dT) + T * dS / np.maximum(2.0 * np.pi * sine * cosine, KINK)
+        dT = kappa0 * (dS + dT) + T * dS / (np.pi * np.maximum(2.0 * sine * cosine, KINK))
         S, dS = 1.0 - gap, kappa0 * dS
         T = S + kappa0 * T
         sine = np.sqrt(np.maximum(gap / 2.0, 0.0))
         cosine = np.sqrt(1.0 - sine * sine)
-    return T, np.where(smooth, dT, 0.0)
+    return T, dT

@@ -105,5 +105,5 @@ class AGOPDisplay:
         labels = [names[i] for i in top]
         ax.set_xticks(range(len(top)), labels, rotation=90)
         ax.set_yticks(range(len(top)), labels)
-        self.figure_.colorbar(self.im_, ax=ax, label="average gradient outer product, over its largest entry")
+        self.figure_.colorbar(self.im_, ax=ax, label="average gradient outer product")
         return self
