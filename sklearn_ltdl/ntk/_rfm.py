@@ -4,8 +4,8 @@ A fitted f tells which directions of the input matter by :math:`M = \frac1S \sum
 A round fits again with the kernel of :math:`M^{1/2} x`, M scaled to trace d, so that the constant coordinate of the
 kernel keeps its weight beside the others.
 
-How many rounds help is asked of rows that M has not seen: M contains the targets of its own rows, so that the
-leave-one-out error given M falls with every round, on pure noise too.
+How many rounds help is asked of rows that M has not seen. M contains the targets of its own rows, so that by the
+leave-one-out error given M rounds seem to help on pure noise too.
 """
 
 from itertools import islice
@@ -43,7 +43,6 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
 
     Fits `NTKKernelRegressor`, takes the average outer product M of the gradients of its prediction at the training
     rows, and fits again with the kernel of :math:`M^{1/2} x`, for as many rounds as lower the error on held-out rows.
-    It does what the first layer of a trained network does, by linear algebra alone.
 
     Parameters
     ----------
@@ -53,7 +52,8 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel; 'loo' takes, in each round, the value of least leave-one-out error.
     max_rounds : int, default=5
-        Largest number of rounds, at least 0, which is `NTKKernelRegressor`. See Notes for how many are made.
+        Largest number of rounds; with 0, this is `NTKKernelRegressor` at the same depth. See Notes for how many are
+        made.
     solver : {'auto', 'exact', 'nystroem'}, default='auto'
         Of each round, as in `NTKKernelRegressor`: the whole Gram matrix, or `n_components` random rows as centres,
         which 'auto' takes above 5000 distinct rows.
@@ -69,7 +69,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
     Attributes
     ----------
     n_rounds_ : int
-        Number of rounds made; 0 is `NTKKernelRegressor`.
+        Number of rounds made.
     cv_errors_ : ndarray of shape (n_tried,)
         Mean squared error of held-out rows after 0, 1, ... rounds, of the standardised target, summed over outputs.
         The least is optimistic: it has been chosen. Empty if no round was tried.
@@ -196,7 +196,8 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel; 'loo' takes, in each round, the value of least leave-one-out error.
     max_rounds : int, default=5
-        Largest number of rounds, at least 0, which is `NTKKernelClassifier`. See `RFMRegressor` for how many are made.
+        Largest number of rounds; with 0, this is `NTKKernelClassifier` at the same depth. See `RFMRegressor` for how
+        many are made.
     solver : {'auto', 'exact', 'nystroem'}, default='auto'
         Of each round, as in `NTKKernelClassifier`: the whole Gram matrix, or `n_components` random rows as centres,
         which 'auto' takes above 5000 distinct rows.
@@ -210,7 +211,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
     n_rounds_ : int
-        Number of rounds made; 0 is `NTKKernelClassifier`.
+        Number of rounds made.
     cv_errors_ : ndarray of shape (n_tried,)
         Mean squared error of held-out rows after 0, 1, ... rounds, summed over columns. The least is optimistic: it
         has been chosen. Empty if no round was tried.
