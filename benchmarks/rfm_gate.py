@@ -5,7 +5,7 @@ is compared with that of no round, over the target's variance, draw by draw: the
 standard error. Printed beside it is what two other rules do: the least leave-one-out error given M, and always five
 rounds. On a target of four of twenty features, the R2 has to rise to .88, with the four on top.
 
-The whole gate takes twenty minutes on one core; ``--draws 10`` shows the same. Run with OMP_NUM_THREADS=1.
+The whole gate takes some five minutes of one core. Run with OMP_NUM_THREADS=1.
 """
 
 import argparse
