@@ -19,6 +19,8 @@ import sklearn_ltdl
 ESTIMATORS = [
     sklearn_ltdl.NTKKernelRegressor(),
     sklearn_ltdl.NTKKernelClassifier(),
+    sklearn_ltdl.RFMRegressor(),
+    sklearn_ltdl.RFMClassifier(),
     sklearn_ltdl.SAGRegressor(),
     sklearn_ltdl.SAGClassifier(),
     sklearn_ltdl.MeanFieldTwoLayerNet(),
@@ -29,6 +31,7 @@ ESTIMATORS = [
 TRANSFORMERS = [sklearn_ltdl.NTKNystroem(), sklearn_ltdl.TangentFeatures()]
 GRIDS = {
     "NTKKernel": {"depth": [1, 2]},
+    "RFM": {"depth": [1, 2]},
     "SAG": {"alpha": [1e-3, 1e-1]},
     "MeanField": {"init_scale": [1.0, 2.0]},
     "LazyNet": {"scale": [0.1, 10.0]},
@@ -36,7 +39,10 @@ GRIDS = {
     "TangentFeatures": {"width": [16, 64]},
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:The columns of X differ in scale"),
+]
 each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
 
 

@@ -128,6 +128,20 @@ class Scaled(Kernel):
         return self.factor * self.kernel._diagonal(X)
 
 
+@dataclass(frozen=True, eq=False)
+class Transformed(Kernel):
+    """A kernel of rows times a matrix: that of a metric which has been learned."""
+
+    kernel: Kernel
+    matrix: np.ndarray
+
+    def _matrix(self, X, Z):
+        return self.kernel._matrix(X @ self.matrix, None if Z is None else Z @ self.matrix)
+
+    def _diagonal(self, X):
+        return self.kernel._diagonal(X @ self.matrix)
+
+
 @dataclass(frozen=True)
 class NNGP(Kernel):
     r"""Covariance of the outputs of an infinitely wide fully connected network at initialisation.

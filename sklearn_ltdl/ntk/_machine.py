@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, check_consistent_length
 
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.ntk._flow import GradientFlow
-from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace
+from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
 from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import (
@@ -122,7 +122,7 @@ def fit_machine(model, X, Y, weight, groups=None):
     rng = np.random.default_rng(draw_seed(model.random_state))
     searching = exact and n > SPECTRAL_ROWS and model.alpha == "loo"
     kernels = _candidates(model, X[points], exact)
-    _warn_of_data(kernels, X[points])
+    warn_of_data(kernels, X[points])
     pilot = _pilot(model, kernels, X, sample, rng, searching)
     model.kernel_, model.kernel_loo_errors_ = pilot.kernel, pilot.errors
 
@@ -385,9 +385,10 @@ def _pilot(model, kernels, X, sample, rng, searching):
     return best._replace(errors=np.array(errors))
 
 
-def _warn_of_data(kernels, X):
+def warn_of_data(kernels, X):
     """Warn of what makes a fixed kernel a poor one: columns of very different scales, no bias in one dimension."""
-    if not all(isinstance(kernel, Kernel) for kernel in kernels) or len(X) < 2:
+    fixed = all(isinstance(kernel, Kernel) and not isinstance(kernel, Transformed) for kernel in kernels)
+    if not fixed or len(X) < 2:
         return
     spread = np.ptp(X, axis=0)
     moving = np.flatnonzero(spread > 1e-13 * np.abs(X).max(axis=0))

@@ -1,0 +1,426 @@
+r"""Recursive feature machines: a kernel machine, its average gradient outer product, and again in the new metric.
+
+A fitted f tells which directions of the input matter by :math:`M = \frac1S \sum_i s_i \nabla f(x_i) \nabla f(x_i)'`.
+A round fits again with the kernel of :math:`M^{1/2} x`, M scaled to trace d, so that the constant coordinate of the
+kernel keeps its weight beside the others.
+
+How many rounds help is asked of rows that M has not seen. M contains the targets of its own rows, so that by the
+leave-one-out error given M rounds seem to help on pure noise too.
+"""
+
+from itertools import islice
+from numbers import Integral
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_ltdl._sklearn import Interval, _fit_context, check_weights, draw_seed
+from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot
+from sklearn_ltdl.losses import probabilities
+from sklearn_ltdl.ntk._agop import ntk_agop
+from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
+from sklearn_ltdl.ntk._kernels import NTK, Transformed
+from sklearn_ltdl.ntk._machine import Sample, warn_of_data
+from sklearn_ltdl.ntk._solvers import require_memory
+
+FOLDS = 5
+JUDGED_ROWS = 2000  # of a larger table, drawn at random, on which the number of rounds is chosen
+STANDARD_ERRORS = 3.0  # by which rounds must lower the held-out error; with 2, smooth additive targets lose by them
+FEWEST_ROWS = 10  # below, a standard error means nothing and no round is made
+
+_RFM_CONSTRAINTS = {
+    **{name: _CONSTRAINTS[name] for name in ("alpha", "solver", "n_components", "random_state")},
+    "depth": [Interval(Integral, 0, None, closed="left")],
+    "max_rounds": [Interval(Integral, 0, None, closed="left")],
+}
+
+
+class RFMRegressor(RegressorMixin, BaseEstimator):
+    r"""Kernel regression that learns which directions of the input matter: a recursive feature machine.
+
+    Fits `NTKKernelRegressor`, takes the average outer product M of the gradients of its prediction at the training
+    rows, and fits again with the kernel of :math:`M^{1/2} x`, for as many rounds as lower the error on held-out rows.
+
+    Parameters
+    ----------
+    depth : int, default=1
+        Hidden layers of the network whose tangent kernel is used, at least 0, the linear kernel.
+    alpha : 'loo' or float, default='loo'
+        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
+        kernel; 'loo' takes, in each round, the value of least leave-one-out error.
+    max_rounds : int, default=5
+        Largest number of rounds; with 0, this is `NTKKernelRegressor` at the same depth. See Notes for how many are
+        made.
+    solver : {'auto', 'exact', 'nystroem'}, default='auto'
+        Of each round, as in `NTKKernelRegressor`: the whole Gram matrix, or `n_components` random rows as centres,
+        which 'auto' takes above 5000 distinct rows.
+    n_components : int, default=2000
+        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+    normalize_y : bool, default=True
+        Whether to centre and scale each column of the target, with the weights, before solving. Predictions are in
+        the target's own units.
+    random_state : int, RandomState instance or None, default=None
+        Draws the folds, the 2000 rows on which rounds are chosen when there are more, and what `NTKKernelRegressor`
+        draws.
+
+    Attributes
+    ----------
+    n_rounds_ : int
+        Number of rounds made.
+    cv_errors_ : ndarray of shape (n_tried,)
+        Mean squared error of held-out rows after 0, 1, ... rounds, of the standardised target, summed over outputs.
+        The least is optimistic: it has been chosen. Empty if no round was tried.
+    agop_ : ndarray of shape (n_features, n_features)
+        Average gradient outer product of the final prediction, of the standardised target and summed over outputs,
+        in inverse squared units of the features.
+    feature_importances_ : ndarray of shape (n_features,)
+        Diagonal of `agop_` over its trace; zeros for a constant prediction. The columns of `X` should be of one
+        scale, as after `StandardScaler`.
+    transformation_ : ndarray of shape (n_features, n_features)
+        The symmetric matrix :math:`M^{1/2}`, the identity after no round.
+    estimator_ : NTKKernelRegressor
+        The last, of a kernel of ``X @ transformation_``. Its leave-one-out errors, and with them its intervals, are
+        optimistic: M has seen the rows left out.
+    alpha_ : float
+        The penalty of the last round, in the units of `alpha`.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Defined if `X` has string column names.
+
+    See Also
+    --------
+    RFMClassifier : The same for classes.
+    NTKKernelRegressor : The kernel machine of each round.
+    AGOPDisplay : Draws `agop_`.
+
+    Notes
+    -----
+    The number of rounds is chosen by 5-fold cross-validation in which each fold has a matrix M of its own, which has
+    not seen its held-out rows. Rounds are tried until the error no longer falls, and the one of least error is taken
+    if it is below the error of no round by more than three standard errors of their difference; otherwise none is
+    made. Identical rows are in one fold; with fewer than 10 distinct rows no round is made. This costs, for each
+    round tried, five fits to four fifths of the rows, of at most 2000.
+
+    References
+    ----------
+    .. [1] A. Radhakrishnan, D. Beaglehole, P. Pandit, M. Belkin. "Mechanism for feature learning in neural networks
+       and backpropagation-free machine learning models". Science 383, 2024, algorithm 1. arXiv:2212.13881.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl import RFMRegressor
+    >>> from sklearn_ltdl.datasets import make_multi_index
+    >>> X, y = make_multi_index(500, 10, n_directions=1, random_state=0)
+    >>> model = RFMRegressor(random_state=0).fit(X[:250], y[:250])
+    >>> model.n_rounds_ > 0, round(model.score(X[250:], y[250:]), 2)
+    (True, 0.99)
+    """
+
+    _parameter_constraints: dict = {**_RFM_CONSTRAINTS, "normalize_y": ["boolean"]}
+
+    def __init__(
+        self,
+        *,
+        depth=1,
+        alpha="loo",
+        max_rounds=5,
+        solver="auto",
+        n_components=2000,
+        normalize_y=True,
+        random_state=None,
+    ):
+        self.depth = depth
+        self.alpha = alpha
+        self.max_rounds = max_rounds
+        self.solver = solver
+        self.n_components = n_components
+        self.normalize_y = normalize_y
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the regression, choosing the rounds on held-out rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of k is a row given k times, a weight of 0 a row not given.
+
+        Returns
+        -------
+        self : object
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        weight = check_weights(sample_weight, X)
+        y = np.asarray(y, dtype=np.float64)
+        units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
+        _fit(self, X, y, weight, units.scale, self.normalize_y)
+        return self
+
+    def predict(self, X):
+        """Predict the target.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return _decide(self, X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class RFMClassifier(ClassifierMixin, BaseEstimator):
+    r"""Kernel classification that learns which directions of the input matter: a recursive feature machine.
+
+    `RFMRegressor` on the columns of `NTKKernelClassifier`: one a class, that is 1 for its rows and 0 for others, or
+    one column of -1 and 1 for two classes. Probabilities are the softmax (for two classes, the sigmoid) of the scores
+    times one factor, which maximises the likelihood of scores of rows that the model has not seen.
+
+    Parameters
+    ----------
+    depth : int, default=1
+        Hidden layers of the network whose tangent kernel is used, at least 0, the linear kernel.
+    alpha : 'loo' or float, default='loo'
+        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
+        kernel; 'loo' takes, in each round, the value of least leave-one-out error.
+    max_rounds : int, default=5
+        Largest number of rounds; with 0, this is `NTKKernelClassifier` at the same depth. See `RFMRegressor` for how
+        many are made.
+    solver : {'auto', 'exact', 'nystroem'}, default='auto'
+        Of each round, as in `NTKKernelClassifier`: the whole Gram matrix, or `n_components` random rows as centres,
+        which 'auto' takes above 5000 distinct rows.
+    n_components : int, default=2000
+        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+    random_state : int, RandomState instance or None, default=None
+        Draws the folds, the 2000 rows on which rounds are chosen when there are more, and what `NTKKernelClassifier`
+        draws.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    n_rounds_ : int
+        Number of rounds made.
+    cv_errors_ : ndarray of shape (n_tried,)
+        Mean squared error of held-out rows after 0, 1, ... rounds, summed over columns. The least is optimistic: it
+        has been chosen. Empty if no round was tried.
+    agop_ : ndarray of shape (n_features, n_features)
+        Average gradient outer product of the final scores, summed over columns, in inverse squared units of the
+        features.
+    feature_importances_ : ndarray of shape (n_features,)
+        Diagonal of `agop_` over its trace. The columns of `X` should be of one scale, as after `StandardScaler`.
+    transformation_ : ndarray of shape (n_features, n_features)
+        The symmetric matrix :math:`M^{1/2}`, the identity after no round.
+    estimator_ : NTKKernelRegressor
+        The last, of the columns, with a kernel of ``X @ transformation_``. Its leave-one-out errors are optimistic: M
+        has seen the rows left out.
+    alpha_ : float
+        The penalty of the last round, in the units of `alpha`.
+    inverse_temperature_ : float
+        Factor of the scores in `predict_proba`, between 0.01 and 100.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Defined if `X` has string column names.
+
+    See Also
+    --------
+    RFMRegressor : The same for numbers.
+    NTKKernelClassifier : The kernel machine of each round.
+    AGOPDisplay : Draws `agop_`.
+
+    References
+    ----------
+    .. [1] A. Radhakrishnan, D. Beaglehole, P. Pandit, M. Belkin. "Mechanism for feature learning in neural networks
+       and backpropagation-free machine learning models". Science 383, 2024, algorithm 1. arXiv:2212.13881.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl import RFMClassifier
+    >>> from sklearn_ltdl.datasets import make_parity
+    >>> X, y = make_parity(800, 10, random_state=0)
+    >>> model = RFMClassifier(random_state=0).fit(X[:200], y[:200])
+    >>> model.score(X[200:], y[200:])
+    1.0
+    >>> model.feature_importances_.round(1)[:4]
+    array([0.5, 0.5, 0. , 0. ])
+    """
+
+    _parameter_constraints: dict = _RFM_CONSTRAINTS
+
+    def __init__(self, *, depth=1, alpha="loo", max_rounds=5, solver="auto", n_components=2000, random_state=None):
+        self.depth = depth
+        self.alpha = alpha
+        self.max_rounds = max_rounds
+        self.solver = solver
+        self.n_components = n_components
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the classifier, choosing the rounds on held-out rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of k is a row given k times, a weight of 0 a row not given but for the name of its class.
+
+        Returns
+        -------
+        self : object
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        weight = check_weights(sample_weight, X)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        n_classes = len(np.unique(codes[weight > 0]))
+        if n_classes < 2:
+            raise ValueError(
+                f"y has one class ({self.classes_[codes[weight > 0]].tolist()[0]!r}) among the rows of positive "
+                "weight; a classifier needs at least two classes."
+            )
+        k = len(self.classes_)
+        targets = one_hot(codes, k)
+        signed = 2.0 * targets[:, 0] - 1.0 if k == 2 else targets
+        signed, scores, row_weight = _fit(self, X, signed, weight, 1.0, False)
+        signed, scores = signed.reshape(len(signed), -1), scores.reshape(len(scores), -1)
+        targets = (signed + 1.0) / 2.0 if k == 2 else signed
+        # One more row of each class (Platt 1999, section 2.2), else a set without an error has certain answers.
+        total = weight.sum()
+        self.inverse_temperature_ = fit_inverse_temperature(scores, (total * targets + 1.0) / (total + k), row_weight)
+        return self
+
+    def decision_function(self, X):
+        """Return the scores of the classes; for two, one score that is positive for the second.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return _decide(self, X)
+
+    def predict(self, X):
+        """Predict the class of the highest score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        scores = self.decision_function(X)
+        return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
+
+    def predict_proba(self, X):
+        """Predict the probabilities of the classes, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
+        scores = self.decision_function(X)
+        return probabilities(self.inverse_temperature_ * scores.reshape(len(scores), -1))
+
+
+def _fit(model, X, y, weight, unit, normalize_y):
+    """Set the fitted attributes; return the targets of distinct rows, scores that have not seen them, and weights.
+
+    `unit` is what the errors and gradients of each output are divided by.
+    """
+    require_memory(X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
+    sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
+    X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
+    warn_of_data([NTK(model.depth)], X)
+    machine = NTKKernelRegressor(
+        depth=model.depth,
+        alpha=model.alpha,
+        solver=model.solver,
+        n_components=model.n_components,
+        normalize_y=normalize_y,
+        random_state=draw_seed(model.random_state),
+    )
+    model.n_rounds_, model.cv_errors_ = 0, np.empty(0)
+    if model.max_rounds > 0 and len(X) >= FEWEST_ROWS:
+        rows, errors, held_out = _judge(machine, X, y, weight, unit, model.max_rounds)
+        model.n_rounds_ = _best_round(errors, weight[rows])
+        model.cv_errors_ = np.average(errors, axis=1, weights=weight[rows])
+    for T, fitted in islice(_rounds(machine, X, y, weight, unit), model.n_rounds_ + 1):
+        model.transformation_, model.estimator_ = T, fitted
+    model.alpha_ = fitted.alpha_
+    model.agop_ = _agop(fitted, T, X, weight, unit)
+    trace = np.trace(model.agop_)
+    model.feature_importances_ = np.diagonal(model.agop_) / (trace if trace > 0 else 1.0)
+    if model.n_rounds_ == 0:  # M has seen no target: the scores of all rows, from all others
+        return y, fitted.loo_predictions_, weight
+    return y[rows], held_out[model.n_rounds_], weight[rows]
+
+
+def _rounds(machine, X, y, weight, unit):
+    """Yield M^(1/2) and the machine fitted in its metric: after no round, after one, and so on without end."""
+    d = X.shape[1]
+    T = np.eye(d)
+    while True:
+        fitted = clone(machine).set_params(kernel=Transformed(NTK(machine.depth), T)).fit(X, y, weight)
+        yield T, fitted
+        M = _agop(fitted, T, X, weight, unit)
+        if np.trace(M) > 0:  # a constant prediction has nothing to say of directions
+            values, vectors = eigh(M * (d / np.trace(M)), check_finite=False)
+            T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _agop(fitted, T, X, weight, unit):
+    coef = fitted.dual_coef_.reshape(len(fitted.dual_coef_), -1) / unit
+    return T @ ntk_agop(X @ T, weight, fitted.X_fit_ @ T, coef, depth=fitted.depth) @ T
+
+
+def _judge(machine, X, y, weight, unit, max_rounds):
+    """Return rows and, by round, their squared errors and predictions, from an M and a fit that have not seen them."""
+    rows = np.random.default_rng(machine.random_state).permutation(len(X))[:JUDGED_ROWS]
+    folds = []
+    for test in np.array_split(rows, FOLDS):
+        train = np.setdiff1d(rows, test)
+        folds.append((test, _rounds(machine, X[train], y[train], weight[train], unit)))
+    errors, held_out = [], []
+    while len(errors) <= max_rounds:
+        steps = [(test, next(rounds)[1]) for test, rounds in folds]
+        held_out.append(np.concatenate([fitted.predict(X[test]) for test, fitted in steps]))
+        errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
+        if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
+            break
+    return rows, np.array(errors), held_out
+
+
+def _best_round(errors, weight):
+    """Return the round of least error if it is significantly better than none, else 0; errors (n_rounds, n_rows)."""
+    best = int(np.argmin(errors @ weight))
+    gains = errors[0] - errors[best]
+    mean = np.average(gains, weights=weight)
+    deviation = np.sqrt(np.sum((weight * (gains - mean)) ** 2)) / weight.sum()
+    return best if mean > STANDARD_ERRORS * deviation else 0
+
+
+def _decide(model, X):
+    check_is_fitted(model)
+    return model.estimator_.predict(validate_data(model, X, dtype=np.float64, reset=False))

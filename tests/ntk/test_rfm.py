@@ -1,0 +1,320 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
+from sklearn_ltdl.datasets import make_parity
+from sklearn_ltdl.ntk import _machine, _rfm, _solvers, ntk_kernel
+from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
+
+
+def slopes(function, X, step=1e-5):
+    """Return central differences, (n, n_outputs, d)."""
+    return np.stack([(function(X + e) - function(X - e)) / (2 * step) for e in step * np.eye(X.shape[1])], axis=-1)
+
+
+def product(rng, n=150, d=6):
+    """Return a target of the first two features: a metric has much to find."""
+    X = rng.standard_normal((n, d))
+    return X, X[:, 0] * X[:, 1] + 0.1 * rng.standard_normal(n)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+@pytest.mark.parametrize("at", ["new rows", "centres"])
+def test_gradients_are_those_of_the_kernel(rng, depth, at):
+    Z, coef = rng.standard_normal((9, 3)), rng.standard_normal((9, 2))
+    Z[4] = Z[2]
+    X = Z if at == "centres" else rng.standard_normal((7, 3))
+
+    def function(points):
+        return ntk_kernel(points, Z, depth=depth) @ coef
+
+    # Central differences err by step^2 and by rounding over step; at a kink they are the mean of its two slopes.
+    np.testing.assert_allclose(ntk_gradients(X, Z, coef, depth=depth), slopes(function, X), atol=1e-7)
+
+
+def test_gradients_at_nearly_equal_and_opposite_rows_are_finite_and_right(rng):
+    Z = rng.standard_normal((6, 3))
+    coef = rng.standard_normal((6, 1))
+    for distance in (1e-4, 1e-6):  # of a kink, within which the steps stay
+        X = Z + distance * np.array([1.0, -1.0, 1.0])
+        expected = slopes(lambda points: ntk_kernel(points, Z) @ coef, X, step=distance / 10)
+        np.testing.assert_allclose(ntk_gradients(X, Z, coef, depth=1), expected, rtol=1e-2)  # (step / distance)^2
+    huge = 1e8 * Z
+    assert np.isfinite(ntk_gradients(np.vstack([huge, -huge, 0 * Z]), huge, coef, depth=3)).all()
+
+
+def test_the_outer_product_of_a_linear_prediction_is_that_of_its_coefficients(rng):
+    X = rng.standard_normal((40, 3))
+    y = X @ [1.0, -2.0, 0.5] + rng.standard_normal(40)
+    model = RFMRegressor(depth=0, alpha=0.1, max_rounds=0, normalize_y=False).fit(X, y)
+    # The kernel 2 (<x, z> / d + 1) penalises a linear function by d |w|^2 / 2.
+    w = Ridge(alpha=40 * 0.1 * 3 / 2).fit(X, y).coef_
+    np.testing.assert_allclose(model.agop_, np.outer(w, w), rtol=1e-9)
+    np.testing.assert_allclose(model.feature_importances_, w**2 / (w @ w), rtol=1e-9)
+    standard = RFMRegressor(depth=0, alpha=0.1, max_rounds=0).fit(X, 100.0 * y + 7.0)
+    np.testing.assert_allclose(standard.agop_, np.outer(w, w) / np.var(y), rtol=1e-9)
+
+
+def test_the_outer_product_is_the_weighted_mean_of_the_slopes_of_the_prediction(rng):
+    X, y = product(rng)
+    Y = np.column_stack([y, np.abs(X[:, 0])])
+    weight = rng.integers(0, 3, len(X))
+    model = RFMRegressor(max_rounds=2, random_state=0).fit(X, Y, weight)
+    assert model.n_rounds_ > 0
+    scale = np.sqrt(np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight))
+    gradients = slopes(lambda points: model.predict(points) / scale, X, step=1e-6)
+    expected = np.einsum("n,nki,nkj->ij", weight / weight.sum(), gradients, gradients)
+    np.testing.assert_allclose(model.agop_, expected, atol=1e-6 * np.trace(expected))
+
+
+def test_the_metric_of_a_round_is_the_outer_product_of_the_last_with_trace_d(rng):
+    X, y = product(rng, 60)
+    ones = np.ones(60)
+    (_, first), (T, second) = islice(_rfm._rounds(NTKKernelRegressor(depth=1), X, y, ones, 1.0), 2)
+    M = ntk_agop(X, ones, first.X_fit_, first.dual_coef_[:, None], depth=1)
+    np.testing.assert_allclose(T @ T, M * 6 / np.trace(M), atol=1e-9)
+    np.testing.assert_allclose(second.predict(X), NTKKernelRegressor(depth=1).fit(X @ T, y).predict(X @ T), atol=1e-10)
+
+
+def test_a_rotation_of_the_features_rotates_the_outer_product_and_keeps_the_predictions(rng):
+    X, y = product(rng, 80)
+    Q = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    rounds = [_rfm._rounds(NTKKernelRegressor(depth=1), A, y, np.ones(80), 1.0) for A in (X, X @ Q)]
+    for (T, plain), (T_turned, turned) in islice(zip(*rounds), 4):
+        np.testing.assert_allclose(T_turned, Q.T @ T @ Q, atol=1e-7)
+        np.testing.assert_allclose(turned.predict(X @ Q), plain.predict(X), atol=1e-7)
+
+
+def test_no_round_is_the_kernel_machine_itself(rng):
+    X, y = product(rng)
+    regressors = [Model.fit(X, y) for Model in (RFMRegressor(max_rounds=0), NTKKernelRegressor(depth=1))]
+    np.testing.assert_allclose(*(model.predict(X + 0.1) for model in regressors), rtol=1e-10)
+    assert regressors[0].cv_errors_.shape == (0,)
+    classifiers = [Model.fit(X, y > 0) for Model in (RFMClassifier(max_rounds=0), NTKKernelClassifier(depth=1))]
+    np.testing.assert_allclose(*(model.predict_proba(X + 0.1) for model in classifiers), rtol=1e-7)
+
+
+def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
+    X, y = product(rng, 60)
+    rows, errors, before = _rfm._judge(NTKKernelRegressor(depth=1, random_state=0), X, y, np.ones(60), 1.0, 3)
+    assert len(errors) == 4
+    changed = y.copy()
+    changed[rows[:12]] = 5.0 - changed[rows[:12]]  # the first fold
+    _, _, after = _rfm._judge(NTKKernelRegressor(depth=1, random_state=0), X, changed, np.ones(60), 1.0, 3)
+    for t in range(len(after)):
+        np.testing.assert_array_equal(after[t][:12], before[t][:12])
+        assert np.all(after[t][12:] != before[t][12:])
+
+
+def test_rounds_are_taken_for_three_standard_errors_only():
+    noise = np.tile([1.0, -1.0], 50)  # standard deviation 1, standard error of the mean 0.1
+    ones = np.ones(100)
+    for gain, best in ((0.31, 2), (0.29, 0)):
+        errors = np.array([5.0 * ones, 5.0 - gain / 2 + noise, 5.0 - gain + noise])
+        assert _rfm._best_round(errors, ones) == best
+        assert _rfm._best_round(errors[:, :50], 2.0 * ones[:50]) == (2 if gain > 3 / np.sqrt(50) else 0)
+    assert _rfm._best_round(np.array([ones, ones]), ones) == 0
+
+
+ABSENT = {"noise": lambda X: np.zeros(len(X)), "additive": lambda X: (np.sin(1.5 * X) + 0.5 * X**2).sum(axis=1) / 3}
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_rounds_stop_where_there_is_nothing_to_find(name):
+    """The gate of `benchmarks/rfm_gate.py` in small; leave-one-out within M, which sees the targets, does not pass."""
+    excess = {"held out": [], "leave-one-out": []}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((600, 10))
+        y = ABSENT[name](X) + 0.3 * rng.standard_normal(600)
+        errors, left_out = [], []
+        for _, model in islice(_rfm._rounds(NTKKernelRegressor(depth=1), X[:100], y[:100], np.ones(100), 1.0), 6):
+            errors.append(np.mean((model.predict(X[100:]) - y[100:]) ** 2) / y.var())
+            left_out.append(model.loo_error_path_.min())
+        model = RFMRegressor(random_state=seed).fit(X[:100], y[:100])
+        chosen = {"held out": model.n_rounds_, "leave-one-out": np.argmin(left_out)}
+        for rule, k in chosen.items():
+            excess[rule].append(errors[k] - errors[0])
+    mean, error = ({rule: f(e) for rule, e in excess.items()} for f in (np.mean, lambda e: np.std(e, ddof=1) / 12**0.5))
+    assert mean["held out"] <= error["held out"]
+    assert mean["leave-one-out"] > 3 * error["leave-one-out"]
+
+
+def test_rounds_find_the_features_of_a_product():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 10))
+    y = X[:, 0] * X[:, 1] * X[:, 2] + 0.85 * X[:, 3] + 0.1 * rng.standard_normal(2000)
+    model = RFMRegressor(random_state=0).fit(X[:800], y[:800])
+    assert set(np.argsort(-model.feature_importances_)[:4]) == {0, 1, 2, 3}
+    assert model.feature_importances_[4:].sum() < 0.02
+    assert NTKKernelRegressor(depth=1).fit(X[:800], y[:800]).score(X[800:], y[800:]) < 0.75
+    assert model.score(X[800:], y[800:]) > 0.88
+
+
+def test_parity_is_learned_from_fewer_rows_than_a_kernel_needs():
+    X, y = make_parity(1200, 20, random_state=0)
+    assert NTKKernelClassifier(depth=1).fit(X[:200], y[:200]).score(X[200:], y[200:]) < 0.9
+    assert RFMClassifier(random_state=0).fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.99
+
+
+def test_probabilities_are_as_sure_as_rows_not_seen_allow(rng):
+    X = rng.standard_normal((2400, 20))
+    y = (X[:, 0] * X[:, 1] > 0) ^ (rng.random(2400) < 0.05)
+    model = RFMClassifier(random_state=0).fit(X[:400], y[:400])
+    assert model.n_rounds_ > 0
+    scores = model.decision_function(X[400:])
+
+    def loss(factor):
+        return log_loss(y[400:], 1 / (1 + np.exp(-factor * scores)))
+
+    best = min(loss(factor) for factor in np.geomspace(0.1, 10, 40))
+    assert loss(model.inverse_temperature_) < best + 0.01  # with leave-one-out scores given M, 0.05 above
+    np.testing.assert_allclose(loss(model.inverse_temperature_), log_loss(y[400:], model.predict_proba(X[400:])))
+
+
+@pytest.mark.parametrize("Model", [RFMRegressor, RFMClassifier])
+def test_a_weight_is_a_number_of_copies(rng, Model):
+    X, y = product(rng, 100)
+    y = np.digitize(X[:, 0], [-0.5, 0.5]) if Model is RFMClassifier else np.column_stack([y, X[:, 2]])
+    X[7] = X[3]
+    weight = rng.integers(0, 4, 100)
+    order = rng.permutation(weight.sum())
+    model = Model(random_state=0).fit(X, y, 0.5 * weight)
+    again = Model(random_state=0).fit(np.repeat(X, weight, axis=0)[order], np.repeat(y, weight, axis=0)[order])
+    assert again.n_rounds_ == model.n_rounds_ > 0
+    np.testing.assert_allclose(again.agop_, model.agop_, atol=1e-9)
+    decide = "predict" if Model is RFMRegressor else "decision_function"
+    np.testing.assert_allclose(getattr(again, decide)(X), getattr(model, decide)(X), atol=1e-9)
+
+
+def test_outputs_count_alike_in_any_units(rng):
+    X, y = product(rng)
+    Y = np.column_stack([y, X[:, 2]])
+    model, scaled = (RFMRegressor(random_state=0).fit(X, Y * units) for units in (1.0, np.array([1e-3, 1e4])))
+    np.testing.assert_allclose(scaled.agop_, model.agop_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(scaled.predict(X), model.predict(X) * [1e-3, 1e4], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scaled.cv_errors_, model.cv_errors_, rtol=1e-6)
+    column = RFMRegressor(random_state=0).fit(X, y[:, None])
+    assert column.predict(X).shape == (150, 1)
+    np.testing.assert_array_equal(column.predict(X)[:, 0], RFMRegressor(random_state=0).fit(X, y).predict(X))
+
+
+@pytest.mark.parametrize("normalize_y", [True, False])
+def test_degenerate_tables_have_the_obvious_answer(rng, normalize_y):
+    X, y = product(rng, 40)
+    model = RFMRegressor(normalize_y=normalize_y, random_state=0)
+    constant = clone(model).fit(X, np.full(40, 7.0))
+    np.testing.assert_allclose(constant.predict(X), 7.0, rtol=1e-12)
+    assert constant.n_rounds_ == 0
+    assert np.trace(constant.agop_) < 1e-20
+    if normalize_y:
+        assert not constant.feature_importances_.any()
+    assert clone(model).fit(X[:1], [3.0]).predict(X[:4]).tolist() == [3.0] * 4
+    few = clone(model).fit(X[:9], y[:9])
+    assert few.n_rounds_ == 0
+    assert few.cv_errors_.shape == (0,)
+    blank = clone(model).fit(np.zeros((40, 2)), y)
+    np.testing.assert_allclose(blank.predict([[0.0, 0.0], [1.0, 2.0]]), y.mean(), rtol=1e-12)
+    X[:, 1] = 3.0
+    dull = clone(model).fit(X, X[:, 0] ** 2)
+    assert np.isfinite(dull.predict(X)).all()
+    line = np.linspace(-1, 1, 40)[:, None]
+    one = clone(model).fit(line, line[:, 0] ** 2)
+    assert one.feature_importances_.tolist() == [1.0]
+    assert one.score(line, line[:, 0] ** 2) > 0.999
+    assert np.isfinite(clone(model).fit(1e150 * X, y).predict(1e150 * X)).all()
+    with pytest.raises(ValueError, match="overflows double precision; scale the columns"):
+        clone(model).fit(1e200 * X, y)
+
+
+def test_columns_of_very_different_scales_are_warned_of_once(rng):
+    X, y = product(rng, 60)
+    with pytest.warns(UserWarning, match="differ in scale") as record:
+        RFMRegressor(random_state=0).fit(X * [1, 1, 1, 1, 1, 1e5], y)
+    assert len(record) == 1
+    RFMRegressor(random_state=0).fit(X, y)  # a metric that has learned to differ is none of the data's
+
+
+def test_a_class_absent_from_folds_is_still_predicted(rng):
+    X = rng.standard_normal((60, 3))
+    y = np.digitize(X[:, 0], [0.0, 1.0])
+    y[0], X[0] = 3, 20.0
+    model = RFMClassifier(random_state=0).fit(X, y)
+    assert model.predict(X[:1]) == 3
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
+
+
+def test_a_large_table_is_judged_on_some_rows_and_solved_with_centres(rng, monkeypatch):
+    monkeypatch.setattr(_rfm, "JUDGED_ROWS", 150)
+    monkeypatch.setattr(_machine, "EXACT_ROWS", 200)
+    X, y = product(rng, 1000)
+    model = RFMRegressor(n_components=100, random_state=0).fit(X[:600], y[:600])
+    assert model.n_rounds_ > 0
+    assert (model.estimator_.solver_, model.estimator_.X_fit_.shape) == ("nystroem", (100, 6))
+    assert model.score(X[600:], y[600:]) > 0.95
+    classes = X[:, 0] > 0
+    classifier = RFMClassifier(n_components=100, random_state=0).fit(X[:600], classes[:600])
+    assert classifier.n_rounds_ > 0
+    assert classifier.score(X[600:], classes[600:]) > 0.95
+
+
+@pytest.mark.parametrize("Model", [RFMRegressor, RFMClassifier])
+def test_bad_input_is_named(rng, monkeypatch, Model):
+    X, y = rng.standard_normal((20, 3)), np.arange(20) % 2
+    for options in ({"max_rounds": -1}, {"alpha": "gcv"}, {"depth": -1}, {"solver": "cg"}, {"n_components": 0}):
+        with pytest.raises(ValueError, match=f"'{next(iter(options))}' parameter"):
+            Model(**options).fit(X, y)
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        Model().fit(np.where(X > 1, np.nan, X), y)
+    monkeypatch.setattr(_solvers, "_memory_limit", lambda: 400_000)
+    with pytest.raises(MemoryError, match=r"100 x 100 .*give fewer features"):
+        Model().fit(rng.standard_normal((20, 100)), y)
+
+
+def test_one_class_is_named(rng):
+    with pytest.raises(ValueError, match=r"y has one class .*needs at least two classes"):
+        RFMClassifier().fit(rng.standard_normal((20, 3)), np.zeros(20))
+
+
+def test_the_display_draws_the_features_in_their_order(rng):
+    pd = pytest.importorskip("pandas")
+    plt = pytest.importorskip("matplotlib.pyplot")
+    X, y = product(rng)
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    model = RFMRegressor(random_state=0).fit(frame, y)
+    display = AGOPDisplay.from_estimator(model, max_features=3)
+    top = np.argsort(-model.feature_importances_)[:3]
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == [*frame.columns[top]]
+    largest = model.agop_.max()
+    np.testing.assert_allclose(display.im_.get_array(), model.agop_[np.ix_(top, top)] / largest)
+    assert display.figure_ is display.ax_.figure
+    pipeline = make_pipeline(StandardScaler(), model).fit(frame, y)
+    _, ax = plt.subplots()
+    display = AGOPDisplay.from_estimator(pipeline, ax=ax)
+    assert display.ax_ is ax
+    assert sorted(label.get_text() for label in ax.get_xticklabels()) == list("abcdef")
+    with pytest.raises(ValueError, match="estimator is a Ridge, which has no agop_; give a fitted RFMRegressor"):
+        AGOPDisplay.from_estimator(Ridge().fit(X, y))
+    with pytest.raises(ValueError, match="feature_names has 2 names; the matrix has 6 features"):
+        AGOPDisplay.from_estimator(model, feature_names=["a", "b"])
+    plt.close("all")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the loader leaves a file open
+def test_a_development_table_that_kernels_find_hard_is_learned(dev_sets):
+    data = dev_sets("fd__monks-1")  # (a = b) or c: three of six features
+    train, test = data["splits"][0]
+    model, plain = (
+        make_pipeline(StandardScaler(), m) for m in (RFMClassifier(random_state=0), NTKKernelClassifier(depth=1))
+    )
+    for pipeline in (model, plain):
+        pipeline.fit(data["X"][train], data["y"][train])
+    assert plain.score(data["X"][test], data["y"][test]) < 0.95
+    assert model.score(data["X"][test], data["y"][test]) == 1.0
