@@ -29,7 +29,8 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Number of neurons of each hidden layer.
     depth : int, default=1
         Number of hidden layers.
-    activation : {'relu', 'tanh', 'softplus'}, default='relu'
+    activation : str, default='relu'
+        Its name, as in `LazyNetRegressor`.
     random_state : int, RandomState instance or None, default=None
         Draws the weights.
 
