@@ -39,6 +39,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, make_table_pipeline
+from sklearn_ltdl.ntk import NTK
 from sklearn_ltdl.study._methods import per_row_loss
 
 DEPTHS = range(5)  # hidden layers; "depth" in the paper counts one more
@@ -90,20 +91,8 @@ def read_data(folder):
 
 
 def wide_network_kernel(X, depth, fixed_layers):
-    """Return the kernel of the paper's code: no bias, no division by d, and half the covariance after each layer."""
-    S = X @ X.T
-    H = np.zeros_like(S)
-    for layer in range(depth + 1):
-        if layer >= fixed_layers:
-            H += S
-        if layer < depth:
-            norms = np.sqrt(np.diagonal(S))
-            scale = np.maximum(np.outer(norms, norms), 1e-9)
-            cosine = np.clip(S / scale, -1.0, 1.0)
-            rest = np.pi - np.arccos(cosine)
-            S = scale * (cosine * rest + np.sqrt(1.0 - cosine**2)) / (2.0 * np.pi)
-            H *= rest / (2.0 * np.pi)
-    return H
+    """Return the matrix of the kernel in the paper's code."""
+    return NTK(depth, w_std=1.0, b_std=0.0, normalization="arora", fixed_layers=fixed_layers)(X)
 
 
 def svm_accuracy(K, y, train, test, C):
