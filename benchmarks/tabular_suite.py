@@ -45,6 +45,7 @@ from sklearn_ltdl.study._methods import per_row_loss
 DEPTHS = range(5)  # hidden layers; "depth" in the paper counts one more
 PENALTIES = 10.0 ** np.arange(-2, 5)  # C of the paper
 SVM_ITERATIONS = 400_000  # the paper has no limit; at large C some fits would take hours
+NESTED_ROWS = 1000  # up to which tables are also given choices within the training parts, five times the work
 FEWEST_ROWS = 50  # of the tables of part 'defaults'
 MOST_TRAINING_ROWS, MOST_TEST_ROWS = 2000, 5000  # drawn at random where there are more
 DRAWS = 10_000  # of the bootstrap
@@ -125,10 +126,11 @@ def run_published(data):
     scores, nested = [], []
     for train, test in data["splits"]:
         scores.append(tested(choice, train, test))
-        rows = np.random.default_rng(0).permutation(train)
-        nested.append(tested(svm_choice(X, y, *np.array_split(rows, 2)), train, test))
+        if len(y) <= NESTED_ROWS:
+            rows = np.random.default_rng(0).permutation(train)
+            nested.append(tested(svm_choice(X, y, *np.array_split(rows, 2)), train, test))
     names = ("valid", "depth", "fixed_layers", "C")
-    return {"score": np.mean(scores), "nested": np.mean(nested), **dict(zip(names, choice))}
+    return {"score": np.mean(scores), "nested": np.mean(nested) if nested else None, **dict(zip(names, choice))}
 
 
 def splits_of(data):
@@ -212,16 +214,22 @@ def print_table(header, rows):
 def report_published(results, folder):
     with open(folder / "reference" / "rerun_arora_ntk_svm.csv") as file:
         reference = {f"fd__{line['dataset']}": float(line["test_acc"]) for line in csv.DictReader(file)}
-    scores = np.array([[100 * r["score"], reference[name], 100 * r["nested"]] for (name,), r in results.items()])
+    scores = np.array([[100 * r["score"], reference[name]] for (name,), r in results.items()])
     rows = []
     for ((name,), record), line in zip(results.items(), scores):
         choice = f"{record['depth']} / {record['fixed_layers']} / {record['C']:g}"
-        rows.append([name[4:], choice, f"{100 * record['valid']:.2f}", *(f"{score:.2f}" for score in line)])
+        nested = "" if record["nested"] is None else f"{100 * record['nested']:.2f}"
+        rows.append([name[4:], choice, f"{100 * record['valid']:.2f}", *(f"{score:.2f}" for score in line), nested])
     means = [f"{mean:.2f} ± {sd:.2f}" for mean, sd in zip(scores.mean(axis=0), scores.std(axis=0))]
-    rows.append(["**mean ± sd**", "", "", *means])
+    rows.append(["**mean ± sd**", "", "", *means, ""])
     print("## Protocol of Arora et al. 2020: accuracy in %\n")
     print_table(["table", "hidden layers / fixed / C", "validation", "test", "reference", "nested"], rows)
-    print(f"Test less reference: {np.mean(scores[:, 0] - scores[:, 1]):+.3f} points in the mean.\n")
+    print(f"Test less reference: {np.mean(scores[:, 0] - scores[:, 1]):+.3f} points in the mean.")
+    both = 100 * np.array([[r["score"], r["nested"]] for r in results.values() if r["nested"] is not None])
+    print(
+        f"On the {len(both)} tables of at most {NESTED_ROWS} rows: {both[:, 0].mean():.2f} when chosen as published, "
+        f"{both[:, 1].mean():.2f} when chosen within the training parts.\n"
+    )
 
 
 def report_defaults(results, tables, task):
