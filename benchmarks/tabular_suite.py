@@ -1,13 +1,16 @@
 """How good are kernels of infinitely wide networks on tables, beside what one would use otherwise?
 
 Part 'published' repeats Arora et al. 2020 (arXiv:1910.01663, section 5): kernels of ReLU networks without bias, of
-which the first layers may be fixed, in a support vector machine; depth, fixed layers and C are chosen on the
-validation split, and the accuracy is the mean over the four test folds. Part 'nested' is the same but chooses within
-each training part. Part 'defaults' fits each method as it comes on the training part, behind `make_table_pipeline`.
+which the first layers may be fixed, in a support vector machine. Depth, fixed layers and C are chosen on one split of
+all rows, whose halves contain every test row too: the accuracies, means over the four published test parts, are
+optimistic. 'nested' are those when the choice is made on the halves of each training part instead.
+
+Part 'defaults' fits each method as it comes on training parts, behind `make_table_pipeline`, and ranks the methods by
+their mean accuracy or R2 on the test parts. Intervals are of a bootstrap of the tables, those of one origin together.
 
 The folder of data (argument, or the variable LTDL_DATA) has `load.py` and `index.json`; the data are not shipped for
-their licences. Each result is a line of a file in --results: a run that was stopped goes on where it was. Set
-OMP_NUM_THREADS=1 with --jobs.
+their licences. Each result is a line of a file in --results, so that a run that was stopped goes on where it was; after
+a change of a method, delete its lines. Run with OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -251,7 +254,7 @@ def report_defaults(results, tables, task):
             [[np.mean([r[field] for job, r in results.items() if job[::2] == (n, m)]) for m in METHODS] for n in names]
         )
 
-    scores = means("score")
+    first, scores = next(iter(METHODS)), means("score")
     rows = [[name, *(f"{score:.3f}" for score in line)] for name, line in zip(names, scores)]
     rows.append(["**mean**", *(f"{mean:.3f}" for mean in scores.mean(axis=0))])
     for label, values in (("mean rank", scores), ("mean rank, new rows", means("new"))):
@@ -260,9 +263,9 @@ def report_defaults(results, tables, task):
         low, high = bootstrap(ranks, names, tables)
         rows.append(["95 % interval", *(f"{a:.2f} to {b:.2f}" for a, b in zip(low, high))])
         low, high = bootstrap(ranks - ranks[:, :1], names, tables)
-        rows.append(["less the first's", *(f"{a:+.2f} to {b:+.2f}" for a, b in zip(low, high))])
+        rows.append([f"less that of {first}", *(f"{a:+.2f} to {b:+.2f}" for a, b in zip(low, high))])
     signs = np.sign((scores[:, :1] - scores).round(6)).T
-    rows.append(["first wins / ties / loses", *(" / ".join(str(np.sum(s == k)) for k in (1, 0, -1)) for s in signs)])
+    rows.append([f"{first} wins / ties / loses", *(" / ".join(str(np.sum(s == k)) for k in (1, 0, -1)) for s in signs)])
     if task == "classification":
         losses = means("log_loss")
         rows.append(["mean log loss", *(f"{mean:.3f}" for mean in losses.mean(axis=0))])
@@ -285,15 +288,15 @@ def bootstrap(values, names, tables):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path, default=os.environ.get("LTDL_DATA", "data"))
+    parser.add_argument("data", nargs="?", type=Path, default=Path(os.environ.get("LTDL_DATA", "data")))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--results", type=Path, default=Path("tabular_suite"), help="folder of the results")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    tables = read_data(Path(options.data))
+    tables = read_data(options.data)
     options.results.mkdir(exist_ok=True)
     for part in options.parts:
-        results = run_part(part, Path(options.data), options.results / f"{part}.jsonl", options.jobs)
+        results = run_part(part, options.data, options.results / f"{part}.jsonl", options.jobs)
         if part == "published":
             report_published(results, options.data)
         else:
