@@ -3,6 +3,7 @@
 from sklearn_ltdl.ntk._estimators import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk._gaussian_process import GaussianProcessKernel
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, nngp_kernel, ntk_kernel
+from sklearn_ltdl.ntk._neural_tangents import StaxKernel, load_neural_tangents
 
 __all__ = [
     "NNGP",
@@ -13,6 +14,8 @@ __all__ = [
     "Laplace",
     "NTKKernelClassifier",
     "NTKKernelRegressor",
+    "StaxKernel",
+    "load_neural_tangents",
     "nngp_kernel",
     "ntk_kernel",
 ]

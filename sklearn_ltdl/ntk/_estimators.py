@@ -24,8 +24,8 @@ from sklearn_ltdl.ntk._machine import (
 
 _CONSTRAINTS = {
     "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
-    "depth": [Interval(Integral, 0, None, closed="left")],
-    "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"])],
+    "depth": [Interval(Integral, 0, None, closed="left"), None],
+    "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"]), None],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
     "solver": [StrOptions({"auto", "exact", "nystroem"})],
     "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -47,13 +47,15 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         (`NNGP`), or `Laplace` or `RBF` at several multiples of the median distance between rows. Of several kernels,
         or lengths, the one of least leave-one-out error on at most 1000 rows is taken. An object such as
         ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
-        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With 'precomputed', `fit` is
+        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
+        neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
         given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
         `StandardScaler`.
-    depth : int, default=1
-        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it.
-    activation : str or activation object, default='relu'
-        Activation of the network of 'ntk' and 'nngp', as in `NTK`.
+    depth : int, default=None
+        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
+        `activation` is given, depths 1 and 3 with ReLU and depth 1 with GELU are tried, as several kernels are.
+    activation : str or activation object, default=None
+        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if `depth` alone is given.
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
@@ -136,8 +138,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         self,
         *,
         kernel="ntk",
-        depth=1,
-        activation="relu",
+        depth=None,
+        activation=None,
         alpha="loo",
         solver="auto",
         n_components=2000,
@@ -308,13 +310,15 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         (`NNGP`), or `Laplace` or `RBF` at several multiples of the median distance between rows. Of several kernels,
         or lengths, the one of least leave-one-out error on at most 1000 rows is taken. An object such as
         ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
-        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With 'precomputed', `fit` is
+        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
+        neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
         given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
         `StandardScaler`.
-    depth : int, default=1
-        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it.
-    activation : str or activation object, default='relu'
-        Activation of the network of 'ntk' and 'nngp', as in `NTK`.
+    depth : int, default=None
+        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
+        `activation` is given, depths 1 and 3 with ReLU and depth 1 with GELU are tried, as several kernels are.
+    activation : str or activation object, default=None
+        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if `depth` alone is given.
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
@@ -389,8 +393,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         self,
         *,
         kernel="ntk",
-        depth=1,
-        activation="relu",
+        depth=None,
+        activation=None,
         alpha="loo",
         solver="auto",
         n_components=2000,
