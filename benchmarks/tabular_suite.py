@@ -74,7 +74,7 @@ def either(regressor, classifier, **parameters):
 kernel = partial(either, NTKKernelRegressor, NTKKernelClassifier, random_state=0)
 METHODS = {
     "NTK": kernel(),
-    "NTK of 3": kernel(kernel=[NTK(1), NTK(3), NTK(1, activation="gelu")]),
+    "NTK depth 1": kernel(depth=1),
     "Laplace": kernel(kernel="laplace"),
     "RBF": kernel(kernel="rbf"),
     "linear": linear,
@@ -181,7 +181,7 @@ def run_defaults(data, split, method):
 PARTS = {"published": run_published, "defaults": run_defaults}
 
 
-def jobs_of(part, tables):
+def jobs_of(part, tables, methods):
     """Return the table, and what else the part's function is given, of each job; those of small tables first."""
     index = sorted(tables.index().values(), key=lambda meta: meta["n"])
     if part == "published":
@@ -193,7 +193,7 @@ def jobs_of(part, tables):
         if meta["n"] >= FEWEST_ROWS and meta["suite"] not in ("sparse", "images")
         if meta["suite"] != "sklearn" or (meta["group"], meta["n"]) not in files
         for split in range(len(splits_of(tables.load(meta["name"]))))
-        for method in METHODS
+        for method in methods
     ]
 
 
@@ -201,12 +201,12 @@ def run_job(part, folder, job):
     return {"job": job, **PARTS[part](read_data(folder).load(job[0]), *job[1:])}
 
 
-def run_part(part, folder, file, n_jobs):
+def run_part(part, folder, file, methods, n_jobs):
     """Append the results that the file lacks, and return all of them by job."""
     results = {}
     if file.exists():
         results = {tuple(record["job"]): record for record in map(json.loads, file.read_text().splitlines())}
-    jobs = jobs_of(part, read_data(folder))
+    jobs = jobs_of(part, read_data(folder), methods)
     missing = [job for job in jobs if job not in results]
     runs = Parallel(n_jobs, return_as="generator_unordered")(delayed(run_job)(part, folder, job) for job in missing)
     with file.open("a") as lines:
@@ -245,16 +245,16 @@ def report_published(results, folder):
     )
 
 
-def report_defaults(results, tables, task):
+def report_defaults(results, tables, task, methods):
     names = [name for name in dict.fromkeys(job[0] for job in results) if tables.index()[name]["task"] == task]
 
     def means(field):
         """Return the means over splits, of shape (tables, methods)."""
         return np.array(
-            [[np.mean([r[field] for job, r in results.items() if job[::2] == (n, m)]) for m in METHODS] for n in names]
+            [[np.mean([r[field] for job, r in results.items() if job[::2] == (n, m)]) for m in methods] for n in names]
         )
 
-    first, scores = next(iter(METHODS)), means("score")
+    first, scores = methods[0], means("score")
     rows = [[name, *(f"{score:.3f}" for score in line)] for name, line in zip(names, scores)]
     rows.append(["**mean**", *(f"{mean:.3f}" for mean in scores.mean(axis=0))])
     for label, values in (("mean rank", scores), ("mean rank, new rows", means("new"))):
@@ -272,7 +272,7 @@ def report_defaults(results, tables, task):
         rows.append(["mean rank in log loss", *(f"{m:.2f}" for m in rankdata(losses, axis=1).mean(axis=0))])
     rows.append(["mean seconds", *(f"{mean:.2f}" for mean in means("seconds").mean(axis=0))])
     print(f"## Defaults, {task}: {'accuracy' if task == 'classification' else 'R2'}\n")
-    print_table(["table", *METHODS], rows)
+    print_table(["table", *methods], rows)
 
 
 def bootstrap(values, names, tables):
@@ -290,18 +290,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=Path(os.environ.get("LTDL_DATA", "data")))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="ranked among themselves")
     parser.add_argument("--results", type=Path, default=Path("tabular_suite"), help="folder of the results")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     tables = read_data(options.data)
     options.results.mkdir(exist_ok=True)
     for part in options.parts:
-        results = run_part(part, options.data, options.results / f"{part}.jsonl", options.jobs)
+        results = run_part(part, options.data, options.results / f"{part}.jsonl", options.methods, options.jobs)
         if part == "published":
             report_published(results, options.data)
         else:
             for task in ("classification", "regression"):
-                report_defaults(results, tables, task)
+                report_defaults(results, tables, task, options.methods)
 
 
 if __name__ == "__main__":
