@@ -1,7 +1,9 @@
 """What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace
 from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
+from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -22,10 +25,13 @@ from sklearn_ltdl.ntk._solvers import (
     require_memory,
     row_blocks,
     solve_exact,
-    solve_nystroem,
 )
+from sklearn_ltdl.results import warn_unless_converged
 
 EXACT_ROWS = 5000  # above, solver='auto' takes centres
+DIRECT_CENTRES = 3000  # above, solver='auto' iterates
+DOUBLE_ENTRIES = 2**25  # of the kernel between rows and centres; more are computed in single precision
+SINGLE_RANGE = (1e-30, 1e30)  # of a kernel whose values are
 PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
 # Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
@@ -71,7 +77,7 @@ class Sample:
     def of(cls, X, Y, weight, groups, precomputed):
         """Merge rows of identical features; those of one group, and their copies, form a block."""
         rows = np.flatnonzero(weight)
-        first, point = _distinct(X[np.ix_(rows, rows)] if precomputed else X[rows], precomputed)
+        first, point = distinct_rows(X[np.ix_(rows, rows)] if precomputed else X[rows], precomputed)
         n, kept = len(first), weight[rows]
         merged = np.bincount(point, kept)
         targets = np.column_stack([np.bincount(point, kept * y) for y in Y[rows].T]) / merged[:, None]
@@ -129,19 +135,8 @@ def fit_machine(model, X, Y, weight, groups=None):
             start = path.alphas[path.best] if path else 1.0
             path = solve_exact(K, sample.targets, sample.weight, _penalties(model, scale), start, sample.blocks())
     else:
-        chosen = np.sort(rng.permutation(n)[: model.n_components])
-        require_memory(len(chosen), 4, "Use fewer n_components.")
-        centres = points[chosen]
-        K = _gram(model.kernel_, X, centres)
-        scale = _mean_diagonal(K, sample.weight[chosen])
-        path = solve_nystroem(
-            lambda rows: _cross(model.kernel_, X, points[rows], centres) / scale,
-            K / scale,
-            sample.targets,
-            sample.weight,
-            _penalties(model, scale),
-        )
-    model.solver_, model.n_iter_ = path.solver, len(path.alphas)
+        path, scale, centres = _fit_centres(model, X, sample, rng)
+    model.solver_, model.n_iter_ = path.solver, path.n_iter or len(path.alphas)
     model.alphas_, model.loo_error_path_ = scale * path.alphas, path.errors
     model.alpha_, model.intercept_ = model.alphas_[path.best], path.intercept
     if precomputed:
@@ -151,14 +146,47 @@ def fit_machine(model, X, Y, weight, groups=None):
         model.dual_coef_, model.X_fit_ = path.coef / scale, X[centres]
     model._sample, model._scale, model._smoother = sample, scale, path.smoother
     model._left_out = path.residuals
-    if path.smoother is not None:
-        model._row_residuals = Y[sample.rows] - (sample.targets - path.unseen_residuals)[sample.point]
+    unseen = path.residuals if path.unseen_residuals is None else path.unseen_residuals
+    model._row_residuals = Y[sample.rows] - (sample.targets - unseen)[sample.point]
 
     predictions = np.empty_like(Y)
     predictions[sample.rows] = (sample.targets - path.residuals)[sample.point]
     unseen = np.flatnonzero(weight == 0)
     predictions[unseen] = evaluate(model, X[unseen])
     return predictions
+
+
+def _fit_centres(model, X, sample, rng):
+    """Return the solution over the functions that random points span, the kernel's unit in it, and those points."""
+    points, n = sample.points, len(sample.points)
+    if sample.block.max() < n - 1:
+        raise ValueError(
+            "groups are left out together by solver='exact' only; the fit takes random centres, for its "
+            f"{n} distinct rows or its solver={model.solver!r}. Use solver='exact', or fewer rows."
+        )
+    chosen = np.sort(rng.permutation(n)[: model.n_components])
+    m, centres = len(chosen), points[chosen]
+    direct = model.solver == "nystroem" or (model.solver == "auto" and m <= DIRECT_CENTRES)
+    require_memory(m, 14 if direct else 9, "Use fewer n_components" + (" or solver='pcg'." if direct else "."))
+    K = _gram(model.kernel_, X, centres)
+    scale = _mean_diagonal(K, sample.weight[chosen])
+    K /= scale
+    penalties = _penalties(model, scale)
+    ours = isinstance(model.kernel_, Kernel)
+    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
+    single = ours and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
+    data, one_at_a_time = X.astype(np.float32) if single else X, nullcontext() if ours else Lock()
+
+    def cross(rows, columns=slice(None)):
+        with one_at_a_time:  # a user's function need not be made for threads
+            values = _cross(model.kernel_, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
+        values /= scale
+        return values
+
+    if direct:
+        return solve_nystroem(cross, K, chosen, sample.targets, sample.weight, penalties), scale, centres
+    path = solve_pcg(cross, K, chosen, sample.targets, sample.weight, penalties)
+    return warn_unless_converged(path, "Increase alpha, or decrease n_components."), scale, centres
 
 
 def evaluate(model, X):
@@ -177,20 +205,22 @@ def state_of(model, state):
     return {**state, "_smoother": None} if state.get("kernel_") is not None and "_smoother" in state else dict(state)
 
 
-def left_out_shifts(model, X):
-    """Yield, for blocks of rows, `f - f_without` of shape (m, n_points, n_outputs): what each block of points adds."""
-    smoother = _smoother(model, "influence and predict_interval")
+def left_out_shifts(model, X, output):
+    """Yield, for blocks of rows, `f - f_without` of an output, (m, n_points): what the block of each point adds."""
+    smoother = _smoother(model, "influence")
     for rows in row_blocks(len(X), len(smoother.weight)):
-        weights = smoother.weights(_points_cross(model, X[rows]))
-        yield rows, np.stack([model._sample.of_block(weights * r) for r in model._left_out.T], axis=2)
+        shift = smoother.weights(_points_cross(model, X[rows]))
+        shift *= model._left_out[:, output]
+        yield rows, model._sample.of_block(shift)
 
 
 def influence_of(model, X):
     """Return `f - f_without` of shape (m, n_rows, n_outputs), 0 for rows of weight 0."""
     sample = model._sample
     shifts = np.zeros((len(X), sample.n_rows, sample.targets.shape[1]))
-    for rows, shift in left_out_shifts(model, X):
-        shifts[rows, sample.rows] = shift[:, sample.point]
+    for output in range(shifts.shape[2]):
+        for rows, shift in left_out_shifts(model, X, output):
+            shifts[rows, sample.rows, output] = shift[:, sample.point]
     return shifts
 
 
@@ -198,29 +228,39 @@ def jackknife_plus(model, X, predictions, coverage):
     """Return the lower and the upper ends of the intervals, standardised, for predictions of shape (m, n_outputs).
 
     Barber, Candes, Ramdas and Tibshirani (2021), equation 1.5, with weights. The residual of a row is at the penalty
-    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less.
+    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less. With random
+    centres a row hardly moves the function, and the leave-one-out predictions are taken to be the prediction.
     """
     sample, ends = model._sample, np.empty((2, *predictions.shape))
-    miss = (1.0 - coverage) * (len(sample.rows) + 1)
-    for rows, shift in left_out_shifts(model, X):
-        others = (predictions[rows, None] - shift)[:, sample.point]
-        for output in range(predictions.shape[1]):
-            width = np.abs(model._row_residuals[:, output])
-            ends[0, rows, output] = _low(others[:, :, output] - width, sample.row_weight, miss)
-            ends[1, rows, output] = -_low(-others[:, :, output] - width, sample.row_weight, miss)
+    excess = (1.0 - coverage) * (len(sample.rows) + 1)
+    as_points = np.argsort(sample.point) if len(sample.point) == len(sample.points) else slice(None)
+    for output in range(predictions.shape[1]):
+        width, weight = np.abs(model._row_residuals[as_points, output]), sample.row_weight[as_points]
+        if model._smoother is None and model.solver_ != "exact":
+            ends[:, :, output] = predictions[:, output] + _high(width[None], weight, excess) * [[-1.0], [1.0]]
+            continue
+        for rows, shift in left_out_shifts(model, X, output):
+            if len(sample.point) > len(sample.points):
+                shift = shift[:, sample.point]
+            ends[0, rows, output] = predictions[rows, output] - _high(shift + width, weight, excess)
+            np.subtract(width, shift, out=shift)
+            ends[1, rows, output] = predictions[rows, output] + _high(shift, weight, excess)
     return ends
 
 
-def _low(values, weight, miss):
-    """Return the largest entry of each row up to which the weights sum to at most `miss`, or -inf."""
+def _high(values, weight, excess):
+    """Return the least entry of each row down to which, from above, weights sum to at most `excess`, or inf."""
+    excess *= 1 + 1e-12
     if np.ptp(weight) == 0:
-        k = int(miss * (1 + 1e-12))
-        return np.partition(values, k - 1, axis=1)[:, k - 1] if k else np.full(len(values), -np.inf)
-    order = np.argsort(values, axis=1)
-    below = np.cumsum(weight[order], axis=1) <= miss * (1 + 1e-12)
-    k = below.sum(axis=1)
+        k = values.shape[1] - int(excess)
+        if k == values.shape[1]:
+            return np.full(len(values), np.inf)
+        values.partition(k, axis=1)
+        return values[:, k].copy()
+    order = np.argsort(-values, axis=1)
+    k = np.sum(np.cumsum(weight[order], axis=1) <= excess, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
-    return np.where(k > 0, np.take_along_axis(ordered, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], -np.inf)
+    return np.where(k > 0, np.take_along_axis(ordered, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], np.inf)
 
 
 def posterior_std(model, X):
@@ -275,7 +315,9 @@ def _smoother(model, what):
 def _points_cross(model, X):
     if model.kernel_ is None:
         return X[:, model._sample.points] / model._scale
-    return call_kernel(model.kernel_, X, model.X_fit_) / model._scale
+    K = call_kernel(model.kernel_, X, model.X_fit_)
+    K /= model._scale
+    return K
 
 
 def _penalties(model, scale):
@@ -435,7 +477,7 @@ def _mean_diagonal(K, weight):
     return mean if mean > 0 else 1.0
 
 
-def _distinct(X, precomputed):
+def distinct_rows(X, precomputed):
     """Return the first row of each group of identical rows, in an order of their content, and each row's group.
 
     Of a precomputed kernel the rows are points of its space, of which rounding is all that keeps copies apart.
