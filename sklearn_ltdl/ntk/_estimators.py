@@ -94,7 +94,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
     n_iter_ : int
         Number of penalties for which the final problem was solved.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
@@ -252,7 +252,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Number of penalties for which the final problem was solved.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also

@@ -1,0 +1,77 @@
+"""The documentation: ``sphinx-build docs docs/_build``, without a network; pages load nothing from elsewhere."""
+
+import warnings
+
+from docutils import nodes
+from sphinx.util.nodes import make_refnode
+
+import sklearn_ltdl
+
+project = "sklearn_ltdl"
+author = "The sklearn_ltdl developers"
+copyright = author
+release = sklearn_ltdl.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+suppress_warnings = ["config.cache"]  # a function among the settings of the gallery
+nitpick_ignore_regex = [("py:obj", r"[^.]*")]  # a name in backticks that no page has is only code
+templates_path = ["_templates"]
+default_role = "obj"
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "none"
+autodoc_inherit_docstrings = False
+numpydoc_show_class_members = False
+
+html_theme = "furo"
+html_title = f"sklearn_ltdl {release}"
+html_show_sourcelink = False
+
+
+def warnings_are_errors(gallery_conf, fname, when):
+    """Let an example fail that warns; `sphinx_gallery` runs it in this process."""
+    warnings.simplefilter("error" if when == "before" else "ignore")
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": "sklearn_ltdl",
+    "reset_modules": ("matplotlib", warnings_are_errors),
+    "reset_modules_order": "both",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "show_signature": False,
+}
+
+
+def resolve(app, env, node, content):
+    """Find a name of ours without its module, and ``sklearn.module.Name``, whose page is named by it."""
+    name = node.get("reftarget", "")
+    if node.get("refdomain") != "py":
+        return None
+    if name.startswith("sklearn."):
+        page = f"https://scikit-learn.org/stable/modules/generated/{name}.html"
+        return nodes.reference("", "", content, internal=False, refuri=page)
+    matches = env.domains.python_domain.find_obj(env, None, None, name, None, 1)
+    if len(matches) == 1:
+        entry = matches[0][1]
+        return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content)
+    return None
+
+
+def setup(app):
+    """Register what the settings above cannot say."""
+    app.connect("missing-reference", resolve)
