@@ -8,6 +8,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.special
 
 precise = functools.partial(jax.enable_x64, True)  # a context: float64 inside, the user's setting outside
 fast = functools.partial(jax.enable_x64, False)  # float32 inside
@@ -15,13 +16,13 @@ fast = functools.partial(jax.enable_x64, False)  # float32 inside
 
 @functools.cache
 def traced(function):
-    """Return `function`, whose formula is written with NumPy's ufuncs under the name `np`, over jax.numpy.
+    """Return `function`, whose formula is of ufuncs under the names `np` and `special`, over JAX's.
 
-    The parameters of a registered object are its fields and travel in `self`; only the global name `np` changes.
+    The parameters of a registered object are its fields and travel in `self`; only the two global names change.
     """
     return types.FunctionType(
         function.__code__,
-        {**function.__globals__, "np": jnp},
+        {**function.__globals__, "np": jnp, "special": jax.scipy.special},
         function.__name__,
         function.__defaults__,
         function.__closure__,

@@ -121,7 +121,8 @@ class MeanFieldTwoLayerNet(_NetworkRegressor):
     ----------
     width : int, default=256
         Number of neurons, the particles.
-    activation : {'relu', 'tanh', 'softplus'}, default='relu'
+    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
+            default='relu'
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     alpha : float or 'loo', default='loo'
@@ -236,7 +237,8 @@ class LazyNetRegressor(_NetworkRegressor):
         Number of neurons of each hidden layer.
     depth : int, default=1
         Number of hidden layers.
-    activation : {'relu', 'tanh', 'softplus'}, default='relu'
+    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
+            default='relu'
     scale : float, default=10.0
         The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
         (0.1) learns features.
@@ -357,7 +359,8 @@ class MeanFieldTwoLayerNetClassifier(_NetworkClassifier):
     ----------
     width : int, default=256
         Number of neurons, the particles.
-    activation : {'relu', 'tanh', 'softplus'}, default='relu'
+    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
+            default='relu'
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     alpha : float or 'loo', default='loo'
@@ -469,7 +472,8 @@ class LazyNetClassifier(_NetworkClassifier):
         Number of neurons of each hidden layer.
     depth : int, default=1
         Number of hidden layers.
-    activation : {'relu', 'tanh', 'softplus'}, default='relu'
+    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
+            default='relu'
     scale : float, default=10.0
         The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
         (0.1) learns features.

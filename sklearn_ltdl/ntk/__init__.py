@@ -1,13 +1,15 @@
-"""Kernel machines of infinitely wide networks."""
+"""Kernels of infinitely wide networks, and ridge machines that choose their own penalty."""
 
 from sklearn_ltdl.ntk._estimators import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk._kernels import laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
+from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Laplace, nngp_kernel, ntk_kernel
 
 __all__ = [
+    "NNGP",
+    "NTK",
+    "RBF",
+    "Laplace",
     "NTKKernelClassifier",
     "NTKKernelRegressor",
-    "laplace_kernel",
     "nngp_kernel",
     "ntk_kernel",
-    "rbf_kernel",
 ]

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, check_weights, draw_seed
 from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._kernels import laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
+from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -48,8 +48,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'} or callable, default='ntk'
-        The tangent kernel of an infinitely wide ReLU network (`ntk_kernel`), the covariance of its outputs at
-        initialisation (`nngp_kernel`), `laplace_kernel` or `rbf_kernel`, whose length scale is the multiple of the
+        The tangent kernel of an infinitely wide ReLU network (`NTK`), the covariance of its outputs at
+        initialisation (`NNGP`), `Laplace` or `RBF`, whose length scale is the multiple of the
         median distance with the least leave-one-out error on at most 1000 rows. A callable takes ``(X, Z)`` and
         returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With
         'precomputed', `fit` is given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should
@@ -207,8 +207,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'} or callable, default='ntk'
-        The tangent kernel of an infinitely wide ReLU network (`ntk_kernel`), the covariance of its outputs at
-        initialisation (`nngp_kernel`), `laplace_kernel` or `rbf_kernel`, whose length scale is the multiple of the
+        The tangent kernel of an infinitely wide ReLU network (`NTK`), the covariance of its outputs at
+        initialisation (`NNGP`), `Laplace` or `RBF`, whose length scale is the multiple of the
         median distance with the least leave-one-out error on at most 1000 rows. A callable takes ``(X, Z)`` and
         returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. With
         'precomputed', `fit` is given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should
@@ -479,15 +479,17 @@ def _typical_distance(X):
 
 def _kernel_of(model, length):
     """Return ``kernel(X, Z=None)`` with its values checked, or None for a precomputed one."""
+    if isinstance(model.kernel, Kernel):
+        return partial(_call_named_kernel, model.kernel)
     if callable(model.kernel):
         return partial(_call_user_kernel, model.kernel)
     named = {
-        "ntk": partial(ntk_kernel, depth=model.depth),
-        "nngp": partial(nngp_kernel, depth=model.depth),
-        "laplace": partial(laplace_kernel, length_scale=length),
-        "rbf": partial(rbf_kernel, length_scale=length),
+        "ntk": lambda: NTK(model.depth),
+        "nngp": lambda: NNGP(model.depth),
+        "laplace": lambda: Laplace(length),
+        "rbf": lambda: RBF(length),
     }
-    return partial(_call_named_kernel, named[model.kernel]) if model.kernel in named else None
+    return partial(_call_named_kernel, named[model.kernel]()) if model.kernel in named else None
 
 
 def _call_named_kernel(kernel, X, Z=None):

@@ -1,377 +1,409 @@
-r"""Kernels of infinitely wide fully connected ReLU networks, and the two that practitioners compare them with.
+"""Kernels as immutable objects that can be called, added and multiplied, and the same as plain functions."""
 
-A network's first layer acts on :math:`\varphi(x) = [x / \sqrt d, b]`, so that the bias is one more coordinate. With
-:math:`S_0 = T_0 = w^2 \langle\varphi(x), \varphi(z)\rangle`, each hidden layer maps
+from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass
+from numbers import Integral, Real
 
-.. math:: S' = w^2 E[\sigma(u)\sigma(v)] + b_h^2, \qquad T' = S' + w^2 E[\sigma'(u)\sigma'(v)]\,T,
-
-over normal (u, v) of covariance S. After `depth` layers S is the NNGP kernel and T the neural tangent kernel in the
-'NTK parametrisation' (Jacot, Gabriel, Hongler 2018). Both are carried divided by :math:`\sqrt{q_x q_z}`, q the diagonal
-of S, and the angle through :math:`v^2 = \sin^2(\theta/2) = (1 - \cos\theta)/2`, which no layer computes by a
-difference of nearly equal numbers.
-
-Without hidden biases all this is a function of the angle alone, tabled as two polynomials; with them the layers are
-worked through pair by pair. Small matrices are computed in NumPy, by the recursion from which the tables are made;
-large ones by the compiled passes of `_tiles`.
-"""
-
-import functools
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from threading import Lock
-from typing import NamedTuple
-
-import joblib
 import numpy as np
-from numpy.polynomial import chebyshev
-from threadpoolctl import ThreadpoolController
+from sklearn.utils.validation import check_array
 
-from sklearn_ltdl.activations import Relu
-
-SMALL = 2**20  # entries, which NumPy works through in 16 ms a layer; only to load compiled code takes 700
-NUMPY_TILE = 192  # rows and columns worked on at once: the temporaries stay in the second-level cache
-COMPILED_TILE = 480  # has no temporaries, but a fixed cost; not a power of two, whose rows share places in a cache
-NEAR = 1e-4  # squared distance, over the squared norms, below which a Gram product has lost digits
+from sklearn_ltdl.activations import ACTIVATIONS
+from sklearn_ltdl.ntk._passes import NUMPY_TILE, squared_distances, tiled
+from sklearn_ltdl.ntk._recursion import Layers, network_diagonal, network_kernel
 
 
-class Precision(NamedTuple):
-    """What the compiled passes need to know of a floating-point type."""
+class Kernel(ABC):
+    """A positive semi-definite function of two rows, evaluated for all pairs at once.
 
-    near: float  # v^2 below which it is taken from the rows: rounding of a product moves v by 2e-14, or 2e-6
-    table_terms: tuple  # of the tables that are tried, few enough that powers of t may be summed
-    largest_lacking: float  # term that a table may lack, over the kernel's maximum
-    layer_terms: int  # of the polynomials of one layer
+    ``kernel(X, Z)`` is the matrix of shape (len(X), len(Z)), ``kernel(X)`` the symmetric one at half the work,
+    ``kernel(x, z)`` a number for two rows. Kernels may be added, multiplied, and multiplied by a number.
+    """
+
+    def __call__(self, X, Z=None):
+        """Return the kernel between the rows of `X` and of `Z`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or one row of shape (d,)
+        Z : array-like of shape (m, d), or one row of shape (d,), default=None
+            `X` itself if None, at half the work.
+
+        Returns
+        -------
+        K : ndarray of shape (n, m), or float for two rows
+            In single precision if `X` and `Z` are and the kernel is of a network, else in double. Infinite or NaN
+            where it is beyond the precision's range.
+        """
+        if np.ndim(X) == 1 and (Z is None or np.ndim(Z) == 1):
+            return self(np.atleast_2d(X), np.atleast_2d(X if Z is None else Z))[0, 0]
+        X = _rows(X, "X")
+        if Z is None:
+            return self._matrix(X, None)
+        Z = _rows(Z, "Z")
+        if Z.shape[1] != X.shape[1]:
+            raise ValueError(f"Z has {Z.shape[1]} columns, X has {X.shape[1]}; a kernel needs rows of one length.")
+        return self._matrix(X, Z)
+
+    def diag(self, X):
+        """Return the kernel of each row with itself, without the matrix.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        diagonal : ndarray of shape (n,)
+        """
+        return self._diagonal(_rows(X, "X"))
+
+    @abstractmethod
+    def _matrix(self, X, Z):
+        """Return the matrix for checked arrays, the symmetric one if `Z` is None."""
+
+    @abstractmethod
+    def _diagonal(self, X):
+        """Return the diagonal for a checked array."""
+
+    def __add__(self, other):
+        return Sum(self, other) if isinstance(other, Kernel) else NotImplemented
+
+    def __mul__(self, other):
+        if isinstance(other, Kernel):
+            return Product(self, other)
+        return Scaled(self, float(other)) if isinstance(other, Real) else NotImplemented
+
+    __rmul__ = __mul__
 
 
-PRECISION = {
-    "float64": Precision(NEAR / 2, (24, 42), 1e-14, 21),  # depths up to 12, and up to 38
-    "float32": Precision(1e-3, (12, 24), 1e-7, 12),
-}
+@dataclass(frozen=True)
+class Sum(Kernel):
+    """Sum of two kernels."""
+
+    left: Kernel
+    right: Kernel
+
+    def _matrix(self, X, Z):
+        K = self.left._matrix(X, Z)
+        K += self.right._matrix(X, Z)
+        return K
+
+    def _diagonal(self, X):
+        return self.left._diagonal(X) + self.right._diagonal(X)
 
 
-def ntk_kernel(X, Z=None, *, depth=1, w_std=2**0.5, b_std=1.0, hidden_b_std=0.0):
-    r"""Compute the exact neural tangent kernel of a fully connected ReLU network.
+@dataclass(frozen=True)
+class Product(Kernel):
+    """Product of two kernels, entry by entry."""
+
+    left: Kernel
+    right: Kernel
+
+    def _matrix(self, X, Z):
+        K = self.left._matrix(X, Z)
+        K *= self.right._matrix(X, Z)
+        return K
+
+    def _diagonal(self, X):
+        return self.left._diagonal(X) * self.right._diagonal(X)
+
+
+@dataclass(frozen=True)
+class Scaled(Kernel):
+    """A kernel times a number that is not negative."""
+
+    kernel: Kernel
+    factor: float
+
+    def __post_init__(self):
+        if not 0 <= self.factor < np.inf:
+            raise ValueError(f"A kernel times {self.factor} is no kernel; the factor must be finite and at least 0.")
+
+    def _matrix(self, X, Z):
+        K = self.kernel._matrix(X, Z)
+        K *= self.factor
+        return K
+
+    def _diagonal(self, X):
+        return self.factor * self.kernel._diagonal(X)
+
+
+@dataclass(frozen=True)
+class NNGP(Kernel):
+    r"""Covariance of the outputs of an infinitely wide fully connected network at initialisation.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-    Z : ndarray of shape (m, d), default=None
-        `X` itself if None, at half the work.
     depth : int, default=1
         Number of hidden layers; 0 is the linear kernel.
-    w_std : float, default=sqrt(2)
-        Standard deviation of the weights times the square root of the width; at the default the kernel neither
-        explodes nor vanishes with `depth`.
+    activation : str or activation object, default='relu'
+        'relu', 'leaky_relu', 'abs', 'identity', 'erf', 'gelu', 'sin', 'cos', 'monomial' (the square) have closed forms;
+        'tanh', 'softplus', and an object with methods `value` and `derivative`, are expanded in Hermite polynomials.
+        An object sets the slope or the degree: ``LeakyRelu(0.2)``, ``Monomial(3)`` of `sklearn_ltdl.activations`.
+    w_std : float, default=None
+        Standard deviation of the weights times the square root of the width. None is the activation's gain: sqrt(2)
+        for ReLU and GELU, 1 for most; ReLU kernels then neither explode nor vanish with `depth`.
     b_std : float, default=1.0
-        The constant coordinate appended to ``x / sqrt(d)``, the bias of the first layer. Without one, the kernel
-        is homogeneous in `x` and cannot represent every function.
+        The constant coordinate appended to ``x / sqrt(d)``, the bias of the first layer. Without one, the kernel of a
+        ReLU network is homogeneous in x and cannot represent every function.
     hidden_b_std : float, default=0.0
         Standard deviation of the biases of the deeper layers.
+    normalization : {'ntk', 'arora'}, default='ntk'
+        'arora' has the inner product of inputs ``<x, z> + b_std^2`` in place of ``w_std^2 (<x, z> / d + b_std^2)``;
+        with ``b_std=0`` this is the kernel of [2]_, and with ``w_std=1`` that of its code.
 
-    Returns
-    -------
-    K : ndarray of shape (n, m)
-        In single precision if `X` and `Z` are, else in double.
+    References
+    ----------
+    .. [1] J. Lee et al. "Deep neural networks as Gaussian processes". ICLR 2018, arXiv:1711.00165, equation 5.
+    .. [2] S. Arora et al. "Harnessing the power of infinitely wide deep nets on small-data tasks". ICLR 2020,
+       arXiv:1910.01663.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl.ntk import NNGP
+    >>> NNGP(depth=1)([[1.0], [-1.0]]).round(3)
+    array([[4.   , 1.273],
+           [1.273, 4.   ]])
+    """
+
+    depth: int = 1
+    _: KW_ONLY
+    activation: object = "relu"
+    w_std: float | None = None
+    b_std: float = 1.0
+    hidden_b_std: float = 0.0
+    normalization: str = "ntk"
+
+    _normalizations = ("ntk", "arora")
+
+    def __post_init__(self):
+        _check("depth", self.depth, Integral, 0)
+        for name in ("b_std", "hidden_b_std"):
+            _check(name, getattr(self, name), Real, 0)
+        if self.w_std is not None:
+            _check("w_std", self.w_std, Real, 0, open=True)
+        if self.normalization not in self._normalizations:
+            raise ValueError(f"normalization is {self.normalization!r}; it must be one of {self._normalizations}.")
+        known = ACTIVATIONS if isinstance(self.activation, str) else None
+        if known is not None and self.activation not in known:
+            raise ValueError(f"activation is {self.activation!r}; known are {', '.join(known)}, or give an object.")
+        if known is None and not (hasattr(self.activation, "value") and hasattr(self.activation, "derivative")):
+            raise ValueError(f"activation is {self.activation!r}; an object must have methods value and derivative.")
+
+    @property
+    def _layers(self):
+        activation = ACTIVATIONS.resolve(self.activation)
+        gain = getattr(activation, "gain", 1.0) if self.w_std is None else self.w_std
+        return Layers(
+            self.depth,
+            activation,
+            gain,
+            self.b_std,
+            self.hidden_b_std,
+            fixed=self.depth,
+            standard_input=self.normalization == "ntk",
+        )
+
+    def _matrix(self, X, Z):
+        return network_kernel(self._layers, X, Z)
+
+    def _diagonal(self, X):
+        return network_diagonal(self._layers, X)
+
+
+@dataclass(frozen=True)
+class NTK(NNGP):
+    r"""Neural tangent kernel of an infinitely wide fully connected network.
+
+    Parameters
+    ----------
+    depth, activation, w_std, b_std, hidden_b_std
+        As in `NNGP`.
+    normalization : {'ntk', 'arora', 'scikit-ntk'}, default='ntk'
+        'arora' as in `NNGP`. With 'scikit-ntk' the inner product is ``<x, z>``, the biases of every layer, of factor
+        `b_std`, start at zero and are trained, and the kernel is divided by ``(depth + 1) (b_std^2 + 1)``; for
+        positively homogeneous activations.
+    fixed_layers : int, default=0
+        Number of weight matrices, from the input on, that are not trained; with `depth` of them the kernel is the NNGP.
 
     References
     ----------
     .. [1] A. Jacot, F. Gabriel, C. Hongler. "Neural tangent kernel: convergence and generalization in neural
        networks". NeurIPS 2018, arXiv:1806.07572, Theorem 1.
-    .. [2] Y. Cho, L. Saul. "Kernel methods for deep learning". NeurIPS 2009, equations 1 to 6.
+    .. [2] S. Arora et al. "Harnessing the power of infinitely wide deep nets on small-data tasks". ICLR 2020,
+       arXiv:1910.01663.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn_ltdl.ntk import ntk_kernel
-    >>> ntk_kernel(np.array([[1.0], [-1.0]])).round(3)
+    >>> from sklearn_ltdl.ntk import NTK, RBF
+    >>> NTK(depth=1)([[1.0], [-1.0]]).round(3)
     array([[8.   , 1.273],
            [1.273, 8.   ]])
+    >>> kernel = NTK(depth=3) + 0.5 * RBF(length_scale=2.0)
+    >>> kernel.diag([[1.0]])
+    array([16.5])
     """
-    return _network_kernel(X, Z, depth, w_std, b_std, hidden_b_std, tangent=True)
+
+    _: KW_ONLY
+    fixed_layers: int = 0
+
+    _normalizations = ("ntk", "arora", "scikit-ntk")
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check("fixed_layers", self.fixed_layers, Integral, 0)
+        if self.fixed_layers > self.depth:
+            raise ValueError(f"fixed_layers is {self.fixed_layers}; it must be at most depth, {self.depth}.")
+        if self._scikit_ntk and not (hasattr(ACTIVATIONS.resolve(self.activation), "bend") and self._all_trained):
+            raise ValueError(
+                "normalization='scikit-ntk' takes activation 'relu', 'leaky_relu', 'abs' or 'identity', and neither "
+                f"hidden_b_std nor fixed_layers; got {self}."
+            )
+
+    @property
+    def _scikit_ntk(self):
+        return self.normalization == "scikit-ntk"
+
+    @property
+    def _all_trained(self):
+        return self.hidden_b_std == 0 and self.fixed_layers == 0
+
+    @property
+    def _layers(self):
+        layers = super()._layers._replace(fixed=self.fixed_layers)
+        return layers._replace(b_std=0.0, zero_biases=self.b_std) if self._scikit_ntk else layers
+
+    @property
+    def _divisor(self):
+        return (self.depth + 1) * (self.b_std**2 + 1) if self._scikit_ntk else 1
+
+    def _matrix(self, X, Z):
+        K = super()._matrix(X, Z)
+        K /= self._divisor
+        return K
+
+    def _diagonal(self, X):
+        return super()._diagonal(X) / self._divisor
 
 
-def nngp_kernel(X, Z=None, *, depth=1, w_std=2**0.5, b_std=1.0, hidden_b_std=0.0):
-    r"""Compute the covariance of the outputs of an infinitely wide fully connected ReLU network at initialisation.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-    Z : ndarray of shape (m, d), default=None
-        `X` itself if None, at half the work.
-    depth, w_std, b_std, hidden_b_std
-        As in `ntk_kernel`.
-
-    Returns
-    -------
-    K : ndarray of shape (n, m)
-        In single precision if `X` and `Z` are, else in double.
-
-    References
-    ----------
-    .. [1] J. Lee et al. "Deep neural networks as Gaussian processes". ICLR 2018, arXiv:1711.00165, equation 5.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_ltdl.ntk import nngp_kernel
-    >>> nngp_kernel(np.array([[1.0], [-1.0]])).round(3)
-    array([[4.   , 1.273],
-           [1.273, 4.   ]])
-    """
-    return _network_kernel(X, Z, depth, w_std, b_std, hidden_b_std, tangent=False)
-
-
-def laplace_kernel(X, Z=None, *, length_scale=1.0):
-    r"""Compute :math:`\exp(-|x - z| / \ell)` with the Euclidean norm.
+@dataclass(frozen=True)
+class Laplace(Kernel):
+    r"""The kernel :math:`\exp(-|x - z| / \ell)` with the Euclidean norm.
 
     On a sphere its function space is that of the NTK (Geifman et al. 2020, arXiv:2007.01580).
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-    Z : ndarray of shape (m, d), default=None
-        `X` itself if None, at half the work.
     length_scale : float, default=1.0
-
-    Returns
-    -------
-    K : ndarray of shape (n, m), float64
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn_ltdl.ntk import laplace_kernel
-    >>> laplace_kernel(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0]]), length_scale=5.0).round(4)
+    >>> from sklearn_ltdl.ntk import Laplace
+    >>> Laplace(length_scale=5.0)([[0.0, 0.0]], [[3.0, 4.0]]).round(4)
     array([[0.3679]])
     """
-    return _distance_kernel(X, Z, lambda squared: np.exp(-np.sqrt(squared) / length_scale))
+
+    length_scale: float = 1.0
+
+    def __post_init__(self):
+        _check("length_scale", self.length_scale, Real, 0, open=True)
+
+    def _matrix(self, X, Z):
+        with np.errstate(over="ignore", invalid="ignore"):
+            origin = np.mean(X if Z is None else Z, axis=0, dtype=np.float64)  # near the data, products lose less
+            x = X - origin
+            z = x if Z is None else Z - origin
+
+        def work(K, rows, columns):
+            K[rows, columns] = self._profile(squared_distances(x[rows], z[columns]))
+
+        return tiled(work, len(X), None if Z is None else len(Z), NUMPY_TILE, np.float64)
+
+    def _profile(self, squared):
+        return np.exp(-np.sqrt(squared) / self.length_scale)
+
+    def _diagonal(self, X):
+        return np.ones(len(X))
 
 
-def rbf_kernel(X, Z=None, *, length_scale=1.0):
-    r"""Compute :math:`\exp(-|x - z|^2 / 2\ell^2)` with the Euclidean norm.
+@dataclass(frozen=True)
+class RBF(Laplace):
+    r"""The kernel :math:`\exp(-|x - z|^2 / 2\ell^2)` with the Euclidean norm.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-    Z : ndarray of shape (m, d), default=None
-        `X` itself if None, at half the work.
     length_scale : float, default=1.0
-        ``1 / sqrt(2 gamma)`` of scikit-learn's kernel.
-
-    Returns
-    -------
-    K : ndarray of shape (n, m), float64
+        ``1 / sqrt(2 gamma)`` of scikit-learn's functions.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn_ltdl.ntk import rbf_kernel
-    >>> rbf_kernel(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0]]), length_scale=5.0).round(4)
+    >>> from sklearn_ltdl.ntk import RBF
+    >>> RBF(length_scale=5.0)([[0.0, 0.0]], [[3.0, 4.0]]).round(4)
     array([[0.6065]])
     """
-    return _distance_kernel(X, Z, lambda squared: np.exp(squared / (-2.0 * length_scale**2)))
+
+    def _profile(self, squared):
+        return np.exp(squared / (-2.0 * self.length_scale**2))
 
 
-def _network_kernel(X, Z, depth, w_std, b_std, hidden_b_std, tangent):
-    symmetric = Z is None
-    dtype = np.float32 if X.dtype == np.float32 and (symmetric or Z.dtype == np.float32) else np.float64
-    n, m = len(X), len(X if symmetric else Z)
-    small = n * m <= SMALL
-    x = _rows(X, depth, w_std, b_std, hidden_b_std, np.float64 if small else dtype)
-    z = x if symmetric else _rows(Z, depth, w_std, b_std, hidden_b_std, x[0].dtype)
-    work = _numpy_pass(x, z, tangent) if small else _compiled_pass(x, z, hidden_b_std == 0, tangent)
-    return _tiled(work, n, None if symmetric else m, NUMPY_TILE if small else COMPILED_TILE, dtype)
+def ntk_kernel(X, Z=None, **options):
+    """Compute the neural tangent kernel of an infinitely wide fully connected network, as a function.
 
+    For `kernel=` of scikit-learn's SVC and KernelRidge, and for `pairwise_kernels`.
 
-@np.errstate(over="ignore", invalid="ignore")
-def _rows(A, depth, w_std, b_std, hidden_b_std, dtype):
-    """Return the unit rows, the square roots r of the last q, and the shares W, B of each layer's r, (depth, n).
+    Parameters
+    ----------
+    X : array-like of shape (n, d), or one row of shape (d,)
+    Z : array-like of shape (m, d), or one row of shape (d,), default=None
+        `X` itself if None, at half the work.
+    **options : dict
+        Parameters of `NTK`.
 
-    The shares are those of the weights and of the biases; ``W**2 + B**2 == 1``.
+    Returns
+    -------
+    K : ndarray of shape (n, m), or float for two rows
+
+    Examples
+    --------
+    >>> from sklearn_ltdl.ntk import ntk_kernel
+    >>> ntk_kernel([[1.0], [-1.0]], depth=1).round(3)
+    array([[8.   , 1.273],
+           [1.273, 8.   ]])
     """
-    phi = np.column_stack([A / np.sqrt(A.shape[1]), np.full(len(A), float(b_std))])
-    norms = np.sqrt(np.einsum("ij,ij->i", phi, phi))
-    units = phi / np.where(norms > 0, norms, 1.0)[:, None]
-    r, gain = w_std * norms, np.sqrt(w_std**2 * Relu.second_moment)
-    W, B = np.ones((depth, len(A))), np.zeros((depth, len(A)))
-    for layer in range(depth):
-        before, r = gain * r, np.hypot(gain * r, hidden_b_std)
-        if hidden_b_std:
-            W[layer], B[layer] = before / r, hidden_b_std / r
-    return tuple(a.astype(dtype, copy=False) for a in (units, r, W, B))
+    return NTK(**options)(X, Z)
 
 
-def _numpy_pass(x, z, tangent):
-    (units_x, r_x, W_x, B_x), (units_z, r_z, W_z, B_z) = x, z
+def nngp_kernel(X, Z=None, **options):
+    """Compute the covariance of the outputs of an infinitely wide network at initialisation, as a function.
 
-    def work(K, rows, columns):
-        squared = _squared_distances(units_x[rows], units_z[columns])
-        squared_sums = 4.0 - squared
-        _from_rows(squared_sums, squared_sums < 2.0 * NEAR, units_x[rows], -units_z[columns])
-        layers = W_x[:, rows], W_z[:, columns], B_x[:, rows], B_z[:, columns]
-        kernel = _recursion(squared / 4.0, squared_sums / 4.0, *layers, tangent)
-        K[rows, columns] = r_x[rows, None] * r_z[columns] * kernel
+    Parameters
+    ----------
+    X : array-like of shape (n, d), or one row of shape (d,)
+    Z : array-like of shape (m, d), or one row of shape (d,), default=None
+        `X` itself if None, at half the work.
+    **options : dict
+        Parameters of `NNGP`.
 
-    return work
+    Returns
+    -------
+    K : ndarray of shape (n, m), or float for two rows
 
-
-def _recursion(sine2, cosine2, W_x, W_z, B_x, B_z, tangent):
-    """Return the kernel over r_x r_z from the squared sines and cosines of the half angles."""
-    T = 1.0 - 2.0 * sine2
-    for layer in range(len(W_x)):
-        gap, kappa0 = Relu().duals(np.sqrt(sine2), np.sqrt(cosine2))
-        share = W_x[layer][:, None] * W_z[layer]
-        spread = W_x[layer][:, None] - W_z[layer], B_x[layer][:, None] - B_z[layer]
-        gap = share * gap + (spread[0] ** 2 + spread[1] ** 2) / 2.0
-        sine2 = np.maximum(gap / 2.0, 0.0)  # the difference of roundings when the angle is below one
-        cosine2 = 1.0 - sine2
-        T = 1.0 - 2.0 * sine2 + share * kappa0 * T
-    return T if tangent else 1.0 - 2.0 * sine2
-
-
-def _compiled_pass(x, z, unbiased, tangent):
-    from sklearn_ltdl.ntk._tiles import layered_tile, zonal_tile  # compiled code loads on first use
-
-    (units_x, r_x, W_x, B_x), (units_z, r_z, W_z, B_z) = x, z
-    near = units_x.dtype.type(PRECISION[units_x.dtype.name].near)
-    zonal = _zonal_table(len(W_x), tangent, units_x.dtype.name) if unbiased else None
-    layer = _layer_tables(units_x.dtype.name)
-
-    def work(K, rows, columns):
-        np.matmul(units_x[rows], units_z[columns].T, out=K[rows, columns])
-        tile = K, rows, columns, units_x, units_z, r_x, r_z, near
-        if zonal is not None:
-            zonal_tile(*tile, *zonal)
-        else:
-            layered_tile(*tile, *layer, W_x, W_z, B_x, B_z, tangent)
-
-    return work
-
-
-@functools.cache
-def _zonal_table(depth, tangent, dtype):
-    """Return the kernel without hidden biases as the polynomials of `zonal_tile`, or None if it has too many terms.
-
-    With v the sine or the cosine of the half angle, whichever is less, the kernel is ``E(v) + O(v)`` where the first
-    is, and ``E(v) - O(v)`` where the second is. Both are smooth in v, at 0 too.
+    Examples
+    --------
+    >>> from sklearn_ltdl.ntk import nngp_kernel
+    >>> nngp_kernel([[1.0], [-1.0]], depth=1).round(3)
+    array([[4.   , 1.273],
+           [1.273, 4.   ]])
     """
-    precision, layers = PRECISION[dtype], (np.ones((depth, 1)),) * 2 + (np.zeros((depth, 1)),) * 2
-
-    def part(t, sign):
-        less2 = ((t + 1.0) ** 2 / 8.0)[None]
-        near, far = _recursion(less2, 1.0 - less2, *layers, tangent), _recursion(1.0 - less2, less2, *layers, tangent)
-        return (near + sign * far)[0] / 2.0
-
-    parts = [chebyshev.chebinterpolate(part, 2 * precision.table_terms[-1], args=(sign,)) for sign in (1, -1)]
-    maximum = depth + 1 if tangent else 1
-    for terms in precision.table_terms:
-        if all(np.abs(series[terms:]).max() <= precision.largest_lacking * maximum for series in parts):
-            return tuple(_monomials(series[:terms], dtype) for series in parts)
-    return None
+    return NNGP(**options)(X, Z)
 
 
-@functools.cache
-def _layer_tables(dtype):
-    """Return the polynomials of `layered_tile`, from the power series of the arc sine."""
-    k = np.arange(1, 64)
-    arcsine = np.append(1.0, np.cumprod((2 * k - 1) / (2 * k)) / (2 * k + 1))
-    k = np.append(0, k)
-
-    def series(t, coefficients):
-        return np.polyval(coefficients[::-1], (t + 1.0) / 4.0)
-
-    return tuple(
-        _monomials(chebyshev.chebinterpolate(series, PRECISION[dtype].layer_terms - 1, args=(coefficients,)), dtype)
-        for coefficients in (2.0 * arcsine / np.pi, 8.0 * arcsine / (2 * k + 3) / np.pi)
-    )
+def _rows(X, name):
+    return check_array(X, dtype=[np.float64, np.float32], input_name=name)
 
 
-def _monomials(coefficients, dtype):
-    """Return a Chebyshev series as numbers of a precision that multiply powers, the highest first."""
-    return tuple(chebyshev.cheb2poly(coefficients)[::-1].astype(dtype))
-
-
-def _distance_kernel(X, Z, profile):
-    with np.errstate(over="ignore", invalid="ignore"):
-        origin = np.mean(X if Z is None else Z, axis=0)  # near the data, products lose fewer digits
-        x = X - origin
-        z = x if Z is None else Z - origin
-
-    def work(K, rows, columns):
-        K[rows, columns] = profile(_squared_distances(x[rows], z[columns]))
-
-    return _tiled(work, len(X), None if Z is None else len(Z), NUMPY_TILE, np.float64)
-
-
-def _squared_distances(X, Z):
-    norms_x, norms_z = _sum_squares(X), _sum_squares(Z)
-    total = norms_x[:, None] + norms_z
-    squared = total - 2.0 * (X @ Z.T)
-    _from_rows(squared, squared < NEAR * total, X, Z)
-    return squared
-
-
-def _from_rows(squared, where, X, Z):
-    """Overwrite squared distances by sums over features, a few pairs at a time: there may be as many as entries."""
-    rows, columns = np.nonzero(where)
-    step = 1 + 2**18 // X.shape[1]
-    for i in range(0, len(rows), step):
-        x, z = rows[i : i + step], columns[i : i + step]
-        squared[x, z] = _sum_squares(X[x] - Z[z])
-
-
-def _sum_squares(rows):
-    return np.einsum("ij,ij->i", rows, rows)
-
-
-def _tiled(work, n, m, size, dtype):
-    """Return K of shape (n, m), or symmetric if m is None, of which ``work(K, rows, columns)`` writes a tile.
-
-    An entry beyond the range of its precision comes out as inf or NaN, which the caller looks for.
-    """
-    symmetric = m is None
-    K = np.empty((n, n if symmetric else m), dtype)
-    tiles = [
-        (slice(i, min(i + size, K.shape[0])), slice(j, min(j + size, K.shape[1])))
-        for i in range(0, K.shape[0], size)
-        for j in range(0, i + 1 if symmetric else K.shape[1], size)
-    ]
-
-    def finish(tile):
-        rows, columns = tile
-        with np.errstate(over="ignore", invalid="ignore"):
-            work(K, rows, columns)
-        if symmetric and columns != rows:
-            K[columns, rows] = K[rows, columns].T
-
-    if K.size <= SMALL:
-        for tile in tiles:
-            finish(tile)
-    else:
-        with _threads() as threads, ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(finish, tiles):
-                pass  # an exception is raised here
-    return K
-
-
-_taking_threads = Lock()
-
-
-@contextmanager
-def _threads():
-    """Yield how many threads may work, each of which finds linear algebra that takes no more than its own.
-
-    They are taken from the pool of the linear algebra, which `threadpoolctl`, joblib's workers and the environment
-    limit. A call during another, from a second thread, finds one left.
-    """
-    with _taking_threads:
-        pools = _thread_pools()
-        threads = min([joblib.cpu_count(), *(pool["num_threads"] for pool in pools.info())])
-        limit = pools.limit(limits=1) if threads > 1 else nullcontext()
-    with limit:
-        yield threads
-
-
-@functools.cache
-def _thread_pools():
-    return ThreadpoolController().select(user_api="blas")
+def _check(name, value, kind, least, open=False):
+    inside = isinstance(value, kind) and least <= value < np.inf and not (open and value == least)
+    if not inside or isinstance(value, bool):
+        number = "an integer" if kind is Integral else "a finite number"
+        raise ValueError(f"{name} is {value!r}; it must be {number}, {'above' if open else 'at least'} {least}.")

@@ -40,7 +40,7 @@ def zonal_tile(K, rows, columns, X, Z, r_x, r_z, near, even, odd):
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, B_x, B_z, tangent):
+def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, B_x, B_z, bend, trained):
     """Overwrite cosines by the kernel, carrying them through the layers.
 
     Parameters
@@ -54,18 +54,20 @@ def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, 
         highest power first.
     W_x, W_z, B_x, B_z : ndarrays of shape (depth, n) and (depth, m)
         Shares of each r that the weights and the biases of a layer make, of squares that sum to one.
-    tangent : bool
-        Whether to return the tangent kernel or the NNGP kernel.
+    bend : float
+        Of the activation: see `sklearn_ltdl.activations.half_angle_duals`.
+    trained : ndarray of shape (depth + 1,)
+        Which weight matrices move: 0 or 1. With the read-out alone, the kernel is the NNGP kernel.
     """
     number = K.dtype.type
-    half, one, two, four = number(0.5), number(1), number(2), number(4)
+    zero, half, one, two, four = number(0), number(0.5), number(1), number(2), number(4)
     scale = r_z[columns]
     v2, T = np.empty_like(scale), np.empty_like(scale)
     for i in range(rows.start, rows.stop):
         cosine = K[i, columns]
         _half_angles(cosine, X[i], Z, columns.start, near, v2)
         for j in range(len(T)):  # compiles in a third of the time of T[:] = cosine
-            T[j] = cosine[j]
+            T[j] = trained[0] * cosine[j]
         for layer in range(len(W_x)):
             weight_x, weight_z = W_x[layer, i], W_z[layer, columns]
             bias_x, bias_z = B_x[layer, i], B_z[layer, columns]
@@ -73,16 +75,17 @@ def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, 
                 v, t = np.sqrt(v2[j]), four * v2[j] - one
                 turn, rest = v * _polynomial(angle, t), v * v2[j] * _polynomial(area, t)
                 ahead = cosine[j] >= 0
-                gap = (two * v2[j] if ahead else one) - rest  # 1 - kappa_1
-                kappa0 = one - turn if ahead else turn
+                chord = two * v2[j]
+                gap = (chord if ahead else (two - bend) + (bend - one) * chord) - bend * rest  # 1 - kappa_1
+                kappa0 = one - bend * (turn if ahead else one - turn)
                 share = weight_x * weight_z[j]
                 chord2 = (weight_x - weight_z[j]) ** 2 + (bias_x - bias_z[j]) ** 2
                 gap = share * gap + half * chord2
                 cosine[j] = one - gap
-                v2[j] = half * gap
-                T[j] = cosine[j] + share * kappa0 * T[j]
+                v2[j] = half * max(min(gap, two - gap), zero)
+                T[j] = trained[layer + 1] * cosine[j] + share * kappa0 * T[j]
         for j in range(len(cosine)):
-            cosine[j] = r_x[i] * scale[j] * (T[j] if tangent else cosine[j])
+            cosine[j] = r_x[i] * scale[j] * T[j]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)

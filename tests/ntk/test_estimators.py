@@ -1,5 +1,4 @@
 import pickle
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from sklearn.preprocessing import KernelCenterer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import _estimators, _solvers, laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
+from sklearn_ltdl.ntk import RBF, Laplace, _estimators, _solvers, nngp_kernel, ntk_kernel
 
 BOTH = [NTKKernelRegressor, NTKKernelClassifier]
 
@@ -44,13 +43,13 @@ def test_leave_one_out_predictions_equal_refits_without_each_group_of_copies(rng
     X[4] = X[11]
     weight = rng.uniform(0.5, 2.0, 30)
     weight[0] = 0.0
-    gram = laplace_kernel(X, length_scale=2.0)
+    gram = Laplace(2.0)(X)
     data = gram if kernel == "precomputed" else X
     model = NTKKernelRegressor(kernel=kernel, alpha=1e-2).fit(data, Y, weight)
     if kernel == "laplace":  # refits would choose their own length scale
 
         def kernel(A, B):
-            return laplace_kernel(A, B, length_scale=model.length_scale_)
+            return Laplace(model.length_scale_)(A, B)
 
     for left_out in [[0], [1], [4, 11], [5, 17, 29], [28]]:
         kept = np.setdiff1d(np.arange(30), left_out)
@@ -110,12 +109,12 @@ def test_a_precomputed_kernel_leaves_out_copies_as_its_rows_would(rng, monkeypat
         np.testing.assert_allclose(model.predict(new), first.predict(new[:, :60]), rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize(("name", "function"), [("laplace", laplace_kernel), ("rbf", rbf_kernel)])
+@pytest.mark.parametrize(("name", "function"), [("laplace", Laplace), ("rbf", RBF)])
 def test_length_scale_is_the_multiple_of_the_median_distance_with_the_least_error(rng, name, function):
     X, Y = table(rng)
     model = NTKKernelRegressor(kernel=name).fit(X, Y)
     lengths = np.median(pdist(X)) * np.array(_estimators.LENGTH_FACTORS[name])
-    others = [NTKKernelRegressor(kernel=partial(function, length_scale=length)).fit(X, Y) for length in lengths]
+    others = [NTKKernelRegressor(kernel=function(length)).fit(X, Y) for length in lengths]
     best = min(range(len(lengths)), key=lambda i: others[i].loo_errors_.min())
     assert model.length_scale_ == pytest.approx(lengths[best], rel=1e-12)
     np.testing.assert_allclose(model.predict(X + 0.1), others[best].predict(X + 0.1), rtol=1e-8)

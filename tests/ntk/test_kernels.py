@@ -1,18 +1,24 @@
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 import pytest
+from scipy import special
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import pairwise
+from sklearn.svm import SVC
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_ltdl.ntk import _kernels, laplace_kernel, nngp_kernel, ntk_kernel, rbf_kernel
+from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial
+from sklearn_ltdl.ntk import NNGP, NTK, RBF, Laplace, _passes, _recursion, nngp_kernel, ntk_kernel
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 KERNELS = {"ntk": ntk_kernel, "nngp": nngp_kernel}
@@ -27,8 +33,8 @@ def golden():
 @pytest.fixture
 def compiled(monkeypatch):
     """Have every network kernel compiled, in tiles of which small matrices have several."""
-    monkeypatch.setattr(_kernels, "SMALL", 0)
-    monkeypatch.setattr(_kernels, "COMPILED_TILE", 50)
+    monkeypatch.setattr(_passes, "SMALL", 0)
+    monkeypatch.setattr(_recursion, "COMPILED_TILE", 50)
 
 
 @pytest.fixture(params=["numpy", "compiled"])
@@ -37,23 +43,104 @@ def path(request):
         request.getfixturevalue("compiled")
 
 
+class SigmoidLike(NamedTuple):
+    def value(self, z):
+        return 0.5 + 0.5 * special.erf(z / 2.4020563531719796)
+
+    def derivative(self, z):
+        return np.exp(-((z / 2.4020563531719796) ** 2)) / np.sqrt(np.pi) / 2.4020563531719796
+
+
+class Gaussian(NamedTuple):
+    def value(self, z):
+        return np.exp(-z * z)
+
+    def derivative(self, z):
+        return -2 * z * np.exp(-z * z)
+
+
+class Gabor(NamedTuple):
+    def value(self, z):
+        return np.exp(-z * z) * np.sin(z)
+
+    def derivative(self, z):
+        return np.exp(-z * z) * (np.cos(z) - 2 * z * np.sin(z))
+
+
+OBJECTS = {
+    "leaky_relu_0.2": LeakyRelu(0.2),
+    "monomial2": Monomial(2),
+    "monomial3": Monomial(3),
+    "sigmoid_like": SigmoidLike(),
+    "gaussian": Gaussian(),
+    "gabor": Gabor(),
+}
+WIDE = ("gaussian_L1", "gaussian_L2", "gabor_L1", "gabor_L2")  # inputs of variance 12, too far for the polynomials
+
+
+def golden_kernel(case, activation=None):
+    return (NTK if case["get"] == "ntk" else NNGP)(
+        case["depth"],
+        activation=activation or OBJECTS.get(case["activation"], case["activation"]),
+        w_std=case["W_std"],
+        b_std=case["b_std"] / case["W_std"],
+        hidden_b_std=case["b_std"],
+    )
+
+
+def scale_of(kernel, X, Z):
+    size = np.sqrt(np.outer(kernel.diag(X), kernel.diag(Z)))
+    return np.where(size > 0, size, 1.0)
+
+
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['name']}-{case['get']}")
 def test_network_kernels_equal_reference_values(case, golden):
     X, Z, name = golden[case["X1"]], golden[case["X2"]], f"{case['name']}__{case['get']}"
-    options = dict(
-        depth=case["depth"], w_std=case["W_std"], b_std=case["b_std"] / case["W_std"], hidden_b_std=case["b_std"]
-    )
-    kernel = KERNELS[case["get"]]
-    K = kernel(X, Z, **options)
-    size = np.sqrt(np.outer(np.diag(kernel(X, **options)), np.diag(kernel(Z, **options))))
-    # 50-digit values: a few roundings per layer, parallel and opposite pairs included.
-    assert np.all(np.abs(K - golden[name + "__mp"]) <= 1e-14 * size)
+    kernel = golden_kernel(case)
+    if case["name"] in WIDE:
+        with pytest.warns(UserWarning, match="Hermite"):
+            kernel(X, Z)
+        return
+    K, size = kernel(X, Z), scale_of(kernel, X, Z)
     # neural_tangents takes the angle from a cosine: good to the root of the rounding for parallel pairs.
     assert np.all(np.abs(K - golden[name]) <= 1e-8 * size)
-    single = kernel(X.astype(np.float32), Z.astype(np.float32), **options)
+    single = kernel(X.astype(np.float32), Z.astype(np.float32))
     assert single.dtype == np.float32
-    assert np.all(np.abs(single - golden[name + "__mp"]) <= 5e-7 * size)  # rounds inputs too
+    if case["mp"]:
+        # 50-digit values: a few roundings per layer, parallel and opposite pairs included.
+        assert np.all(np.abs(K - golden[name + "__mp"]) <= 1e-14 * size)
+        assert np.all(np.abs(single - golden[name + "__mp"]) <= 1e-6 * size)  # rounds inputs too
+    np.testing.assert_allclose(kernel.diag(X), np.diag(kernel(X)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["erf", "gelu", "sin", "cos", "identity", "monomial"])
+def test_hermite_expansion_equals_closed_forms(golden, name):
+    class Unknown(NamedTuple):  # the same formulas, of which only values and derivatives are known
+        value = staticmethod(ACTIVATIONS[name].value)
+        derivative = staticmethod(ACTIVATIONS[name].derivative)
+
+    for get in (NTK, NNGP):
+        options = dict(w_std=0.7, b_std=0.5, hidden_b_std=0.1)
+        closed, expanded = get(2, activation=name, **options), get(2, activation=Unknown(), **options)
+        X = golden["XS"] / 2
+        # The quadrature of 200 nodes is exact for polynomials, and a sine wave of variance 4 needs 60 terms.
+        np.testing.assert_allclose(expanded(X), closed(X), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(expanded.diag(X), closed.diag(X), rtol=1e-10)
+
+
+def test_hermite_expansion_of_a_kink_is_exact_for_equal_rows_and_close_for_others(golden):
+    class Unknown(NamedTuple):
+        value = staticmethod(ACTIVATIONS["relu"].value)
+        derivative = staticmethod(ACTIVATIONS["relu"].derivative)
+
+    X = golden["XN"]
+    with pytest.warns(UserWarning, match="of the mean square"):  # of a step, whose terms fall as k^{-3/2}
+        K = NTK(1, activation=Unknown())(X)
+    expected = NTK(1, w_std=1.0)(X)
+    np.testing.assert_allclose(np.diag(K), np.diag(expected), rtol=1e-2)  # quadrature of a kink
+    np.testing.assert_allclose(K, expected, rtol=2e-2)
+    assert np.linalg.eigvalsh(K)[0] > 0
 
 
 def of_angle(theta, depth, tangent):
@@ -106,8 +193,8 @@ def test_compiled_kernels_are_those_of_the_recursion(rng, monkeypatch, options, 
     for kernel in (ntk_kernel, nngp_kernel):
         expected, cross = kernel(X, **options), kernel(X, Z, **options)
         with monkeypatch.context() as patch:
-            patch.setattr(_kernels, "SMALL", 0)
-            patch.setattr(_kernels, "COMPILED_TILE", 50)
+            patch.setattr(_passes, "SMALL", 0)
+            patch.setattr(_recursion, "COMPILED_TILE", 50)
             K, K_cross = kernel(X, **options), kernel(X, Z, **options)
         np.testing.assert_array_equal(K, K.T)
         tolerance = 1e-13 if dtype == np.float64 else 2e-6  # angles of .01 and .06 are within 2e-14 and 2e-6
@@ -118,11 +205,11 @@ def test_compiled_kernels_are_those_of_the_recursion(rng, monkeypatch, options, 
 @pytest.mark.parametrize("size", ["SMALL", None])
 def test_kernels_of_many_rows_are_those_of_few(rng, monkeypatch, size):  # tiles, their symmetric half, and their seams
     if size:
-        monkeypatch.setattr(_kernels, size, 0)  # threads
+        monkeypatch.setattr(_passes, size, 0)  # threads
     X = rng.standard_normal((550, 3))
     X[400] = X[3]
     some = [0, 3, 191, 192, 400, 479, 480, 549]
-    for kernel in (ntk_kernel, nngp_kernel, laplace_kernel, rbf_kernel):
+    for kernel in (ntk_kernel, nngp_kernel, Laplace(), RBF()):
         K = kernel(X)
         np.testing.assert_array_equal(K, K.T)
         np.testing.assert_allclose(K[some], kernel(X[some], X), rtol=1e-12)
@@ -131,7 +218,7 @@ def test_kernels_of_many_rows_are_those_of_few(rng, monkeypatch, size):  # tiles
 @pytest.mark.parametrize(("offset", "path"), [(0, "numpy"), (1e6, "numpy"), (0, "compiled")], indirect=["path"])
 @pytest.mark.usefixtures("path")
 def test_no_second_matrix_is_allocated(rng, monkeypatch, offset):  # nor when all rows are nearly parallel
-    monkeypatch.setattr(_kernels, "COMPILED_TILE", 480)
+    monkeypatch.setattr(_recursion, "COMPILED_TILE", 480)
     X = offset + rng.standard_normal((800, 200))
     ntk_kernel(X[:2])  # compiles
     tracemalloc.start()
@@ -140,8 +227,8 @@ def test_no_second_matrix_is_allocated(rng, monkeypatch, offset):  # nor when al
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    in_numpy = _kernels.SMALL > 0
-    temporaries = 4 * X.nbytes + in_numpy * 8 * (12 * _kernels.NUMPY_TILE**2 + 4 * 2**18)
+    in_numpy = _passes.SMALL > 0
+    temporaries = 4 * X.nbytes + in_numpy * 8 * (12 * _passes.NUMPY_TILE**2 + 4 * 2**18)
     assert peak < 8 * len(X) ** 2 + temporaries
 
 
@@ -159,12 +246,12 @@ def pools():
 @threadpool_limits.wrap(2)
 def test_threads_are_those_that_linear_algebra_is_allowed_and_are_given_back():
     before = pools()
-    with threadpool_limits(1), _kernels._threads() as threads:
+    with threadpool_limits(1), _passes.threads() as threads:
         assert threads == 1
-    with _kernels._threads() as threads:
+    with _passes.threads() as threads:
         assert threads == min(joblib.cpu_count(), *before)
         assert threads == 1 or set(pools()) == {1}
-        with _kernels._threads() as left:  # as a second thread would find it
+        with _passes.threads() as left:  # as a second thread would find it
             assert left == 1
     assert pools() == before
     assert set(before) == {2}
@@ -173,10 +260,10 @@ def test_threads_are_those_that_linear_algebra_is_allowed_and_are_given_back():
 @threadpool_limits.wrap(2)
 def test_two_callers_at_once_share_the_threads_and_give_them_back(rng, monkeypatch):
     X = rng.standard_normal((300, 3))
-    expected = rbf_kernel(X)
-    monkeypatch.setattr(_kernels, "SMALL", 0)
+    expected = RBF()(X)
+    monkeypatch.setattr(_passes, "SMALL", 0)
     with ThreadPoolExecutor(4) as pool:
-        for K in pool.map(rbf_kernel, [X] * 20):
+        for K in pool.map(RBF(), [X] * 20):
             np.testing.assert_array_equal(K, expected)
     assert set(pools()) == {2}
 
@@ -186,7 +273,7 @@ def test_an_error_in_a_tile_reaches_the_caller():
         raise ValueError(f"{rows.start} to {rows.stop}")
 
     with pytest.raises(ValueError, match="0 to 1000"):
-        _kernels._tiled(work, 2000, None, 1000, np.float64)
+        _passes.tiled(work, 2000, None, 1000, np.float64)
 
 
 def test_small_tables_never_load_the_compiler():
@@ -249,11 +336,107 @@ def test_network_of_finite_width_has_the_kernel_in_the_mean(rng):
 def test_distance_kernels_equal_scikit_learn(rng):
     X, Z = rng.standard_normal((40, 6)), rng.standard_normal((30, 6))
     expected = np.exp(-pairwise.euclidean_distances(X, Z) / 1.7)
-    np.testing.assert_allclose(laplace_kernel(X, Z, length_scale=1.7), expected, rtol=1e-13)
+    np.testing.assert_allclose(Laplace(1.7)(X, Z), expected, rtol=1e-13)
     expected = pairwise.rbf_kernel(X, Z, gamma=1 / (2 * 1.7**2))
-    np.testing.assert_allclose(rbf_kernel(X, Z, length_scale=1.7), expected, rtol=1e-13)
+    np.testing.assert_allclose(RBF(1.7)(X, Z), expected, rtol=1e-13)
 
 
 def test_distance_kernels_keep_small_distances_far_from_the_origin():
     X = np.array([[1e4, 0.0], [1e4, 2.0**-30]])  # a Gram product would lose the distance
-    assert abs(-np.log(laplace_kernel(X[:1], X[1:], length_scale=2.0**-30)[0, 0]) - 1) < 1e-14
+    assert abs(-np.log(Laplace(2.0**-30)(X[:1], X[1:])[0, 0]) - 1) < 1e-14
+
+
+@pytest.mark.parametrize("fixed", [0, 1, 2, 3])
+@pytest.mark.parametrize("path", ["numpy", "compiled"], indirect=True)
+def test_arora_normalization_is_the_recursion_of_their_paper(
+    rng, path, fixed
+):  # equations 8 to 11, halved in each layer
+    X = rng.standard_normal((30, 4))
+    S, H = X @ X.T, np.zeros((30, 30))  # their code halves the kernel in each layer
+    for layer in range(3):
+        H = H + S * (layer >= fixed)
+        size = np.sqrt(np.outer(np.diag(S), np.diag(S)))
+        angle = np.arccos(np.clip(S / size, -1, 1))
+        S = size * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+        H = H * (np.pi - angle) / (2 * np.pi)
+    kernel = NTK(3, w_std=1.0, b_std=0.0, fixed_layers=fixed, normalization="arora")
+    # The arc cosine knows the angle 0 to 1e-8 only.
+    np.testing.assert_allclose(kernel(X), H + S, rtol=1e-7)
+    np.testing.assert_allclose(kernel.diag(X), np.diag(H + S), rtol=1e-7)
+    if fixed == 3:
+        np.testing.assert_array_equal(kernel(X), NNGP(3, w_std=1.0, b_std=0.0, normalization="arora")(X))
+
+
+def test_scikit_ntk_normalization_trains_biases_that_start_at_zero(rng):
+    X, Z, depth, beta = rng.standard_normal((20, 3)), rng.standard_normal((10, 3)), 3, 0.4
+    # Theta_0 = x.z + beta^2, Theta_l = Sigma_l + beta^2 + kappa_0 Theta_{l - 1}, over (depth + 1) (beta^2 + 1), c = 2.
+    S, size = X @ Z.T, np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(Z, axis=1))
+    T = S + beta**2
+    for _ in range(depth):
+        angle = np.arccos(S / size)
+        S = size * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / np.pi
+        T = S + beta**2 + (1 - angle / np.pi) * T
+    kernel = NTK(depth, b_std=beta, normalization="scikit-ntk")
+    scale = (depth + 1) * (beta**2 + 1)
+    np.testing.assert_allclose(kernel(X, Z), T / scale, rtol=1e-12)
+    np.testing.assert_allclose(kernel.diag(X), np.diag(kernel(X)), rtol=1e-13)
+
+
+def test_algebra_of_kernels_is_that_of_their_matrices(rng):
+    X, Z = rng.standard_normal((12, 3)), rng.standard_normal((7, 3))
+    ntk, rbf, laplace = NTK(2), RBF(0.7), Laplace(1.3)
+    kernel = 2 * ntk * rbf + laplace * 0.5
+    np.testing.assert_allclose(kernel(X, Z), 2 * ntk(X, Z) * rbf(X, Z) + 0.5 * laplace(X, Z), rtol=1e-15)
+    np.testing.assert_allclose(kernel.diag(X), np.diag(kernel(X)), rtol=1e-13)
+    assert kernel == 2 * NTK(2) * RBF(0.7) + Laplace(1.3) * 0.5
+    assert kernel != 2 * NTK(3) * RBF(0.7) + Laplace(1.3) * 0.5
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(kernel))(X), kernel(X))
+
+
+def test_kernels_serve_scikit_learn_machines(rng):
+    X, y = rng.standard_normal((40, 3)), rng.standard_normal(40)
+    K = ntk_kernel(X)
+    np.testing.assert_allclose(pairwise.pairwise_kernels(X, metric=ntk_kernel), K, rtol=1e-13)
+    np.testing.assert_allclose(pairwise.pairwise_kernels(X, X[:3], metric=NNGP(2)), NNGP(2)(X, X[:3]), rtol=1e-13)
+    ridge = KernelRidge(kernel=NTK(), alpha=0.1).fit(X, y)
+    np.testing.assert_allclose(ridge.dual_coef_, np.linalg.solve(K + 0.1 * np.eye(40), y), rtol=1e-9)
+    labels = y > 0
+    by_matrix = SVC(kernel="precomputed").fit(K, labels).decision_function(K)
+    np.testing.assert_allclose(SVC(kernel=ntk_kernel).fit(X, labels).decision_function(X), by_matrix, rtol=1e-9)
+
+
+@pytest.mark.parametrize("make", [NTK, NNGP, ntk_kernel, nngp_kernel])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": -1}, "depth is -1; it must be an integer, at least 0"),
+        ({"depth": 1.5}, "depth is 1.5"),
+        ({"w_std": np.nan}, "w_std is nan; it must be a finite number"),
+        ({"b_std": -1.0}, "b_std is -1.0"),
+        ({"hidden_b_std": np.inf}, "hidden_b_std is inf"),
+        ({"activation": "swish"}, "activation is 'swish'; known are relu"),
+        ({"activation": np.tanh}, "must have methods value and derivative"),
+        ({"normalization": "standard"}, "normalization is 'standard'"),
+    ],
+)
+def test_bad_kernel_parameters_are_named(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options) if isinstance(make, type) else make([[1.0]], **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: NTK(1, fixed_layers=2), "fixed_layers is 2; it must be at most depth, 1"),
+        (lambda: NTK(1, activation="erf", normalization="scikit-ntk"), "normalization='scikit-ntk' takes activation"),
+        (lambda: RBF(0.0), r"length_scale is 0\.0; it must be a finite number, above 0"),
+        (lambda: Laplace(-1.0), r"length_scale is -1\.0"),
+        (lambda: -1 * NTK(), "A kernel times -1.0 is no kernel"),
+        (lambda: NTK()([[1.0, 2.0]], [[1.0]]), "Z has 1 columns, X has 2"),
+        (lambda: NTK()([[1.0, np.nan]]), "Input X contains NaN"),
+        (lambda: NTK()([[1.0]], [["a"]]), "could not convert string to float"),
+    ],
+)
+def test_bad_kernels_and_rows_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

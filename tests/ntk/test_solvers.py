@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sklearn_ltdl.ntk import _solvers, laplace_kernel, ntk_kernel
+from sklearn_ltdl.ntk import Laplace, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._solvers import ALPHAS, require_memory, solve_exact, solve_nystroem
 
 
@@ -63,7 +63,7 @@ def test_leave_one_out_of_the_nystroem_problem_equals_refits(rng):
 
 def test_nystroem_with_every_row_as_centre_is_exact(rng):
     X, K, Y, weight = problem(rng, n=60)
-    K = laplace_kernel(X)
+    K = Laplace()(X)
     exact = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
     reduced = solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS)
     assert exact.best == reduced.best
@@ -75,7 +75,7 @@ def test_nystroem_with_every_row_as_centre_is_exact(rng):
 
 def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatch):
     X = rng.standard_normal((80, 3))
-    Y, K = np.sin(2 * X[:, :1]) + 0.3 * rng.standard_normal((80, 1)), laplace_kernel(X)
+    Y, K = np.sin(2 * X[:, :1]) + 0.3 * rng.standard_normal((80, 1)), Laplace()(X)
     whole = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=1.0)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
     for start in (1e-9, whole.alphas[whole.best], 10.0):

@@ -1,0 +1,319 @@
+r"""The recursion through the layers of an infinitely wide network, for a matrix of pairs of rows.
+
+A network's first layer acts on :math:`\varphi(x) = [x / \sqrt d, b]`, so that the bias is one more coordinate. With
+:math:`S_0 = w^2 \langle\varphi(x), \varphi(z)\rangle`, each hidden layer maps
+
+.. math:: S' = w^2 E[\sigma(u)\sigma(v)] + b_h^2, \qquad T' = S' + w^2 E[\sigma'(u)\sigma'(v)]\,T,
+
+over normal (u, v) of covariance S, and :math:`T_0 = S_0`. After `depth` layers S is the NNGP kernel and T the neural
+tangent kernel in the 'NTK parametrisation' (Jacot, Gabriel, Hongler 2018). The S before a weight matrix that does not
+move is left out of T.
+
+Homogeneous activations carry both divided by :math:`\sqrt{q_x q_z}`, q the diagonal of S, and the angle through
+:math:`v^2 = \sin^2(\theta/2) = (1 - \cos\theta)/2`, which no layer computes by a difference of nearly equal numbers.
+Other activations carry S and T themselves.
+
+Where all that matters is the angle (a homogeneous activation without hidden biases, or rows of one norm), a large
+matrix is two polynomials away from a product of matrices; with hidden biases the layers of a homogeneous activation
+are worked through pair by pair, compiled. The rest, and small matrices, are NumPy's.
+"""
+
+import functools
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from sklearn_ltdl.activations import half_angle_duals, hermite_duals, hermite_lack
+from sklearn_ltdl.ntk import _passes
+from sklearn_ltdl.ntk._passes import COMPILED_TILE, NEAR, NUMPY_TILE, from_rows, squared_distances, sum_squares, tiled
+
+ROUGH = 1e-3  # share of an activation's mean square whose lack is said
+
+
+class Precision(NamedTuple):
+    """What the compiled passes need to know of a floating-point type."""
+
+    near: float  # v^2 below which it is taken from the rows: rounding of a product moves v by 2e-14, or 2e-6
+    table_terms: tuple  # of the tables that are tried, few enough that powers of t may be summed
+    largest_lacking: float  # term that a table may lack, over the kernel's maximum
+    layer_terms: int  # of the polynomials of one layer
+
+
+PRECISION = {
+    "float64": Precision(NEAR / 2, (24, 42), 1e-14, 21),  # depths up to 12, and up to 38
+    "float32": Precision(1e-3, (12, 24), 1e-7, 12),
+}
+
+
+class Layers(NamedTuple):
+    """An infinitely wide network.
+
+    Parameters
+    ----------
+    depth : int
+        Number of hidden layers.
+    activation : activation object
+    w_std, b_std, hidden_b_std : float
+        Factor of the weights, constant coordinate of the input, and factor of the biases of deeper layers.
+    fixed : int
+        Number of weight matrices, from the input on, that do not move; with `depth` of them T is the NNGP kernel.
+    standard_input : bool
+        Whether S_0 is ``w_std^2 (<x, z>/d + b_std^2)``, else ``<x, z> + b_std^2``.
+    zero_biases : float
+        Factor of biases in every layer that start at zero and move, of a homogeneous activation.
+    """
+
+    depth: int
+    activation: NamedTuple
+    w_std: float
+    b_std: float
+    hidden_b_std: float
+    fixed: int = 0
+    standard_input: bool = True
+    zero_biases: float = 0.0
+
+    @property
+    def homogeneous(self):
+        """Return whether the kernel can be computed from angles."""
+        return hasattr(self.activation, "bend")
+
+    @property
+    def trained(self):
+        """Return 0 or 1 for each weight matrix."""
+        return 1.0 * (np.arange(self.depth + 1) >= self.fixed)
+
+    def inputs(self, X):
+        """Return phi of each row."""
+        phi = np.column_stack([X, np.full(len(X), float(self.b_std))])
+        if self.standard_input:
+            phi[:, :-1] /= np.sqrt(X.shape[1])
+            return phi
+        return phi / self.w_std
+
+    def duals(self, p, q, s):
+        """Return kappa_1 and kappa_0 of the activation."""
+        if hasattr(self.activation, "duals"):
+            return self.activation.duals(p, q, s)
+        return hermite_duals(self.activation, p, q, s)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def network_diagonal(net, X):
+    """Return T(x, x) of each row."""
+    q = net.w_std**2 * sum_squares(net.inputs(X))
+    T, trained, gain2 = net.trained[0] * q + net.zero_biases**2, net.trained, net.w_std**2
+    for layer in range(net.depth):
+        if net.homogeneous:
+            kappa1, kappa0 = net.activation.second_moment * q, net.activation.second_moment
+        else:
+            kappa1, kappa0 = net.duals(q, q, q)
+        q = gain2 * kappa1 + net.hidden_b_std**2
+        T = trained[layer + 1] * q + net.zero_biases**2 + gain2 * kappa0 * T
+    return T
+
+
+def network_kernel(net, X, Z=None):
+    """Return T of shape (n, m), in single precision if the rows are."""
+    symmetric = Z is None
+    dtype = np.float32 if X.dtype == np.float32 and (symmetric or Z.dtype == np.float32) else np.float64
+    n, m = len(X), len(X if symmetric else Z)
+    in_numpy = n * m <= _passes.SMALL or net.zero_biases
+    rows = functools.partial(_angle_rows if net.homogeneous else _covariance_rows, net)
+    x = rows(X, np.float64 if in_numpy else dtype)
+    z = x if symmetric else rows(Z, x.units.dtype)
+    work = None if in_numpy else _compiled_pass(net, x, z)
+    if work is None:
+        work, size = (_angle_pass if net.homogeneous else _covariance_pass)(net, x, z), NUMPY_TILE
+    else:
+        size = COMPILED_TILE
+    return tiled(work, n, None if symmetric else m, size, dtype)
+
+
+class Rows(NamedTuple):
+    """What the passes need of n rows.
+
+    Parameters
+    ----------
+    units : ndarray of shape (n, p)
+        Rows phi over their norms.
+    r : ndarray of shape (n,)
+        Factor of each row in the result: the root of the last q, or 1 where covariances are carried.
+    layers : tuple of ndarrays of shape (depth, n), or (depth + 1, n)
+        Shares W, B of the weights and of the biases in each layer's root of q, with ``W**2 + B**2 == 1``; or q itself.
+    """
+
+    units: np.ndarray
+    r: np.ndarray
+    layers: tuple
+
+    def same_layers(self, other):
+        """Return whether all rows of both go through the layers alike."""
+        return all(
+            np.ptp(both) <= 8 * np.finfo(both.dtype).eps * abs(both[0])
+            for mine, theirs in zip(self.layers, other.layers)
+            for both in np.concatenate([mine, theirs], axis=1)
+        )
+
+    def first(self):
+        """Return the layers of one row."""
+        return tuple(column[:, :1].astype(np.float64) for column in self.layers)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _unit_rows(net, X):
+    phi = net.inputs(X)
+    norms = np.sqrt(sum_squares(phi))
+    return phi / np.where(norms > 0, norms, 1.0)[:, None], norms
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _angle_rows(net, X, dtype):
+    units, norms = _unit_rows(net, X)
+    r, gain = net.w_std * norms, net.w_std * np.sqrt(net.activation.second_moment)
+    W, B = np.ones((net.depth, len(X))), np.zeros((net.depth, len(X)))
+    for layer in range(net.depth):
+        before, r = gain * r, np.hypot(gain * r, net.hidden_b_std)
+        if net.hidden_b_std:
+            W[layer], B[layer] = before / r, net.hidden_b_std / r
+    units, r, W, B = (a.astype(dtype, copy=False) for a in (units, r, W, B))
+    return Rows(units, r, (W, B))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _covariance_rows(net, X, dtype):
+    units, norms = _unit_rows(net, X)
+    q = np.empty((net.depth + 1, len(X)))
+    q[0] = (net.w_std * norms) ** 2
+    for layer in range(net.depth):
+        q[layer + 1] = net.w_std**2 * net.duals(q[layer], q[layer], q[layer])[0] + net.hidden_b_std**2
+    if not hasattr(net.activation, "duals"):
+        lack = max((hermite_lack(net.activation, variances) for variances in q[:-1]), default=0.0)
+        if lack > ROUGH:
+            warnings.warn(
+                f"Hermite polynomials do not resolve {lack:.1%} of the mean square of {net.activation} or of its "
+                f"derivative, at inputs of variance up to {q.max():.3g}: the kernel of nearly parallel rows may be off "
+                "by that much. Scale the columns of X, use a smaller w_std, or an activation with a closed form.",
+                UserWarning,
+                stacklevel=2,
+            )
+    return Rows(units.astype(dtype, copy=False), np.ones(len(X), dtype), (q,))
+
+
+def _angle_pass(net, x, z):
+    def work(K, rows, columns):
+        squared = squared_distances(x.units[rows], z.units[columns])
+        squared_sums = 4.0 - squared
+        from_rows(squared_sums, squared_sums < 2.0 * NEAR, x.units[rows], -z.units[columns])
+        layers = [column[:, rows, None] for column in x.layers], [column[:, None, columns] for column in z.layers]
+        kernel, biases = _through_angles(net, squared / 4.0, squared_sums / 4.0, *layers)
+        K[rows, columns] = x.r[rows, None] * z.r[columns] * kernel + net.zero_biases**2 * biases
+
+    return work
+
+
+def _through_angles(net, sine2, cosine2, layers_x, layers_z):
+    """Return T over r_x r_z from the squared sines and cosines of the half angles, and the T of biases alone."""
+    gain2 = net.w_std**2 * net.activation.second_moment
+    T, biases = net.trained[0] * (1.0 - 2.0 * sine2), 1.0
+    for W_x, W_z, B_x, B_z, trained in zip(layers_x[0], layers_z[0], layers_x[1], layers_z[1], net.trained[1:]):
+        gap, kappa0 = half_angle_duals(net.activation.bend, np.sqrt(sine2), np.sqrt(cosine2))
+        share = W_x * W_z
+        gap = share * gap + ((W_x - W_z) ** 2 + (B_x - B_z) ** 2) / 2.0
+        sine2 = np.maximum(gap / 2.0, 0.0)  # the difference of roundings when the angle is below one
+        cosine2 = 1.0 - sine2
+        T = trained * (1.0 - 2.0 * sine2) + share * kappa0 * T
+        biases = 1.0 + gain2 * kappa0 * biases
+    return T, biases
+
+
+def _covariance_pass(net, x, z):
+    (q_x,), (q_z,) = x.layers, z.layers
+
+    def work(K, rows, columns):
+        p, q = q_x[:, rows, None], q_z[:, None, columns]
+        K[rows, columns] = _through_covariances(net, x.units[rows] @ z.units[columns].T, p, q)
+
+    return work
+
+
+def _through_covariances(net, cosine, p, q):
+    """Return T from the cosines between rows and the variances of each layer."""
+    S = np.sqrt(p[0]) * np.sqrt(q[0]) * cosine
+    T = net.trained[0] * S
+    for layer in range(net.depth):
+        kappa1, kappa0 = net.duals(p[layer], q[layer], S)
+        S = net.w_std**2 * kappa1 + net.hidden_b_std**2
+        T = net.trained[layer + 1] * S + net.w_std**2 * kappa0 * T
+    return T
+
+
+def _compiled_pass(net, x, z):
+    """Return the compiled work of a tile, or None where there is none."""
+    dtype = x.units.dtype
+    table = _zonal_table(net, x.first(), dtype.name) if x.same_layers(z) else None
+    if table is None and not net.homogeneous:
+        return None
+    from sklearn_ltdl.ntk._tiles import layered_tile, zonal_tile  # compiled code loads on first use
+
+    near = dtype.type(PRECISION[dtype.name].near)
+    if table is not None:
+        finish, options = zonal_tile, table
+    else:
+        (W_x, B_x), (W_z, B_z) = x.layers, z.layers
+        layers = W_x, W_z, B_x, B_z, dtype.type(net.activation.bend), net.trained.astype(dtype)
+        finish, options = layered_tile, (*_layer_tables(dtype.name), *layers)
+
+    def work(K, rows, columns):
+        np.matmul(x.units[rows], z.units[columns].T, out=K[rows, columns])
+        finish(K, rows, columns, x.units, z.units, x.r, z.r, near, *options)
+
+    return work
+
+
+def _zonal_table(net, layers, dtype):
+    """Return the kernel of rows that go through the layers alike as the polynomials of `zonal_tile`, or None.
+
+    With v the sine or the cosine of the half angle, whichever is less, the kernel is ``E(v) + O(v)`` where the first
+    is, and ``E(v) - O(v)`` where the second is. Both are smooth in v, at 0 too. None if they have too many terms.
+    """
+    precision = PRECISION[dtype]
+
+    def kernel(sine2, cosine2):
+        if net.homogeneous:
+            return _through_angles(net, sine2, cosine2, layers, layers)[0]
+        return _through_covariances(net, cosine2 - sine2, *layers, *layers)
+
+    def part(t, sign):
+        less2 = (t + 1.0) ** 2 / 8.0
+        return (kernel(less2, 1.0 - less2) + sign * kernel(1.0 - less2, less2)) / 2.0
+
+    parts = [chebyshev.chebinterpolate(part, 2 * precision.table_terms[-1], args=(sign,)) for sign in (1, -1)]
+    maximum = np.abs(kernel(np.zeros(1), np.ones(1))).max()
+    for terms in precision.table_terms:
+        if all(np.abs(series[terms:]).max() <= precision.largest_lacking * maximum for series in parts):
+            return tuple(_monomials(series[:terms], dtype) for series in parts)
+    return None
+
+
+@functools.cache
+def _layer_tables(dtype):
+    """Return the polynomials of `layered_tile`, from the power series of the arc sine."""
+    k = np.arange(1, 64)
+    arcsine = np.append(1.0, np.cumprod((2 * k - 1) / (2 * k)) / (2 * k + 1))
+    k = np.append(0, k)
+
+    def series(t, coefficients):
+        return np.polyval(coefficients[::-1], (t + 1.0) / 4.0)
+
+    return tuple(
+        _monomials(chebyshev.chebinterpolate(series, PRECISION[dtype].layer_terms - 1, args=(coefficients,)), dtype)
+        for coefficients in (2.0 * arcsine / np.pi, 8.0 * arcsine / (2 * k + 3) / np.pi)
+    )
+
+
+def _monomials(coefficients, dtype):
+    """Return a Chebyshev series as numbers of a precision that multiply powers, the highest first."""
+    powers = chebyshev.cheb2poly(coefficients)  # without the zeros at its end
+    return tuple(np.append(powers, np.zeros(len(coefficients) - len(powers)))[::-1].astype(dtype))
