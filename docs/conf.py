@@ -24,7 +24,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 suppress_warnings = ["config.cache"]  # a function among the settings of the gallery
-nitpick_ignore_regex = [("py:obj", r"[^.]*")]  # a name in backticks that no page has is only code
+nitpick_ignore_regex = [("py:obj", r"[^.]*|(numpy|scipy|jax)\..*")]  # what has no page here is only code
 templates_path = ["_templates"]
 default_role = "obj"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
