@@ -3,8 +3,8 @@
 Each is computed in turn, `--repeats` times, with one thread and with two, each time after an untimed run. Medians of
 the wall clock and the processor time are printed, in ns an entry, with the ratio of processor times to that of X @ X.T
 in the same precision and number of threads, the speed-up of the wall clock by the second thread, and, if
-neural_tangents imports, how many times longer its jitted kernel takes on one thread. Loads of the machine before and
-after tell how far to trust the figures. The last lines give the peak of the memory allocated, in matrices.
+neural-tangents is installed, how many times longer its jitted kernel takes on one thread. Loads of the machine before
+and after tell how far to trust the figures. The last lines give the peak of the memory allocated, in matrices.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sklearn_ltdl.ntk import ntk_kernel
+from sklearn_ltdl.ntk import load_neural_tangents, ntk_kernel
 
 KERNELS = {
     "depth 1": dict(depth=1),
@@ -37,8 +37,8 @@ def product(X):
 def neural_tangents(depth=1, hidden_b_std=0.0):
     """Return its kernel for the same network, compiled; hidden biases and that of the first layer are one option."""
     import jax
-    from neural_tangents import stax
 
+    stax = load_neural_tangents().stax
     layers = [stax.Dense(1, 2**0.5, hidden_b_std), stax.Relu()] * depth + [stax.Dense(1, 2**0.5, hidden_b_std)]
     kernel = jax.jit(partial(stax.serial(*layers)[2], get="ntk"))
     return lambda X: kernel(X, X).block_until_ready()

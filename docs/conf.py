@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from importlib.util import find_spec
 
 from docutils import nodes
 from sphinx.util.nodes import make_refnode
@@ -46,6 +47,7 @@ def warnings_are_errors(gallery_conf, fname, when):
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
+    "filename_pattern": "plot_" if find_spec("neural_tangents") else "plot_(?!convolutional)",  # what is run
     "gallery_dirs": "auto_examples",
     "backreferences_dir": "generated/backreferences",
     "doc_module": "sklearn_ltdl",

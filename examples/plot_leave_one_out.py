@@ -28,7 +28,7 @@ unseen = [
 ]
 
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-axes.semilogx(model.alphas_, model.loo_errors_, label="leave-one-out, closed form")
+axes.semilogx(model.alphas_, model.loo_error_path_, label="leave-one-out, closed form")
 axes.semilogx(model.alphas_, np.array(unseen) / y[train].var(), label="rows not seen")
 axes.axvline(model.alpha_, color="black", linestyle=":", label="taken")
 axes.set(xlabel="penalty alpha", ylabel="squared error / variance of the target", ylim=(0, 1.1))

@@ -154,8 +154,11 @@ class Erf(NamedTuple):
 
     def duals(self, p, q, s):
         """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
-        product = (1.0 + 2.0 * p) * (1.0 + 2.0 * q)
-        return 2.0 / np.pi * np.arcsin(2.0 * s / np.sqrt(product)), 4.0 / np.pi / np.sqrt(product - 4.0 * s * s)
+        size = np.sqrt(1.0 + 2.0 * p) * np.sqrt(1.0 + 2.0 * q)
+        sine = np.clip(2.0 * s / size, -1.0, 1.0)
+        # 1 - sine^2 without a difference of large numbers where x = z: (1 + 2p + 2q + 4(pq - s^2)) / size^2
+        cosine2 = np.maximum((1.0 + 2.0 * p + 2.0 * q) / size / size, (1.0 - sine) * (1.0 + sine))
+        return 2.0 / np.pi * np.arcsin(sine), 4.0 / np.pi / (size * np.sqrt(cosine2))
 
 
 @ACTIVATIONS.register

@@ -121,8 +121,9 @@ class MeanFieldTwoLayerNet(_NetworkRegressor):
     ----------
     width : int, default=256
         Number of neurons, the particles.
-    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
-            default='relu'
+    activation : str, default='relu'
+        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'softplus',
+        'erf', 'gelu', 'sin', 'cos' or 'monomial' (the square).
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     alpha : float or 'loo', default='loo'
@@ -237,8 +238,9 @@ class LazyNetRegressor(_NetworkRegressor):
         Number of neurons of each hidden layer.
     depth : int, default=1
         Number of hidden layers.
-    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
-            default='relu'
+    activation : str, default='relu'
+        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'softplus',
+        'erf', 'gelu', 'sin', 'cos' or 'monomial' (the square).
     scale : float, default=10.0
         The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
         (0.1) learns features.
@@ -359,8 +361,9 @@ class MeanFieldTwoLayerNetClassifier(_NetworkClassifier):
     ----------
     width : int, default=256
         Number of neurons, the particles.
-    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
-            default='relu'
+    activation : str, default='relu'
+        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'softplus',
+        'erf', 'gelu', 'sin', 'cos' or 'monomial' (the square).
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     alpha : float or 'loo', default='loo'
@@ -472,8 +475,9 @@ class LazyNetClassifier(_NetworkClassifier):
         Number of neurons of each hidden layer.
     depth : int, default=1
         Number of hidden layers.
-    activation : {'relu', 'tanh', 'softplus', 'gelu', 'leaky_relu', 'abs', 'erf', 'sin', 'cos', 'monomial', 'identity'}, \
-            default='relu'
+    activation : str, default='relu'
+        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'softplus',
+        'erf', 'gelu', 'sin', 'cos' or 'monomial' (the square).
     scale : float, default=10.0
         The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
         (0.1) learns features.

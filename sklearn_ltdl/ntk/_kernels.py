@@ -191,6 +191,11 @@ class NNGP(Kernel):
             raise ValueError(f"activation is {self.activation!r}; an object must have methods value and derivative.")
 
     @property
+    def nngp(self):
+        """Return the covariance of the same network's outputs at initialisation."""
+        return self
+
+    @property
     def _layers(self):
         activation = ACTIVATIONS.resolve(self.activation)
         gain = getattr(activation, "gain", 1.0) if self.w_std is None else self.w_std
@@ -259,6 +264,13 @@ class NTK(NNGP):
                 "normalization='scikit-ntk' takes activation 'relu', 'leaky_relu', 'abs' or 'identity', and neither "
                 f"hidden_b_std nor fixed_layers; got {self}."
             )
+
+    @property
+    def nngp(self):
+        """Return the covariance of the same network's outputs at initialisation."""
+        names = ("depth", "activation", "w_std", "b_std", "hidden_b_std", "normalization")
+        options = {name: getattr(self, name) for name in names}
+        return NNGP(**options | ({"normalization": "arora", "b_std": 0.0} if self._scikit_ntk else {}))
 
     @property
     def _scikit_ntk(self):

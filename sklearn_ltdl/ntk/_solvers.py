@@ -14,10 +14,11 @@ of the kernel's mean diagonal: solvers are given K divided by it.
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh, solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
+from scipy.linalg.lapack import dpotrf, dpotri
 
 ALPHAS = np.logspace(-9, 1, 41)  # the grid of alpha='loo', a quarter of a decade apart
 SPECTRAL_ROWS = 3000  # above, one eigendecomposition costs more than the few Cholesky factors of a search
@@ -35,11 +36,15 @@ class RidgePath:
     intercept : ndarray of shape (n_outputs,)
     residuals : ndarray of shape (n_samples, n_outputs)
         Target less leave-one-out prediction.
+    unseen_residuals : ndarray of shape (n_samples, n_outputs), or None
+        The same at the penalty that would have been taken without the row, of an exact solver.
     alphas, errors : ndarrays of shape (n_alphas,)
         The penalties tried, increasing, and their mean squared residuals, summed over outputs.
     best : int
         Index of the penalty that was taken.
     solver : str
+    smoother : Smoother or None
+        The solution as a function of the targets, of an exact solver.
     """
 
     coef: np.ndarray
@@ -49,9 +54,51 @@ class RidgePath:
     errors: np.ndarray
     best: int
     solver: str
+    unseen_residuals: np.ndarray | None = None
+    smoother: "Smoother | None" = None
 
 
-def solve_exact(K, Y, weight, alphas, start):
+class Smoother(NamedTuple):
+    r"""The solution at new rows as :math:`W y`, which also says what each row contributes to it.
+
+    Parameters
+    ----------
+    inverse : ndarray of shape (n, n)
+        :math:`\sqrt s\,C\sqrt s'`.
+    row_means : ndarray of shape (n,)
+        Weighted means of the Gram matrix's rows.
+    weight : ndarray of shape (n,)
+    alpha : float
+        The penalty, in units of the kernel's mean diagonal.
+    """
+
+    inverse: np.ndarray
+    row_means: np.ndarray
+    weight: np.ndarray
+    alpha: float
+
+    @classmethod
+    def of(cls, K, weight, alpha):
+        """Return the smoother of a Gram matrix of mean diagonal 1, which is overwritten."""
+        root, row_means = _centre(K, weight)
+        ridge = _ridges(K, np.array([alpha]))[0]
+        return cls(_scaled(_inverse(_cholesky(K, ridge), root, ridge), root), row_means, weight, alpha)
+
+    def weights(self, cross):
+        """Return W of shape (m, n) for the kernel between new rows and the data."""
+        return (cross - self.row_means) @ self.inverse + self.weight / len(self.weight)
+
+    def variance(self, cross, diagonal, weights):
+        """Return the variance of f(x) + b at new rows, over that of the noise-free prior with the kernel (m,).
+
+        The intercept has a flat prior, the noise the variance alpha times n over the weight (Rasmussen and Williams
+        2006, section 2.7, where W are the weights of the best linear unbiased predictor).
+        """
+        constant = weights @ self.row_means + self.alpha - cross @ self.weight / len(self.weight)  # W 1 = 1
+        return np.maximum(diagonal - np.einsum("ij,ij->i", weights, cross) + constant, 0.0)
+
+
+def solve_exact(K, Y, weight, alphas, start, blocks=()):
     """Solve with the whole Gram matrix, which is overwritten.
 
     Parameters
@@ -65,25 +112,60 @@ def solve_exact(K, Y, weight, alphas, start):
         Increasing penalties.
     start : float
         Penalty at which the search begins when n is above `SPECTRAL_ROWS`.
+    blocks : sequence of ndarrays of int
+        Rows that are left out together, two or more in each; all others are left out alone.
     """
-    n = len(K)
-    root = np.sqrt(weight)[:, None]
-    mean, row_means = weight @ Y / n, K @ weight / n
+    n, mean = len(K), weight @ Y / len(K)
+    root, row_means = _centre(K, weight)
     target = root * (Y - mean)
-    # Centred, plus 11': sqrt(s) becomes an eigenvector of eigenvalue n, whose share is taken off the diagonal below.
+    solve = _spectral_path if n <= SPECTRAL_ROWS else _cholesky_search
+    duals, left_out, tried, inverse = solve(K, target, root, _ridges(K, alphas), n * start, blocks)
+
+    own = np.sum(weight[:, None, None] * left_out**2, axis=1)  # (n, n_tried)
+    errors = own.sum(axis=0)
+    best = _least(errors)
+    for rows in blocks:
+        own[rows] = own[rows].sum(axis=0)
+    unseen = np.apply_along_axis(_least, 1, errors - own)
+    coef = root * duals[..., best]
+    return RidgePath(
+        coef,
+        mean - row_means @ coef,
+        left_out[..., best],
+        alphas[tried],
+        errors / n,
+        best,
+        "exact",
+        np.take_along_axis(left_out, unseen[:, None, None], axis=2)[..., 0],
+        Smoother(_scaled(inverse(best), root), row_means, weight, alphas[tried][best]),
+    )
+
+
+def _centre(K, weight):
+    """Turn K into the centred matrix times the roots of the weights, plus their product; return them and K's means.
+
+    With the product, sqrt(s) is an eigenvector of eigenvalue n, whose share is taken off the inverse (`_inverse`).
+    """
+    n, root, row_means = len(K), np.sqrt(weight)[:, None], K @ weight / len(K)
     K -= row_means
     K -= row_means[:, None] - (weight @ row_means / n + 1.0)
     K *= root
     K *= root.T
-    solve = _spectral_path if n <= SPECTRAL_ROWS else _cholesky_search
-    ridges = np.maximum(n * alphas, 10 * ROUNDING * np.trace(K))
-    dual, residuals, errors, tried, best = solve(K, target, root, ridges, n * start)
-    coef = root * dual
-    return RidgePath(coef, mean - row_means @ coef, residuals, alphas[tried], errors, best, "exact")
+    return root, row_means
 
 
-def _spectral_path(K, target, root, ridges, start):
-    """Return C y, its residuals, the errors, which ridges were tried and the best of them, from one eigh."""
+def _ridges(K, alphas):
+    return np.maximum(len(K) * alphas, 10 * ROUNDING * np.trace(K))
+
+
+def _scaled(C, root):
+    C *= root
+    C *= root.T
+    return C
+
+
+def _spectral_path(K, target, root, ridges, start, blocks):
+    """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and a function that returns C."""
     n = len(K)
     w, V = eigh(K.T, lower=False, overwrite_a=True, check_finite=False, driver="evd")
     if w[0] < -1e-6 * w[-1]:
@@ -91,34 +173,43 @@ def _spectral_path(K, target, root, ridges, start):
     filters = 1.0 / (np.maximum(w, 0.0)[:, None] + ridges)  # (n, n_ridges)
     projections = V.T @ target
 
-    def residuals(rows, columns):
-        duals, diagonal = _filtered(V[rows], projections, filters[:, columns])
-        diagonal -= root[rows] ** 2 / (n * (n + ridges[columns]))
-        return duals, _ratio(duals, root[rows, :, None] * diagonal[:, None, :])
+    def inverses(rows):
+        """Yield C between the rows of a block, for one ridge after the other."""
+        for values, ridge in zip(filters.T, ridges):
+            yield (V[rows] * values) @ V[rows].T - root[rows] * root[rows].T / (n * (n + ridge))
 
-    errors = np.zeros(len(ridges))
-    for rows in row_blocks(n, n):
-        errors += np.einsum("i,ikr->r", root[rows, 0] ** 2, residuals(rows, slice(None))[1] ** 2) / n
-    best = _least(errors)
-    duals, left_out = residuals(slice(None), slice(best, best + 1))
-    return duals[..., 0], left_out[..., 0], errors, slice(None), best
+    left_out = np.empty((*target.shape, len(ridges)))
+    duals = np.empty_like(left_out)
+    for part in row_blocks(n, n):
+        duals[part], diagonal = _filtered(V[part], projections, filters)
+        diagonal -= root[part] ** 2 / (n * (n + ridges))
+        left_out[part] = _ratio(duals[part], root[part, :, None] * diagonal[:, None, :])
+    for rows in blocks:
+        for i, C in enumerate(inverses(rows)):
+            left_out[rows, :, i] = np.linalg.solve(C, duals[rows, :, i]) / root[rows]
+
+    def inverse(i):
+        halves = V * np.sqrt(filters[:, i])
+        return halves @ halves.T - root * root.T / (n * (n + ridges[i]))
+
+    return duals, left_out, slice(None), inverse
 
 
-def _cholesky_search(K, target, root, ridges, start):
+def _cholesky_search(K, target, root, ridges, start, blocks):
     """Return the same as `_spectral_path` from a few Cholesky factors: a walk down the grid in shrinking strides."""
-    n, seen = len(K), {}
+    seen = {}
+
+    def inverse(i):
+        return _inverse(_cholesky(K, ridges[i]), root, ridges[i])
 
     def error(i):
         if i not in seen:
-            A = np.array(K.T, order="F")
-            A[np.diag_indices(n)] += ridges[i]
-            factor, failed = dpotrf(A, lower=1, overwrite_a=1, clean=0)
-            if failed:
-                raise _not_psd(f"a Cholesky factor does not exist after {ridges[i]:.1e} is added to its diagonal")
-            dual = dpotrs(factor, target, lower=1)[0]
-            diagonal = np.diagonal(dpotri(factor, lower=1, overwrite_c=1)[0])[:, None]
-            residuals = _ratio(dual, root * (diagonal - root**2 / (n * (n + ridges[i]))))
-            seen[i] = np.sum(root**2 * residuals**2) / n, dual, residuals
+            C = inverse(i)
+            dual = C @ target
+            residuals = _ratio(dual, root * np.diagonal(C)[:, None])
+            for rows in blocks:
+                residuals[rows] = np.linalg.solve(C[np.ix_(rows, rows)], dual[rows]) / root[rows]
+            seen[i] = np.sum(root**2 * residuals**2), dual, residuals
         return seen[i][0]
 
     best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
@@ -128,7 +219,29 @@ def _cholesky_search(K, target, root, ridges, start):
             previous = best
             best = min((i for i in (best, best - stride, best + stride) if 0 <= i < len(ridges)), key=error)
     tried = sorted(seen)
-    return *seen[best][1:], np.array([seen[i][0] for i in tried]), tried, tried.index(best)
+    duals, left_out = (np.stack([seen[i][part] for i in tried], axis=2) for part in (1, 2))
+    return duals, left_out, tried, lambda i: inverse(tried[i])
+
+
+def _cholesky(K, ridge):
+    A = np.array(K.T, order="F")
+    A[np.diag_indices(len(K))] += ridge
+    factor, failed = dpotrf(A, lower=1, overwrite_a=1, clean=0)
+    if failed:
+        raise _not_psd(f"a Cholesky factor does not exist after {ridge:.1e} is added to its diagonal")
+    return factor
+
+
+def _inverse(factor, root, ridge):
+    """Return C, symmetric, from the lower factor of the matrix that `_centre` leaves, which is overwritten."""
+    n = len(root)
+    C = dpotri(factor, lower=1, overwrite_c=1)[0].T  # a view whose upper triangle holds the values
+    for rows in row_blocks(n, n):
+        C[rows.stop :, rows] = C[rows, rows.stop :].T
+        square = np.triu(C[rows, rows])
+        C[rows, rows] = square + np.triu(square, 1).T
+        C[rows] -= root[rows] * root.T / (n * (n + ridge))
+    return C
 
 
 def solve_nystroem(cross, centre_gram, Y, weight, alphas):

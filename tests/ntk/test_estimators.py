@@ -14,7 +14,7 @@ from sklearn.preprocessing import KernelCenterer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import RBF, Laplace, _estimators, _solvers, nngp_kernel, ntk_kernel
+from sklearn_ltdl.ntk import RBF, Laplace, _machine, _solvers, nngp_kernel, ntk_kernel
 
 BOTH = [NTKKernelRegressor, NTKKernelClassifier]
 
@@ -49,7 +49,7 @@ def test_leave_one_out_predictions_equal_refits_without_each_group_of_copies(rng
     if kernel == "laplace":  # refits would choose their own length scale
 
         def kernel(A, B):
-            return Laplace(model.length_scale_)(A, B)
+            return model.kernel_(A, B)
 
     for left_out in [[0], [1], [4, 11], [5, 17, 29], [28]]:
         kept = np.setdiff1d(np.arange(30), left_out)
@@ -65,12 +65,12 @@ def test_errors_on_the_grid_are_those_of_the_leave_one_out_predictions(rng):
     weight = rng.uniform(0.5, 2.0, 60)
     model = NTKKernelRegressor().fit(X, Y, weight)
     scale = np.sqrt(np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight))
-    assert model.alpha_ == model.alphas_[np.argmin(model.loo_errors_)]
+    assert model.alpha_ == model.alphas_[np.argmin(model.loo_error_path_)]
     for i in (5, 20, 35):
         one = NTKKernelRegressor(alpha=model.alphas_[i]).fit(X, Y, weight)
         error = np.average(np.sum(((Y - one.loo_predictions_) / scale) ** 2, axis=1), weights=weight)
-        np.testing.assert_allclose(model.loo_errors_[i], error, rtol=1e-9)
-        np.testing.assert_allclose(one.loo_errors_, error, rtol=1e-9)
+        np.testing.assert_allclose(model.loo_error_path_[i], error, rtol=1e-9)
+        np.testing.assert_allclose(one.loo_error_path_, error, rtol=1e-9)
 
 
 def test_predictions_equal_kernel_ridge_with_a_centred_kernel(rng):
@@ -98,7 +98,7 @@ def test_kernels_by_name_function_and_matrix_are_the_same_model(rng):
 @pytest.mark.parametrize("spectral_rows", [3000, 0])
 @pytest.mark.parametrize("options", [{}, {"solver": "nystroem", "n_components": 25, "random_state": 3}])
 def test_a_precomputed_kernel_leaves_out_copies_as_its_rows_would(rng, monkeypatch, spectral_rows, options):
-    monkeypatch.setattr(_estimators, "SPECTRAL_ROWS", spectral_rows)
+    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", spectral_rows)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", spectral_rows)
     X, Y = table(rng)
     twice = np.vstack([X, X])
@@ -113,10 +113,11 @@ def test_a_precomputed_kernel_leaves_out_copies_as_its_rows_would(rng, monkeypat
 def test_length_scale_is_the_multiple_of_the_median_distance_with_the_least_error(rng, name, function):
     X, Y = table(rng)
     model = NTKKernelRegressor(kernel=name).fit(X, Y)
-    lengths = np.median(pdist(X)) * np.array(_estimators.LENGTH_FACTORS[name])
+    lengths = np.median(pdist(X)) * np.array(_machine.LENGTH_FACTORS[name])
     others = [NTKKernelRegressor(kernel=function(length)).fit(X, Y) for length in lengths]
-    best = min(range(len(lengths)), key=lambda i: others[i].loo_errors_.min())
-    assert model.length_scale_ == pytest.approx(lengths[best], rel=1e-12)
+    best = min(range(len(lengths)), key=lambda i: others[i].loo_error_path_.min())
+    assert model.kernel_ == others[best].kernel_
+    np.testing.assert_allclose(model.kernel_loo_errors_, [other.loo_error_path_.min() for other in others], rtol=1e-9)
     np.testing.assert_allclose(model.predict(X + 0.1), others[best].predict(X + 0.1), rtol=1e-8)
 
 
@@ -172,7 +173,7 @@ def test_probabilities_are_the_likeliest_for_the_left_out_scores(rng):
 def test_nystroem_is_taken_above_its_rows_and_says_so(rng, monkeypatch, kernel):
     X, Y = table(rng, 300)
     exact = NTKKernelRegressor(kernel=kernel).fit(X, Y)
-    monkeypatch.setattr(_estimators, "EXACT_ROWS", 200)
+    monkeypatch.setattr(_machine, "EXACT_ROWS", 200)
     model = NTKKernelRegressor(kernel=kernel, n_components=100, random_state=0).fit(X, Y)
     assert (exact.solver_, model.solver_, model.X_fit_.shape) == ("exact", "nystroem", (100, 3))
     again = NTKKernelRegressor(kernel=kernel, n_components=100, random_state=0).fit(X[::-1], Y[::-1])
@@ -187,8 +188,8 @@ def test_search_above_the_spectral_rows_finds_the_same_model(monkeypatch):
     X, y = load_diabetes(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     whole = NTKKernelRegressor().fit(X, y)
-    monkeypatch.setattr(_estimators, "SPECTRAL_ROWS", 0)
-    monkeypatch.setattr(_estimators, "PILOT_ROWS", 200)
+    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_machine, "PILOT_ROWS", 200)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 200)
     found = NTKKernelRegressor(random_state=0).fit(X, y)
     assert found.alpha_ == pytest.approx(whole.alpha_, rel=1e-12)

@@ -1,0 +1,42 @@
+"""Kernels of this package as kernels of `sklearn.gaussian_process`."""
+
+import numpy as np
+from sklearn.gaussian_process.kernels import Kernel as ProcessKernel
+
+
+class GaussianProcessKernel(ProcessKernel):
+    """A `Kernel` object for scikit-learn's Gaussian processes, with nothing to optimise of its own.
+
+    Amplitude and noise are those of `ConstantKernel` and `WhiteKernel`, and are optimised as ever.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Such as ``NTK(depth=2)``.
+
+    Examples
+    --------
+    >>> from sklearn.gaussian_process import GaussianProcessRegressor
+    >>> from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+    >>> from sklearn_ltdl.ntk import NTK, GaussianProcessKernel
+    >>> kernel = ConstantKernel() * GaussianProcessKernel(NTK(depth=2)) + WhiteKernel()
+    >>> process = GaussianProcessRegressor(kernel).fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5])
+    >>> process.predict([[0.5]]).shape
+    (1,)
+    """
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __call__(self, X, Y=None, eval_gradient=False):
+        """Return the matrix and, if asked for, its gradient in no parameters, of shape (n, n, 0)."""
+        K = self.kernel(X, Y)
+        return (K, np.empty((*K.shape, 0))) if eval_gradient else K
+
+    def diag(self, X):
+        """Return the diagonal."""
+        return self.kernel.diag(X)
+
+    def is_stationary(self):
+        """Return False: no claim is made."""
+        return False

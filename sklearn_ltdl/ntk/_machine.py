@@ -1,0 +1,446 @@
+"""What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import pdist
+from sklearn.utils.validation import check_array, check_consistent_length
+
+from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl.ntk._flow import GradientFlow
+from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace
+from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
+from sklearn_ltdl.ntk._solvers import (
+    ALPHAS,
+    SPECTRAL_ROWS,
+    Smoother,
+    require_memory,
+    row_blocks,
+    solve_exact,
+    solve_nystroem,
+)
+
+EXACT_ROWS = 5000  # above, solver='auto' takes centres
+PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
+# Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
+LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
+SAME_POINT = 1e-10  # squared distance in a precomputed kernel's space, in units of its diagonal
+NAMED = ("ntk", "nngp", "laplace", "rbf")
+UNEVEN = 1e3  # ratio of the largest to the least standard deviation of the columns that is warned of
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The data of a machine: points, which are rows of different features, and how the rows given map to them.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points,)
+        A row of each point.
+    weight : ndarray of shape (n_points,)
+        Of sum n_points.
+    targets : ndarray of shape (n_points, n_outputs)
+        Means over the rows of each point, standardised.
+    rows : ndarray of shape (n_kept,)
+        The rows of positive weight.
+    row_weight : ndarray of shape (n_kept,)
+        Of sum n_kept.
+    point : ndarray of shape (n_kept,)
+        The point of each of them.
+    block : ndarray of shape (n_points,)
+        Number of the block with which a point is left out.
+    n_rows : int
+        Number of rows given.
+    """
+
+    points: np.ndarray
+    weight: np.ndarray
+    targets: np.ndarray
+    rows: np.ndarray
+    row_weight: np.ndarray
+    point: np.ndarray
+    block: np.ndarray
+    n_rows: int
+
+    @classmethod
+    def of(cls, X, Y, weight, groups, precomputed):
+        """Merge rows of identical features; those of one group, and their copies, form a block."""
+        rows = np.flatnonzero(weight)
+        first, point = _distinct(X[np.ix_(rows, rows)] if precomputed else X[rows], precomputed)
+        n, kept = len(first), weight[rows]
+        merged = np.bincount(point, kept)
+        targets = np.column_stack([np.bincount(point, kept * y) for y in Y[rows].T]) / merged[:, None]
+        block = np.arange(n) if groups is None else _blocks(np.unique(groups[rows], return_inverse=True)[1], point)
+        if groups is not None and block.max() == 0:
+            raise ValueError(
+                "groups joins all rows, directly or through rows of identical features, so that nothing is left when a "
+                "group is left out. Give at least two groups, or groups=None."
+            )
+        scales = n / merged.sum(), len(rows) / kept.sum()
+        return cls(rows[first], merged * scales[0], targets, rows, kept * scales[1], point, block, len(X))
+
+    def blocks(self):
+        """Return the points of every block of two or more."""
+        order = np.argsort(self.block, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(self.block[order])) + 1)
+        return [part for part in parts if len(part) > 1]
+
+    def of_block(self, values):
+        """Return sums of columns (m, n_points) over the blocks to which they belong, for each of the columns."""
+        n = len(self.block)
+        if self.block.max() == n - 1:
+            return values
+        membership = coo_array((np.ones(n), (np.arange(n), self.block))).tocsr()
+        return (values @ membership)[:, self.block]
+
+
+def fit_machine(model, X, Y, weight, groups=None):
+    """Set the fitted attributes, coefficients in units of Y, and return leave-one-out predictions of every row."""
+    precomputed = isinstance(model.kernel, str) and model.kernel == "precomputed"
+    if precomputed:
+        _check_precomputed(X)
+    if groups is not None:
+        groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
+        check_consistent_length(X, groups)
+    sample = Sample.of(X, Y, weight, groups, precomputed)
+    points, n = sample.points, len(sample.points)
+
+    exact = model.solver == "exact" or (model.solver == "auto" and n <= EXACT_ROWS)
+    if exact:
+        require_memory(n, 4 if n <= SPECTRAL_ROWS else 3, "Use solver='nystroem', or fewer rows.")
+    rng = np.random.default_rng(draw_seed(model.random_state))
+    searching = exact and n > SPECTRAL_ROWS and model.alpha == "loo"
+    kernels = _candidates(model, X[points])
+    _warn_of_data(kernels, X[points])
+    start, model.kernel_, model.kernel_loo_errors_ = _pilot(model, kernels, X, sample, rng, searching)
+
+    if exact:
+        K = _gram(model.kernel_, X, points)
+        scale = _mean_diagonal(K, sample.weight)
+        K /= scale
+        path = solve_exact(K, sample.targets, sample.weight, _penalties(model, scale), start, sample.blocks())
+        centres = points
+    else:
+        chosen = np.sort(rng.permutation(n)[: model.n_components])
+        require_memory(len(chosen), 4, "Use fewer n_components.")
+        centres = points[chosen]
+        K = _gram(model.kernel_, X, centres)
+        scale = _mean_diagonal(K, sample.weight[chosen])
+        path = solve_nystroem(
+            lambda rows: _cross(model.kernel_, X, points[rows], centres) / scale,
+            K / scale,
+            sample.targets,
+            sample.weight,
+            _penalties(model, scale),
+        )
+    model.solver_, model.n_iter_ = path.solver, len(path.alphas)
+    model.alpha_, model.alphas_, model.loo_error_path_ = (
+        scale * path.alphas[path.best],
+        scale * path.alphas,
+        path.errors,
+    )
+    model.intercept_ = path.intercept
+    if precomputed:
+        model.dual_coef_ = np.zeros((len(X), Y.shape[1]))
+        model.dual_coef_[centres] = path.coef / scale
+    else:
+        model.dual_coef_, model.X_fit_ = path.coef / scale, X[centres]
+    model._sample, model._scale, model._smoother = sample, scale, path.smoother
+    model._left_out = path.residuals
+    if path.smoother is not None:
+        model._row_residuals = Y[sample.rows] - (sample.targets - path.unseen_residuals)[sample.point]
+
+    predictions = np.empty_like(Y)
+    predictions[sample.rows] = (sample.targets - path.residuals)[sample.point]
+    unseen = np.flatnonzero(weight == 0)
+    predictions[unseen] = evaluate(model, X[unseen])
+    return predictions
+
+
+def evaluate(model, X):
+    """Return the model at rows of X, or of kernel values for a precomputed one."""
+    if model.kernel_ is None:
+        return X @ model.dual_coef_ + model.intercept_
+    blocks = [
+        call_kernel(model.kernel_, X[rows], model.X_fit_) @ model.dual_coef_
+        for rows in row_blocks(len(X), len(model.X_fit_))
+    ]
+    return np.concatenate(blocks) + model.intercept_ if blocks else np.empty((0, *model.dual_coef_.shape[1:]))
+
+
+def state_of(model, state):
+    """Return what is pickled: all but the smoother, which is as large as the Gram matrix and can be made again."""
+    return {**state, "_smoother": None} if state.get("kernel_") is not None and "_smoother" in state else dict(state)
+
+
+def left_out_shifts(model, X):
+    """Yield, for blocks of rows, `f - f_without` of shape (m, n_points, n_outputs): what each block of points adds."""
+    smoother = _smoother(model, "influence and predict_interval")
+    for rows in row_blocks(len(X), len(smoother.weight)):
+        weights = smoother.weights(_points_cross(model, X[rows]))
+        yield rows, np.stack([model._sample.of_block(weights * r) for r in model._left_out.T], axis=2)
+
+
+def influence_of(model, X):
+    """Return `f - f_without` of shape (m, n_rows, n_outputs), 0 for rows of weight 0."""
+    sample = model._sample
+    shifts = np.zeros((len(X), sample.n_rows, sample.targets.shape[1]))
+    for rows, shift in left_out_shifts(model, X):
+        shifts[rows, sample.rows] = shift[:, sample.point]
+    return shifts
+
+
+def jackknife_plus(model, X, predictions, coverage):
+    """Return the lower and the upper ends of the intervals, standardised, for predictions of shape (m, n_outputs).
+
+    Barber, Candes, Ramdas and Tibshirani (2021), equation 1.5, with weights. The residual of a row is at the penalty
+    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less.
+    """
+    sample, ends = model._sample, np.empty((2, *predictions.shape))
+    miss = (1.0 - coverage) * (len(sample.rows) + 1)
+    for rows, shift in left_out_shifts(model, X):
+        others = (predictions[rows, None] - shift)[:, sample.point]
+        for output in range(predictions.shape[1]):
+            width = np.abs(model._row_residuals[:, output])
+            ends[0, rows, output] = _low(others[:, :, output] - width, sample.row_weight, miss)
+            ends[1, rows, output] = -_low(-others[:, :, output] - width, sample.row_weight, miss)
+    return ends
+
+
+def _low(values, weight, miss):
+    """Return the largest entry of each row up to which the weights sum to at most `miss`, or -inf."""
+    if np.ptp(weight) == 0:
+        k = int(miss * (1 + 1e-12))
+        return np.partition(values, k - 1, axis=1)[:, k - 1] if k else np.full(len(values), -np.inf)
+    order = np.argsort(values, axis=1)
+    below = np.cumsum(weight[order], axis=1) <= miss * (1 + 1e-12)
+    k = below.sum(axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    return np.where(k > 0, np.take_along_axis(ordered, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], -np.inf)
+
+
+def posterior_std(model, X):
+    """Return the posterior standard deviation of f(x) + b, standardised, of shape (m, n_outputs)."""
+    smoother, kernel = _smoother(model, "return_std"), model.kernel_
+    if kernel is None:
+        raise ValueError(
+            "return_std needs the kernel of each row with itself, which kernel='precomputed' does not give; "
+            "pass a Kernel object or a callable."
+        )
+    sample, variance = model._sample, np.empty(len(X))
+    for rows in row_blocks(len(X), len(smoother.weight)):
+        cross = _points_cross(model, X[rows])
+        if isinstance(kernel, Kernel):
+            diagonal = kernel.diag(X[rows])
+        else:
+            diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
+        variance[rows] = smoother.variance(cross, diagonal / model._scale, smoother.weights(cross))
+    # y' (K + alpha I)^-1 y / n, the likelihood's maximum at a given alpha.
+    centred = sample.targets - np.average(sample.targets, axis=0, weights=sample.weight)
+    fitted_scale = np.einsum("ik,ij,jk->k", centred, smoother.inverse, centred) / len(sample.weight)
+    return np.sqrt(variance[:, None] * fitted_scale)
+
+
+def flow_of(model):
+    """Return the gradient flow of the model's network on its standardised targets."""
+    kernel = model.kernel_
+    if not isinstance(kernel, NNGP):
+        raise ValueError(
+            f"staged predictions are of a network that is trained; the kernel is {kernel!r}. "
+            "Use kernel='ntk' or 'nngp', or an NTK or NNGP object."
+        )
+    if model.solver_ != "exact":
+        raise ValueError("staged predictions need solver='exact'; the fit used random centres. Use fewer rows.")
+    require_memory(len(model.X_fit_), 4, "Use fewer rows.")
+    return GradientFlow.of(kernel, model.X_fit_, model._sample.targets, model._sample.weight)
+
+
+def _smoother(model, what):
+    """Return the smoother of the fit, made again if it has not been kept."""
+    if model.solver_ != "exact":
+        raise ValueError(
+            f"{what} needs solver='exact'; this fit used {model.solver_!r}. Use solver='exact', or fewer rows."
+        )
+    if model._smoother is None:
+        K = call_kernel(model.kernel_, model.X_fit_)
+        K /= model._scale
+        model._smoother = Smoother.of(K, model._sample.weight, model.alpha_ / model._scale)
+    return model._smoother
+
+
+def _points_cross(model, X):
+    if model.kernel_ is None:
+        return X[:, model._sample.points] / model._scale
+    return call_kernel(model.kernel_, X, model.X_fit_) / model._scale
+
+
+def _penalties(model, scale):
+    """Return the penalties to try, in units of the kernel's mean diagonal."""
+    return ALPHAS if model.alpha == "loo" else np.array([model.alpha / scale])
+
+
+def _candidates(model, X):
+    """Return the kernels to choose from; None is the precomputed one."""
+    several = isinstance(model.kernel, (list, tuple))
+    kernels = []
+    for kernel in model.kernel if several else [model.kernel]:
+        if callable(kernel):
+            kernels.append(StaxKernel(kernel) if is_kernel_fn(kernel) else kernel)
+        elif several and kernel not in NAMED:
+            raise ValueError(
+                f"kernel has {kernel!r} among several; each must be one of {', '.join(NAMED)}, a Kernel or a callable."
+            )
+        elif kernel in LENGTH_FACTORS:
+            lengths = _typical_distance(X) * np.array(LENGTH_FACTORS[kernel])
+            kernels.extend((Laplace if kernel == "laplace" else RBF)(float(length)) for length in lengths)
+        elif kernel == "precomputed":
+            kernels.append(None)
+        else:
+            kernels.append((NTK if kernel == "ntk" else NNGP)(model.depth, activation=model.activation))
+    if not kernels:
+        raise ValueError("kernel is an empty list; give at least one kernel to choose from.")
+    return kernels
+
+
+def _pilot(model, kernels, X, sample, rng, searching):
+    """Return the penalty where a search starts, the kernel of least error and all their errors.
+
+    On at most `PILOT_ROWS` points, of whole blocks.
+    """
+    if len(kernels) == 1 and not searching:
+        return 1.0, kernels[0], np.array([np.nan])
+    order = rng.permutation(sample.block.max() + 1)[sample.block]
+    some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
+    part = replace(sample, block=np.unique(sample.block[some], return_inverse=True)[1])
+    weight = sample.weight[some] * len(some) / sample.weight[some].sum()
+    trials = []
+    for kernel in kernels:
+        K = _gram(kernel, X, sample.points[some])
+        scale = _mean_diagonal(K, weight)
+        K /= scale
+        path = solve_exact(K, sample.targets[some], weight, _penalties(model, scale), 1.0, part.blocks())
+        trials.append((path.errors[path.best], path.alphas[path.best]))
+    errors = np.array([error for error, _ in trials])
+    best = int(np.argmin(errors))
+    return trials[best][1], kernels[best], errors
+
+
+def _warn_of_data(kernels, X):
+    """Warn of what makes a fixed kernel a poor one: columns of very different scales, no bias in one dimension."""
+    if not all(isinstance(kernel, Kernel) for kernel in kernels) or len(X) < 2:
+        return
+    spread = np.ptp(X, axis=0)
+    moving = np.flatnonzero(spread > 1e-13 * np.abs(X).max(axis=0))
+    if len(moving) and spread[moving].max() > UNEVEN * spread[moving].min():
+        most, least = moving[np.argmax(spread[moving])], moving[np.argmin(spread[moving])]
+        warnings.warn(
+            f"The columns of X differ in scale by a factor of {spread[most] / spread[least]:.1e} (columns {most} and "
+            f"{least}); the kernel hardly sees the small ones. Scale X, for example with StandardScaler.",
+            UserWarning,
+            stacklevel=4,
+        )
+    for kernel in kernels:
+        if isinstance(kernel, NNGP) and kernel.depth and X.shape[1] == 1 and not (kernel.b_std or kernel.hidden_b_std):
+            warnings.warn(
+                f"{kernel} has no bias: of one column it can only represent a line on either side of 0. Use b_std > 0.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _typical_distance(X):
+    """Return the median distance between rows of a part of X that is small enough for all pairs."""
+    distances = pdist(X[:: max(1, len(X) // 300)])
+    typical = np.median(distances) if len(distances) else 1.0
+    if not np.isfinite(typical):
+        raise _overflow()
+    return typical if typical > 0 else 1.0
+
+
+def call_kernel(kernel, X, Z=None):
+    """Return the values of a Kernel object or of a user's callable, checked."""
+    if isinstance(kernel, Kernel):
+        K = kernel(X, Z)
+        if not _all_finite(K):
+            raise _overflow()
+        return K
+    others = X if Z is None else Z
+    K = np.empty((len(X), len(others)))
+    for rows in row_blocks(*K.shape):
+        block = np.asarray(kernel(X[rows], others))
+        if block.shape != K[rows].shape:
+            raise ValueError(
+                f"kernel(X, Z) returned shape {block.shape} for X of shape {X[rows].shape} and Z of shape "
+                f"{others.shape}; expected {K[rows].shape}, one row a row of X and one column a row of Z."
+            )
+        K[rows] = block
+    if not _all_finite(K):
+        raise ValueError("kernel(X, Z) returned NaN or infinity; check it on the rows of X, and scale the columns.")
+    if Z is None:
+        _check_symmetric(K, "kernel(X, X)")
+    return K
+
+
+def _check_precomputed(K):
+    if K.shape[0] != K.shape[1]:
+        raise ValueError(
+            f"X has shape {K.shape}; with kernel='precomputed' it must be square, the kernel between all pairs of "
+            "training rows. Pass kernel(X, X) to fit and kernel(X_new, X) to predict."
+        )
+    _check_symmetric(K, "X, a precomputed kernel,")
+
+
+def _check_symmetric(K, name):
+    gap = max(np.abs(K[rows] - K.T[rows]).max() for rows in row_blocks(*K.shape))
+    if gap > 1e-6 * np.abs(np.diagonal(K)).max():
+        raise ValueError(f"{name} is not symmetric: entries differ from their mirror images by up to {gap:.1e}.")
+
+
+def _all_finite(K):
+    return all(np.isfinite(K[rows]).all() for rows in row_blocks(*K.shape))
+
+
+def _overflow():
+    return ValueError("The kernel of X overflows double precision; scale the columns, for example with StandardScaler.")
+
+
+def _gram(kernel, X, rows):
+    return X[np.ix_(rows, rows)] if kernel is None else call_kernel(kernel, X[rows])
+
+
+def _cross(kernel, X, rows, columns):
+    return X[np.ix_(rows, columns)] if kernel is None else call_kernel(kernel, X[rows], X[columns])
+
+
+def _mean_diagonal(K, weight):
+    mean = np.average(np.diagonal(K), weights=weight)
+    return mean if mean > 0 else 1.0
+
+
+def _distinct(X, precomputed):
+    """Return the first row of each group of identical rows, in an order of their content, and each row's group.
+
+    Of a precomputed kernel the rows are points of its space, of which rounding is all that keeps copies apart.
+    """
+    if not precomputed:
+        rows = np.ascontiguousarray(X + 0.0)  # of -0.0, 0.0
+        return np.unique(rows.view((np.void, rows.strides[0])).ravel(), return_index=True, return_inverse=True)[1:]
+    diagonal = np.diagonal(X)
+    leader = np.concatenate(
+        [
+            (diagonal[rows, None] + diagonal - 2.0 * X[rows] <= SAME_POINT * np.abs(diagonal).max()).argmax(axis=1)
+            for rows in row_blocks(*X.shape)
+        ]
+    )
+    return np.unique(leader[leader], return_inverse=True)
+
+
+def _blocks(label, point):
+    """Return the block of each point: points with a row of one label, or joined through others, share it."""
+    n, m = point.max() + 1, label.max() + 1
+    edges = coo_array((np.ones(len(point)), (point, n + label)), shape=(n + m, n + m))
+    joined = connected_components(edges, directed=False)[1][:n]
+    return np.unique(joined, return_inverse=True)[1]
