@@ -210,7 +210,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         return predictions, (posterior_std(self, X) * self._units.scale).reshape(predictions.shape)
 
     def predict_interval(self, X, coverage=0.9):
-        """Predict intervals that hold new targets, by the jackknife+ [4]_.
+        """Predict intervals that hold new targets, by the jackknife+ (Barber et al. 2021).
 
         The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
         residuals. For rows that are drawn alike, at a given `alpha` and kernel, at least ``2 coverage - 1`` of new
