@@ -177,13 +177,15 @@ class Gelu(NamedTuple):
 
     def duals(self, p, q, s):
         """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`; the second is the first's slope."""
-        product = (1.0 + p) * (1.0 + q)
-        rest2 = product - s * s
-        rest = np.sqrt(rest2)
-        top = s * s + p * q * rest2
-        angle = 0.5 * np.pi + np.arctan2(s, rest)
-        slope = angle + s / rest * (1.0 + (2.0 - 2.0 * p * q + top / rest2) / product)
-        return (top / (product * rest) + s * angle) / (2.0 * np.pi), slope / (2.0 * np.pi)
+        size = np.sqrt(1.0 + p) * np.sqrt(1.0 + q)
+        short = (1.0 + p + q) / (1.0 + p) / (1.0 + q)  # 1 - p q / size^2
+        correlation = s / np.maximum(np.sqrt(p) * np.sqrt(q), np.finfo(float).tiny)
+        sine = s / size
+        cosine = np.sqrt(short + (1.0 - short) * np.maximum(1.0 - correlation * correlation, 0.0))
+        angle, tangent = 0.5 * np.pi + np.arctan2(sine, cosine), sine / cosine
+        kappa1 = size * ((1.0 - short) * cosine + sine * angle) + sine * tangent / size
+        kappa0 = angle + tangent * (short + (2.0 + tangent * tangent) / size / size)
+        return kappa1 / (2.0 * np.pi), kappa0 / (2.0 * np.pi)
 
 
 @ACTIVATIONS.register

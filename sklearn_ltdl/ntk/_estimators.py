@@ -24,8 +24,8 @@ from sklearn_ltdl.ntk._machine import (
 
 _CONSTRAINTS = {
     "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
-    "depth": [Interval(Integral, 0, None, closed="left")],
-    "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"])],
+    "depth": [Interval(Integral, 0, None, closed="left"), None],
+    "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"]), None],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
     "solver": [StrOptions({"auto", "exact", "nystroem"})],
     "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -51,10 +51,11 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
         given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
         `StandardScaler`.
-    depth : int, default=1
-        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it.
-    activation : str or activation object, default='relu'
-        Activation of the network of 'ntk' and 'nngp', as in `NTK`.
+    depth : int, default=None
+        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
+        `activation` is given, depths 1 and 3 with ReLU and depth 1 with GELU are tried, as several kernels are.
+    activation : str or activation object, default=None
+        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if `depth` alone is given.
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
@@ -137,8 +138,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         self,
         *,
         kernel="ntk",
-        depth=1,
-        activation="relu",
+        depth=None,
+        activation=None,
         alpha="loo",
         solver="auto",
         n_components=2000,
@@ -313,10 +314,11 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
         given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
         `StandardScaler`.
-    depth : int, default=1
-        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it.
-    activation : str or activation object, default='relu'
-        Activation of the network of 'ntk' and 'nngp', as in `NTK`.
+    depth : int, default=None
+        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
+        `activation` is given, depths 1 and 3 with ReLU and depth 1 with GELU are tried, as several kernels are.
+    activation : str or activation object, default=None
+        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if `depth` alone is given.
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
@@ -391,8 +393,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         self,
         *,
         kernel="ntk",
-        depth=1,
-        activation="relu",
+        depth=None,
+        activation=None,
         alpha="loo",
         solver="auto",
         n_components=2000,

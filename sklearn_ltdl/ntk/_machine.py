@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -16,6 +17,7 @@ from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
+    RidgePath,
     Smoother,
     require_memory,
     row_blocks,
@@ -113,16 +115,19 @@ def fit_machine(model, X, Y, weight, groups=None):
         require_memory(n, 4 if n <= SPECTRAL_ROWS else 3, "Use solver='nystroem', or fewer rows.")
     rng = np.random.default_rng(draw_seed(model.random_state))
     searching = exact and n > SPECTRAL_ROWS and model.alpha == "loo"
-    kernels = _candidates(model, X[points])
+    kernels = _candidates(model, X[points], exact)
     _warn_of_data(kernels, X[points])
-    start, model.kernel_, model.kernel_loo_errors_ = _pilot(model, kernels, X, sample, rng, searching)
+    pilot = _pilot(model, kernels, X, sample, rng, searching)
+    model.kernel_, model.kernel_loo_errors_ = pilot.kernel, pilot.errors
 
     if exact:
-        K = _gram(model.kernel_, X, points)
-        scale = _mean_diagonal(K, sample.weight)
-        K /= scale
-        path = solve_exact(K, sample.targets, sample.weight, _penalties(model, scale), start, sample.blocks())
-        centres = points
+        path, scale, centres = pilot.path, pilot.scale, points
+        if len(pilot.points) < n:
+            K = _gram(model.kernel_, X, points)
+            scale = _mean_diagonal(K, sample.weight)
+            K /= scale
+            start = path.alphas[path.best] if path else 1.0
+            path = solve_exact(K, sample.targets, sample.weight, _penalties(model, scale), start, sample.blocks())
     else:
         chosen = np.sort(rng.permutation(n)[: model.n_components])
         require_memory(len(chosen), 4, "Use fewer n_components.")
@@ -137,12 +142,8 @@ def fit_machine(model, X, Y, weight, groups=None):
             _penalties(model, scale),
         )
     model.solver_, model.n_iter_ = path.solver, len(path.alphas)
-    model.alpha_, model.alphas_, model.loo_error_path_ = (
-        scale * path.alphas[path.best],
-        scale * path.alphas,
-        path.errors,
-    )
-    model.intercept_ = path.intercept
+    model.alphas_, model.loo_error_path_ = scale * path.alphas, path.errors
+    model.alpha_, model.intercept_ = model.alphas_[path.best], path.intercept
     if precomputed:
         model.dual_coef_ = np.zeros((len(X), Y.shape[1]))
         model.dual_coef_[centres] = path.coef / scale
@@ -282,7 +283,7 @@ def _penalties(model, scale):
     return ALPHAS if model.alpha == "loo" else np.array([model.alpha / scale])
 
 
-def _candidates(model, X):
+def _candidates(model, X, exact):
     """Return the kernels to choose from; None is the precomputed one."""
     several = isinstance(model.kernel, (list, tuple))
     kernels = []
@@ -299,33 +300,47 @@ def _candidates(model, X):
         elif kernel == "precomputed":
             kernels.append(None)
         else:
-            kernels.append((NTK if kernel == "ntk" else NNGP)(model.depth, activation=model.activation))
+            kernels.extend(_networks(NTK if kernel == "ntk" else NNGP, model.depth, model.activation, exact))
     if not kernels:
         raise ValueError("kernel is an empty list; give at least one kernel to choose from.")
     return kernels
 
 
-def _pilot(model, kernels, X, sample, rng, searching):
-    """Return the penalty where a search starts, the kernel of least error and all their errors.
+def _networks(kind, depth, activation, exact):
+    """Return the kernel of a network, or those of which each is the best on many tables; GELU's is not compiled."""
+    if depth is None and activation is None:
+        return [kind(1), kind(3), *([kind(1, activation="gelu")] if exact else [])]
+    return [kind(1 if depth is None else depth, activation="relu" if activation is None else activation)]
 
-    On at most `PILOT_ROWS` points, of whole blocks.
-    """
+
+class Pilot(NamedTuple):
+    """The kernel of least leave-one-out error, and the solution on the points of the choice, if there was any."""
+
+    kernel: Kernel | None
+    errors: np.ndarray
+    points: np.ndarray
+    path: RidgePath | None = None
+    scale: float = 1.0
+
+
+def _pilot(model, kernels, X, sample, rng, searching):
+    """Choose a kernel, on at most `PILOT_ROWS` points, of whole blocks."""
     if len(kernels) == 1 and not searching:
-        return 1.0, kernels[0], np.array([np.nan])
+        return Pilot(kernels[0], np.array([np.nan]), sample.points[:0])
     order = rng.permutation(sample.block.max() + 1)[sample.block]
     some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
     part = replace(sample, block=np.unique(sample.block[some], return_inverse=True)[1])
     weight = sample.weight[some] * len(some) / sample.weight[some].sum()
-    trials = []
+    best, errors = None, []
     for kernel in kernels:
         K = _gram(kernel, X, sample.points[some])
         scale = _mean_diagonal(K, weight)
         K /= scale
         path = solve_exact(K, sample.targets[some], weight, _penalties(model, scale), 1.0, part.blocks())
-        trials.append((path.errors[path.best], path.alphas[path.best]))
-    errors = np.array([error for error, _ in trials])
-    best = int(np.argmin(errors))
-    return trials[best][1], kernels[best], errors
+        if not errors or path.errors[path.best] < min(errors):
+            best = Pilot(kernel, None, some, path, scale)
+        errors.append(path.errors[path.best])
+    return best._replace(errors=np.array(errors))
 
 
 def _warn_of_data(kernels, X):

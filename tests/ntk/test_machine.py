@@ -71,7 +71,7 @@ def test_influence_is_the_change_of_a_refit(rng, kernel):
     weight[3] = 0.0
     groups = np.where(np.arange(40) < 3, 0, np.arange(40))
     new, K = rng.standard_normal((6, 3)), NTK()
-    model = NTKKernelRegressor(alpha=1e-2).fit(X, Y, weight, groups=groups)
+    model = NTKKernelRegressor(depth=1, alpha=1e-2).fit(X, Y, weight, groups=groups)
     if kernel == "precomputed":
         by_matrix = NTKKernelRegressor(kernel=kernel, alpha=1e-2).fit(K(X), Y, weight, groups=groups)
         influence = by_matrix.influence(K(new, X))
@@ -150,7 +150,7 @@ def test_intervals_hold_their_coverage(problem):
 def test_posterior_is_that_of_a_gaussian_process_with_a_flat_intercept(rng):
     X, Y = table(rng)
     new = rng.standard_normal((7, 3))
-    model = NTKKernelRegressor(alpha=1e-2, normalize_y=False).fit(X, Y[:, 0])
+    model = NTKKernelRegressor(depth=1, alpha=1e-2, normalize_y=False).fit(X, Y[:, 0])
     mean, std = model.predict(new, return_std=True)
     y = Y[:, 0] - Y[:, 0].mean()
     A = NTK()(X) + 40 * 1e-2 * np.eye(40)
@@ -203,7 +203,7 @@ def test_training_for_a_time_equals_reference_values(case):
 def test_training_for_a_time_solves_its_differential_equation(rng):
     X, Y = table(rng, 15)
     weight = rng.uniform(0.5, 2.0, 15)
-    model = NTKKernelRegressor().fit(X, Y[:, 0], weight)
+    model = NTKKernelRegressor(depth=1).fit(X, Y[:, 0], weight)
     K, s = NTK()(X), weight / weight.sum()
     mean = s @ Y[:, 0]
     # d f / dt = -K diag(s) (f - y) from f = mean: f - y = expm(-t K diag(s)) (mean - y) on the data.
@@ -224,7 +224,7 @@ def test_classes_after_a_time_are_those_of_the_regression_on_codes(rng):
 
 def test_of_several_kernels_the_one_of_least_error_is_taken(rng):
     X, Y = table(rng, 80)
-    kernels = [RBF(0.05), "ntk", NTK(3), Laplace(2.0)]
+    kernels = [RBF(0.05), NTK(1), NTK(3), Laplace(2.0)]
     model = NTKKernelRegressor(kernel=kernels).fit(X, Y)
     alone = [NTKKernelRegressor(kernel=kernel).fit(X, Y) for kernel in kernels]
     least = [one.loo_error_path_.min() for one in alone]
@@ -232,6 +232,18 @@ def test_of_several_kernels_the_one_of_least_error_is_taken(rng):
     best = alone[int(np.argmin(least))]
     assert model.kernel_ == best.kernel_
     np.testing.assert_allclose(model.predict(X + 0.1), best.predict(X + 0.1), rtol=1e-9)
+
+
+def test_without_depth_and_activation_three_networks_are_tried(rng):
+    X, Y = table(rng, 80)
+    model = NTKKernelRegressor().fit(X, Y)
+    kernels = [NTK(1), NTK(3), NTK(1, activation="gelu")]
+    expected = NTKKernelRegressor(kernel=kernels).fit(X, Y)
+    assert model.kernel_ == expected.kernel_
+    np.testing.assert_array_equal(model.kernel_loo_errors_, expected.kernel_loo_errors_)
+    assert NTKKernelRegressor(depth=2).fit(X, Y).kernel_ == NTK(2)
+    assert NTKKernelRegressor(kernel="nngp", activation="erf").fit(X, Y).kernel_ == NNGP(1, activation="erf")
+    assert NTKKernelRegressor(depth=0).fit(X, Y).kernel_ == NTK(0)
 
 
 def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
@@ -250,6 +262,7 @@ def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
 @pytest.mark.parametrize(
     ("fit", "message"),
     [
+        (dict(depth=-1), "'depth' parameter"),
         (dict(kernel=[]), "kernel is an empty list"),
         (dict(kernel=["ntk", "precomputed"]), "kernel has 'precomputed' among several"),
         (dict(kernel=["ntk", 3]), "kernel has 3 among several"),
@@ -328,4 +341,4 @@ def test_the_choice_on_a_pilot_takes_whole_groups(rng, monkeypatch):
     X, Y = table(rng, 60)
     model = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 4)
     assert np.isfinite(model.kernel_loo_errors_).all()
-    assert len(model.kernel_loo_errors_) == 1 + len(_machine.LENGTH_FACTORS["laplace"])
+    assert len(model.kernel_loo_errors_) == 3 + len(_machine.LENGTH_FACTORS["laplace"])
