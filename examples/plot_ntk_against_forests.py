@@ -49,6 +49,6 @@ axes.set_title(f"Breast cancer: {len(y)} rows, on which the kernel loses {losses
 plt.show()
 
 # %%
-# As far as these rows can tell, the network, which takes twenty times as long to fit, and here even a linear model, do
+# As far as these rows can tell, the network, which takes several times as long to fit, and here a linear model too, do
 # as well as the kernel; the forest does worse, and so, probably, do the boosted trees. One table proves nothing of
 # others: `compare` asks the same of yours, with intervals that also count how the folds were drawn.

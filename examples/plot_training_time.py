@@ -28,10 +28,10 @@ def error(prediction):
 # %%
 # One fit, with the penalty that leave-one-out takes; the same object follows the network through training.
 
-model = NTKKernelRegressor().fit(X[train], y[train])
+model = NTKKernelRegressor(depth=1).fit(X[train], y[train])
 times = np.logspace(-2, 5, 29)
 stopped = [error(prediction) for prediction in model.staged_predict(X[new], times)]
-penalised = [error(NTKKernelRegressor(alpha=1 / t).fit(X[train], y[train]).predict(X[new])) for t in times]
+penalised = [error(NTKKernelRegressor(depth=1, alpha=1 / t).fit(X[train], y[train]).predict(X[new])) for t in times]
 
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 axes.semilogx(times, stopped, label="network, trained until t")
