@@ -216,7 +216,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
         residuals. For rows that are drawn alike, at a given `alpha` and kernel, at least ``2 coverage - 1`` of new
         targets are inside, whatever their law; about `coverage` of them is what one sees. It costs a product of the
-        matrix between new rows and data with a matrix of the data. Solver 'exact' only.
+        matrix between new rows and data with a matrix of the data. For random centres, where one row of many hardly
+        moves the function, the ends are the prediction less and plus one quantile, and there is no guarantee.
 
         Parameters
         ----------

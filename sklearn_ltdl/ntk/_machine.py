@@ -151,8 +151,8 @@ def fit_machine(model, X, Y, weight, groups=None):
         model.dual_coef_, model.X_fit_ = path.coef / scale, X[centres]
     model._sample, model._scale, model._smoother = sample, scale, path.smoother
     model._left_out = path.residuals
-    if path.smoother is not None:
-        model._row_residuals = Y[sample.rows] - (sample.targets - path.unseen_residuals)[sample.point]
+    unseen = path.residuals if path.unseen_residuals is None else path.unseen_residuals
+    model._row_residuals = Y[sample.rows] - (sample.targets - unseen)[sample.point]
 
     predictions = np.empty_like(Y)
     predictions[sample.rows] = (sample.targets - path.residuals)[sample.point]
@@ -177,20 +177,22 @@ def state_of(model, state):
     return {**state, "_smoother": None} if state.get("kernel_") is not None and "_smoother" in state else dict(state)
 
 
-def left_out_shifts(model, X):
-    """Yield, for blocks of rows, `f - f_without` of shape (m, n_points, n_outputs): what each block of points adds."""
-    smoother = _smoother(model, "influence and predict_interval")
+def left_out_shifts(model, X, output):
+    """Yield, for blocks of rows, `f - f_without` of an output, (m, n_points): what the block of each point adds."""
+    smoother = _smoother(model, "influence")
     for rows in row_blocks(len(X), len(smoother.weight)):
-        weights = smoother.weights(_points_cross(model, X[rows]))
-        yield rows, np.stack([model._sample.of_block(weights * r) for r in model._left_out.T], axis=2)
+        shift = smoother.weights(_points_cross(model, X[rows]))
+        shift *= model._left_out[:, output]
+        yield rows, model._sample.of_block(shift)
 
 
 def influence_of(model, X):
     """Return `f - f_without` of shape (m, n_rows, n_outputs), 0 for rows of weight 0."""
     sample = model._sample
     shifts = np.zeros((len(X), sample.n_rows, sample.targets.shape[1]))
-    for rows, shift in left_out_shifts(model, X):
-        shifts[rows, sample.rows] = shift[:, sample.point]
+    for output in range(shifts.shape[2]):
+        for rows, shift in left_out_shifts(model, X, output):
+            shifts[rows, sample.rows, output] = shift[:, sample.point]
     return shifts
 
 
@@ -198,29 +200,39 @@ def jackknife_plus(model, X, predictions, coverage):
     """Return the lower and the upper ends of the intervals, standardised, for predictions of shape (m, n_outputs).
 
     Barber, Candes, Ramdas and Tibshirani (2021), equation 1.5, with weights. The residual of a row is at the penalty
-    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less.
+    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less. With random
+    centres a row hardly moves the function, and the leave-one-out predictions are taken to be the prediction.
     """
     sample, ends = model._sample, np.empty((2, *predictions.shape))
-    miss = (1.0 - coverage) * (len(sample.rows) + 1)
-    for rows, shift in left_out_shifts(model, X):
-        others = (predictions[rows, None] - shift)[:, sample.point]
-        for output in range(predictions.shape[1]):
-            width = np.abs(model._row_residuals[:, output])
-            ends[0, rows, output] = _low(others[:, :, output] - width, sample.row_weight, miss)
-            ends[1, rows, output] = -_low(-others[:, :, output] - width, sample.row_weight, miss)
+    excess = (1.0 - coverage) * (len(sample.rows) + 1)
+    as_points = np.argsort(sample.point) if len(sample.point) == len(sample.points) else slice(None)
+    for output in range(predictions.shape[1]):
+        width, weight = np.abs(model._row_residuals[as_points, output]), sample.row_weight[as_points]
+        if model._smoother is None and model.solver_ != "exact":
+            ends[:, :, output] = predictions[:, output] + _high(width[None], weight, excess) * [[-1.0], [1.0]]
+            continue
+        for rows, shift in left_out_shifts(model, X, output):
+            if len(sample.point) > len(sample.points):
+                shift = shift[:, sample.point]
+            ends[0, rows, output] = predictions[rows, output] - _high(shift + width, weight, excess)
+            np.subtract(width, shift, out=shift)
+            ends[1, rows, output] = predictions[rows, output] + _high(shift, weight, excess)
     return ends
 
 
-def _low(values, weight, miss):
-    """Return the largest entry of each row up to which the weights sum to at most `miss`, or -inf."""
+def _high(values, weight, excess):
+    """Return the least entry of each row down to which, from above, weights sum to at most `excess`, or inf."""
+    excess *= 1 + 1e-12
     if np.ptp(weight) == 0:
-        k = int(miss * (1 + 1e-12))
-        return np.partition(values, k - 1, axis=1)[:, k - 1] if k else np.full(len(values), -np.inf)
-    order = np.argsort(values, axis=1)
-    below = np.cumsum(weight[order], axis=1) <= miss * (1 + 1e-12)
-    k = below.sum(axis=1)
+        k = values.shape[1] - int(excess)
+        if k == values.shape[1]:
+            return np.full(len(values), np.inf)
+        values.partition(k, axis=1)
+        return values[:, k].copy()
+    order = np.argsort(-values, axis=1)
+    k = np.sum(np.cumsum(weight[order], axis=1) <= excess, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
-    return np.where(k > 0, np.take_along_axis(ordered, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], -np.inf)
+    return np.where(k > 0, np.take_along_axis(ordered, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], np.inf)
 
 
 def posterior_std(model, X):
@@ -275,7 +287,9 @@ def _smoother(model, what):
 def _points_cross(model, X):
     if model.kernel_ is None:
         return X[:, model._sample.points] / model._scale
-    return call_kernel(model.kernel_, X, model.X_fit_) / model._scale
+    K = call_kernel(model.kernel_, X, model.X_fit_)
+    K /= model._scale
+    return K
 
 
 def _penalties(model, scale):

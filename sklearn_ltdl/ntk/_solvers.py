@@ -86,7 +86,9 @@ class Smoother(NamedTuple):
 
     def weights(self, cross):
         """Return W of shape (m, n) for the kernel between new rows and the data."""
-        return (cross - self.row_means) @ self.inverse + self.weight / len(self.weight)
+        weights = (cross - self.row_means) @ self.inverse
+        weights += self.weight / len(self.weight)
+        return weights
 
     def variance(self, cross, diagonal, weights):
         """Return the variance of f(x) + b at new rows, over that of the noise-free prior with the kernel (m,).

@@ -9,6 +9,7 @@ import pytest
 from scipy.linalg import expm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _machine, _solvers
@@ -116,6 +117,15 @@ def test_intervals_are_the_jackknife_plus_of_its_definition(rng, weighted):
                 order = np.argsort(values[:, t, k])
                 count = np.sum(np.cumsum(share[order]) <= 0.2 * 41 * (1 + 1e-9))
                 np.testing.assert_allclose(ends[t, k], values[order[count - 1], t, k], rtol=1e-7, atol=1e-7)
+
+
+def test_intervals_of_random_centres_are_the_quantile_of_left_out_residuals(rng):
+    X, Y = table(rng, 300)
+    model = NTKKernelRegressor(solver="nystroem", n_components=100, random_state=0).fit(X, Y)
+    width = np.sort(np.abs(Y - model.loo_predictions_), axis=0)[-30]  # floor of .1 (300 + 1)
+    lower, upper = model.predict_interval(X)
+    np.testing.assert_allclose(upper - model.predict(X), np.broadcast_to(width, Y.shape), rtol=1e-9)
+    np.testing.assert_allclose(model.predict(X) - lower, np.broadcast_to(width, Y.shape), rtol=1e-9)
 
 
 def test_intervals_have_no_end_when_rows_are_too_few_for_them(rng):
@@ -296,7 +306,7 @@ def test_bad_groups_are_named(rng):
             "staged predictions need solver='exact'",
         ),
         ({"solver": "nystroem"}, lambda m, X: m.predict(X, return_std=True), "return_std needs solver='exact'"),
-        ({"solver": "nystroem"}, lambda m, X: m.influence(X), "influence and predict_interval needs solver='exact'"),
+        ({"solver": "nystroem"}, lambda m, X: m.influence(X), "influence needs solver='exact'"),
     ],
 )
 def test_what_a_model_cannot_tell_is_said(rng, options, call, message):
@@ -342,3 +352,24 @@ def test_the_choice_on_a_pilot_takes_whole_groups(rng, monkeypatch):
     model = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 4)
     assert np.isfinite(model.kernel_loo_errors_).all()
     assert len(model.kernel_loo_errors_) == 3 + len(_machine.LENGTH_FACTORS["laplace"])
+
+
+REGRESSION = [
+    *("hl__kin8nm", "hl__naval-propulsion-plant", "hl__wine-quality-red", "large__diamonds", "sk__diabetes"),
+    *("uci__autompg", "uci__autos", "uci__breastcancer", "uci__kin40k", "uci__machine", "uci__pol"),
+    *("uci__pumadyn32nm", "uci__sml", "uci__solar", "uci__stock", "uci__wine"),
+]
+
+
+def test_intervals_hold_their_coverage_on_real_tables(dev_sets):
+    hits = []
+    for name in REGRESSION:
+        data, rng = dev_sets(name), np.random.default_rng(0)
+        X, y = data["X"], data["y"]
+        for train, test in data["splits"][:2] or [np.split(rng.permutation(len(y)), [len(y) * 4 // 5])]:
+            train, test = rng.permutation(train)[:200], rng.permutation(test)[:300]
+            scaler = StandardScaler().fit(X[train])
+            model = NTKKernelRegressor().fit(scaler.transform(X[train]), y[train])
+            lower, upper = model.predict_interval(scaler.transform(X[test]))
+            hits.append(np.mean((lower <= y[test]) & (y[test] <= upper)))
+    assert 0.88 <= np.mean(hits) <= 0.95
