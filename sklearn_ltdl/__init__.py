@@ -12,10 +12,12 @@ _MODULE_OF = {
     "SAGClassifier": "linear",
     "NTKKernelRegressor": "ntk",
     "NTKKernelClassifier": "ntk",
+    "NTKNystroem": "ntk",
     "MeanFieldTwoLayerNet": "networks",
     "MeanFieldTwoLayerNetClassifier": "networks",
     "LazyNetRegressor": "networks",
     "LazyNetClassifier": "networks",
+    "TangentFeatures": "networks",
     "make_table_pipeline": "study",
     "compare": "study",
 }

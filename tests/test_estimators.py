@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_diabetes, load_wine
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,18 +26,21 @@ ESTIMATORS = [
     sklearn_ltdl.LazyNetRegressor(),
     sklearn_ltdl.LazyNetClassifier(),
 ]
+TRANSFORMERS = [sklearn_ltdl.NTKNystroem(), sklearn_ltdl.TangentFeatures()]
 GRIDS = {
     "NTKKernel": {"depth": [1, 2]},
     "SAG": {"alpha": [1e-3, 1e-1]},
     "MeanField": {"init_scale": [1.0, 2.0]},
     "LazyNet": {"scale": [0.1, 10.0]},
+    "NTKNystroem": {"depth": [1, 2]},
+    "TangentFeatures": {"width": [16, 64]},
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
 
 
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks(ESTIMATORS + TRANSFORMERS)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
@@ -58,6 +62,22 @@ def test_grid_search_in_a_pipeline_with_two_workers(estimator):
     alone = clone(search.best_estimator_).fit(X, y)
     np.testing.assert_array_equal(alone.predict(X), search.predict(X))
     assert search.best_score_ > (0.9 if is_classifier(estimator) else 0.25)  # a constant scores .4 and 0
+
+
+@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=lambda transformer: type(transformer).__name__)
+def test_transformers_are_searched_in_a_pipeline_with_two_workers_and_copied(transformer):
+    X, y = table(transformer)
+    name = type(transformer).__name__
+    pipeline = make_pipeline(StandardScaler(), clone(transformer).set_params(random_state=0), Ridge(alpha=30.0))
+    grid = {f"{name.lower()}__{parameter}": values for parameter, values in GRIDS[name].items()}
+    search = GridSearchCV(pipeline, grid, n_jobs=2, cv=3, error_score="raise").fit(X, y)
+    assert search.best_score_ > 0.25  # a constant scores 0
+    model = search.best_estimator_[1]
+    rows = StandardScaler().set_output(transform="pandas").fit_transform(X)
+    model = clone(model).fit(rows)
+    assert list(model.feature_names_in_) == list(X.columns)
+    for copy in (pickle.loads(pickle.dumps(model)), clone(model).fit(rows)):
+        np.testing.assert_array_equal(copy.transform(rows), model.transform(rows))
 
 
 @each

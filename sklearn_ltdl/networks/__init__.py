@@ -6,5 +6,12 @@ from sklearn_ltdl.networks._estimators import (
     MeanFieldTwoLayerNet,
     MeanFieldTwoLayerNetClassifier,
 )
+from sklearn_ltdl.networks._features import TangentFeatures
 
-__all__ = ["LazyNetClassifier", "LazyNetRegressor", "MeanFieldTwoLayerNet", "MeanFieldTwoLayerNetClassifier"]
+__all__ = [
+    "LazyNetClassifier",
+    "LazyNetRegressor",
+    "MeanFieldTwoLayerNet",
+    "MeanFieldTwoLayerNetClassifier",
+    "TangentFeatures",
+]

@@ -12,21 +12,47 @@ def tangent_gram(network, weights, phi):
     The gradient in a layer's matrix is an outer product of what arrives from above and from below, so that its Gram
     matrix is the entrywise product of two small ones; no gradient is ever formed.
     """
+    *hidden, (readout, _) = _gradient(network, weights, phi)
+    gram = _products(readout).sum(axis=0)
+    for above, below in hidden:
+        gram += (_products(above) * _products(below)).sum(axis=0)
+    return gram
+
+
+def tangent_features(network, weights, phi):
+    r"""Return :math:`Df / (s \sqrt m)` of a network of one output at the rows of `phi`, of shape (n, n_weights).
+
+    Columns are in the order of `weights`, each array row by row; inner products are `tangent_gram`.
+    """
+    features = np.empty((len(phi), sum(layer.size for layer in weights)))
+    end = 0
+    for layer, (above, below) in zip(weights, _gradient(network, weights, phi)):
+        start, end = end, end + layer.size
+        block = features[:, start:end].reshape(len(phi), *layer.shape, copy=False)
+        np.einsum("cni,cnj->ncij", above, below, out=block)
+    return features
+
+
+def _gradient(network, weights, phi):
+    """Return of each layer what arrives from above, (n_copies, n, width), and from below, (n_copies, n, fan_in).
+
+    Of the read-out they are what arrives from below and ones.
+    """
     *hidden, readout = weights
     rates = [layer.shape[1] ** -0.5 for layer in hidden]
     rates[-1] = width_of(weights) ** -0.5
-    below, slopes = [network.w_std * phi[None]], []  # (n_copies, n, fan_in) and (n_copies, n, width) of each layer
+    below, slopes = [network.w_std * phi[None]], []
     for layer, rate in zip(hidden, rates):
         z = below[-1] @ layer.swapaxes(1, 2)
         below.append(network.w_std * rate * network.activation.value(z))
         slopes.append(network.w_std * rate * network.activation.derivative(z))
-    gram = _products(below.pop()).sum(axis=0)
-    above = readout[:, None, :, 0]
+    last = below.pop()
+    factors, above = [(last, np.ones((*last.shape[:2], 1)))], readout[:, None, :, 0]
     for layer in reversed(hidden):
         above = above * slopes.pop()
-        gram += (_products(above) * _products(below.pop())).sum(axis=0)
+        factors.append((above, below.pop()))
         above = above @ layer
-    return gram
+    return factors[::-1]
 
 
 def leave_one_out_alpha(network, weights, data):

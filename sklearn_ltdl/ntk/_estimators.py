@@ -27,7 +27,7 @@ _CONSTRAINTS = {
     "depth": [Interval(Integral, 0, None, closed="left"), None],
     "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"]), None],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
-    "solver": [StrOptions({"auto", "exact", "nystroem"})],
+    "solver": [StrOptions({"auto", "exact", "nystroem", "pcg"})],
     "n_components": [Interval(Integral, 1, None, closed="left")],
     "random_state": ["random_state"],
 }
@@ -60,17 +60,21 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
         the kernel's diagonal. Rows of identical features, or of one of the `groups` of `fit`, are left out together.
-    solver : {'auto', 'exact', 'nystroem'}, default='auto'
-        'exact' uses the whole Gram matrix, in O(n^2) memory; 'nystroem' the functions spanned by `n_components`
-        random rows, with all rows as data; 'auto' is 'exact' up to 5000 distinct rows.
+    solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
+        'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
+        `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory: 'nystroem' solves
+        directly for every penalty; 'pcg' iterates, which is faster from a few thousand centres on, at the penalty that
+        'nystroem' would take with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, beyond that 'nystroem' up
+        to 3000 centres. Large problems are worked out in blocks of scikit-learn's `working_memory`, with kernel values
+        in single precision where that adds less noise than the least penalty tried.
     n_components : int, default=2000
-        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+        Number of centres; all rows, if there are fewer.
     normalize_y : bool, default=True
         Whether to centre and scale each column of the target, with the weights, before solving. Predictions are
         in the target's own units; at a given `alpha` they do not depend on this. `loo_error_path_` does, and with it
         the share of each of several outputs in the choice of `alpha`.
     random_state : int, RandomState instance or None, default=None
-        Draws the rows of 'nystroem', and 1000 rows on which to choose a kernel, or to start the search for `alpha`,
+        Draws the centres, and 1000 rows on which to choose a kernel, or to start the search for `alpha`,
         when there are more.
 
     Attributes
@@ -80,22 +84,24 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
     alphas_, loo_error_path_ : ndarray of shape (n_alphas,)
         The penalties tried, increasing, and the weighted means of squared leave-one-out residuals of the standardised
         target, summed over outputs, less the spread within rows of identical features, which no function explains. The
-        least of them is optimistic: it has been chosen.
+        least of them is optimistic: it has been chosen. Of 'nystroem', on at most 20 000 rows, each left out of all,
+        and a centre as a centre too; of 'pcg', those of the 1000 centres that choose.
     dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_outputs)
         Coefficients of ``kernel(x, X_fit_)``, in units of the target; of all columns for a precomputed kernel.
     intercept_ : float or ndarray of shape (n_outputs,)
     X_fit_ : ndarray of shape (n_centres, n_features)
-        The distinct rows of positive weight, or those drawn by 'nystroem'. Absent for a precomputed kernel.
+        The distinct rows of positive weight, or the centres. Absent for a precomputed kernel.
     kernel_ : Kernel or callable
         The kernel used; None for a precomputed one.
     kernel_loo_errors_ : ndarray of shape (n_kernels,)
         The least leave-one-out errors of the kernels tried, in the order of `kernel` (lengths increasing); NaN if there
         was no choice.
     loo_predictions_ : ndarray of the shape of y
-        Prediction of each row from all rows of other features; a row of weight 0 is predicted from all.
-    solver_ : {'exact', 'nystroem'}
+        Prediction of each row from all rows of other features; a row of weight 0 is predicted from all. Of 'pcg', by
+        generalised cross-validation [6]_: with one leverage for all centres and one for all other rows.
+    solver_ : {'exact', 'nystroem', 'pcg'}
     n_iter_ : int
-        Number of penalties for which the final problem was solved.
+        Number of penalties for which the final problem was solved; for 'pcg', of steps.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
@@ -119,6 +125,9 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
     .. [3] C. Williams, M. Seeger. "Using the Nystroem method to speed up kernel machines". NeurIPS 2000.
     .. [4] R. Barber, E. Candes, A. Ramdas, R. Tibshirani. "Predictive inference with the jackknife+". Annals of
        Statistics 49, 2021, arXiv:1905.02928, theorem 1.
+    .. [5] A. Rudi, L. Carratino, L. Rosasco. "FALKON: an optimal large scale kernel method". NeurIPS 2017.
+    .. [6] G. Golub, M. Heath, G. Wahba. "Generalized cross-validation as a method for choosing a good ridge
+       parameter". Technometrics 21, 1979.
 
     Examples
     --------
@@ -324,13 +333,17 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
         the kernel's diagonal. Rows of identical features, or of one of the `groups` of `fit`, are left out together.
-    solver : {'auto', 'exact', 'nystroem'}, default='auto'
-        'exact' uses the whole Gram matrix, in O(n^2) memory; 'nystroem' the functions spanned by `n_components`
-        random rows, with all rows as data; 'auto' is 'exact' up to 5000 distinct rows.
+    solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
+        'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
+        `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory: 'nystroem' solves
+        directly for every penalty; 'pcg' iterates, which is faster from a few thousand centres on, at the penalty that
+        'nystroem' would take with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, beyond that 'nystroem' up
+        to 3000 centres. Large problems are worked out in blocks of scikit-learn's `working_memory`, with kernel values
+        in single precision where that adds less noise than the least penalty tried.
     n_components : int, default=2000
-        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+        Number of centres; all rows, if there are fewer.
     random_state : int, RandomState instance or None, default=None
-        Draws the rows of 'nystroem', and 1000 rows on which to choose a kernel, or to start the search for `alpha`,
+        Draws the centres, and 1000 rows on which to choose a kernel, or to start the search for `alpha`,
         when there are more.
 
     Attributes
@@ -341,24 +354,26 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
     alphas_, loo_error_path_ : ndarray of shape (n_alphas,)
         The penalties tried, increasing, and the weighted means of squared leave-one-out residuals of the columns,
         summed over outputs, less the spread within rows of identical features, which no function explains. The
-        least of them is optimistic: it has been chosen.
+        least of them is optimistic: it has been chosen. Of 'nystroem', on at most 20 000 rows, each left out of all,
+        and a centre as a centre too; of 'pcg', those of the 1000 centres that choose.
     dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_classes)
         Coefficients of ``kernel(x, X_fit_)``; of all columns for a precomputed kernel.
     intercept_ : float or ndarray of shape (n_classes,)
     X_fit_ : ndarray of shape (n_centres, n_features)
-        The distinct rows of positive weight, or those drawn by 'nystroem'. Absent for a precomputed kernel.
+        The distinct rows of positive weight, or the centres. Absent for a precomputed kernel.
     kernel_ : Kernel or callable
         The kernel used; None for a precomputed one.
     kernel_loo_errors_ : ndarray of shape (n_kernels,)
         The least leave-one-out errors of the kernels tried, in the order of `kernel` (lengths increasing); NaN if there
         was no choice.
     loo_decision_function_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
-        Scores of each row from all rows of other features; a row of weight 0 is scored from all.
+        Scores of each row from all rows of other features; a row of weight 0 is scored from all. Of 'pcg', by
+        generalised cross-validation [6]_: with one leverage for all centres and one for all other rows.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
-    solver_ : {'exact', 'nystroem'}
+    solver_ : {'exact', 'nystroem', 'pcg'}
     n_iter_ : int
-        Number of penalties for which the final problem was solved.
+        Number of penalties for which the final problem was solved; for 'pcg', of steps.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
@@ -375,6 +390,9 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
        classifiers". Pattern Recognition 36, 2003, section 3.
     .. [3] C. Williams, M. Seeger. "Using the Nystroem method to speed up kernel machines". NeurIPS 2000.
     .. [4] J. Platt. "Probabilistic outputs for support vector machines". 1999, section 2.2.
+    .. [5] A. Rudi, L. Carratino, L. Rosasco. "FALKON: an optimal large scale kernel method". NeurIPS 2017.
+    .. [6] G. Golub, M. Heath, G. Wahba. "Generalized cross-validation as a method for choosing a good ridge
+       parameter". Technometrics 21, 1979.
 
     Examples
     --------

@@ -1,7 +1,9 @@
 """What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace
 from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
+from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -22,10 +25,13 @@ from sklearn_ltdl.ntk._solvers import (
     require_memory,
     row_blocks,
     solve_exact,
-    solve_nystroem,
 )
+from sklearn_ltdl.results import warn_unless_converged
 
 EXACT_ROWS = 5000  # above, solver='auto' takes centres
+DIRECT_CENTRES = 3000  # above, solver='auto' iterates
+DOUBLE_ENTRIES = 2**25  # of the kernel between rows and centres; more are computed in single precision
+SINGLE_RANGE = (1e-30, 1e30)  # of a kernel whose values are
 PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
 # Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
@@ -71,7 +77,7 @@ class Sample:
     def of(cls, X, Y, weight, groups, precomputed):
         """Merge rows of identical features; those of one group, and their copies, form a block."""
         rows = np.flatnonzero(weight)
-        first, point = _distinct(X[np.ix_(rows, rows)] if precomputed else X[rows], precomputed)
+        first, point = distinct_rows(X[np.ix_(rows, rows)] if precomputed else X[rows], precomputed)
         n, kept = len(first), weight[rows]
         merged = np.bincount(point, kept)
         targets = np.column_stack([np.bincount(point, kept * y) for y in Y[rows].T]) / merged[:, None]
@@ -129,19 +135,8 @@ def fit_machine(model, X, Y, weight, groups=None):
             start = path.alphas[path.best] if path else 1.0
             path = solve_exact(K, sample.targets, sample.weight, _penalties(model, scale), start, sample.blocks())
     else:
-        chosen = np.sort(rng.permutation(n)[: model.n_components])
-        require_memory(len(chosen), 4, "Use fewer n_components.")
-        centres = points[chosen]
-        K = _gram(model.kernel_, X, centres)
-        scale = _mean_diagonal(K, sample.weight[chosen])
-        path = solve_nystroem(
-            lambda rows: _cross(model.kernel_, X, points[rows], centres) / scale,
-            K / scale,
-            sample.targets,
-            sample.weight,
-            _penalties(model, scale),
-        )
-    model.solver_, model.n_iter_ = path.solver, len(path.alphas)
+        path, scale, centres = _fit_centres(model, X, sample, rng)
+    model.solver_, model.n_iter_ = path.solver, path.n_iter or len(path.alphas)
     model.alphas_, model.loo_error_path_ = scale * path.alphas, path.errors
     model.alpha_, model.intercept_ = model.alphas_[path.best], path.intercept
     if precomputed:
@@ -159,6 +154,39 @@ def fit_machine(model, X, Y, weight, groups=None):
     unseen = np.flatnonzero(weight == 0)
     predictions[unseen] = evaluate(model, X[unseen])
     return predictions
+
+
+def _fit_centres(model, X, sample, rng):
+    """Return the solution over the functions that random points span, the kernel's unit in it, and those points."""
+    points, n = sample.points, len(sample.points)
+    if sample.block.max() < n - 1:
+        raise ValueError(
+            "groups are left out together by solver='exact' only; the fit takes random centres, for its "
+            f"{n} distinct rows or its solver={model.solver!r}. Use solver='exact', or fewer rows."
+        )
+    chosen = np.sort(rng.permutation(n)[: model.n_components])
+    m, centres = len(chosen), points[chosen]
+    direct = model.solver == "nystroem" or (model.solver == "auto" and m <= DIRECT_CENTRES)
+    require_memory(m, 14 if direct else 9, "Use fewer n_components" + (" or solver='pcg'." if direct else "."))
+    K = _gram(model.kernel_, X, centres)
+    scale = _mean_diagonal(K, sample.weight[chosen])
+    K /= scale
+    penalties = _penalties(model, scale)
+    ours = isinstance(model.kernel_, Kernel)
+    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
+    single = ours and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
+    data, one_at_a_time = X.astype(np.float32) if single else X, nullcontext() if ours else Lock()
+
+    def cross(rows, columns=slice(None)):
+        with one_at_a_time:  # a user's function need not be made for threads
+            values = _cross(model.kernel_, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
+        values /= scale
+        return values
+
+    if direct:
+        return solve_nystroem(cross, K, chosen, sample.targets, sample.weight, penalties), scale, centres
+    path = solve_pcg(cross, K, chosen, sample.targets, sample.weight, penalties)
+    return warn_unless_converged(path, "Increase alpha, or decrease n_components."), scale, centres
 
 
 def evaluate(model, X):
@@ -449,7 +477,7 @@ def _mean_diagonal(K, weight):
     return mean if mean > 0 else 1.0
 
 
-def _distinct(X, precomputed):
+def distinct_rows(X, precomputed):
     """Return the first row of each group of identical rows, in an order of their content, and each row's group.
 
     Of a precomputed kernel the rows are points of its space, of which rounding is all that keeps copies apart.

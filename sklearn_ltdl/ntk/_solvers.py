@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+import sklearn
+from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotri
+
+from sklearn_ltdl.results import Status
 
 ALPHAS = np.logspace(-9, 1, 41)  # the grid of alpha='loo', a quarter of a decade apart
 SPECTRAL_ROWS = 3000  # above, one eigendecomposition costs more than the few Cholesky factors of a search
 ROUNDING = np.finfo(float).eps
-BLOCK_ENTRIES = 2**22  # of the matrices that are worked on in row blocks
+BLOCK_ENTRIES = 2**23  # of the matrices that are worked on in row blocks; more are no faster
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class RidgePath:
     solver : str
     smoother : Smoother or None
         The solution as a function of the targets, of an exact solver.
+    n_iter : int, default=0
+        Steps of an iterative solver.
+    status : Status
+    gap : float, default=inf
+        Upper bound on the suboptimality, inf where none is known.
     """
 
     coef: np.ndarray
@@ -56,6 +64,9 @@ class RidgePath:
     solver: str
     unseen_residuals: np.ndarray | None = None
     smoother: "Smoother | None" = None
+    n_iter: int = 0
+    status: Status = Status.CONVERGED
+    gap: float = np.inf
 
 
 class Smoother(NamedTuple):
@@ -246,62 +257,6 @@ def _inverse(factor, root, ridge):
     return C
 
 
-def solve_nystroem(cross, centre_gram, Y, weight, alphas):
-    r"""Solve over functions :math:`\sum_j c_j k(\cdot, z_j)` of the centres, with all rows as data.
-
-    Parameters
-    ----------
-    cross : callable
-        ``cross(rows)`` is the kernel between a slice of the rows and the centres.
-    centre_gram : ndarray of shape (n_centres, n_centres)
-    Y, weight, alphas
-        As in `solve_exact`.
-
-    Notes
-    -----
-    With ``centre_gram = L L'`` the features :math:`\phi(x) = L^{-1} k(x, z)` turn the problem into a linear ridge,
-    of which one eigendecomposition gives every penalty. The rows are passed over twice.
-    """
-    n, m = len(Y), len(centre_gram)
-    mean = weight @ Y / n
-    root = np.sqrt(weight)[:, None]
-    L = _factor(centre_gram)
-    scatter, feature_sum, moments = np.zeros((m, m)), np.zeros(m), np.zeros((m, Y.shape[1]))
-    for rows in row_blocks(n, m):
-        features = solve_triangular(L, cross(rows).T, lower=True, check_finite=False)  # (m, rows)
-        feature_sum += features @ weight[rows]
-        moments += features @ (weight[rows, None] * (Y[rows] - mean))
-        features *= root[rows].T
-        scatter += features @ features.T
-    scatter -= np.outer(feature_sum, feature_sum / n)
-    w, U = eigh(scatter, overwrite_a=True, check_finite=False, driver="evd")
-    filters = 1.0 / (np.maximum(w, 0.0)[:, None] + np.maximum(n * alphas, 10 * ROUNDING * w.sum()))
-    projections = U.T @ moments
-    back = solve_triangular(L, U, lower=True, trans="T", check_finite=False)
-    offset = feature_sum @ U / n
-
-    residuals = np.empty((*Y.shape, len(alphas)))
-    for rows in row_blocks(n, m):
-        fits, leverages = _filtered(cross(rows) @ back - offset, projections, filters)
-        rest = 1.0 - weight[rows, None] * (1.0 / n + leverages)
-        residuals[rows] = _ratio((Y[rows] - mean)[:, :, None] - fits, rest[:, None, :])
-    errors = np.einsum("i,ikr->r", weight, residuals**2) / n
-    best = _least(errors)
-    coef = filters[:, [best]] * projections
-    return RidgePath(back @ coef, mean - offset @ coef, residuals[..., best], alphas, errors, best, "nystroem")
-
-
-def _factor(K):
-    """Return the lower Cholesky factor of K, of mean diagonal 1, with as little added as makes it definite."""
-    for jitter in (10 * len(K) * ROUNDING, 1e-10, 1e-7):
-        A = np.array(K.T, order="F")
-        A[np.diag_indices(len(K))] += jitter
-        L, failed = dpotrf(A, lower=1, overwrite_a=1)
-        if not failed:
-            return L
-    raise _not_psd(f"a Cholesky factor of its centres does not exist after {jitter:.0e} is added to its diagonal")
-
-
 def _filtered(V, projections, filters):
     """Return V diag(f) P of shape (rows, n_outputs, n_filters) and diag(V diag(f) V') (rows, n_filters)."""
     weighted = projections[:, :, None] * filters[:, None, :]
@@ -319,18 +274,30 @@ def _ratio(residual, share):
 
 
 def row_blocks(n, width):
-    """Return slices of n rows, of `BLOCK_ENTRIES` entries or one row when each has `width`."""
-    step = max(1, BLOCK_ENTRIES // width)
+    """Return slices of n rows of `width` doubles: `BLOCK_ENTRIES` or scikit-learn's working memory, or one row."""
+    entries = min(BLOCK_ENTRIES, sklearn.get_config()["working_memory"] * 2**20 / 8)
+    step = max(1, int(entries // width))
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
-def require_memory(n, matrices, remedy):
-    """Raise a MemoryError, before anything is allocated, if so many n x n matrices of doubles do not fit."""
-    need, limit = 8.0 * matrices * n * n, _memory_limit()
+def require_memory(shape, matrices, remedy):
+    """Raise a MemoryError, before anything is allocated, if so many matrices of doubles do not fit.
+
+    Parameters
+    ----------
+    shape : int or tuple of two ints
+        Of each matrix; an int n stands for a Gram matrix of n x n.
+    matrices : float
+    remedy : str
+        What to try.
+    """
+    what = "A Gram matrix" if isinstance(shape, int) else "A matrix"
+    rows, columns = (shape, shape) if isinstance(shape, int) else shape
+    need, limit = 8.0 * matrices * rows * columns, _memory_limit()
     if need > 0.8 * limit:
         raise MemoryError(
-            f"A Gram matrix of {n} x {n} and its factors need {need / 2**30:.1f} GiB of this machine's "
-            f"{limit / 2**30:.1f} GiB. {remedy}"
+            f"{what} of {rows} x {columns} and what is worked out with it need {need / 2**30:.1f} GiB of this "
+            f"machine's {limit / 2**30:.1f} GiB. {remedy}"
         )
 
 

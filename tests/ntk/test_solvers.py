@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import sklearn
 
 from sklearn_ltdl.ntk import Laplace, _solvers, ntk_kernel
-from sklearn_ltdl.ntk._solvers import ALPHAS, require_memory, solve_exact, solve_nystroem
+from sklearn_ltdl.ntk._solvers import ALPHAS, require_memory, row_blocks, solve_exact
 
 
 def refit(K, Y, weight, ridge, rows):
@@ -39,40 +40,6 @@ def test_exact_solution_and_its_leave_one_out_equal_refits(rng, monkeypatch, alp
     np.testing.assert_allclose(path.errors, np.sum(weight @ path.residuals**2) / n, rtol=1e-12)
 
 
-def test_leave_one_out_of_the_nystroem_problem_equals_refits(rng):
-    _, K, Y, weight = problem(rng, n=40)
-    centres, ridge = np.arange(0, 40, 4), 40 * 1e-3
-    path = solve_nystroem(lambda rows: K[rows][:, centres], K[np.ix_(centres, centres)], Y, weight, np.array([1e-3]))
-    for i in [
-        None,
-        0,
-        7,
-        39,
-    ]:  # least squares in the span: (F' S F + ridge K_cc) c + F' S 1 b = F' S y, and b's equation
-        s = weight.copy()
-        s[[] if i is None else i] = 0
-        F = np.column_stack([K[:, centres], np.ones(40)])
-        penalty = np.zeros((11, 11))
-        penalty[:10, :10] = ridge * K[np.ix_(centres, centres)]
-        solution = np.linalg.solve((F.T * s) @ F + penalty, (F.T * s) @ Y)
-        if i is None:
-            np.testing.assert_allclose(F @ solution, K[:, centres] @ path.coef + path.intercept, rtol=1e-9, atol=1e-9)
-        else:
-            np.testing.assert_allclose(path.residuals[i], Y[i] - F[i] @ solution, rtol=1e-9, atol=1e-9)
-
-
-def test_nystroem_with_every_row_as_centre_is_exact(rng):
-    X, K, Y, weight = problem(rng, n=60)
-    K = Laplace()(X)
-    exact = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
-    reduced = solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS)
-    assert exact.best == reduced.best
-    # Features of a matrix of condition 1e3, and a ridge of 60 * 1e-9 at least, keep nine of sixteen digits.
-    np.testing.assert_allclose(reduced.errors, exact.errors, rtol=1e-7)
-    np.testing.assert_allclose(K @ reduced.coef + reduced.intercept, K @ exact.coef + exact.intercept, rtol=1e-8)
-    np.testing.assert_allclose(reduced.residuals, exact.residuals, rtol=1e-8, atol=1e-9)
-
-
 def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatch):
     X = rng.standard_normal((80, 3))
     Y, K = np.sin(2 * X[:, :1]) + 0.3 * rng.standard_normal((80, 1)), Laplace()(X)
@@ -85,15 +52,12 @@ def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatc
         np.testing.assert_allclose(found.residuals, whole.residuals, rtol=1e-9, atol=1e-10)
 
 
-def test_rows_are_worked_on_in_blocks(rng, monkeypatch):
+def test_rows_are_worked_on_in_blocks(rng):
     _, K, Y, weight = problem(rng)
     whole = solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0)
-    reduced = solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS)
-    monkeypatch.setattr(_solvers, "BLOCK_ENTRIES", 100)
-    np.testing.assert_allclose(solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0).errors, whole.errors, rtol=1e-12)
-    np.testing.assert_allclose(
-        solve_nystroem(lambda rows: K[rows], K.copy(), Y, weight, ALPHAS).errors, reduced.errors, rtol=1e-6
-    )
+    with sklearn.config_context(working_memory=8e2 / 2**20):  # a hundred doubles, in MiB
+        assert len(row_blocks(25, 25)) == 7  # of four rows
+        np.testing.assert_allclose(solve_exact(K.copy(), Y, weight, ALPHAS, start=1.0).errors, whole.errors, rtol=1e-12)
 
 
 @pytest.mark.parametrize("spectral_rows", [3000, 0])
@@ -102,8 +66,6 @@ def test_an_indefinite_kernel_is_refused(rng, monkeypatch, spectral_rows):
     K = 2 * np.eye(6) - np.ones((6, 6)) + 10.0 * np.diag([1, -1, 1, -1, 0, 0])
     with pytest.raises(ValueError, match="not positive semi-definite"):
         solve_exact(K, rng.standard_normal((6, 1)), np.ones(6), np.array([1e-3]), start=1e-3)
-    with pytest.raises(ValueError, match="not positive semi-definite"):
-        solve_nystroem(lambda rows: K[rows], K.copy(), rng.standard_normal((6, 1)), np.ones(6), ALPHAS)
 
 
 def test_memory_is_asked_for_before_it_is_taken():

@@ -1,0 +1,137 @@
+"""Features whose inner products are the kernel of an infinitely wide network."""
+
+from numbers import Integral
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, draw_seed
+from sklearn_ltdl.ntk._kernels import NNGP, NTK
+from sklearn_ltdl.ntk._machine import call_kernel, distinct_rows
+from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
+from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
+
+
+class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Features that approximate the kernel of an infinitely wide network, from a random part of the rows.
+
+    With rows :math:`z_1, \dots, z_m` drawn as centres, :math:`\phi(x) = K_{mm}^{-1/2} (k(z_j, x))_j`, whose inner
+    product is the kernel where one of two rows is a centre, and approximates it elsewhere. Ridge regression on these
+    features is `NTKKernelRegressor` with that kernel and ``solver='nystroem'``, which chooses its penalty itself.
+    Columns of `X` should be standardised.
+
+    Parameters
+    ----------
+    kernel : {'ntk', 'nngp'}, Kernel or callable, default='ntk'
+        The tangent kernel of an infinitely wide ReLU network (`NTK`), the covariance of its outputs at initialisation
+        (`NNGP`), an object such as ``NTK(depth=3) + RBF(2.0)``, or a function of ``(X, Z)`` that returns an array of
+        shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``.
+    depth : int, default=1
+        Hidden layers of the network of 'ntk' and 'nngp', at least 0; the other kernels do not read it.
+    n_components : int, default=100
+        Number of centres, drawn among the distinct rows; all of them, if there are fewer.
+    random_state : int, RandomState instance or None, default=None
+        Draws the centres: those of `NTKKernelRegressor` with one kernel, for the same rows, `n_components` and seed.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_centres, n_features)
+        The centres.
+    kernel_ : Kernel or callable
+        The kernel used.
+    component_indices_ : ndarray of shape (n_centres,)
+        Rows of `X` that they are.
+    normalization_ : ndarray of shape (n_centres, n_centres)
+        :math:`K_{mm}^{-1/2}`, without directions that are lost in rounding.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Defined if `X` has string column names.
+
+    See Also
+    --------
+    sklearn.kernel_approximation.Nystroem : The same for scikit-learn's kernels.
+    TangentFeatures : Of a finite network.
+
+    References
+    ----------
+    .. [1] C. Williams, M. Seeger. "Using the Nystroem method to speed up kernel machines". NeurIPS 2000.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import RidgeCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_ltdl import NTKNystroem
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), NTKNystroem(random_state=0), RidgeCV([1.0, 10.0, 100.0]))
+    >>> round(model.fit(X[:300], y[:300]).score(X[300:], y[300:]), 1)
+    0.5
+    """
+
+    _parameter_constraints: dict = {
+        "kernel": [StrOptions({"ntk", "nngp"}), callable],
+        "depth": [Interval(Integral, 0, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, *, kernel="ntk", depth=1, n_components=100, random_state=None):
+        self.kernel = kernel
+        self.depth = depth
+        self.n_components = n_components
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Draw the centres, and normalise the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self : object
+        """
+        X = validate_data(self, X, dtype=np.float64)
+        points = distinct_rows(X, precomputed=False)[0]
+        drawn = np.random.default_rng(draw_seed(self.random_state)).permutation(len(points))
+        self.component_indices_ = points[np.sort(drawn[: self.n_components])]
+        m = len(self.component_indices_)
+        require_memory(m, 5, "Use fewer n_components.")
+        self.components_ = X[self.component_indices_]
+        self.kernel_ = self._kernel()
+        w, U = eigh(call_kernel(self.kernel_, self.components_), overwrite_a=True, check_finite=False, driver="evd")
+        seen = w > m * ROUNDING * w[-1]
+        self.normalization_ = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
+        return self
+
+    def transform(self, X):
+        """Return the features of rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_centres)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        require_memory((len(X), self._n_features_out), 2, "Use fewer rows at a time, or fewer n_components.")
+        return call_kernel(self.kernel_, X, self.components_) @ self.normalization_
+
+    def _kernel(self):
+        if isinstance(self.kernel, str):
+            return {"ntk": NTK, "nngp": NNGP}[self.kernel](self.depth)
+        return StaxKernel(self.kernel) if is_kernel_fn(self.kernel) else self.kernel
+
+    @property
+    def _n_features_out(self):
+        return len(self.components_)

@@ -1,0 +1,334 @@
+r"""Kernel ridge over the functions that some rows, the centres, span, with all rows as data; n x n is never made.
+
+With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner
+product is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks, whose
+kernel values are computed when they are needed, by as many threads as may work. They may be in single precision where
+the noise that this adds to the features is less than the penalty (`single_precision_noise`), as for the rough kernels
+of ReLU networks, not for smooth ones. What is summed over blocks, and all that is m x m, is in double.
+
+A centre is also a row. When it is left out as a row alone, the others' fit still uses the function that it spans, of
+which no row then determines the value at the centre itself: the error there is not that of a new row, and would raise
+alpha. It therefore leaves as a row and as a centre. With r, h its residual and leverage, H the inverse Hessian in the
+coefficients c, k its centred kernel values, :math:`q = (H k)_j` and s its weight, the row's removal takes c_j to
+:math:`c_j - s q r / (1 - h)` and H_jj to :math:`H_{jj} + s q^2 / (1 - h)`, and the condition c_j = 0 then adds
+:math:`q / (1 - h)` times their quotient to its residual r / (1 - h).
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.linalg.blas import get_blas_funcs
+from scipy.linalg.lapack import dpotrf, dtrtri
+
+from sklearn_ltdl.ntk._passes import threads
+from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _not_psd, _ratio, row_blocks
+from sklearn_ltdl.results import Status
+
+PATH_ROWS = 20_000  # at most so many rows, each left out of all, compare the penalties
+PILOT_CENTRES = 1000  # of the problem that chooses alpha for 'pcg'
+MAX_STEPS = 200  # of conjugate gradients
+LARGEST_LEVERAGE = 0.9  # that an estimate may have, which is noisy
+PROBES = 4  # random targets, which estimate mean leverages
+JITTERS = (1e-12, 1e-10, 1e-7)  # added, in turn, to the centres' diagonal, of mean 1
+
+
+def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
+    r"""Solve by the normal equations of the features, for every penalty from one eigendecomposition.
+
+    Parameters
+    ----------
+    cross : callable
+        ``cross(rows)`` is the kernel between some rows, a slice or indices, and the centres: a new array of shape
+        (len(rows), n_centres), which is overwritten, in single or double precision.
+    centre_gram : ndarray of shape (n_centres, n_centres)
+        In double precision; mean diagonal 1.
+    centres : ndarray of shape (n_centres,)
+        Which of the rows they are.
+    Y, weight, alphas
+        As in `solve_exact`.
+    seed : int, default=0
+        Draws the rows that compare the penalties, if there are more than `PATH_ROWS`.
+    """
+    n, m = len(Y), len(centre_gram)
+    mean = weight @ Y / n
+    spectrum = _spectrum(cross, centre_gram, Y - mean, weight)
+    errors, best = _choose(cross, centres, spectrum, alphas, Y - mean, weight, seed)
+
+    # With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
+    ridge = _ridges(spectrum, n, alphas[[best]])
+    R_inverse = _inverse(_factor((spectrum.U * (spectrum.w + ridge)) @ spectrum.U.T, (0.0,)))
+    whiten, shift = _trmm(R_inverse, spectrum.inverse), R_inverse @ spectrum.mean
+    g = R_inverse @ spectrum.moments
+    residuals = np.empty(Y.shape)
+
+    def leave_out(blocks):
+        narrow = _narrow(whiten, cross)
+        for rows in blocks:
+            psi = _features(narrow, cross(rows))
+            psi -= shift.astype(psi.dtype)[:, None]
+            fit, leverage = psi.T @ g.astype(psi.dtype), np.einsum("ji,ji->i", psi, psi)[:, None]
+            residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
+
+    _by_threads(leave_out, n, m)
+    leave_centre_out = _leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight)
+    for rows in row_blocks(m, m):
+        residuals[centres[rows]] = leave_centre_out(centres[rows])[..., 0]
+    return RidgePath(whiten.T @ g, mean - shift @ g, residuals, alphas, errors, best, "nystroem")
+
+
+def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
+    r"""Solve by conjugate gradients, preconditioned by the problem that has the centres as its only data (Falkon).
+
+    Parameters
+    ----------
+    cross, centre_gram, centres, Y, weight, alphas, seed
+        As in `solve_nystroem`; ``cross(rows, columns)`` is the kernel with some of the centres. Of several alphas the
+        one is taken that `solve_nystroem` takes with `PILOT_CENTRES` of the centres.
+    tol : float, default=1e-4
+        Stop when the preconditioned residual is this share of that of zero coefficients. The objective is then within
+        about ``tol ** 2`` of its minimum, over the decrease from zero coefficients.
+
+    Returns
+    -------
+    RidgePath
+        `alphas` and `errors` are of the pilot. `residuals` are by generalised cross-validation: leave-one-out with the
+        leverages of the centres, and those of all other rows, replaced by their means, which random targets estimate.
+
+    References
+    ----------
+    .. [1] A. Rudi, L. Carratino, L. Rosasco. "FALKON: an optimal large scale kernel method". NeurIPS 2017,
+       algorithm 1.
+    .. [2] G. Golub, M. Heath, G. Wahba. "Generalized cross-validation as a method for choosing a good ridge
+       parameter". Technometrics 21, 1979.
+    .. [3] M. F. Hutchinson. "A stochastic estimator of the trace of the influence matrix for Laplacian smoothing
+       splines". Communications in Statistics 19, 1990.
+    """
+    n, m = len(Y), len(centre_gram)
+    mean, rng = weight @ Y / n, np.random.default_rng(seed)
+    errors, best = None, 0
+    if len(alphas) > 1:
+        pilot = np.sort(rng.permutation(m)[:PILOT_CENTRES])
+
+        def part(rows):
+            return cross(rows, pilot)
+
+        spectrum = _spectrum(part, centre_gram[np.ix_(pilot, pilot)], Y - mean, weight)
+        errors, best = _choose(part, centres[pilot], spectrum, alphas, Y - mean, weight, seed)
+        del spectrum
+    alpha = alphas[best]
+
+    # The centres' features are the rows of L. With A A' their covariance plus alpha, A^-1 phi is nearly white.
+    L = _factor(centre_gram, JITTERS)
+    share = weight[centres] / weight[centres].sum()
+    phi = L - share @ L
+    covariance = (phi.T * share) @ phi
+    covariance[np.diag_indices(m)] += max(alpha, 10 * ROUNDING * np.trace(covariance))
+    A_inverse = _inverse(_factor(covariance, (0.0,)))
+    whiten = _trmm(A_inverse, _inverse(L))
+    del L, phi, covariance
+
+    roots = np.sqrt(weight)[:, None]
+    probes = rng.choice([-1.0, 1.0], (n, PROBES))
+    targets = np.hstack([weight[:, None] * (Y - mean), roots * probes, weight[:, None]])
+    products = _correlate(cross, lambda K, rows: targets[rows], n, m)
+    kernel_mean = products[:, -1] / n
+    sides = whiten @ (products[:, :-1] - np.outer(kernel_mean, targets[:, :-1].sum(axis=0))) / n
+
+    def multiply(beta):
+        C = whiten.T @ beta
+
+        def fits(K, rows):
+            return weight[rows, None] * (K @ C - kernel_mean @ C)
+
+        return whiten @ _correlate(cross, fits, n, m) / n + alpha * (A_inverse @ (A_inverse.T @ beta))
+
+    beta, n_iter, status = _conjugate_gradients(multiply, sides, Y.shape[1], tol)
+    C, fits = whiten.T @ beta, np.empty((n, sides.shape[1]))
+
+    def fit(blocks):
+        for rows in blocks:
+            fits[rows] = cross(rows) @ C - kernel_mean @ C
+
+    _by_threads(fit, n, m)
+    fits, smoothed = np.split(fits, [Y.shape[1]], axis=1)
+    leverages = np.mean(probes * roots * smoothed, axis=1)  # of the right mean, but noisy
+    is_centre = np.isin(np.arange(n), centres)
+    for kind in (is_centre, ~is_centre):
+        if kind.any():
+            mean_leverage = leverages[kind].sum() / weight[kind].sum()
+            leverages[kind] = np.clip(weight[kind] * mean_leverage, 0.0, LARGEST_LEVERAGE)
+    residuals = _ratio(Y - mean - fits, 1.0 - weight[:, None] / n - leverages[:, None])
+    if errors is None:
+        errors = np.array([np.sum(weight @ residuals**2) / n])
+    coef = C[:, : Y.shape[1]]
+    intercept = mean - kernel_mean @ coef
+    return RidgePath(coef, intercept, residuals, alphas, errors, best, "pcg", n_iter=n_iter, status=status)
+
+
+def single_precision_noise(centre_gram):
+    r"""Return a bound on the variance that kernel values in single precision add to a feature, if their mean is 1.
+
+    An error :math:`\epsilon` of each value is one of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature on
+    average. It acts as a penalty, but also as features that have nothing to do with the target.
+    """
+    inverse = _inverse(_factor(centre_gram, JITTERS))
+    return np.finfo(np.float32).eps ** 2 * np.sum(inverse**2) / len(inverse)
+
+
+class _Spectrum(NamedTuple):
+    r"""Moments of the features over the rows.
+
+    Parameters
+    ----------
+    inverse : ndarray of shape (m, m)
+        :math:`L^{-1}`
+    mean : ndarray of shape (m,)
+    moments : ndarray of shape (m, n_outputs)
+        :math:`\sum_i s_i \phi_i y_i'`
+    w, U : ndarrays of shape (m,) and (m, m)
+        Eigenvalues and vectors of :math:`\sum_i s_i (\phi_i - \bar\phi)(\phi_i - \bar\phi)'`.
+    """
+
+    inverse: np.ndarray
+    mean: np.ndarray
+    moments: np.ndarray
+    w: np.ndarray
+    U: np.ndarray
+
+
+def _spectrum(cross, centre_gram, Y, weight):
+    """Return the moments of the features, for targets of mean 0, from one pass over the rows."""
+    n, m = len(Y), len(centre_gram)
+    inverse = _inverse(_factor(centre_gram, JITTERS))
+
+    def sums(blocks):
+        narrow = _narrow(inverse, cross)
+        scatter, total, moments = np.zeros((m, m), order="F"), np.zeros(m), np.zeros((m, Y.shape[1]))
+        for rows in blocks:
+            phi = _features(narrow, cross(rows))
+            total += phi @ weight[rows].astype(phi.dtype)
+            moments += phi @ (weight[rows, None] * Y[rows]).astype(phi.dtype)
+            phi *= np.sqrt(weight[rows]).astype(phi.dtype)
+            scatter += get_blas_funcs("syrk", [phi])(1.0, phi, lower=1)
+        return scatter, total, moments
+
+    scatter, total, moments = (sum(parts) for parts in zip(*_by_threads(sums, n, m)))
+    scatter -= np.outer(total, total / n)
+    w, U = eigh(scatter, lower=True, overwrite_a=True, check_finite=False, driver="evd")
+    return _Spectrum(inverse, total / n, moments, np.maximum(w, 0.0), U)
+
+
+def _ridges(spectrum, n, alphas):
+    return np.maximum(n * alphas, 10 * ROUNDING * spectrum.w.sum())
+
+
+def _choose(cross, centres, spectrum, alphas, Y, weight, seed):
+    """Return the mean squared leave-one-out residuals of each penalty and the index of the least."""
+    some = np.sort(np.random.default_rng(seed).permutation(len(Y))[:PATH_ROWS])
+    residuals = _leave_one_out(cross, centres, spectrum, _ridges(spectrum, len(Y), alphas), Y, weight)
+
+    def squares(blocks):
+        total = np.zeros(len(alphas))
+        for block in blocks:
+            rows = some[block]
+            total += np.einsum("i,ikr->r", weight[rows], residuals(rows) ** 2)
+        return total
+
+    errors = sum(_by_threads(squares, len(some), len(centres))) / weight[some].sum()
+    return errors, _least(errors)
+
+
+def _leave_one_out(cross, centres, spectrum, ridges, Y, weight):
+    """Return the function from row indices to leave-one-out residuals of shape (len(rows), n_outputs, n_ridges)."""
+    n = len(Y)
+    filters, projections = 1.0 / (spectrum.w[:, None] + ridges), spectrum.U.T @ spectrum.moments
+    back, offset = spectrum.inverse.T @ spectrum.U, spectrum.mean @ spectrum.U  # c = back a
+    place = np.full(n, -1)
+    place[centres] = np.arange(len(centres))
+
+    def residuals(rows):
+        K = cross(rows)
+        V, s = K @ back.astype(K.dtype) - offset.astype(K.dtype), weight[rows, None]
+        fits, leverages = _filtered(V, projections.astype(K.dtype), filters.astype(K.dtype))
+        rest = np.maximum(1.0 - s * (1.0 / n + leverages), np.finfo(float).tiny)
+        left_out = (Y[rows, :, None] - fits) / rest[:, None, :]
+
+        at = np.flatnonzero(place[rows] >= 0)
+        s, rest, B = s[at], rest[at], back[place[rows[at]]]
+        coef, curvature = _filtered(B, projections, filters)
+        q = (V[at] * B) @ filters
+        coef -= (s * q)[:, None, :] * left_out[at]
+        left_out[at] += (q / rest / (curvature + s * q**2 / rest))[:, None, :] * coef
+        return left_out
+
+    return residuals
+
+
+def _conjugate_gradients(multiply, sides, n_outputs, tol):
+    """Solve for each column on its own until the first `n_outputs` have converged; return steps and status too."""
+    beta, residual = np.zeros_like(sides), sides.copy()
+    direction, squares = sides.copy(), np.sum(sides**2, axis=0)
+    target = tol**2 * squares
+    for n_iter in range(1, MAX_STEPS + 1):
+        product, active = multiply(direction), squares > target
+        step = np.divide(squares, np.sum(direction * product, axis=0), out=np.zeros_like(squares), where=active)
+        beta += step * direction
+        residual -= step * product
+        previous, squares = squares, np.sum(residual**2, axis=0)
+        if np.all(squares[:n_outputs] <= target[:n_outputs]):
+            return beta, n_iter, Status.CONVERGED
+        direction = residual + np.divide(squares, previous, out=np.zeros_like(squares), where=active) * direction
+    return beta, n_iter, Status.OUT_OF_STEPS
+
+
+def _correlate(cross, values, n, m):
+    """Return the sum over rows of k_i v_i', for ``values(K, rows)`` of shape (len(rows), q), in double precision.
+
+    Kernel values may be in single: conjugate gradients stand an inexact kernel, but not inexact products with it.
+    """
+
+    def products(blocks):
+        total = 0.0
+        for rows in blocks:
+            K = cross(rows).astype(np.float64, copy=False)
+            total = total + K.T @ values(K, rows)
+        return total
+
+    return sum(_by_threads(products, n, m))
+
+
+def _by_threads(work, n, m):
+    """Return what ``work(blocks)`` returns for each thread's blocks of n rows, of which a kernel has m columns."""
+    with threads() as number, ThreadPoolExecutor(number) as pool:
+        blocks = row_blocks(n, number * m)
+        return list(pool.map(work, [blocks[i::number] for i in range(number)]))
+
+
+def _narrow(triangle, cross):
+    return triangle.astype(cross(slice(0, 1)).dtype)
+
+
+def _features(triangle, K):
+    """Return ``triangle @ K.T``, in the memory of K."""
+    return get_blas_funcs("trmm", [K])(1.0, triangle, K.T, lower=1, overwrite_b=1)
+
+
+def _trmm(A, B):
+    return get_blas_funcs("trmm", [A])(1.0, A, B, lower=1)
+
+
+def _factor(A, jitters):
+    """Return the lower Cholesky factor of A, with the least of the jitters added that makes it definite."""
+    for jitter in jitters:
+        L = np.array(A.T, order="F")
+        L[np.diag_indices(len(A))] += jitter
+        L, failed = dpotrf(L, lower=1, overwrite_a=1)
+        if not failed:
+            return L
+    raise _not_psd(f"a Cholesky factor of its centres does not exist after {jitter:.0e} is added to its diagonal")
+
+
+def _inverse(L):
+    return dtrtri(L, lower=1, overwrite_c=1)[0]
