@@ -23,3 +23,9 @@ def lint(session):
     session.install("ruff")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def docs(session):
+    session.install("-e", ".[docs]")
+    session.run("python", "-m", "sphinx", "-n", "-W", "--keep-going", "docs", "docs/_build")

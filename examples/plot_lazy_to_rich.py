@@ -20,10 +20,13 @@ from sklearn_ltdl.datasets import make_multi_index
 X, y = make_multi_index(1500, n_features=20, random_state=0)
 X, y, X_new, y_new = X[:500], y[:500], X[500:], y[500:]
 
+# %%
+# The same budget for all is the point, so that a network which would need more of it says nothing.
+
 scales = np.logspace(-2, 2, 9)
 scores, moved = [], []
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ConvergenceWarning)  # the same budget for all is the point
+    warnings.simplefilter("ignore", ConvergenceWarning)
     for scale in scales:
         network = LazyNetRegressor(scale=scale, random_state=0).fit(X, y)
         scores.append(network.score(X_new, y_new))
@@ -41,3 +44,7 @@ top.legend()
 bottom.loglog(scales, moved, "o-")
 bottom.set(xlabel="scale of the output (large is lazy)", ylabel="displacement of the weights")
 plt.show()
+
+# %%
+# At the right the network hardly moves, and is the ridge regression of its own tangent kernel, that of 256 neurons; at
+# the left it has found the three directions, which neither the kernel of infinitely many neurons nor the forest can.

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import LOSSES
 
 PACKAGE = Path(sklearn_ltdl.__file__).parent
+ROOT = Path(__file__).parents[1]
 SLICES = ("linear", "networks", "ntk", "study")
 MAY_USE = {"linear": set(), "ntk": set(), "networks": {"ntk"}, "study": {"linear", "networks", "ntk"}}
 HEAVY = {
@@ -127,6 +129,20 @@ def test_public_objects_have_whole_numpydoc_docstrings(name):
     wanted = {"GL08", "SS01", "SS03", "PR01", "PR02", "PR03", "PR04", "PR10", "RT01"}
     errors = [f"{code}: {text}" for code, text in validate(name)["errors"] if code in wanted]
     assert not errors
+
+
+def test_the_documentation_lists_every_public_name():
+    listed = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8").split()
+    modules = [importlib.import_module(f"sklearn_ltdl.{name}") for name in SLICES]
+    public = {name for module in (sklearn_ltdl, *modules) for name in module.__all__} - {"__version__"}
+    assert public <= set(listed)
+
+
+def test_tests_that_the_documentation_names_exist():
+    page = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    assert len(named) > 20
+    assert not [test for file, test in named if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("name", LOSSES)

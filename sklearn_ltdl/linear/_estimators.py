@@ -66,7 +66,7 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
     solver_ : str
         The algorithm that ran.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where `X` has feature names that are all strings.
 
     See Also
@@ -201,7 +201,7 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
     solver_ : str
         The algorithm that ran.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where `X` has feature names that are all strings.
 
     See Also

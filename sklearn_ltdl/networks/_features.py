@@ -40,7 +40,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Standard normal weights of each layer, of shape (1, width, fan_in); the last is the read-out, of shape
         (1, width, 1). The features are in their order, each array row by row.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also

@@ -103,7 +103,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
     n_iter_ : int
         Number of penalties for which the final problem was solved; for 'pcg', of steps.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
@@ -220,7 +220,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         return predictions, (posterior_std(self, X) * self._units.scale).reshape(predictions.shape)
 
     def predict_interval(self, X, coverage=0.9):
-        """Predict intervals that hold new targets, by the jackknife+ [4]_.
+        """Predict intervals that hold new targets, by the jackknife+ (Barber et al. 2021).
 
         The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
         residuals. For rows that are drawn alike, at a given `alpha` and kernel, at least ``2 coverage - 1`` of new
@@ -375,7 +375,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Number of penalties for which the final problem was solved; for 'pcg', of steps.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also

@@ -46,7 +46,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     normalization_ : ndarray of shape (n_centres, n_centres)
         :math:`K_{mm}^{-1/2}`, without directions that are lost in rounding.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
