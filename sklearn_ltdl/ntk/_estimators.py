@@ -17,6 +17,7 @@ from sklearn_ltdl.ntk._machine import (
     fit_machine,
     flow_of,
     influence_of,
+    jackknife,
     jackknife_plus,
     posterior_std,
     state_of,
@@ -241,10 +242,12 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         if not 0 < coverage < 1:
             raise ValueError(f"coverage is {coverage!r}; it must be a number between 0 and 1, such as 0.9.")
         X = _checked(self, X)
-        predictions = evaluate(self, X)
-        standardised = (predictions.reshape(len(X), -1) - self._units.mean) / self._units.scale
-        ends = jackknife_plus(self, X, standardised, coverage)
-        return tuple(self._units.undo(end).reshape(predictions.shape) for end in ends)
+        if self.solver_ == "exact":
+            ends = self._units.undo(jackknife_plus(self, X, coverage))
+            return tuple(end.reshape(len(X), *self.dual_coef_.shape[1:]) for end in ends)
+        prediction, width = evaluate(self, X), jackknife(self, coverage) * self._units.scale
+        width = width.reshape(self.dual_coef_.shape[1:])
+        return prediction - width, prediction + width
 
     def staged_predict(self, X, times, return_std=False):
         """Predict with the infinitely wide network itself after training by gradient flow for some times.

@@ -1,8 +1,10 @@
 """What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
 from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
+from sklearn_ltdl.ntk._passes import threads
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -37,6 +40,7 @@ PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha,
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
 SAME_POINT = 1e-10  # squared distance in a precomputed kernel's space, in units of its diagonal
 NAMED = ("ntk", "nngp", "laplace", "rbf")
+CACHED_ENTRIES = 2**17  # of the matrices that are sorted at once, which stay in a core's cache
 UNEVEN = 1e3  # ratio of the largest to the least standard deviation of the columns that is warned of
 
 
@@ -118,7 +122,7 @@ def fit_machine(model, X, Y, weight, groups=None):
 
     exact = model.solver == "exact" or (model.solver == "auto" and n <= EXACT_ROWS)
     if exact:
-        require_memory(n, 4 if n <= SPECTRAL_ROWS else 3, "Use solver='nystroem', or fewer rows.")
+        require_memory(n, 4, "Use solver='nystroem', or fewer rows.")
     rng = np.random.default_rng(draw_seed(model.random_state))
     searching = exact and n > SPECTRAL_ROWS and model.alpha == "loo"
     kernels = _candidates(model, X[points], exact)
@@ -205,47 +209,56 @@ def state_of(model, state):
     return {**state, "_smoother": None} if state.get("kernel_") is not None and "_smoother" in state else dict(state)
 
 
-def left_out_shifts(model, X, output):
-    """Yield, for blocks of rows, `f - f_without` of an output, (m, n_points): what the block of each point adds."""
-    smoother = _smoother(model, "influence")
-    for rows in row_blocks(len(X), len(smoother.weight)):
-        shift = smoother.weights(_points_cross(model, X[rows]))
-        shift *= model._left_out[:, output]
-        yield rows, model._sample.of_block(shift)
-
-
 def influence_of(model, X):
     """Return `f - f_without` of shape (m, n_rows, n_outputs), 0 for rows of weight 0."""
-    sample = model._sample
+    sample, smoother = model._sample, _smoother(model, "influence")
     shifts = np.zeros((len(X), sample.n_rows, sample.targets.shape[1]))
-    for output in range(shifts.shape[2]):
-        for rows, shift in left_out_shifts(model, X, output):
-            shifts[rows, sample.rows, output] = shift[:, sample.point]
+    for rows in row_blocks(len(X), len(sample.points)):
+        weights = smoother.weights(_points_cross(model, X[rows]))
+        for output, left_out in enumerate(model._left_out.T):
+            shifts[rows, sample.rows, output] = sample.of_block(weights * left_out)[:, sample.point]
     return shifts
 
 
-def jackknife_plus(model, X, predictions, coverage):
-    """Return the lower and the upper ends of the intervals, standardised, for predictions of shape (m, n_outputs).
+def jackknife_plus(model, X, coverage):
+    """Return the lower and the upper ends of the intervals, standardised, of shape (2, m, n_outputs).
 
     Barber, Candes, Ramdas and Tibshirani (2021), equation 1.5, with weights. The residual of a row is at the penalty
-    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less. With random
-    centres a row hardly moves the function, and the leave-one-out predictions are taken to be the prediction.
+    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less.
     """
-    sample, ends = model._sample, np.empty((2, *predictions.shape))
+    sample, smoother = model._sample, _smoother(model, "predict_interval")
+    ends = np.empty((2, len(X), sample.targets.shape[1]))
     excess = (1.0 - coverage) * (len(sample.rows) + 1)
-    as_points = np.argsort(sample.point) if len(sample.point) == len(sample.points) else slice(None)
-    for output in range(predictions.shape[1]):
-        width, weight = np.abs(model._row_residuals[as_points, output]), sample.row_weight[as_points]
-        if model._smoother is None and model.solver_ != "exact":
-            ends[:, :, output] = predictions[:, output] + _high(width[None], weight, excess) * [[-1.0], [1.0]]
-            continue
-        for rows, shift in left_out_shifts(model, X, output):
-            if len(sample.point) > len(sample.points):
-                shift = shift[:, sample.point]
-            ends[0, rows, output] = predictions[rows, output] - _high(shift + width, weight, excess)
-            np.subtract(width, shift, out=shift)
-            ends[1, rows, output] = predictions[rows, output] + _high(shift, weight, excess)
+    merged = len(sample.point) > len(sample.points)
+    order = slice(None) if merged else np.argsort(sample.point)  # rows as points, if each is one
+    widths, row_weight = np.abs(model._row_residuals[order]), sample.row_weight[order]
+
+    def finish(weights, first, rows):
+        mine, out = weights[rows], slice(first + rows.start, first + rows.stop)
+        for output, (left_out, width) in enumerate(zip(model._left_out.T, widths.T)):
+            shift = sample.of_block(mine * left_out)
+            shift = shift[:, sample.point] if merged else shift
+            prediction = mine @ sample.targets[:, output]
+            ends[0, out, output] = prediction - _high(shift + width, row_weight, excess)
+            ends[1, out, output] = prediction + _high(np.subtract(width, shift, out=shift), row_weight, excess)
+
+    for rows in row_blocks(len(X), len(sample.points)):
+        weights = smoother.weights(_points_cross(model, X[rows]))
+        few = max(1, CACHED_ENTRIES // weights.shape[1])
+        parts = [slice(i, min(i + few, len(weights))) for i in range(0, len(weights), few)]
+        with threads() as number, ThreadPoolExecutor(number) as pool:
+            list(pool.map(partial(finish, weights, rows.start), parts))
     return ends
+
+
+def jackknife(model, coverage):
+    """Return half the width of intervals of one width, standardised, of shape (n_outputs,).
+
+    With random centres a row hardly moves the function, and its leave-one-out predictions are the prediction.
+    """
+    sample = model._sample
+    excess = (1.0 - coverage) * (len(sample.rows) + 1)
+    return np.array([_high(np.abs(r)[None].copy(), sample.row_weight, excess)[0] for r in model._row_residuals.T])
 
 
 def _high(values, weight, excess):
@@ -279,10 +292,7 @@ def posterior_std(model, X):
         else:
             diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
         variance[rows] = smoother.variance(cross, diagonal / model._scale, smoother.weights(cross))
-    # y' (K + alpha I)^-1 y / n, the likelihood's maximum at a given alpha.
-    centred = sample.targets - np.average(sample.targets, axis=0, weights=sample.weight)
-    fitted_scale = np.einsum("ik,ij,jk->k", centred, smoother.inverse, centred) / len(sample.weight)
-    return np.sqrt(variance[:, None] * fitted_scale)
+    return np.sqrt(variance[:, None] * smoother.scale(sample.targets))  # the likelihood's maximum at a given alpha
 
 
 def flow_of(model):

@@ -13,18 +13,19 @@ of the kernel's mean diagonal: solvers are given K divided by it.
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import sklearn
 from scipy.linalg import eigh
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.blas import dtrmm
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from sklearn_ltdl.results import Status
 
 ALPHAS = np.logspace(-9, 1, 41)  # the grid of alpha='loo', a quarter of a decade apart
-SPECTRAL_ROWS = 3000  # above, one eigendecomposition costs more than the few Cholesky factors of a search
+SPECTRAL_ROWS = 1000  # above, one eigendecomposition costs more than the five or so Cholesky factors of a search
 ROUNDING = np.finfo(float).eps
 BLOCK_ENTRIES = 2**23  # of the matrices that are worked on in row blocks; more are no faster
 
@@ -69,37 +70,54 @@ class RidgePath:
     gap: float = np.inf
 
 
-class Smoother(NamedTuple):
+@dataclass(frozen=True)
+class Smoother:
     r"""The solution at new rows as :math:`W y`, which also says what each row contributes to it.
 
     Parameters
     ----------
-    inverse : ndarray of shape (n, n)
-        :math:`\sqrt s\,C\sqrt s'`.
+    factor : ndarray of shape (n, n)
+        Lower triangle of the inverse of the Cholesky factor of :math:`\tilde K + \sqrt s\sqrt s' + n\alpha`.
     row_means : ndarray of shape (n,)
         Weighted means of the Gram matrix's rows.
     weight : ndarray of shape (n,)
-    alpha : float
-        The penalty, in units of the kernel's mean diagonal.
+    alpha, ridge : float
+        The penalty, in units of the kernel's mean diagonal, and the ridge of the factor.
     """
 
-    inverse: np.ndarray
+    factor: np.ndarray
     row_means: np.ndarray
     weight: np.ndarray
     alpha: float
+    ridge: float
 
     @classmethod
     def of(cls, K, weight, alpha):
         """Return the smoother of a Gram matrix of mean diagonal 1, which is overwritten."""
-        root, row_means = _centre(K, weight)
+        _, row_means = _centre(K, weight)
         ridge = _ridges(K, np.array([alpha]))[0]
-        return cls(_scaled(_inverse(_cholesky(K, ridge), root, ridge), root), row_means, weight, alpha)
+        return cls(_inverse_factor(K, ridge), row_means, weight, alpha, ridge)
+
+    @cached_property
+    def inverse(self):
+        r"""Return :math:`\sqrt s\,C\sqrt s'` of shape (n, n)."""
+        n, root = len(self.weight), np.sqrt(self.weight)[:, None]
+        C = self.factor.T @ self.factor
+        C -= root * root.T / (n * (n + self.ridge))
+        C *= root
+        C *= root.T
+        return C
 
     def weights(self, cross):
         """Return W of shape (m, n) for the kernel between new rows and the data."""
         weights = (cross - self.row_means) @ self.inverse
         weights += self.weight / len(self.weight)
         return weights
+
+    def scale(self, targets):
+        r"""Return :math:`\tilde y' C \tilde y / n` of each column of targets (n, n_outputs)."""
+        centred = np.sqrt(self.weight)[:, None] * (targets - self.weight @ targets / len(self.weight))
+        return np.mean(dtrmm(1.0, self.factor, centred, lower=1) ** 2, axis=0)
 
     def variance(self, cross, diagonal, weights):
         """Return the variance of f(x) + b at new rows, over that of the noise-free prior with the kernel (m,).
@@ -132,7 +150,8 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
     root, row_means = _centre(K, weight)
     target = root * (Y - mean)
     solve = _spectral_path if n <= SPECTRAL_ROWS else _cholesky_search
-    duals, left_out, tried, inverse = solve(K, target, root, _ridges(K, alphas), n * start, blocks)
+    ridges = _ridges(K, alphas)
+    duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, blocks)
 
     own = np.sum(weight[:, None, None] * left_out**2, axis=1)  # (n, n_tried)
     errors = own.sum(axis=0)
@@ -141,6 +160,7 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
         own[rows] = own[rows].sum(axis=0)
     unseen = np.apply_along_axis(_least, 1, errors - own)
     coef = root * duals[..., best]
+    smoother = Smoother(factor(best), row_means, weight, alphas[tried][best], ridges[tried][best])
     return RidgePath(
         coef,
         mean - row_means @ coef,
@@ -150,14 +170,14 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
         best,
         "exact",
         np.take_along_axis(left_out, unseen[:, None, None], axis=2)[..., 0],
-        Smoother(_scaled(inverse(best), root), row_means, weight, alphas[tried][best]),
+        smoother,
     )
 
 
 def _centre(K, weight):
     """Turn K into the centred matrix times the roots of the weights, plus their product; return them and K's means.
 
-    With the product, sqrt(s) is an eigenvector of eigenvalue n, whose share is taken off the inverse (`_inverse`).
+    With the product, sqrt(s) is an eigenvector of eigenvalue n, whose share is taken off the inverse.
     """
     n, root, row_means = len(K), np.sqrt(weight)[:, None], K @ weight / len(K)
     K -= row_means
@@ -171,16 +191,10 @@ def _ridges(K, alphas):
     return np.maximum(len(K) * alphas, 10 * ROUNDING * np.trace(K))
 
 
-def _scaled(C, root):
-    C *= root
-    C *= root.T
-    return C
-
-
 def _spectral_path(K, target, root, ridges, start, blocks):
-    """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and a function that returns C."""
+    """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and the function `factor`."""
     n = len(K)
-    w, V = eigh(K.T, lower=False, overwrite_a=True, check_finite=False, driver="evd")
+    w, V = eigh(K, check_finite=False, driver="evd")
     if w[0] < -1e-6 * w[-1]:
         raise _not_psd(f"its least eigenvalue is {w[0]:.1e} where the mean diagonal is 1")
     filters = 1.0 / (np.maximum(w, 0.0)[:, None] + ridges)  # (n, n_ridges)
@@ -200,61 +214,51 @@ def _spectral_path(K, target, root, ridges, start, blocks):
     for rows in blocks:
         for i, C in enumerate(inverses(rows)):
             left_out[rows, :, i] = np.linalg.solve(C, duals[rows, :, i]) / root[rows]
-
-    def inverse(i):
-        halves = V * np.sqrt(filters[:, i])
-        return halves @ halves.T - root * root.T / (n * (n + ridges[i]))
-
-    return duals, left_out, slice(None), inverse
+    return duals, left_out, slice(None), lambda i: _inverse_factor(K, ridges[i])
 
 
 def _cholesky_search(K, target, root, ridges, start, blocks):
     """Return the same as `_spectral_path` from a few Cholesky factors: a walk down the grid in shrinking strides."""
-    seen = {}
-
-    def inverse(i):
-        return _inverse(_cholesky(K, ridges[i]), root, ridges[i])
+    n, seen, kept = len(K), {}, {}
 
     def error(i):
         if i not in seen:
-            C = inverse(i)
-            dual = C @ target
-            residuals = _ratio(dual, root * np.diagonal(C)[:, None])
+            factor = _inverse_factor(K, ridges[i])
+            dual = dtrmm(1.0, factor, dtrmm(1.0, factor, target, lower=1), lower=1, trans_a=1)
+            diagonal = np.einsum("ji,ji->i", factor, factor)[:, None]
+            residuals = _ratio(dual, root * (diagonal - root**2 / (n * (n + ridges[i]))))
             for rows in blocks:
-                residuals[rows] = np.linalg.solve(C[np.ix_(rows, rows)], dual[rows]) / root[rows]
+                C = factor[:, rows].T @ factor[:, rows] - root[rows] * root[rows].T / (n * (n + ridges[i]))
+                residuals[rows] = np.linalg.solve(C, dual[rows]) / root[rows]
             seen[i] = np.sum(root**2 * residuals**2), dual, residuals
+            if seen[i][0] == min(error for error, *_ in seen.values()):
+                kept.clear()
+                kept[i] = factor
         return seen[i][0]
 
     best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
-    for stride in (4, 2, 1):
+    for stride in (2, 1):
         previous = None
         while best != previous:
             previous = best
             best = min((i for i in (best, best - stride, best + stride) if 0 <= i < len(ridges)), key=error)
     tried = sorted(seen)
     duals, left_out = (np.stack([seen[i][part] for i in tried], axis=2) for part in (1, 2))
-    return duals, left_out, tried, lambda i: inverse(tried[i])
+
+    def factor(i):
+        return kept[tried[i]] if tried[i] in kept else _inverse_factor(K, ridges[tried[i]])
+
+    return duals, left_out, tried, factor
 
 
-def _cholesky(K, ridge):
+def _inverse_factor(K, ridge):
+    """Return the inverse of the lower Cholesky factor of ``K + ridge``, zero above its diagonal."""
     A = np.array(K.T, order="F")
     A[np.diag_indices(len(K))] += ridge
-    factor, failed = dpotrf(A, lower=1, overwrite_a=1, clean=0)
+    factor, failed = dpotrf(A, lower=1, overwrite_a=1)
     if failed:
         raise _not_psd(f"a Cholesky factor does not exist after {ridge:.1e} is added to its diagonal")
-    return factor
-
-
-def _inverse(factor, root, ridge):
-    """Return C, symmetric, from the lower factor of the matrix that `_centre` leaves, which is overwritten."""
-    n = len(root)
-    C = dpotri(factor, lower=1, overwrite_c=1)[0].T  # a view whose upper triangle holds the values
-    for rows in row_blocks(n, n):
-        C[rows.stop :, rows] = C[rows, rows.stop :].T
-        square = np.triu(C[rows, rows])
-        C[rows, rows] = square + np.triu(square, 1).T
-        C[rows] -= root[rows] * root.T / (n * (n + ridge))
-    return C
+    return dtrtri(factor, lower=1, overwrite_c=1)[0]
 
 
 def _filtered(V, projections, filters):
