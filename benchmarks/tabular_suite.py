@@ -42,7 +42,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, make_table_pipeline
-from sklearn_ltdl.ntk import NTK
+from sklearn_ltdl.ntk import NTK, RFMClassifier, RFMRegressor
 from sklearn_ltdl.study._methods import per_row_loss
 
 DEPTHS = range(5)  # hidden layers; "depth" in the paper counts one more
@@ -75,6 +75,7 @@ kernel = partial(either, NTKKernelRegressor, NTKKernelClassifier, random_state=0
 METHODS = {
     "NTK": kernel(),
     "NTK depth 1": kernel(depth=1),
+    "RFM": either(RFMRegressor, RFMClassifier, random_state=0),
     "Laplace": kernel(kernel="laplace"),
     "RBF": kernel(kernel="rbf"),
     "linear": linear,
