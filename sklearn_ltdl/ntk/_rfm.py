@@ -87,7 +87,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
     alpha_ : float
         The penalty of the last round, in the units of `alpha`.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
@@ -230,7 +230,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
