@@ -136,7 +136,7 @@ def fit_machine(model, X, Y, weight, groups=None):
             K = _gram(model.kernel_, X, points)
             scale = _mean_diagonal(K, sample.weight)
             K /= scale
-            start = path.alphas[path.best] if path else 1.0
+            start = path.flat_end if path else 1.0
             path = solve_exact(K, sample.targets, sample.weight, _penalties(model, scale), start, sample.blocks())
     else:
         path, scale, centres = _fit_centres(model, X, sample, rng)

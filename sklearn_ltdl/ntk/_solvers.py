@@ -69,6 +69,11 @@ class RidgePath:
     status: Status = Status.CONVERGED
     gap: float = np.inf
 
+    @property
+    def flat_end(self):
+        """Return the largest penalty of nearly the least error, near which that of more rows will be."""
+        return self.alphas[np.flatnonzero(self.errors <= 1.001 * self.errors[self.best])[-1]]
+
 
 @dataclass(frozen=True)
 class Smoother:
@@ -219,11 +224,11 @@ def _spectral_path(K, target, root, ridges, start, blocks):
 
 def _cholesky_search(K, target, root, ridges, start, blocks):
     """Return the same as `_spectral_path` from a few Cholesky factors: a walk down the grid in shrinking strides."""
-    n, seen, kept = len(K), {}, {}
+    n, seen, kept, spare = len(K), {}, {}, []
 
     def error(i):
         if i not in seen:
-            factor = _inverse_factor(K, ridges[i])
+            factor = _inverse_factor(K, ridges[i], spare.pop() if spare else None)
             dual = dtrmm(1.0, factor, dtrmm(1.0, factor, target, lower=1), lower=1, trans_a=1)
             diagonal = np.einsum("ji,ji->i", factor, factor)[:, None]
             residuals = _ratio(dual, root * (diagonal - root**2 / (n * (n + ridges[i]))))
@@ -232,8 +237,11 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
                 residuals[rows] = np.linalg.solve(C, dual[rows]) / root[rows]
             seen[i] = np.sum(root**2 * residuals**2), dual, residuals
             if seen[i][0] == min(error for error, *_ in seen.values()):
+                spare.extend(kept.values())
                 kept.clear()
                 kept[i] = factor
+            else:
+                spare.append(factor)
         return seen[i][0]
 
     best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
@@ -251,9 +259,10 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
     return duals, left_out, tried, factor
 
 
-def _inverse_factor(K, ridge):
-    """Return the inverse of the lower Cholesky factor of ``K + ridge``, zero above its diagonal."""
-    A = np.array(K.T, order="F")
+def _inverse_factor(K, ridge, memory=None):
+    """Return the inverse of the lower Cholesky factor of ``K + ridge``, zero above its diagonal, in that memory."""
+    A = np.empty(K.shape, order="F") if memory is None else memory
+    A[...] = K.T
     A[np.diag_indices(len(K))] += ridge
     factor, failed = dpotrf(A, lower=1, overwrite_a=1)
     if failed:
