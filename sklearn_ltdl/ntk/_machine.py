@@ -2,10 +2,8 @@
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -176,14 +174,17 @@ def _fit_centres(model, X, sample, rng):
     scale = _mean_diagonal(K, sample.weight[chosen])
     K /= scale
     penalties = _penalties(model, scale)
-    ours = isinstance(model.kernel_, Kernel)
     in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
-    single = ours and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
-    data, one_at_a_time = X.astype(np.float32) if single else X, nullcontext() if ours else Lock()
+    single = (
+        isinstance(model.kernel_, Kernel)
+        and in_range
+        and n * m > DOUBLE_ENTRIES
+        and single_precision_noise(K) <= penalties[0]
+    )
+    data = X.astype(np.float32) if single else X
 
     def cross(rows, columns=slice(None)):
-        with one_at_a_time:  # a user's function need not be made for threads
-            values = _cross(model.kernel_, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
+        values = _cross(model.kernel_, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
         values /= scale
         return values
 

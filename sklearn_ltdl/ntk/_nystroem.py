@@ -2,7 +2,7 @@ r"""Kernel ridge over the functions that some rows, the centres, span, with all 
 
 With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner
 product is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks, whose
-kernel values are computed when they are needed, by as many threads as may work. They may be in single precision where
+kernel values are computed when they are needed. They may be in single precision where
 the noise that this adds to the features is less than the penalty (`single_precision_noise`), as for the rough kernels
 of ReLU networks, not for smooth ones. What is summed over blocks, and all that is m x m, is in double.
 
@@ -14,7 +14,6 @@ coefficients c, k its centred kernel values, :math:`q = (H k)_j` and s its weigh
 :math:`q / (1 - h)` times their quotient to its residual r / (1 - h).
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ from scipy.linalg import eigh
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import dpotrf, dtrtri
 
-from sklearn_ltdl.ntk._passes import threads
 from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _not_psd, _ratio, row_blocks
 from sklearn_ltdl.results import Status
 
@@ -63,15 +61,12 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
     g = R_inverse @ spectrum.moments
     residuals = np.empty(Y.shape)
 
-    def leave_out(blocks):
-        narrow = _narrow(whiten, cross)
-        for rows in blocks:
-            psi = _features(narrow, cross(rows))
-            psi -= shift.astype(psi.dtype)[:, None]
-            fit, leverage = psi.T @ g.astype(psi.dtype), np.einsum("ji,ji->i", psi, psi)[:, None]
-            residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
-
-    _by_threads(leave_out, n, m)
+    narrow = _narrow(whiten, cross)
+    for rows in row_blocks(n, m):
+        psi = _features(narrow, cross(rows))
+        psi -= shift.astype(psi.dtype)[:, None]
+        fit, leverage = psi.T @ g.astype(psi.dtype), np.einsum("ji,ji->i", psi, psi)[:, None]
+        residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
     leave_centre_out = _leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight)
     for rows in row_blocks(m, m):
         residuals[centres[rows]] = leave_centre_out(centres[rows])[..., 0]
@@ -146,12 +141,8 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
 
     beta, n_iter, status = _conjugate_gradients(multiply, sides, Y.shape[1], tol)
     C, fits = whiten.T @ beta, np.empty((n, sides.shape[1]))
-
-    def fit(blocks):
-        for rows in blocks:
-            fits[rows] = cross(rows) @ C - kernel_mean @ C
-
-    _by_threads(fit, n, m)
+    for rows in row_blocks(n, m):
+        fits[rows] = cross(rows) @ C - kernel_mean @ C
     fits, smoothed = np.split(fits, [Y.shape[1]], axis=1)
     leverages = np.mean(probes * roots * smoothed, axis=1)  # of the right mean, but noisy
     is_centre = np.isin(np.arange(n), centres)
@@ -202,19 +193,14 @@ def _spectrum(cross, centre_gram, Y, weight):
     """Return the moments of the features, for targets of mean 0, from one pass over the rows."""
     n, m = len(Y), len(centre_gram)
     inverse = _inverse(_factor(centre_gram, JITTERS))
-
-    def sums(blocks):
-        narrow = _narrow(inverse, cross)
-        scatter, total, moments = np.zeros((m, m), order="F"), np.zeros(m), np.zeros((m, Y.shape[1]))
-        for rows in blocks:
-            phi = _features(narrow, cross(rows))
-            total += phi @ weight[rows].astype(phi.dtype)
-            moments += phi @ (weight[rows, None] * Y[rows]).astype(phi.dtype)
-            phi *= np.sqrt(weight[rows]).astype(phi.dtype)
-            scatter += get_blas_funcs("syrk", [phi])(1.0, phi, lower=1)
-        return scatter, total, moments
-
-    scatter, total, moments = (sum(parts) for parts in zip(*_by_threads(sums, n, m)))
+    narrow = _narrow(inverse, cross)
+    scatter, total, moments = np.zeros((m, m), order="F"), np.zeros(m), np.zeros((m, Y.shape[1]))
+    for rows in row_blocks(n, m):
+        phi = _features(narrow, cross(rows))
+        total += phi @ weight[rows].astype(phi.dtype)
+        moments += phi @ (weight[rows, None] * Y[rows]).astype(phi.dtype)
+        phi *= np.sqrt(weight[rows]).astype(phi.dtype)
+        scatter += get_blas_funcs("syrk", [phi])(1.0, phi, lower=1)
     scatter -= np.outer(total, total / n)
     w, U = eigh(scatter, lower=True, overwrite_a=True, check_finite=False, driver="evd")
     return _Spectrum(inverse, total / n, moments, np.maximum(w, 0.0), U)
@@ -228,15 +214,11 @@ def _choose(cross, centres, spectrum, alphas, Y, weight, seed):
     """Return the mean squared leave-one-out residuals of each penalty and the index of the least."""
     some = np.sort(np.random.default_rng(seed).permutation(len(Y))[:PATH_ROWS])
     residuals = _leave_one_out(cross, centres, spectrum, _ridges(spectrum, len(Y), alphas), Y, weight)
-
-    def squares(blocks):
-        total = np.zeros(len(alphas))
-        for block in blocks:
-            rows = some[block]
-            total += np.einsum("i,ikr->r", weight[rows], residuals(rows) ** 2)
-        return total
-
-    errors = sum(_by_threads(squares, len(some), len(centres))) / weight[some].sum()
+    errors = np.zeros(len(alphas))
+    for block in row_blocks(len(some), len(centres)):
+        rows = some[block]
+        errors += np.einsum("i,ikr->r", weight[rows], residuals(rows) ** 2)
+    errors /= weight[some].sum()
     return errors, _least(errors)
 
 
@@ -288,22 +270,11 @@ def _correlate(cross, values, n, m):
 
     Kernel values may be in single: conjugate gradients stand an inexact kernel, but not inexact products with it.
     """
-
-    def products(blocks):
-        total = 0.0
-        for rows in blocks:
-            K = cross(rows).astype(np.float64, copy=False)
-            total = total + K.T @ values(K, rows)
-        return total
-
-    return sum(_by_threads(products, n, m))
-
-
-def _by_threads(work, n, m):
-    """Return what ``work(blocks)`` returns for each thread's blocks of n rows, of which a kernel has m columns."""
-    with threads() as number, ThreadPoolExecutor(number) as pool:
-        blocks = row_blocks(n, number * m)
-        return list(pool.map(work, [blocks[i::number] for i in range(number)]))
+    total = 0.0
+    for rows in row_blocks(n, m):
+        K = cross(rows).astype(np.float64, copy=False)
+        total = total + K.T @ values(K, rows)
+    return total
 
 
 def _narrow(triangle, cross):
