@@ -33,6 +33,18 @@ class Standardisation(NamedTuple):
         return Z * self.scale + self.mean
 
 
+def encode_classes(y, weight):
+    """Return the sorted classes and the code of each row; an error if rows of positive weight are all of one."""
+    classes, codes = np.unique(y, return_inverse=True)
+    present = np.unique(codes[weight > 0])
+    if len(present) == 1:
+        raise ValueError(
+            f"y has one class ({classes[present].tolist()[0]!r}) among the rows of positive weight; a classifier needs "
+            "at least two classes."
+        )
+    return classes, codes
+
+
 def one_hot(codes, n_classes):
     """Return targets of shape (n_samples, n_classes), or (n_samples, 1) with labels 0 and 1 for two classes."""
     return codes[:, None].astype(float) if n_classes == 2 else np.eye(n_classes)[codes]

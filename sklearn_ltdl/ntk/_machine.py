@@ -383,13 +383,14 @@ def _pilot(model, kernels, X, sample, rng, searching):
     order = rng.permutation(sample.block.max() + 1)[sample.block]
     some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
     part = replace(sample, block=np.unique(sample.block[some], return_inverse=True)[1])
+    blocks = part.blocks() if part.block.any() else []  # of one large group, rows are left out alone
     weight = sample.weight[some] * len(some) / sample.weight[some].sum()
     best, errors = None, []
     for kernel in kernels:
         K = _gram(kernel, X, sample.points[some])
         scale = _mean_diagonal(K, weight)
         K /= scale
-        path = solve_exact(K, sample.targets[some], weight, _penalties(model, scale), 1.0, part.blocks())
+        path = solve_exact(K, sample.targets[some], weight, _penalties(model, scale), 1.0, blocks)
         if not errors or path.errors[path.best] < min(errors):
             best = Pilot(kernel, None, some, path, scale)
         errors.append(path.errors[path.best])

@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ltdl._sklearn import Interval, _fit_context, check_weights, draw_seed
-from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot
+from sklearn_ltdl._targets import Standardisation, encode_classes, fit_inverse_temperature, one_hot
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
@@ -284,13 +284,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         weight = check_weights(sample_weight, X)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        n_classes = len(np.unique(codes[weight > 0]))
-        if n_classes < 2:
-            raise ValueError(
-                f"y has one class ({self.classes_[codes[weight > 0]].tolist()[0]!r}) among the rows of positive "
-                "weight; a classifier needs at least two classes."
-            )
+        self.classes_, codes = encode_classes(y, weight)
         k = len(self.classes_)
         targets = one_hot(codes, k)
         signed = 2.0 * targets[:, 0] - 1.0 if k == 2 else targets

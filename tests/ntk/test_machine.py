@@ -351,6 +351,8 @@ def test_the_choice_on_a_pilot_takes_whole_groups(rng, monkeypatch):
     X, Y = table(rng, 60)
     model = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 4)
     assert np.isfinite(model.kernel_loo_errors_).all()
+    large = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 31)
+    assert np.isfinite(large.kernel_loo_errors_).all()
     assert len(model.kernel_loo_errors_) == 3 + len(_machine.LENGTH_FACTORS["laplace"])
 
 
