@@ -67,21 +67,8 @@ def test_the_installed_command_prints_a_table_and_a_verdict_and_writes_json(tabl
 def test_a_failure_gives_exit_code_1(tmp_path, capsys):
     table = np.random.default_rng(0).standard_normal((20_000, 20))  # on which a forest takes a minute
     np.savetxt(tmp_path / "table.csv", table, delimiter=",", header=",".join("abcdefghijklmnopqrst"), comments="")
-    options = [
-        "--target",
-        "a",
-        "--models",
-        "forest",
-        "--cv",
-        "2",
-        "--repeats",
-        "1",
-        "--time-limit",
-        "5",
-        "--n-jobs",
-        "2",
-    ]
-    assert main(["compare", str(tmp_path / "table.csv"), *options.split()]) == 1
+    options = ["--target", "a", "--models", "forest", "--cv", "2", "--repeats", "1", "--n-jobs", "2", "--time-limit"]
+    assert main(["compare", str(tmp_path / "table.csv"), *options, "5"]) == 1
     assert "forest    failed: in 2 of 2 folds, stopped at the time limit" in capsys.readouterr().out
 
 
