@@ -1,7 +1,7 @@
 """Kernels as immutable objects that can be called, added and multiplied, and the same as plain functions."""
 
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from numbers import Integral, Real
 
 import numpy as np
@@ -142,7 +142,7 @@ class Transformed(Kernel):
         return self.kernel._diagonal(X @ self.matrix)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NNGP(Kernel):
     r"""Covariance of the outputs of an infinitely wide fully connected network at initialisation.
 
@@ -204,6 +204,11 @@ class NNGP(Kernel):
         if known is None and not (hasattr(self.activation, "value") and hasattr(self.activation, "derivative")):
             raise ValueError(f"activation is {self.activation!r}; an object must have methods value and derivative.")
 
+    def __repr__(self):
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = [field.name for field in fields(self) if field.name == "depth" or values[field.name] != field.default]
+        return f"{type(self).__name__}({', '.join(f'{name}={values[name]!r}' for name in changed)})"
+
     @property
     def nngp(self):
         """Return the covariance of the same network's outputs at initialisation."""
@@ -230,7 +235,7 @@ class NNGP(Kernel):
         return network_diagonal(self._layers, X)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NTK(NNGP):
     r"""Neural tangent kernel of an infinitely wide fully connected network.
 

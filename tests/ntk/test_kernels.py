@@ -389,6 +389,9 @@ def test_algebra_of_kernels_is_that_of_their_matrices(rng):
     np.testing.assert_allclose(kernel(X, Z), 2 * ntk(X, Z) * rbf(X, Z) + 0.5 * laplace(X, Z), rtol=1e-15)
     np.testing.assert_allclose(kernel.diag(X), np.diag(kernel(X)), rtol=1e-13)
     assert kernel == 2 * NTK(2) * RBF(0.7) + Laplace(1.3) * 0.5
+    assert repr(NTK(2, b_std=0.5) + Laplace(1.3)) == (
+        "Sum(left=NTK(depth=2, b_std=0.5), right=Laplace(length_scale=1.3))"
+    )
     assert kernel != 2 * NTK(3) * RBF(0.7) + Laplace(1.3) * 0.5
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(kernel))(X), kernel(X))
 
