@@ -62,5 +62,5 @@ for name, kernel in kernels.items():
 axes.axhline(10, color="black", linestyle=":", label="chance")
 axes.set(xlabel="shift in pixels of the digits to classify", ylabel="accuracy, %", ylim=(0, 100))
 axes.set_title("Digits: 300 to fit, none of them moved")
-axes.legend(loc="center right")
+axes.legend(loc="upper right", bbox_to_anchor=(1, 0.92))
 plt.show()
