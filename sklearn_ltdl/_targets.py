@@ -50,6 +50,11 @@ def one_hot(codes, n_classes):
     return codes[:, None].astype(float) if n_classes == 2 else np.eye(n_classes)[codes]
 
 
+def most_likely(classes, scores):
+    """Return the class of the highest score, or of the sign of the one score of two classes."""
+    return classes[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
+
+
 def classification_loss(n_classes):
     """Return the loss whose targets are those of `one_hot`."""
     return Logistic() if n_classes == 2 else Multinomial()

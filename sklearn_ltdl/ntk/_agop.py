@@ -13,7 +13,9 @@ slopes on its two sides is what remains without the terms in :math:`\kappa'`.
 import numpy as np
 
 from sklearn_ltdl.activations import Relu, half_angle_duals
+from sklearn_ltdl.ntk._kernels import NTK
 from sklearn_ltdl.ntk._passes import squared_distances
+from sklearn_ltdl.ntk._recursion import unit_rows
 from sklearn_ltdl.ntk._solvers import row_blocks
 
 KINK = np.finfo(float).eps ** 0.5  # sine of an angle below which kappa' no longer grows, and its terms cancel
@@ -34,10 +36,11 @@ def ntk_gradients(X, Z, coef, *, depth):
     gradients : ndarray of shape (n, n_outputs, d)
     """
     d = X.shape[1]
-    (units, _), (centres, r) = _polar(X), _polar(Z)
+    net = NTK(depth).layers
+    (units, _), (centres, norms) = unit_rows(net, X), unit_rows(net, Z)
     sine2 = squared_distances(units, centres) / 4.0
     value, slope = _zonal(np.sqrt(sine2), np.sqrt(np.maximum(1.0 - sine2, 0.0)), depth)
-    coef = r[:, None] * coef
+    coef = net.w_std * norms[:, None] * coef
     radial = (value - slope * (1.0 - 2.0 * sine2)) @ coef
     gradients = radial[:, :, None] * units[:, None, :d]
     for k, a in enumerate(coef.T):
@@ -54,13 +57,6 @@ def ntk_agop(X, weight, Z, coef, *, depth):
         flat = gradients.reshape(-1, X.shape[1])
         total += flat.T @ flat
     return total / weight.sum()
-
-
-def _polar(X):
-    """Return the unit vectors of phi(x) and their norms times sqrt(2), so that the kernel is a zonal one of them."""
-    phi = np.column_stack([X / np.sqrt(X.shape[1]), np.ones(len(X))])
-    norms = np.sqrt(np.einsum("ij,ij->i", phi, phi))
-    return phi / norms[:, None], np.sqrt(2.0) * norms
 
 
 def _zonal(sine, cosine, depth):

@@ -8,7 +8,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ltdl._sklearn import HasMethods, Interval, NameIn, StrOptions, _fit_context, check_weights
-from sklearn_ltdl._targets import Standardisation, encode_classes, fit_inverse_temperature, one_hot
+from sklearn_ltdl._targets import Standardisation, encode_classes, fit_inverse_temperature, most_likely, one_hot
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._machine import (
@@ -486,10 +486,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self._classes_of(self.decision_function(X))
-
-    def _classes_of(self, scores):
-        return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
+        return most_likely(self.classes_, self.decision_function(X))
 
     def predict_proba(self, X):
         """Predict the probabilities of the classes, in the order of `classes_`.
@@ -526,7 +523,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         mean = np.average(flow.targets, axis=0, weights=flow.root[:, 0] ** 2)
         for time in _checked_times(times):
             scores = flow.smoother(X, time) @ (flow.targets - mean) + mean
-            yield self._classes_of(scores.reshape(len(X), *self.dual_coef_.shape[1:]))
+            yield most_likely(self.classes_, scores.reshape(len(X), *self.dual_coef_.shape[1:]))
 
     def influence(self, X):
         """Return what each training row adds to each score: the score less that of a fit without the row.

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, draw_seed
 from sklearn_ltdl.ntk._kernels import NNGP, NTK
 from sklearn_ltdl.ntk._machine import call_kernel, distinct_rows
-from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
+from sklearn_ltdl.ntk._neural_tangents import as_kernel
 from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
 
 
@@ -130,7 +130,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _kernel(self):
         if isinstance(self.kernel, str):
             return {"ntk": NTK, "nngp": NNGP}[self.kernel](self.depth)
-        return StaxKernel(self.kernel) if is_kernel_fn(self.kernel) else self.kernel
+        return as_kernel(self.kernel)
 
     @property
     def _n_features_out(self):

@@ -215,7 +215,8 @@ class NNGP(Kernel):
         return self
 
     @property
-    def _layers(self):
+    def layers(self):
+        """Return the network."""
         activation = ACTIVATIONS.resolve(self.activation)
         gain = getattr(activation, "gain", 1.0) if self.w_std is None else self.w_std
         return Layers(
@@ -229,10 +230,10 @@ class NNGP(Kernel):
         )
 
     def _matrix(self, X, Z):
-        return network_kernel(self._layers, X, Z)
+        return network_kernel(self.layers, X, Z)
 
     def _diagonal(self, X):
-        return network_diagonal(self._layers, X)
+        return network_diagonal(self.layers, X)
 
 
 @dataclass(frozen=True, repr=False)
@@ -300,8 +301,9 @@ class NTK(NNGP):
         return self.hidden_b_std == 0 and self.fixed_layers == 0
 
     @property
-    def _layers(self):
-        layers = super()._layers._replace(fixed=self.fixed_layers)
+    def layers(self):
+        """Return the network."""
+        layers = super().layers._replace(fixed=self.fixed_layers)
         return layers._replace(b_std=0.0, zero_biases=self.b_std) if self._scikit_ntk else layers
 
     @property

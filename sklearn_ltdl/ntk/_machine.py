@@ -1,8 +1,7 @@
 """What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -15,9 +14,9 @@ from sklearn.utils.validation import check_array, check_consistent_length
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
-from sklearn_ltdl.ntk._neural_tangents import StaxKernel, is_kernel_fn
+from sklearn_ltdl.ntk._neural_tangents import as_kernel
 from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
-from sklearn_ltdl.ntk._passes import threads
+from sklearn_ltdl.ntk._passes import by_threads
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
@@ -92,12 +91,6 @@ class Sample:
         scales = n / merged.sum(), len(rows) / kept.sum()
         return cls(rows[first], merged * scales[0], targets, rows, kept * scales[1], point, block, len(X))
 
-    def blocks(self):
-        """Return the points of every block of two or more."""
-        order = np.argsort(self.block, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(self.block[order])) + 1)
-        return [part for part in parts if len(part) > 1]
-
     def of_block(self, values):
         """Return sums of columns (m, n_points) over the blocks to which they belong, for each of the columns."""
         n = len(self.block)
@@ -135,7 +128,9 @@ def fit_machine(model, X, Y, weight, groups=None):
             scale = _mean_diagonal(K, sample.weight)
             K /= scale
             start = path.flat_end if path else 1.0
-            path = solve_exact(K, sample.targets, sample.weight, _penalties(model, scale), start, sample.blocks())
+            path = solve_exact(
+                K, sample.targets, sample.weight, _penalties(model, scale), start, _together(sample.block)
+            )
     else:
         path, scale, centres = _fit_centres(model, X, sample, rng)
     model.solver_, model.n_iter_ = path.solver, path.n_iter or len(path.alphas)
@@ -247,8 +242,7 @@ def jackknife_plus(model, X, coverage):
         weights = smoother.weights(_points_cross(model, X[rows]))
         few = max(1, CACHED_ENTRIES // weights.shape[1])
         parts = [slice(i, min(i + few, len(weights))) for i in range(0, len(weights), few)]
-        with threads() as number, ThreadPoolExecutor(number) as pool:
-            list(pool.map(partial(finish, weights, rows.start), parts))
+        by_threads(partial(finish, weights, rows.start), parts)
     return ends
 
 
@@ -342,7 +336,7 @@ def _candidates(model, X, exact):
     kernels = []
     for kernel in model.kernel if several else [model.kernel]:
         if callable(kernel):
-            kernels.append(StaxKernel(kernel) if is_kernel_fn(kernel) else kernel)
+            kernels.append(as_kernel(kernel))
         elif several and kernel not in NAMED:
             raise ValueError(
                 f"kernel has {kernel!r} among several; each must be one of {', '.join(NAMED)}, a Kernel or a callable."
@@ -382,8 +376,8 @@ def _pilot(model, kernels, X, sample, rng, searching):
         return Pilot(kernels[0], np.array([np.nan]), sample.points[:0])
     order = rng.permutation(sample.block.max() + 1)[sample.block]
     some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
-    part = replace(sample, block=np.unique(sample.block[some], return_inverse=True)[1])
-    blocks = part.blocks() if part.block.any() else []  # of one large group, rows are left out alone
+    block = sample.block[some]
+    blocks = _together(block) if np.ptp(block) else []  # of one large group, rows are left out alone
     weight = sample.weight[some] * len(some) / sample.weight[some].sum()
     best, errors = None, []
     for kernel in kernels:
@@ -506,6 +500,13 @@ def distinct_rows(X, precomputed):
         ]
     )
     return np.unique(leader[leader], return_inverse=True)
+
+
+def _together(block):
+    """Return the points of every block of two or more."""
+    order = np.argsort(block, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
+    return [part for part in parts if len(part) > 1]
 
 
 def _blocks(label, point):

@@ -216,6 +216,11 @@ def is_kernel_fn(kernel):
         return False
 
 
+def as_kernel(kernel):
+    """Return a kernel or a user's callable as it is, a `kernel_fn` of neural-tangents as a `StaxKernel`."""
+    return StaxKernel(kernel) if is_kernel_fn(kernel) else kernel
+
+
 def _unpickled(kernel_fn, input_shape, get):
     load_neural_tangents()  # its modules are referred to by their names
     return StaxKernel(pickle.loads(kernel_fn), input_shape, get)

@@ -2,9 +2,9 @@ r"""Kernel ridge over the functions that some rows, the centres, span, with all 
 
 With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner
 product is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks, whose
-kernel values are computed when they are needed. They may be in single precision where
-the noise that this adds to the features is less than the penalty (`single_precision_noise`), as for the rough kernels
-of ReLU networks, not for smooth ones. What is summed over blocks, and all that is m x m, is in double.
+kernel values are computed when they are needed. They may be in single precision where the noise that this adds to the
+features is less than the penalty (`single_precision_noise`), as for the rough kernels of ReLU networks, not for smooth
+ones. What is summed over blocks, and all that is m x m, is in double.
 
 A centre is also a row. When it is left out as a row alone, the others' fit still uses the function that it spans, of
 which no row then determines the value at the centre itself: the error there is not that of a new row, and would raise
@@ -21,7 +21,7 @@ from scipy.linalg import eigh
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import dpotrf, dtrtri
 
-from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _not_psd, _ratio, row_blocks
+from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _not_psd, _ratio, least_ridges, row_blocks
 from sklearn_ltdl.results import Status
 
 PATH_ROWS = 20_000  # at most so many rows, each left out of all, compare the penalties
@@ -55,7 +55,7 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
     errors, best = _choose(cross, centres, spectrum, alphas, Y - mean, weight, seed)
 
     # With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
-    ridge = _ridges(spectrum, n, alphas[[best]])
+    ridge = least_ridges(n * alphas[[best]], spectrum.w.sum())
     R_inverse = _inverse(_factor((spectrum.U * (spectrum.w + ridge)) @ spectrum.U.T, (0.0,)))
     whiten, shift = _trmm(R_inverse, spectrum.inverse), R_inverse @ spectrum.mean
     g = R_inverse @ spectrum.moments
@@ -206,14 +206,11 @@ def _spectrum(cross, centre_gram, Y, weight):
     return _Spectrum(inverse, total / n, moments, np.maximum(w, 0.0), U)
 
 
-def _ridges(spectrum, n, alphas):
-    return np.maximum(n * alphas, 10 * ROUNDING * spectrum.w.sum())
-
-
 def _choose(cross, centres, spectrum, alphas, Y, weight, seed):
     """Return the mean squared leave-one-out residuals of each penalty and the index of the least."""
     some = np.sort(np.random.default_rng(seed).permutation(len(Y))[:PATH_ROWS])
-    residuals = _leave_one_out(cross, centres, spectrum, _ridges(spectrum, len(Y), alphas), Y, weight)
+    ridges = least_ridges(len(Y) * alphas, spectrum.w.sum())
+    residuals = _leave_one_out(cross, centres, spectrum, ridges, Y, weight)
     errors = np.zeros(len(alphas))
     for block in row_blocks(len(some), len(centres)):
         rows = some[block]

@@ -62,10 +62,15 @@ def tiled(work, n, m, size, dtype):
         for tile in tiles:
             finish(tile)
     else:
-        with threads() as workers, ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(finish, tiles):
-                pass  # an exception is raised here
+        by_threads(finish, tiles)
     return K
+
+
+def by_threads(work, parts):
+    """Call ``work(part)`` for all parts, on as many threads as linear algebra may use."""
+    with threads() as number, ThreadPoolExecutor(number) as pool:
+        for _ in pool.map(work, parts):
+            pass  # an exception is raised here
 
 
 _taking_threads = Lock()

@@ -162,7 +162,8 @@ class Rows(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _unit_rows(net, X):
+def unit_rows(net, X):
+    """Return phi of each row over its norm, and the norms."""
     phi = net.inputs(X)
     norms = np.sqrt(sum_squares(phi))
     return phi / np.where(norms > 0, norms, 1.0)[:, None], norms
@@ -170,7 +171,7 @@ def _unit_rows(net, X):
 
 @np.errstate(over="ignore", invalid="ignore")
 def _angle_rows(net, X, dtype):
-    units, norms = _unit_rows(net, X)
+    units, norms = unit_rows(net, X)
     r, gain = net.w_std * norms, net.w_std * np.sqrt(net.activation.second_moment)
     W, B = np.ones((net.depth, len(X))), np.zeros((net.depth, len(X)))
     for layer in range(net.depth):
@@ -183,7 +184,7 @@ def _angle_rows(net, X, dtype):
 
 @np.errstate(over="ignore", invalid="ignore")
 def _covariance_rows(net, X, dtype):
-    units, norms = _unit_rows(net, X)
+    units, norms = unit_rows(net, X)
     q = np.empty((net.depth + 1, len(X)))
     q[0] = (net.w_std * norms) ** 2
     for layer in range(net.depth):

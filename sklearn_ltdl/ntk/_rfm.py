@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ltdl._sklearn import Interval, _fit_context, check_weights, draw_seed
-from sklearn_ltdl._targets import Standardisation, encode_classes, fit_inverse_temperature, one_hot
+from sklearn_ltdl._targets import Standardisation, encode_classes, fit_inverse_temperature, most_likely, one_hot
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
@@ -320,8 +320,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,)
         """
-        scores = self.decision_function(X)
-        return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
+        return most_likely(self.classes_, self.decision_function(X))
 
     def predict_proba(self, X):
         """Predict the probabilities of the classes, in the order of `classes_`.

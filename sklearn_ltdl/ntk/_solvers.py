@@ -82,7 +82,8 @@ class Smoother:
     Parameters
     ----------
     factor : ndarray of shape (n, n)
-        Lower triangle of the inverse of the Cholesky factor of :math:`\tilde K + \sqrt s\sqrt s' + n\alpha`.
+        F of which :math:`F'F` is the inverse of :math:`\tilde K + \sqrt s\sqrt s' + n\alpha`: from its eigenvectors, or
+        the inverse of its Cholesky factor.
     row_means : ndarray of shape (n,)
         Weighted means of the Gram matrix's rows.
     weight : ndarray of shape (n,)
@@ -100,7 +101,7 @@ class Smoother:
     def of(cls, K, weight, alpha):
         """Return the smoother of a Gram matrix of mean diagonal 1, which is overwritten."""
         _, row_means = _centre(K, weight)
-        ridge = _ridges(K, np.array([alpha]))[0]
+        ridge = least_ridges(len(K) * alpha, np.trace(K))
         return cls(_inverse_factor(K, ridge), row_means, weight, alpha, ridge)
 
     @cached_property
@@ -122,7 +123,7 @@ class Smoother:
     def scale(self, targets):
         r"""Return :math:`\tilde y' C \tilde y / n` of each column of targets (n, n_outputs)."""
         centred = np.sqrt(self.weight)[:, None] * (targets - self.weight @ targets / len(self.weight))
-        return np.mean(dtrmm(1.0, self.factor, centred, lower=1) ** 2, axis=0)
+        return np.mean((self.factor @ centred) ** 2, axis=0)
 
     def variance(self, cross, diagonal, weights):
         """Return the variance of f(x) + b at new rows, over that of the noise-free prior with the kernel (m,).
@@ -155,7 +156,7 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
     root, row_means = _centre(K, weight)
     target = root * (Y - mean)
     solve = _spectral_path if n <= SPECTRAL_ROWS else _cholesky_search
-    ridges = _ridges(K, alphas)
+    ridges = least_ridges(n * alphas, np.trace(K))
     duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, blocks)
 
     own = np.sum(weight[:, None, None] * left_out**2, axis=1)  # (n, n_tried)
@@ -192,14 +193,15 @@ def _centre(K, weight):
     return root, row_means
 
 
-def _ridges(K, alphas):
-    return np.maximum(len(K) * alphas, 10 * ROUNDING * np.trace(K))
+def least_ridges(ridges, trace):
+    """Return the ridges, at least as large as the rounding of eigenvalues that sum to a trace."""
+    return np.maximum(ridges, 10 * ROUNDING * trace)
 
 
 def _spectral_path(K, target, root, ridges, start, blocks):
     """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and the function `factor`."""
     n = len(K)
-    w, V = eigh(K, check_finite=False, driver="evd")
+    w, V = eigh(K.T, lower=False, overwrite_a=True, check_finite=False, driver="evd")
     if w[0] < -1e-6 * w[-1]:
         raise _not_psd(f"its least eigenvalue is {w[0]:.1e} where the mean diagonal is 1")
     filters = 1.0 / (np.maximum(w, 0.0)[:, None] + ridges)  # (n, n_ridges)
@@ -219,7 +221,7 @@ def _spectral_path(K, target, root, ridges, start, blocks):
     for rows in blocks:
         for i, C in enumerate(inverses(rows)):
             left_out[rows, :, i] = np.linalg.solve(C, duals[rows, :, i]) / root[rows]
-    return duals, left_out, slice(None), lambda i: _inverse_factor(K, ridges[i])
+    return duals, left_out, slice(None), lambda i: np.sqrt(filters[:, i, None]) * V.T
 
 
 def _cholesky_search(K, target, root, ridges, start, blocks):
