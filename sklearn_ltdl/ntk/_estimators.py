@@ -486,7 +486,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,)
         """
-        return most_likely(self.classes_, self.decision_function(X))
+        scores = self.decision_function(X)
+        return most_likely(self.classes_, scores)
 
     def predict_proba(self, X):
         """Predict the probabilities of the classes, in the order of `classes_`.
