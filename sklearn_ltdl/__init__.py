@@ -21,6 +21,7 @@ _MODULE_OF = {
     "LazyNetRegressor": "networks",
     "LazyNetClassifier": "networks",
     "TangentFeatures": "networks",
+    "certify": "networks",
     "make_table_pipeline": "study",
     "compare": "study",
 }

@@ -1,12 +1,27 @@
 """The one file that imports private names of scikit-learn, and what the estimators share with it."""
 
+from contextlib import contextmanager
+
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn 1.8 has no callbacks
+
+    class CallbackSupportMixin:
+        """Stand-in of the class that takes callbacks."""
+
+    def with_callbacks(method):
+        """Return the method as it is."""
+        return method
+
+
 __all__ = [
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "NameIn",
@@ -14,7 +29,9 @@ __all__ = [
     "_fit_context",
     "check_weights",
     "draw_seed",
+    "fit_tasks",
     "validate_params",
+    "with_callbacks",
 ]
 
 
@@ -36,3 +53,39 @@ def check_weights(sample_weight, X):
     if not weight.any():
         raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
     return weight
+
+
+@contextmanager
+def fit_tasks(estimator, X, y, sample_weight, *, attributes, max_subtasks):
+    """Yield a function that tells the callbacks of an estimator of a block of steps, or None if it has none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose `fit` is wrapped by `with_callbacks`.
+    X, y, sample_weight : array-like
+        What `fit` was given.
+    attributes : callable
+        From what the yielded function is given to the fitted attributes with which a copy of the estimator predicts;
+        called only if a callback asks for such a copy. The yielded function returns whether to stop.
+    max_subtasks : int
+        Most blocks.
+    """
+    if not getattr(estimator, "_skl_callbacks", None):
+        yield None
+        return
+    metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+    shown = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+    fit = estimator._init_callback_context(max_subtasks=max_subtasks)
+    fit.call_on_fit_task_begin(**shown)
+    last = ()
+
+    def tell(*state):
+        nonlocal last
+        last = state
+        block = fit.subcontext(task_name="block of steps")
+        block.call_on_fit_task_begin(**shown)
+        return block.call_on_fit_task_end(**shown, reconstruction_attributes=lambda: attributes(*state))
+
+    yield tell
+    fit.call_on_fit_task_end(**shown, reconstruction_attributes=lambda: attributes(*last))

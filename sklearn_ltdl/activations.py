@@ -10,7 +10,7 @@ offers in one of three ways:
 - any other is expanded in Hermite polynomials (`hermite_duals`).
 
 `gain` is the factor of the weights that a wide network takes by default; for a homogeneous activation and GELU's kin it
-keeps the variance from layer to layer (He et al. 2015).
+keeps the variance from layer to layer (He et al. 2015). Those that are `bounded` say so.
 """
 
 from functools import cache
@@ -113,6 +113,7 @@ class Tanh(NamedTuple):
     """Hyperbolic tangent."""
 
     gain = 1.0
+    bounded = True
 
     def value(self, z):
         """Return the activation of `z`."""
@@ -121,6 +122,23 @@ class Tanh(NamedTuple):
     def derivative(self, z):
         """Return the derivative at `z`."""
         return 1.0 - np.tanh(z) * np.tanh(z)
+
+
+@ACTIVATIONS.register
+class Sigmoid(NamedTuple):
+    """Logistic distribution function, 1 / (1 + exp(-z))."""
+
+    gain = 1.0
+    bounded = True
+
+    def value(self, z):
+        """Return the activation of `z`."""
+        return 0.5 * np.tanh(0.5 * z) + 0.5
+
+    def derivative(self, z):
+        """Return the derivative at `z`."""
+        t = np.tanh(0.5 * z)
+        return 0.25 * (1.0 - t * t)
 
 
 @ACTIVATIONS.register
@@ -143,6 +161,7 @@ class Erf(NamedTuple):
     """Error function; its kernel is that of Williams (1997)."""
 
     gain = 1.0
+    bounded = True
 
     def value(self, z):
         """Return the activation of `z`."""
@@ -193,6 +212,7 @@ class Sin(NamedTuple):
     """Sine."""
 
     gain = 1.0
+    bounded = True
 
     def value(self, z):
         """Return the activation of `z`."""
@@ -213,6 +233,7 @@ class Cos(NamedTuple):
     """Cosine."""
 
     gain = 1.0
+    bounded = True
 
     def value(self, z):
         """Return the activation of `z`."""
@@ -246,6 +267,9 @@ class Monomial(NamedTuple):
     def duals(self, p, q, s):
         """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
         return _moment(self.degree, p, q, s), self.degree**2 * _moment(max(self.degree - 1, 0), p, q, s)
+
+
+ACTIVATIONS["quadratic"] = Monomial(2)
 
 
 def half_angle_duals(bend, sine, cosine):

@@ -43,6 +43,33 @@ class Squared(NamedTuple):
 
 
 @LOSSES.register
+class Huber(NamedTuple):
+    r"""Half the squared residual within `delta`, :math:`\delta (|r| - \delta/2)` beyond it."""
+
+    delta: float = 1.0
+    smoothness = 1.0
+    coupled = False
+
+    def value(self, z, y):
+        """Return the loss of each prediction."""
+        core = np.minimum(np.abs(z - y), self.delta)
+        return core * (np.abs(z - y) - 0.5 * core)
+
+    def derivative(self, z, y):
+        """Return the derivative in `z`: the residual, clipped at `delta`."""
+        return np.minimum(np.maximum(z - y, -self.delta), self.delta)
+
+    def second_derivative(self, z, y):
+        """Return the second derivative in `z`."""
+        return 1.0 * (np.abs(z - y) < self.delta)
+
+    def fenchel_young(self, z, u, y):
+        """Return the Fenchel-Young loss of the prediction `z` and the dual variable `u`, of size at most `delta`."""
+        slope = self.derivative(z, y)
+        return (slope - u) * (z - y - 0.5 * (slope + u))
+
+
+@LOSSES.register
 class Logistic(NamedTuple):
     r"""Minus the log-likelihood of a label `y` in {0, 1} (or a probability) with log-odds `z`."""
 
@@ -100,6 +127,57 @@ def total(loss, z, y, weight):
     """Return the weighted sum over samples of the losses of `z` and `y`, both of shape (n_samples, n_outputs)."""
     values = loss.value(z, y)
     return weight @ (values if loss.coupled else values.sum(axis=1))
+
+
+def best_intercept(loss, scores, y, share, intercept):
+    """Return the intercept that minimises the mean loss of ``scores + intercept``, by a guarded Newton method.
+
+    Parameters
+    ----------
+    loss : loss object
+    scores, y : ndarray of shape (n_samples, n_outputs)
+    share : ndarray of shape (n_samples,)
+        Weights of sum 1.
+    intercept : ndarray of shape (n_outputs,)
+        Where the search starts.
+    """
+    objective = total(loss, scores + intercept, y, share)
+    resolution = np.finfo(float).eps * total(loss, np.zeros_like(y), y, share) + np.finfo(float).tiny
+    for _ in range(100):
+        slopes = loss.derivative(scores + intercept, y)
+        gradient = share @ slopes
+        if loss.coupled:
+            P = slopes + y
+            hessian = np.diag(share @ P) - P.T @ (share[:, None] * P)
+            step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]
+            step -= step.mean()  # a constant in all scores does not count
+        else:
+            curvature = share @ loss.second_derivative(scores + intercept, y)
+            step = gradient / np.maximum(curvature, np.finfo(float).eps * loss.smoothness)
+        decrease = gradient @ step
+        while np.inf > decrease > 1e-9 * objective + resolution:  # below, rounding would hide the decrease
+            candidate = total(loss, scores + intercept - step, y, share)
+            if candidate <= objective - decrease / 4:
+                objective = candidate
+                break
+            step, decrease = step / 2, decrease / 2
+        intercept = intercept - step
+        if decrease <= 1e-12 * (objective + resolution):  # the next would be the square of that
+            break
+    return intercept
+
+
+def balanced_slopes(loss, slopes, y, share):
+    """Return dual variables near `slopes` of zero mean, the condition that a free intercept puts on them."""
+    tiny = np.finfo(float).tiny
+    if loss.coupled:  # move the probabilities towards a constant row, no more than the class shares need
+        P = slopes + y
+        excess = share @ P - share @ y
+        t = np.max(excess / np.maximum(share @ P, tiny), initial=0)
+        return slopes + t * (share @ y - P) - (1 - t) * excess if t > 0 else slopes
+    up, down = share @ np.maximum(slopes, 0), share @ np.maximum(-slopes, 0)
+    level = np.minimum(up, down)
+    return slopes * np.where(slopes > 0, level / np.maximum(up, tiny), level / np.maximum(down, tiny))
 
 
 def probabilities(scores):

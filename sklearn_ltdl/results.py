@@ -46,6 +46,52 @@ class Solution:
     solver: str
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """How far a network, as a measure, is from the best one.
+
+    Parameters
+    ----------
+    primal : float
+        The objective F, in the units in which the network was trained; of a network trained with noise, that of the
+        proximal Gibbs measure.
+    dual : float
+        A lower bound on F over all measures.
+    gap : float
+        ``primal - dual``: an upper bound on the suboptimality, if `rigorous`; an estimate of one otherwise.
+    sup : float
+        Largest correlation of a neuron with the residuals, at most `alpha` at a minimum; nan with noise.
+    argmax : ndarray of shape (n_features + 1,) or None
+        The direction of that neuron, None with noise.
+    method : str
+        How the largest correlation was found: 'eigenvalue', 'enumeration', 'multi-start'; 'Gibbs sampling' with noise.
+    rigorous : bool
+        Whether `sup` is exact up to rounding, so that the gap is certified.
+    imbalance : float
+        What weight decay charges the particles beyond their total variation, 0 where they are balanced. The objective
+        of training is ``primal + imbalance``.
+    """
+
+    primal: float
+    dual: float
+    gap: float
+    sup: float
+    argmax: np.ndarray | None
+    method: str
+    rigorous: bool
+    imbalance: float = 0.0
+
+    @property
+    def relative_gap(self):
+        """Return the gap over the objective."""
+        return self.gap / abs(self.primal) if 0 < abs(self.primal) < np.inf else np.inf * (self.gap > 0)
+
+    def __str__(self):
+        """Return one sentence."""
+        word = "certified_gap" if self.rigorous else "estimated_gap"
+        return f"{word}={self.gap:.3g} ({100 * self.relative_gap:.2g} % of the objective), by {self.method}"
+
+
 def warn_unless_converged(solution, remedy):
     """Return the solution, after a ConvergenceWarning with the remedy if it did not converge."""
     if solution.status is not Status.CONVERGED:

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from sklearn_ltdl.losses import Logistic, Multinomial
+from sklearn_ltdl.losses import Logistic, Multinomial, balanced_slopes, best_intercept, total
 from sklearn_ltdl.results import Status
 
 BLOCK = 2**17  # numbers of a block of rows: 1 MB, the size of a level-2 cache
@@ -79,11 +79,11 @@ class FiniteSum:
         margins = self.X @ coef.T
         intercept = np.zeros(len(coef)) if intercept is None else intercept
         if self.fit_intercept:
-            intercept = self._best_intercept(margins, intercept)
+            intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
             margins += intercept
         slopes = self.loss.derivative(margins, self.Y)
         if self.fit_intercept:
-            slopes = self._balanced(slopes)
+            slopes = balanced_slopes(self.loss, slopes, self.Y, self.share)
         gradient = self.alpha * coef + self.transposed(self.share[:, None] * slopes)
         objective = self._mean_loss(margins) + self.alpha / 2 * _square(coef)
         gap = np.inf
@@ -151,45 +151,7 @@ class FiniteSum:
         return float(np.sum(self.share @ values))
 
     def _mean_loss(self, margins):
-        return self._mean(self.loss.value(margins, self.Y))
-
-    def _best_intercept(self, margins, intercept):
-        """Return the intercept that minimises the mean loss, by a guarded Newton method from `intercept` on."""
-        objective = self._mean_loss(margins + intercept)
-        for _ in range(100):
-            slopes = self.loss.derivative(margins + intercept, self.Y)
-            gradient = self.share @ slopes
-            if self.loss.coupled:
-                P = slopes + self.Y
-                hessian = np.diag(self.share @ P) - P.T @ (self.share[:, None] * P)
-                step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]
-                step -= step.mean()  # a constant in all scores does not count
-            else:
-                curvature = self.share @ self.loss.second_derivative(margins + intercept, self.Y)
-                step = gradient / np.maximum(curvature, np.finfo(float).eps * self.loss.smoothness)
-            decrease = gradient @ step
-            while np.inf > decrease > 1e-9 * objective + self.resolution:  # below, rounding would hide the decrease
-                candidate = self._mean_loss(margins + intercept - step)
-                if candidate <= objective - decrease / 4:
-                    objective = candidate
-                    break
-                step, decrease = step / 2, decrease / 2
-            intercept = intercept - step
-            if decrease <= 1e-12 * (objective + self.resolution):  # the next would be the square of that
-                break
-        return intercept
-
-    def _balanced(self, slopes):
-        """Return dual variables near `slopes` of zero mean, a condition that the intercept puts on them."""
-        if self.loss.coupled:  # move the probabilities towards a constant row, no more than the class shares need
-            P = slopes + self.Y
-            excess = self.share @ P - self.share @ self.Y
-            t = np.max(excess / np.maximum(self.share @ P, np.finfo(float).tiny), initial=0)
-            return slopes + t * (self.share @ self.Y - P) - (1 - t) * excess if t > 0 else slopes
-        up, down = self.share @ np.maximum(slopes, 0), self.share @ np.maximum(-slopes, 0)
-        level = np.minimum(up, down)
-        tiny = np.finfo(float).tiny
-        return slopes * np.where(slopes > 0, level / np.maximum(up, tiny), level / np.maximum(down, tiny))
+        return float(total(self.loss, margins, self.Y, self.share))
 
     def _hessian(self, K, weight):
         """Return the Hessian in the coefficients of K outputs, the best intercept following them.

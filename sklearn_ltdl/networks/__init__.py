@@ -1,12 +1,8 @@
 """Networks of one and more hidden layers, lazy or mean-field, trained by one engine."""
 
-from sklearn_ltdl.networks._estimators import (
-    LazyNetClassifier,
-    LazyNetRegressor,
-    MeanFieldTwoLayerNet,
-    MeanFieldTwoLayerNetClassifier,
-)
 from sklearn_ltdl.networks._features import TangentFeatures
+from sklearn_ltdl.networks._lazy import LazyNetClassifier, LazyNetRegressor
+from sklearn_ltdl.networks._mean_field import MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, certify
 
 __all__ = [
     "LazyNetClassifier",
@@ -14,4 +10,5 @@ __all__ = [
     "MeanFieldTwoLayerNet",
     "MeanFieldTwoLayerNetClassifier",
     "TangentFeatures",
+    "certify",
 ]

@@ -5,6 +5,9 @@ unpenalised intercept c that is re-fitted at every step, and :math:`w_{ref}` the
 A step is :math:`\eta / (s^2 m)` times the gradient; :math:`\eta` = `learning_rate`
 :math:`/ (L \lambda_{max} + \alpha)`, with :math:`\lambda_{max}` the largest eigenvalue of the centred tangent kernel
 :math:`Df\,Df' / (s^2 m n)` and L the smoothness of the loss, so that 1.0 suits every width, scale and table.
+
+Three ways to train: `descend` on all rows, `wander` on all rows with noise (mean-field Langevin dynamics), and
+`descend_in_batches`.
 """
 
 import functools
@@ -18,23 +21,32 @@ from sklearn_ltdl._backends.jax import fast, precise, traced
 from sklearn_ltdl.networks._model import width_of
 
 _BLOCK = 50  # steps in one call of compiled code
+_JUDGED_STEPS = 10  # between two looks at the held-out rows
 _HEAVY_BALL = 0.9
+_ADAM = (0.9, 0.999, 1e-8)  # decay of the two moments, and the smallest size of a gradient
 _HALVINGS = 5
-_PATIENCE = 20  # passes without a lower held-out loss before the step is halved
-_BATCH_ROWS = 128
-_BATCH_STEP = 0.3  # of the stable step of plain descent; with the momentum, three of it
+_PATIENCE = 20  # looks without a lower held-out loss before training ends, or in batches the step is halved
+_LANGEVIN_STEP = 0.2  # of the stable step; the variance of a particle is off by half of it in the steepest direction
+_BATCH_STEP = {"sgd": 0.3, "adam": 0.02}  # sgd: of the stable step of plain descent; with the momentum, three of it
 _PILOT_ROWS = 2000  # on which the stable step of batches is measured
 _REFIT_ROWS = 2**15  # at most so many give the intercept of a training by batches
+_DIVERGED = 1e6  # times the objective at the start
 
 
 class Trained(NamedTuple):
-    """Weights and intercept at the end, the objective at every step, whether it settled, and the step in force."""
+    """What training leaves.
+
+    Weights and intercept, the objective at every step (the mean of a pass in batches) and the loss of the held-out rows
+    at every look, whether it settled, the step in force, and the passes over the data.
+    """
 
     weights: tuple
     intercept: np.ndarray
     losses: list
+    held_out_losses: list
     settled: bool
     eta: float
+    n_iter: int
 
 
 class _State(NamedTuple):
@@ -66,13 +78,18 @@ def _outputs(network, weights, phi):
 
 
 def _risk_gradient(network, loss, weights, intercept, data):
-    """Return the risk, its gradient in the weights, and the intercept after one step of 1/smoothness."""
+    """Return the risk, its gradient in the weights, and the intercept after one step of 1/smoothness.
+
+    An intercept of None stays 0.
+    """
     derivative = traced(type(loss).derivative).__get__(loss)
     value = traced(type(loss).value).__get__(loss)
     outputs, pull_back = jax.vjp(lambda w: _outputs(network, w, data.phi) - data.offset, weights)
-    rows = data.weight[:, None]
-    intercept = intercept - (rows * derivative(outputs + intercept, data.targets)).sum(axis=0) / loss.smoothness
-    margins = outputs + intercept
+    rows, margins = data.weight[:, None], outputs
+    if intercept is not None:
+        step = (rows * derivative(outputs + intercept, data.targets)).sum(axis=0) / loss.smoothness
+        intercept = intercept - step
+        margins = outputs + intercept
     values = value(margins, data.targets)
     risk = data.weight @ (values if loss.coupled else values.sum(axis=1))
     return risk, pull_back(rows * derivative(margins, data.targets))[0], intercept
@@ -83,19 +100,23 @@ def _centre(columns, root):
 
 
 @jax.jit
-def top_eigenvalue(network, weights, data):
-    """Return the largest eigenvalue of the centred, weighted tangent kernel over s^2 m, by 30 power iterations."""
+def top_eigenvalue(network, weights, data, intercept):
+    """Return the largest eigenvalue of the weighted tangent kernel over s^2 m, by 30 power iterations.
+
+    The kernel is centred unless the intercept is None.
+    """
     outputs, push = jax.linearize(lambda w: _outputs(network, w, data.phi), weights)
     pull = jax.linear_transpose(push, weights)
-    root = jnp.sqrt(data.weight)[:, None]  # a unit vector, which spans the intercept
+    root = jnp.sqrt(data.weight)[:, None]
+    constant = 0.0 * root if intercept is None else root  # a unit vector, which spans the intercept
     tiny = jnp.finfo(outputs.dtype).tiny
 
     def multiply(direction, _):
-        image = _centre(root * push(pull(root * direction)[0]), root)
+        image = _centre(root * push(pull(root * direction)[0]), constant)
         norm = jnp.linalg.norm(image)
         return image / (norm + tiny), norm
 
-    start = _centre(root * (data.targets + jnp.cos(jnp.arange(outputs.size).reshape(outputs.shape))), root)
+    start = _centre(root * (data.targets + jnp.cos(jnp.arange(outputs.size).reshape(outputs.shape))), constant)
     norms = jax.lax.scan(multiply, start / (jnp.linalg.norm(start) + tiny), length=30)[1]
     return norms[-1] * network.scaling.step(width_of(weights))
 
@@ -135,8 +156,27 @@ def _padded(data):
     return jax.tree.map(lambda column: np.pad(column, [(0, more)] + [(0, 0)] * (column.ndim - 1)), data)
 
 
+def _stable_step(network, loss, weights, data, alpha, intercept):
+    """Return the largest stable step of plain descent, 1 where nothing bounds it."""
+    curvature = loss.smoothness * top_eigenvalue(network, weights, data, intercept) + alpha
+    return 1 / jnp.where(curvature > 0, curvature, 1.0)
+
+
 def descend(
-    network, loss, start, data, *, alpha=0.0, reference=None, learning_rate=1.0, max_iter=1000, tol=0.0, momentum=1.0
+    network,
+    loss,
+    start,
+    data,
+    *,
+    intercept=True,
+    held_out=None,
+    alpha=0.0,
+    reference=None,
+    learning_rate=1.0,
+    max_iter=1000,
+    tol=0.0,
+    momentum=1.0,
+    monitor=None,
 ):
     """Train on all rows at each step.
 
@@ -148,6 +188,10 @@ def descend(
         Initial weights.
     data : Data
         Of `sklearn_ltdl.networks._model`.
+    intercept : bool or ndarray of shape (n_outputs,), default=True
+        Where the intercept starts; True for 0, False for no intercept.
+    held_out : Data, default=None
+        Rows that choose the step whose weights are returned, every tenth being looked at.
     alpha : float, default=0.0
     reference : tuple of ndarray, default=None
         Weights that the penalty pulls towards, `start` if None.
@@ -159,6 +203,8 @@ def descend(
         Stop when 50 steps lower the objective by less than `tol` times its value at the start.
     momentum : float, default=1.0
         1 for Nesterov's acceleration, 0 for plain gradient descent.
+    monitor : callable, default=None
+        Is given weights, intercept and objective after each block of steps, and stops training by returning True.
 
     Returns
     -------
@@ -166,45 +212,235 @@ def descend(
     """
     with precise():
         data, start = jax.tree.map(jnp.asarray, (_padded(data), start))
+        held_out = None if held_out is None else jax.tree.map(jnp.asarray, _padded(held_out))
         reference = start if reference is None else jax.tree.map(jnp.asarray, reference)
-        curvature = loss.smoothness * top_eigenvalue(network, start, data) + alpha
-        eta = jnp.asarray(learning_rate / jnp.where(curvature > 0, curvature, 1.0))
+        intercept = _first_intercept(intercept, data)
+        eta = jnp.asarray(learning_rate * _stable_step(network, loss, start, data, alpha, intercept))
         # the first evaluation is accepted: no step yet, and an objective that was infinite
-        state = _State(
-            start, _scaled(0.0, start), start, jnp.zeros(data.targets.shape[1]), jnp.inf + eta, eta * 0 - 1, eta
-        )
-        losses, settled = [], False
-        while len(losses) <= max_iter and not settled:
-            n_steps = min(_BLOCK, max_iter + 1 - len(losses))
+        state = _State(start, _scaled(0.0, start), start, intercept, jnp.inf + eta, eta * 0 - 1, eta)
+        losses, judged, settled, stopped, best = [], [], False, False, None
+        while len(losses) <= max_iter and not settled and not stopped:
+            n_steps = min(steps_in_a_block("gd", held_out), max_iter + 1 - len(losses))
             state, values = _descend(network, loss, state, data, alpha, reference, momentum, n_steps, size=_BLOCK)
             losses += np.asarray(values[:n_steps]).tolist()
-            settled = losses[-1 - min(n_steps, len(losses) - 1)] - losses[-1] <= tol * losses[0]
-        return Trained(*jax.tree.map(np.array, (state.base, state.intercept)), losses, settled, float(state.eta))
+            settled = losses[-1 - min(_BLOCK, len(losses) - 1)] - losses[-1] <= tol * losses[0] and (
+                len(losses) >= _BLOCK or len(losses) > max_iter
+            )
+            if held_out is not None:
+                judged.append(float(_judge(network, loss, state.base, state.intercept, held_out)))
+                if judged[-1] <= min(judged):
+                    best = state
+                settled = settled or len(judged) - 1 - int(np.argmin(judged)) >= _PATIENCE
+            stopped = monitor is not None and monitor(state.base, state.intercept, losses[-1])
+        kept = state if best is None else best
+        weights, intercept = jax.tree.map(np.array, (kept.base, _plain(kept.intercept, data)))
+        return Trained(weights, intercept, losses, judged, settled or stopped, float(state.eta), len(losses) - 1)
 
 
-@jax.jit
-def _epoch(network, loss, run, data, order, alpha, reference, eta):
-    """Take one step with heavy-ball momentum on each batch, a row of indices in `order`; also average the weights."""
+def steps_in_a_block(solver, held_out):
+    """Return the number of steps, or of passes in batches, between two calls of the monitor."""
+    return 1 if solver != "gd" else _BLOCK if held_out is None else _JUDGED_STEPS
+
+
+def _first_intercept(intercept, data):
+    """Return the intercept to start with, or None where there is none."""
+    if intercept is False:
+        return None
+    zero = jnp.zeros(data.targets.shape[1], data.phi.dtype)
+    return zero if intercept is True else zero + jnp.asarray(intercept, data.phi.dtype)
+
+
+def _plain(intercept, data):
+    return np.zeros(data.targets.shape[1]) if intercept is None else intercept
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _wander(network, loss, weights, intercept, data, alpha, reference, eta, temperature, key, n_steps, *, size):
+    """Take `n_steps` <= `size` steps of descent with Gaussian noise of variance 2 eta T in each weight."""
+
+    def step(k, carry):
+        weights, intercept, values = carry
+        value, slope, intercept = _objective(network, loss, weights, intercept, data, alpha, reference)
+        layers, tree = jax.tree.flatten(weights)
+        keys = jax.random.split(jax.random.fold_in(key, k), len(layers))
+        noise = [jax.random.normal(one, layer.shape, layer.dtype) for one, layer in zip(keys, layers)]
+        weights = _add(_add(weights, -eta, slope), jnp.sqrt(2 * eta * temperature), jax.tree.unflatten(tree, noise))
+        return weights, intercept, values.at[k].set(value)
+
+    return jax.lax.fori_loop(0, n_steps, step, (weights, intercept, jnp.zeros(size, data.phi.dtype)))
+
+
+def wander(
+    network,
+    loss,
+    start,
+    data,
+    *,
+    temperature,
+    intercept=True,
+    alpha=0.0,
+    reference=None,
+    learning_rate=1.0,
+    max_iter=1000,
+    seed=0,
+    monitor=None,
+):
+    r"""Train by mean-field Langevin dynamics: plain descent on all rows with noise, in float64.
+
+    In the limit of many particles the law :math:`\mu` of a particle follows the gradient flow of :math:`R +
+    \frac\alpha2 E|w|^2 + T \int \mu \log \mu` (Mei, Montanari, Nguyen 2018). Parameters are those of `descend`, a fifth
+    of the stable step being the unit of `learning_rate`, and
+
+    Parameters
+    ----------
+    temperature : float
+        T, in units of the objective.
+    seed : int
+        Draws the noise.
+
+    Returns
+    -------
+    Trained
+    """
+    with precise():
+        data, weights = jax.tree.map(jnp.asarray, (_padded(data), start))
+        reference = _scaled(0.0, weights) if reference is None else jax.tree.map(jnp.asarray, reference)
+        intercept = _first_intercept(intercept, data)
+        eta = _LANGEVIN_STEP * learning_rate * _stable_step(network, loss, weights, data, alpha, intercept)
+        key, losses, stopped = jax.random.key(seed), [], False
+        while len(losses) < max_iter and not stopped:
+            n_steps, before = min(_BLOCK, max_iter - len(losses)), weights
+            key, used = jax.random.split(key)
+            weights, intercept, values = _wander(
+                network, loss, weights, intercept, data, alpha, reference, eta, temperature, used, n_steps, size=_BLOCK
+            )
+            losses += np.asarray(values[:n_steps]).tolist()
+            if not np.all(np.abs(losses[-n_steps:]) <= _DIVERGED * max(losses[0], temperature)):
+                safe = learning_rate * float(_stable_step(network, loss, before, data, alpha, intercept) / eta)
+                raise diverged(learning_rate, losses, min(safe if safe > 0 else 1.0, learning_rate / 2))
+            stopped = monitor is not None and monitor(weights, intercept, losses[-1])
+        weights, intercept = jax.tree.map(np.array, (weights, _plain(intercept, data)))
+        return Trained(weights, intercept, losses, [], True, float(eta), len(losses))
+
+
+def diverged(learning_rate, losses, safe):
+    """Return the error that says by how much the step was too large."""
+    return ValueError(
+        f"learning_rate={learning_rate:g} is too large: the loss went from {losses[0]:.3g} to {losses[-1]:.3g} in "
+        f"{len(losses) - 1} steps. Use at most {safe:.2g}."
+    )
+
+
+class Run(NamedTuple):
+    """Of a training by batches: weights, the memory of the rule (velocity, or two moments and a count), intercept."""
+
+    weights: tuple
+    memory: tuple
+    intercept: jax.Array
+
+    @classmethod
+    def at_rest(cls, weights, intercept, rule):
+        """Return the run that starts from `weights`."""
+        still = _scaled(0.0, weights)
+        return cls(weights, still if rule == "sgd" else (still, still, jnp.zeros(())), intercept)
+
+
+def _move(memory, slope, eta, rule, n_hidden):
+    """Return the step of the rule and its new memory: heavy ball, or Adam with hidden steps over sqrt(fan-in)."""
+    if rule == "sgd":
+        velocity = _add(_scaled(_HEAVY_BALL, memory), -eta, slope)
+        return velocity, velocity
+    first, second, count = memory
+    slow, slower, least = _ADAM
+    count = count + 1
+    first = _add(_scaled(slow, first), 1 - slow, slope)
+    second = _add(_scaled(slower, second), 1 - slower, jax.tree.map(jnp.square, slope))
+    move = tuple(
+        -eta
+        * (layer.shape[2] ** -0.5 if k < n_hidden else 1.0)
+        * (mean / (1 - slow**count))
+        / (jnp.sqrt(square / (1 - slower**count)) + least)
+        for k, (layer, mean, square) in enumerate(zip(slope, first, second))
+    )
+    return move, (first, second, count)
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def epoch(network, loss, run, data, order, alpha, reference, eta, *, rule):
+    """Take one step of the rule on each batch, a row of indices in `order`.
+
+    Returns
+    -------
+    run : Run
+    average : tuple of ndarray
+        Of the weights over the steps.
+    value : ndarray of shape ()
+        The mean of the objectives of the batches.
+    """
 
     def step(carry, rows):
-        (weights, velocity, intercept), average = carry
+        (weights, memory, intercept), average = carry
         batch = jax.tree.map(lambda column: column[rows], data)
         batch = batch._replace(weight=batch.weight * (len(data.weight) / len(rows)))
-        _, slope, intercept = _objective(network, loss, weights, intercept, batch, alpha, reference)
-        velocity = _add(_scaled(_HEAVY_BALL, velocity), -eta, slope)
-        weights = _add(weights, 1.0, velocity)
-        return ((weights, velocity, intercept), _add(average, 1 / len(order), weights)), None
+        value, slope, intercept = _objective(network, loss, weights, intercept, batch, alpha, reference)
+        move, memory = _move(memory, slope, eta, rule, len(network.split(weights)[0]))
+        weights = _add(weights, 1.0, move)
+        return (Run(weights, memory, intercept), _add(average, 1 / len(order), weights)), value
 
-    return jax.lax.scan(step, (run, _scaled(0.0, run[0])), order)[0]
+    (run, average), values = jax.lax.scan(step, (run, _scaled(0.0, run.weights)), order)
+    return run, average, values.mean()
 
 
 @jax.jit
-def _risk(network, loss, weights, intercept, data):
-    """Return the risk and the re-fitted intercept."""
-    return _risk_gradient(network, loss, weights, intercept, data)[::2]
+def _refit(network, loss, weights, intercept, data):
+    """Return the intercept re-fitted by one step."""
+    return _risk_gradient(network, loss, weights, intercept, data)[2]
 
 
-def descend_in_batches(network, loss, start, data, held_out, *, alpha, reference, learning_rate, max_iter, seed):
+@jax.jit
+def _judge(network, loss, weights, intercept, data):
+    """Return the risk of rows that training does not see."""
+    value = traced(type(loss).value).__get__(loss)
+    values = value(_outputs(network, weights, data.phi) - data.offset + intercept, data.targets)
+    return data.weight @ (values if loss.coupled else values.sum(axis=1))
+
+
+def batches_of(n, size, rng):
+    """Return the indices of the rows in random batches, a row of the result each; the last rows are left out."""
+    size = min(size, n)
+    return rng.permutation(n)[: n // size * size].reshape(-1, size)
+
+
+def single(tree):
+    """Return the arrays of a tree in float32."""
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype=jnp.float32), tree)
+
+
+def batch_step(network, loss, weights, data, *, alpha, learning_rate, rule):
+    """Return the step of a rule: a part of the stable one, or for Adam the size of a move of each weight."""
+    if rule == "adam":
+        return _BATCH_STEP[rule] * learning_rate
+    pilot = data.part(slice(_PILOT_ROWS))
+    return _BATCH_STEP[rule] * learning_rate * float(_stable_step(network, loss, weights, pilot, alpha, True))
+
+
+def descend_in_batches(
+    network,
+    loss,
+    start,
+    data,
+    held_out,
+    *,
+    intercept=True,
+    alpha,
+    reference,
+    learning_rate,
+    max_iter,
+    rule="sgd",
+    batch_size=128,
+    seed,
+    monitor=None,
+):
     """Train on random batches in float32, until the loss of the held-out rows no longer falls.
 
     The weights of a pass are averaged (Polyak and Juditsky 1992), which takes off the noise that the batches add. Where
@@ -213,38 +449,66 @@ def descend_in_batches(network, loss, start, data, held_out, *, alpha, reference
 
     Parameters
     ----------
-    held_out : Data
-        Rows that choose the pass whose weights are returned.
+    held_out : Data or None
+        Rows that choose the pass whose weights are returned; if None, the objective of the batches chooses.
+    rule : {'sgd', 'adam'}, default='sgd'
+        Heavy ball, or Adam (Kingma and Ba 2015).
+    batch_size : int, default=128
     seed : int
 
     Returns
     -------
     Trained
-        `losses` are the held-out risks after each pass.
     """
     with fast():
-        single = functools.partial(jax.tree.map, lambda a: jnp.asarray(a, dtype=jnp.float32))
         data, held_out, weights, reference = map(single, (data, held_out, start, reference))
-        n = len(data.phi)
-        pilot = data.part(slice(_PILOT_ROWS))
-        eta = _BATCH_STEP * learning_rate / float(loss.smoothness * top_eigenvalue(network, weights, pilot) + alpha)
+        intercept = _first_intercept(intercept, data)
+        eta = batch_step(network, loss, weights, data, alpha=alpha, learning_rate=learning_rate, rule=rule)
         rng = np.random.default_rng(seed)
-        still = _scaled(0.0, weights)
-        risk, intercept = _risk(network, loss, weights, single(np.zeros(data.targets.shape[1])), held_out)
-        run = kept = (weights, still, intercept)  # kept: where the best average of a pass came from
-        best, losses, halvings, since = (weights, intercept), [float(risk)], 0, 0
-        while len(losses) <= max_iter and halvings < _HALVINGS:
-            order = rng.permutation(n)[: n // _BATCH_ROWS * _BATCH_ROWS].reshape(-1, _BATCH_ROWS)
-            run, average = _epoch(network, loss, run, data, order, alpha, reference, eta)
-            new, intercept = _risk(network, loss, average, run[2], held_out)
-            losses.append(float(new))
-            since = 0 if losses[-1] < risk else since + 1
+        run = kept = Run.at_rest(weights, intercept, rule)  # kept: where the best average of a pass came from
+        losses, judged, halvings, since, stopped = [], [], 0, 0, False
+        best, lowest = (weights, intercept), np.inf
+        if held_out is not None:
+            lowest = float(_judge(network, loss, weights, intercept, held_out))
+            judged.append(lowest)
+        while len(losses) < max_iter and halvings < _HALVINGS and not stopped:
+            order = batches_of(len(data.phi), batch_size, rng)
+            run, average, value = epoch(network, loss, run, data, order, alpha, reference, eta, rule=rule)
+            losses.append(float(value))
+            intercept = run.intercept
+            if held_out is not None:
+                intercept = _refit(network, loss, average, intercept, held_out)
+                judged.append(float(_judge(network, loss, average, intercept, held_out)))
+            newest = losses[-1] if held_out is None else judged[-1]
+            since = 0 if newest < lowest else since + 1
             if since == 0:
-                risk, best, kept = losses[-1], (average, intercept), run
-            elif since == _PATIENCE or not np.isfinite(losses[-1]):
-                eta, halvings, since, run = eta / 2, halvings + 1, 0, (kept[0], still, kept[2])
+                lowest, best, kept = newest, (average, intercept), run
+            elif since == _PATIENCE or not np.isfinite(newest):
+                eta, halvings, since, run = eta / 2, halvings + 1, 0, Run.at_rest(kept.weights, kept.intercept, rule)
+            stopped = monitor is not None and monitor(average, intercept, losses[-1])
+        if not np.isfinite(losses[-1]) and best[0] is weights:
+            raise diverged(learning_rate, losses, min(1.0, learning_rate * 2.0**-_HALVINGS))
         weights, intercept = best  # the intercept so far is that of the held-out rows
         for _ in range(10):
-            _, intercept = _risk(network, loss, weights, intercept, data.part(slice(_REFIT_ROWS)))
+            intercept = _refit(network, loss, weights, intercept, data.part(slice(_REFIT_ROWS)))
         weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), (weights, intercept))
-        return Trained(weights, intercept, losses, halvings == _HALVINGS, eta)
+        return Trained(weights, intercept, losses, judged, halvings == _HALVINGS or stopped, eta, len(losses))
+
+
+def first_run(network, loss, weights, intercept, data, *, alpha, learning_rate, rule):
+    """Return a run at rest and the step of the rule, with which `one_pass` begins."""
+    with fast():
+        data, weights, intercept = map(single, (data, weights, intercept))
+        eta = batch_step(network, loss, weights, data, alpha=alpha, learning_rate=learning_rate, rule=rule)
+        return tuple(jax.tree.map(np.array, Run.at_rest(weights, intercept, rule))), eta
+
+
+def one_pass(network, loss, run, data, *, alpha, reference, eta, learning_rate, rule, batch_size, seed):
+    """Return the run after one pass over `data` in batches, in NumPy, and the mean objective of the batches."""
+    with fast():
+        data, run, reference = map(single, (data, Run(*run), reference))
+        order = batches_of(len(data.phi), batch_size, np.random.default_rng(seed))
+        run, _, value = epoch(network, loss, run, data, order, alpha, reference, eta, rule=rule)
+        if not np.isfinite(value):
+            raise diverged(learning_rate, [np.nan, float(value)], learning_rate / 4)
+        return tuple(jax.tree.map(np.array, run)), float(value)

@@ -12,11 +12,7 @@ def tangent_gram(network, weights, phi):
     The gradient in a layer's matrix is an outer product of what arrives from above and from below, so that its Gram
     matrix is the entrywise product of two small ones; no gradient is ever formed.
     """
-    *hidden, (readout, _) = _gradient(network, weights, phi)
-    gram = _products(readout).sum(axis=0)
-    for above, below in hidden:
-        gram += (_products(above) * _products(below)).sum(axis=0)
-    return gram
+    return sum((_products(above) * _products(below)).sum(axis=0) for above, below in _gradient(network, weights, phi))
 
 
 def tangent_features(network, weights, phi):
@@ -36,9 +32,9 @@ def tangent_features(network, weights, phi):
 def _gradient(network, weights, phi):
     """Return of each layer what arrives from above, (n_copies, n, width), and from below, (n_copies, n, fan_in).
 
-    Of the read-out they are what arrives from below and ones.
+    Of the read-out, the last unless it is fixed, they are what arrives from below and ones.
     """
-    *hidden, readout = weights
+    hidden, readout = network.split(weights)
     rates = [layer.shape[1] ** -0.5 for layer in hidden]
     rates[-1] = width_of(weights) ** -0.5
     below, slopes = [network.w_std * phi[None]], []
@@ -52,7 +48,7 @@ def _gradient(network, weights, phi):
         above = above * slopes.pop()
         factors.append((above, below.pop()))
         above = above @ layer
-    return factors[::-1]
+    return factors[::-1] if network.readout is None else factors[:0:-1]
 
 
 def leave_one_out_alpha(network, weights, data):

@@ -7,6 +7,7 @@ With :math:`\varphi(x) = [x / \sqrt d, 1]`, the map that the kernels of `sklearn
 
 where s is the factor of the scaling and w is `w_std`. Weights are a tuple (A1, ..., AL, b) of arrays with a leading
 axis of copies: one, or two of half the width with opposite read-outs (the doubling of Chizat, Oyallon and Bach 2019).
+Where the network holds its read-out b fixed, the weights are the hidden ones, (A1, ..., AL).
 """
 
 from typing import NamedTuple
@@ -25,16 +26,23 @@ class Network(NamedTuple):
     scaling : Scaling
     w_std : float
         Factor of every layer, sqrt(2) keeps the variance of ReLU layers.
+    readout : ndarray of shape (n_copies, width, n_outputs) or None
+        Held fixed; None if it is the last of the weights.
     """
 
     activation: NamedTuple
     scaling: Scaling
     w_std: float = 1.0
+    readout: np.ndarray | None = None
+
+    def split(self, weights):
+        """Return the hidden layers and the read-out."""
+        return (weights[:-1], weights[-1]) if self.readout is None else (weights, self.readout)
 
     def outputs(self, weights, phi, activate=None):
         """Return f of shape (n_samples, n_outputs) for `phi` of shape (n_samples, n_features + 1)."""
         activate = self.activation.value if activate is None else activate
-        *hidden, readout = weights
+        hidden, readout = self.split(weights)
         z = self.w_std * (phi @ hidden[0].swapaxes(1, 2))
         for layer in hidden[1:]:
             z = self.w_std * layer.shape[2] ** -0.5 * (activate(z) @ layer.swapaxes(1, 2))
@@ -56,7 +64,7 @@ class Data(NamedTuple):
 
 
 def width_of(weights):
-    """Return the number of neurons of a hidden layer, all copies counted."""
+    """Return the number of neurons of the last hidden layer, all copies counted."""
     return weights[-1].shape[0] * weights[-1].shape[1]
 
 

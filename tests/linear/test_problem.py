@@ -4,7 +4,7 @@ from scipy.optimize import check_grad
 
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import newton
-from sklearn_ltdl.losses import LOSSES
+from sklearn_ltdl.losses import LOSSES, balanced_slopes
 
 LOSS_NAMES = ["squared", "logistic", "multinomial"]
 
@@ -34,7 +34,8 @@ def test_the_slopes_of_a_point_are_feasible_dual_variables(case, loss, rng):
     problem = case(loss).problem(loss)
     coef = 30 * rng.normal(size=problem.start.coef.shape)  # steep: most probabilities are 0 or 1
     margins, scale = problem.X @ coef.T, np.abs(problem.X @ coef.T).max()
-    slopes = problem._balanced(problem.loss.derivative(margins, problem.Y))  # far from the best intercept
+    slopes = problem.loss.derivative(margins, problem.Y)  # far from the best intercept
+    slopes = balanced_slopes(problem.loss, slopes, problem.Y, problem.share)
     assert np.abs(problem.share @ slopes).max() <= 1e-15 * scale
     if loss != "squared":
         P = slopes + problem.Y

@@ -1,0 +1,373 @@
+r"""A certificate of global optimality for one hidden layer.
+
+The problem over measures is :math:`F(\nu) = R(f_\nu + c) + \alpha\,|\nu|_{TV}`. With the derivatives of the loss,
+:math:`g_i = q_i \ell'(z_i, y_i)`, and
+
+.. math:: M = \sup_{|\theta| = 1} \Big| \sum_i g_i\, \sigma(\theta \cdot \varphi_i) \Big|,
+
+:math:`s g` is a feasible point of the dual for :math:`0 \le s \le \alpha / M`, so that :math:`-R^*(s g)` is a lower
+bound on F, whatever the particles did (Bach 2017, JMLR 18; Chizat and Bach 2018). All depends on M: it is exact for the
+quadratic activation, where it is an eigenvalue, and in low dimension for piecewise linear ones, where it is found by
+enumeration; elsewhere it is the best of many starts, a lower bound, and the gap an estimate.
+
+With noise the problem is :math:`R + \frac\alpha2 E|w|^2 + T \int \mu \log \mu`. Particles have no density, but their
+proximal Gibbs measure :math:`p \propto \exp(-(g \cdot \Phi_w + \frac\alpha2 |w|^2) / T)` has one, and its gap is the
+Fenchel-Young loss between its own predictions and g (Oko, Suzuki, Nitanda, Wu 2022, arXiv:2205.13692, section 3).
+"""
+
+from itertools import combinations, product
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
+
+from sklearn_ltdl.losses import Squared, balanced_slopes, best_intercept, total
+from sklearn_ltdl.networks._measures import is_homogeneous, is_quadratic
+from sklearn_ltdl.results import Certificate
+
+MOST_CELLS = 10**6  # of an arrangement that is enumerated
+STARTS = 64  # random ones of the ascent, and as many at atoms and at rows
+STEPS = 60
+GIBBS_DRAWS = 2**14  # half from the prior, half around particles
+GIBBS_CENTRES = 256
+GIBBS_KERNEL = 0.5  # standard deviation of those around particles, over the prior's
+FEWEST_DRAWS = 50  # effective ones
+_DEPENDENT = 1e-9  # length of a unit vector's projection that counts as none
+_CHUNK = 2**22  # numbers held at a time
+
+
+class Peaks(NamedTuple):
+    """Directions of large correlation, the largest first.
+
+    Parameters
+    ----------
+    directions : ndarray of shape (n_peaks, n_features + 1), unit vectors
+    values : ndarray of shape (n_peaks, n_outputs)
+        The correlations, one number an output.
+    method : str
+    rigorous : bool
+        Whether no direction has a larger one.
+    """
+
+    directions: np.ndarray
+    values: np.ndarray
+    method: str
+    rigorous: bool
+
+    @property
+    def sup(self):
+        """Return the largest correlation."""
+        return float(np.linalg.norm(self.values[0]))
+
+
+def correlations(activation, directions, phi, g):
+    r"""Return :math:`\sum_i g_i \sigma(\theta \cdot \varphi_i)` of shape (n_directions, n_outputs)."""
+    values = np.empty((len(directions), g.shape[1]))
+    size = max(1, _CHUNK // len(phi))
+    for some in (slice(k, k + size) for k in range(0, len(directions), size)):
+        values[some] = activation.value(directions[some] @ phi.T) @ g
+    return values
+
+
+def peaks_of(activation, phi, g, *, atoms=None, seed=0):
+    """Return where neurons correlate most with `g` of shape (n_samples, n_outputs).
+
+    Parameters
+    ----------
+    activation : activation object
+        The quadratic one, or one that is positively homogeneous.
+    phi : ndarray of shape (n_samples, n_features + 1)
+    g : ndarray of shape (n_samples, n_outputs)
+    atoms : ndarray of shape (n_atoms, n_features + 1), default=None
+        Directions to start from besides random ones and those of rows.
+    seed : int, default=0
+    """
+    if is_quadratic(activation):
+        return _eigenvectors(phi, g)
+    found = _ascend(activation, phi, g, atoms, seed)
+    if g.shape[1] == 1:
+        best = _enumerate(activation, phi, g[:, 0], found)
+        if best is not None:
+            directions = np.vstack([best, found.directions])
+            return _sorted(directions, correlations(activation, directions, phi, g), "enumeration", True)
+    return found
+
+
+def _sorted(directions, values, method, rigorous):
+    order = np.argsort(-np.linalg.norm(values, axis=1), kind="stable")
+    return Peaks(directions[order], values[order], method, rigorous)
+
+
+def _eigenvectors(phi, g):
+    """Return the eigenvectors of sum_i g_ik phi_i phi_i' for each output k: no unit vector has a larger square form."""
+    directions, values = [], []
+    for k, column in enumerate(g.T):
+        eigenvalues, vectors = np.linalg.eigh(phi.T @ (column[:, None] * phi))
+        directions.append(vectors.T)
+        values.append(np.outer(eigenvalues, np.eye(g.shape[1])[k]))
+    return _sorted(np.vstack(directions), np.vstack(values), "eigenvalue", True)
+
+
+def _ascend(activation, phi, g, atoms, seed):
+    """Return local maxima of the length of the correlation on the sphere, from many starts.
+
+    The step is along the gradient in the tangent space and of a length that decays whatever the gradient's, which
+    crosses the kinks of the ReLU where steps in proportion to the gradient, or the map from a direction to that of
+    its gradient, stop short.
+    """
+    rng = np.random.default_rng(seed)
+    some = rng.permutation(len(phi))[:STARTS]
+    starts = [rng.standard_normal((STARTS, phi.shape[1])), phi[some], -phi[some]]
+    if atoms is not None:
+        starts.append(atoms[:STARTS])
+    theta = _unit(np.vstack(starts))
+    best, highest = theta.copy(), np.zeros(len(theta))
+
+    for step in [*(0.3 / (1 + k / 3) for k in range(STEPS)), np.inf]:  # at last, to the summit of the linear piece
+        z = theta @ phi.T
+        values = activation.value(z) @ g
+        height = np.linalg.norm(values, axis=1)
+        higher = height > highest
+        best[higher], highest[higher] = theta[higher], height[higher]
+        along = values / np.maximum(height, np.finfo(float).tiny)[:, None]
+        slope = (activation.derivative(z) * (along @ g.T)) @ phi
+        if step == np.inf:
+            theta = _unit(slope)
+        else:
+            tangent = slope - np.sum(slope * theta, axis=1, keepdims=True) * theta
+            theta = _unit(theta + step * _unit(tangent))
+    directions = np.vstack([best, theta])
+    return _sorted(directions, correlations(activation, directions, phi, g), "multi-start", False)
+
+
+def _unit(rows):
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
+
+
+def _enumerate(activation, phi, g, found):
+    r"""Return a direction of the largest correlation, exactly, or None where that would take too long.
+
+    :math:`h(\theta) = \sum_i g_i \sigma(\theta \cdot x_i)` is linear on each face of the arrangement of the
+    hyperplanes :math:`x_i^\perp`, and on a face of gradient v its extreme on the sphere is at :math:`\pm v / |v|`, if
+    that is in the face. Every face touches a two-dimensional one, which lies in the plane orthogonal to p - 2 of the
+    rows; so planes are swept, and at each of their arcs the signs of those rows are set in all ways, 0 for faces
+    within. Lengths of gradients and the signs of some rows sift the candidates, and h itself, which is a lower bound at
+    any direction, judges them. From p = 4 on, rows that depend on p - 2 others are not dealt with.
+    """
+    x, up, down, basis = _hyperplanes(activation, phi, g)
+    n, p = x.shape
+    if 2 * sum(comb(n - 1, k) for k in range(p)) > MOST_CELLS:
+        return None
+    if p < 2:
+        return basis[0] if p else found.directions[0]  # the ascent has looked at the rows and their opposites
+    best, direction = found.sup, found.directions[0] @ basis.T
+    both = (up - down) @ x
+    for chosen in combinations(range(n), p - 2):
+        chosen = list(chosen)
+        plane = np.linalg.qr(x[chosen].T, mode="complete")[0][:, len(chosen) :] if chosen else np.eye(p)
+        if chosen and np.linalg.matrix_rank(x[chosen], tol=_DEPENDENT) < len(chosen):
+            return None
+        others = np.setdiff1d(np.arange(n), chosen)
+        z = x[others] @ plane
+        if np.any(np.linalg.norm(z, axis=1) < _DEPENDENT):
+            return None
+        angle = np.arctan2(z[:, 1], z[:, 0])
+        crossing = (angle + np.pi / 2) % np.pi
+        order = np.argsort(crossing)
+        after = -np.sign(np.sin(crossing - angle))[order]
+        rows, crossing = others[order], crossing[order]
+        first = np.where(after < 0, up[rows], -down[rows]) @ x[rows]
+        flips = (after * (up[rows] + down[rows]))[:, None] * x[rows]
+        arcs = first + np.vstack([np.zeros(p), np.cumsum(flips, axis=0)])
+        opposite = both - (up[chosen] - down[chosen]) @ x[chosen] - arcs
+        corners = np.column_stack([np.cos(crossing), np.sin(crossing)]) @ plane.T
+        for sign, beside in ((1, arcs), (-1, opposite)):  # h at a corner is the linear function beside it
+            height = np.abs(np.sum(beside[:-1] * corners, axis=1))
+            if len(height) and height.max() > best:
+                best, direction = height.max(), sign * corners[np.argmax(height)]
+        # the rows that end each arc, with their signs on it: the last and the first end those that pass the angle pi
+        ends = np.column_stack([np.append(rows[-1], rows), np.append(rows, rows[0])])
+        sides = np.column_stack([np.append(-after[-1], after), np.append(-after, after[0])])
+        arcs, ends, sides = np.vstack([arcs, opposite]), np.vstack([ends, ends]), np.vstack([sides, -sides])
+        candidates = []
+        for signs in product((-1, 0, 1), repeat=len(chosen)):
+            signs = np.array(signs)
+            slope = np.where(signs > 0, up[chosen], np.where(signs < 0, -down[chosen], 0.0))
+            gradients = arcs + slope @ x[chosen]
+            within = [row for row, sign in zip(chosen, signs) if sign == 0]
+            if within:
+                normal = np.linalg.qr(x[within].T)[0]
+                gradients = gradients - gradients @ normal @ normal.T
+            length = np.linalg.norm(gradients, axis=1)
+            long = np.flatnonzero(length > best)
+            theta = gradients[long] / length[long, None]
+            known = np.hstack(
+                [signs * (theta @ x[chosen].T), sides[long] * np.einsum("ij,ikj->ik", theta, x[ends[long]])]
+            )
+            agree = (known.min(axis=1) >= -_DEPENDENT) | (known.max(axis=1) <= _DEPENDENT)  # theta, or -theta
+            candidates.append(theta[agree])
+        candidates = np.vstack(candidates)
+        size = max(1, _CHUNK // n)
+        for some in (candidates[k : k + size] for k in range(0, len(candidates), size)):
+            projections = some @ x.T
+            positive, negative = np.maximum(projections, 0.0), np.maximum(-projections, 0.0)
+            for sign, height in ((1, positive @ up + negative @ down), (-1, positive @ down + negative @ up)):
+                k = np.argmax(np.abs(height))
+                if abs(height[k]) > best:
+                    best, direction = abs(height[k]), sign * some[k]
+    return direction @ basis
+
+
+def _hyperplanes(activation, phi, g):
+    r"""Return distinct unit normals x, the weights of the two sides of each, and a basis of their space.
+
+    The function is then :math:`\sum_i u_i (\theta \cdot x_i)_+ + d_i (\theta \cdot x_i)_-`, with coordinates in that
+    basis, of shape (rank, n_features + 1), for x and directions.
+    """
+    length = np.linalg.norm(phi, axis=1)
+    x = phi[length > 0] / length[length > 0, None]
+    g, one = (g * length)[length > 0], np.ones(1)
+    up, down = float(activation.value(one)[0]) * g, float(activation.value(-one)[0]) * g
+    # opposite normals are one hyperplane: turn each so that its first entry that is not zero is positive
+    lead = np.take_along_axis(x, np.argmax(np.abs(x) > _DEPENDENT, axis=1)[:, None], axis=1)[:, 0]
+    turned = lead < 0
+    x, up, down = np.where(turned[:, None], -x, x), np.where(turned, down, up), np.where(turned, up, down)
+    distinct, which = np.unique(x.round(12), axis=0, return_inverse=True)
+    which = which.ravel()
+    sums = [np.bincount(which, weights=side, minlength=len(distinct)) for side in (up, down)]
+    kept = (sums[0] != 0) | (sums[1] != 0)
+    x = _unit(distinct[kept])
+    sizes, basis = np.linalg.svd(x, full_matrices=False)[1:]
+    basis = basis[sizes > _DEPENDENT]
+    return _unit(x @ basis.T), sums[0][kept], sums[1][kept], basis
+
+
+def dual_variables(loss, scores, data, free_intercept=True):
+    """Return scores with the best intercept, dual variables u of the rows, and the intercept."""
+    intercept = np.zeros(scores.shape[1])
+    if free_intercept:
+        intercept = best_intercept(loss, scores, data.targets, data.weight, intercept)
+    z = scores + intercept
+    u = loss.derivative(z, data.targets)
+    return z, balanced_slopes(loss, u, data.targets, data.weight) if free_intercept else u, intercept
+
+
+def duality_gap(loss, z, u, data, alpha, variation, sup):
+    """Return the gap at scores `z` and the best multiple of the dual variables `u` that is feasible.
+
+    It is a sum of terms that are not negative, so that it keeps its digits near 0.
+    """
+    inner = float(data.weight @ np.sum(u * z, axis=1))
+
+    def gap(s):
+        return _summed(loss, loss.fenchel_young(z, s * u, data.targets), data) + s * inner + alpha * variation
+
+    most = alpha / sup if sup > 0 else np.inf
+    if loss == Squared():
+        size = float(data.weight @ np.sum(u * u, axis=1))
+        best = -float(data.weight @ np.sum(u * data.targets, axis=1)) / size if size > 0 else 1.0
+        return gap(np.clip(best, 0.0, most))
+    most = min(most, 1.0)  # beyond, s u may leave the domain of the conjugate
+    inside = minimize_scalar(gap, bounds=(0.0, most), method="bounded").fun
+    return min(gap(most), inside)
+
+
+def variation_of(activation, hidden, readout):
+    """Return the total variation of a layer, and what weight decay charges beyond it.
+
+    For the quadratic activation they are the nuclear norm of sum_j b_j a_j a_j' / m, summed over outputs, and the rest.
+    """
+    width, squares = len(hidden), np.sum(hidden**2, axis=1)
+    if is_quadratic(activation):
+        forms = (hidden.T @ (column[:, None] * hidden) / width for column in readout.T)
+        variation = sum(float(np.abs(np.linalg.eigvalsh(form)).sum()) for form in forms)
+        return variation, max(0.0, float(squares @ np.abs(readout).sum(axis=1)) / width - variation)
+    sizes = np.sqrt(squares), np.linalg.norm(readout, axis=1)
+    return float(sizes[0] @ sizes[1]) / width, 0.5 * float(np.sum((sizes[0] - sizes[1]) ** 2)) / width
+
+
+def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free_intercept=True):
+    """Return the certificate of a layer as a measure.
+
+    Parameters
+    ----------
+    activation : activation object
+        The quadratic one, or one that is positively homogeneous.
+    loss : loss object
+    hidden : ndarray of shape (width, n_features + 1)
+    readout : ndarray of shape (width, n_outputs)
+        Signs of the particles, with one entry that is not 0 each, for the quadratic activation.
+    data : Data
+    alpha : float
+        Positive.
+    free_intercept : bool, default=True
+
+    Returns
+    -------
+    Certificate
+    """
+    scores = activation.value(data.phi @ hidden.T) @ readout / len(hidden) - data.offset
+    z, u, _ = dual_variables(loss, scores, data, free_intercept)
+    heavy = np.argsort(-np.linalg.norm(hidden, axis=1) * np.linalg.norm(readout, axis=1), kind="stable")
+    peaks = peaks_of(activation, data.phi, data.weight[:, None] * u, atoms=hidden[heavy])
+    variation, beyond = variation_of(activation, hidden, readout)
+    gap = duality_gap(loss, z, u, data, alpha, variation, peaks.sup)
+    primal = float(total(loss, z, data.targets, data.weight)) + alpha * variation
+    return Certificate(
+        primal, primal - gap, gap, peaks.sup, peaks.directions[0], peaks.method, peaks.rigorous, alpha * beyond
+    )
+
+
+def certificate_of_gibbs(activation, loss, hidden, readout, data, alpha, temperature, *, free_intercept=True, seed=0):
+    """Return the certificate of the proximal Gibbs measure of particles; the read-out is integrated in closed form.
+
+    Parameters are those of `certificate_of_layer`, with a bounded activation, and `temperature`, positive. Hidden
+    weights are drawn from their Gaussian prior and around particles, and weighted. Where fewer than `FEWEST_DRAWS` of
+    them count, the gap is inf.
+    """
+    scores = activation.value(data.phi @ hidden.T) @ readout / len(hidden) - data.offset
+    _, u, _ = dual_variables(loss, scores, data, free_intercept)
+    g = data.weight[:, None] * u
+    drawn, log_ratio = _draws(hidden, temperature / alpha, np.random.default_rng(seed))
+    pull = correlations(activation, drawn, data.phi, g)  # G(a); b is then normal around -G / alpha
+    log_weight = log_ratio + np.sum(pull**2, axis=1) / (2 * alpha * temperature)
+    share = np.exp(log_weight - logsumexp(log_weight))
+    if 1 / np.sum(share**2) < FEWEST_DRAWS:
+        return Certificate(np.inf, -np.inf, np.inf, np.nan, None, "Gibbs sampling, whose draws do not suffice", False)
+    means, size = -share[:, None] * pull / alpha, max(1, _CHUNK // len(data.phi))
+    gibbs = sum(
+        activation.value(data.phi @ drawn[some].T) @ means[some]
+        for some in (slice(k, k + size) for k in range(0, GIBBS_DRAWS, size))
+    )
+    z, _, _ = dual_variables(loss, gibbs - data.offset, data, free_intercept)
+    gap = _summed(loss, loss.fenchel_young(z, u, data.targets), data)
+    log_mean = logsumexp(log_weight) - np.log(GIBBS_DRAWS)
+    log_z = log_mean + (hidden.shape[1] + readout.shape[1]) / 2 * np.log(2 * np.pi * temperature / alpha)
+    primal = float(total(loss, z, data.targets, data.weight) - np.sum(g * z) - temperature * log_z)
+    return Certificate(primal, primal - gap, gap, np.nan, None, "Gibbs sampling", False)
+
+
+def _draws(hidden, variance, rng):
+    """Return draws of hidden weights, and the logarithm of the density of their prior over that of the draws."""
+    p, narrow = hidden.shape[1], variance * GIBBS_KERNEL**2
+    centres = hidden[rng.permutation(len(hidden))[:GIBBS_CENTRES]]
+    drawn = np.sqrt(variance) * rng.standard_normal((GIBBS_DRAWS, p))
+    near = rng.integers(len(centres), size=GIBBS_DRAWS // 2)
+    drawn[::2] = centres[near] + GIBBS_KERNEL * drawn[::2]
+    prior = -0.5 * np.sum(drawn**2, axis=1) / variance
+    kernels = logsumexp(-0.5 * cdist(drawn, centres, "sqeuclidean") / narrow, axis=1)
+    kernels += -np.log(len(centres)) - p * np.log(GIBBS_KERNEL)
+    return drawn, prior - np.logaddexp(prior, kernels) + np.log(2)
+
+
+def _summed(loss, values, data):
+    """Return the weighted sum of losses of rows and, unless they are coupled, outputs."""
+    return float(data.weight @ (values if loss.coupled else values.sum(axis=1)))
+
+
+def can_certify(activation):
+    """Return whether total variation is what weight decay penalises, so that there is a certificate without noise."""
+    return is_homogeneous(activation) or is_quadratic(activation)

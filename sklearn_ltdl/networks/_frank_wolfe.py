@@ -1,0 +1,172 @@
+r"""A layer of neurons trained to a certified global minimum: sliding Frank-Wolfe on measures.
+
+Minimises :math:`F(\nu) = R(f_\nu + c) + \alpha |\nu|_{TV}` by adding the neurons that correlate most with the
+residuals, re-fitting all masses (a convex problem), and sliding masses and directions together (Bach 2017, JMLR 18;
+Denoyelle, Duval, Peyre, Soubies 2019). It stops on the duality gap, whose supremum it computes in any case. NumPy and
+SciPy only.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from sklearn_ltdl.losses import total
+from sklearn_ltdl.networks._certificate import dual_variables, duality_gap, peaks_of
+from sklearn_ltdl.networks._measures import Measure, is_quadratic, measure_of
+from sklearn_ltdl.results import Certificate
+
+_NEW_ATOMS = 10  # at most so many a step
+_APART = 0.05  # radians between them
+_STEPS = 2000  # of L-BFGS
+_PATIENCE = 10  # steps without a smaller gap
+
+
+class Minimum(NamedTuple):
+    """A measure, its intercept, its certificate, and the objective and gap at each step."""
+
+    measure: Measure
+    intercept: np.ndarray
+    certificate: Certificate
+    objectives: list
+    gaps: list
+    converged: bool
+
+
+def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_intercept=True, seed=0, monitor=None):
+    """Return the best measure that was found.
+
+    Parameters
+    ----------
+    activation : activation object
+        The quadratic one, or one that is positively homogeneous.
+    loss : loss object
+    data : Data
+    alpha : float
+        Weight of the total variation, positive.
+    tol : float, default=1e-5
+        Stop when the gap is at most `tol` times the objective.
+    max_iter : int, default=100
+        Most steps, each of which adds neurons.
+    free_intercept : bool, default=True
+    seed : int, default=0
+        Of the starts of the search for neurons, where it is not exact.
+    monitor : callable, default=None
+        Is given a measure, its intercept and the objective after each step, and stops by returning True.
+
+    Returns
+    -------
+    Minimum
+    """
+    layer = _Layer(activation, loss, data, alpha, free_intercept)
+    measure = Measure(np.empty((0, data.phi.shape[1])), np.empty((0, data.targets.shape[1])))
+    objectives, gaps, dual, best, since, converged = [], [], -np.inf, None, 0, False
+    for step in range(max_iter + 1):
+        z, u, intercept = dual_variables(loss, layer.scores(measure), data, free_intercept)
+        peaks = peaks_of(activation, data.phi, data.weight[:, None] * u, atoms=measure.atoms, seed=seed + step)
+        variation = measure.total_variation
+        primal = float(total(loss, z, data.targets, data.weight)) + alpha * variation
+        dual = max(dual, primal - duality_gap(loss, z, u, data, alpha, variation, peaks.sup))
+        gap = max(primal - dual, 0.0)
+        objectives.append(primal)
+        gaps.append(gap)
+        since += 1
+        if best is None or gap < best.certificate.gap or primal < best.certificate.primal:
+            since = 0 if best is None or gap < 0.9 * best.certificate.gap else since
+            certificate = Certificate(primal, dual, gap, peaks.sup, peaks.directions[0], peaks.method, peaks.rigorous)
+            best = Minimum(measure, intercept, certificate, objectives, gaps, False)
+        converged = gap <= tol * primal
+        stopped = monitor is not None and monitor(measure, intercept, primal)
+        if converged or stopped or since >= _PATIENCE or step == max_iter:
+            break
+        measure = layer.slid(layer.refitted(_joined(measure, peaks, alpha), intercept), intercept)
+    return best._replace(converged=converged)
+
+
+def _joined(measure, peaks, alpha):
+    """Return the measure with new atoms of no mass at the highest peaks that are apart from one another."""
+    atoms, masses = list(measure.atoms), list(measure.masses)
+    chosen = []
+    for direction, value in zip(peaks.directions, peaks.values):
+        if len(chosen) == _NEW_ATOMS or (np.linalg.norm(value) <= alpha and chosen):
+            break
+        if all(np.linalg.norm(direction - other) > _APART or value @ beside <= 0 for other, beside in chosen):
+            chosen.append((direction, value))
+            atoms.append(direction)
+            masses.append(-1e-12 * value)  # of the sign, and of the output, that lowers the objective
+    return Measure(np.array(atoms), np.array(masses))
+
+
+class _Layer:
+    """The problem in the masses of given neurons, and in neurons and masses together."""
+
+    def __init__(self, activation, loss, data, alpha, free_intercept):
+        self.activation, self.loss, self.data, self.alpha = activation, loss, data, alpha
+        self.free_intercept = free_intercept
+
+    def scores(self, measure):
+        return self.activation.value(self.data.phi @ measure.atoms.T) @ measure.masses - self.data.offset
+
+    def refitted(self, measure, intercept):
+        """Return the measure whose masses are the best along their present directions; atoms left without are dropped.
+
+        A convex problem with as many non-negative variables as atoms.
+        """
+        features = self.activation.value(self.data.phi @ measure.atoms.T)
+        sizes = np.linalg.norm(measure.masses, axis=1)
+        outward, J = measure.masses / sizes[:, None], len(sizes)
+
+        def objective(flat):
+            risk, u = self._risk(features @ (flat[:J, None] * outward), flat[J:])
+            slopes = np.sum((features.T @ u) * outward, axis=1) + self.alpha
+            return risk + self.alpha * flat[:J].sum(), np.concatenate([slopes, self._intercept_slope(u)])
+
+        bounds = [(0, None)] * J + [(None, None)] * len(intercept)
+        sizes = _minimised(objective, np.concatenate([sizes, intercept]), bounds)[:J]
+        return Measure(measure.atoms[sizes > 0], (sizes[:, None] * outward)[sizes > 0])
+
+    def slid(self, measure, intercept):
+        """Return a nearby local minimum in neurons and masses, close neurons merged.
+
+        In particles a, b of equal length weight decay is the total variation, and smooth.
+        """
+        J, p = measure.atoms.shape
+        if J == 0:
+            return measure
+        K, quadratic = measure.masses.shape[1], is_quadratic(self.activation)
+        sizes = np.linalg.norm(measure.masses, axis=1, keepdims=True)
+        outward, decay = measure.masses / sizes, self.alpha * (2 if quadratic else 1)
+        start = [np.sqrt(sizes) * measure.atoms, *([] if quadratic else [np.sqrt(sizes) * outward]), intercept]
+
+        def unpacked(flat):
+            a, rest = flat[: J * p].reshape(J, p), flat[J * p :]
+            return a, outward if quadratic else rest[: J * K].reshape(J, K), flat[len(flat) - K :]
+
+        def objective(flat):
+            a, b, c = unpacked(flat)
+            pre = self.data.phi @ a.T
+            hidden = self.activation.value(pre)
+            risk, u = self._risk(hidden @ b, c)
+            slopes = [(self.activation.derivative(pre) * (u @ b.T)).T @ self.data.phi + decay * a]
+            if not quadratic:
+                slopes.append(hidden.T @ u + decay * b)
+            penalised = flat[: len(flat) - K]
+            slopes.append(self._intercept_slope(u))
+            return risk + 0.5 * decay * (penalised @ penalised), np.concatenate([slope.ravel() for slope in slopes])
+
+        a, b, _ = unpacked(_minimised(objective, np.concatenate([part.ravel() for part in start])))
+        return measure_of(self.activation, np.sqrt(J) * a, b if quadratic else np.sqrt(J) * b)
+
+    def _risk(self, outputs, intercept):
+        """Return the mean loss, and its derivative in each output of each row."""
+        z = outputs - self.data.offset + intercept
+        slopes = self.data.weight[:, None] * self.loss.derivative(z, self.data.targets)
+        return total(self.loss, z, self.data.targets, self.data.weight), slopes
+
+    def _intercept_slope(self, u):
+        return u.sum(axis=0) * self.free_intercept
+
+
+def _minimised(objective, start, bounds=None):
+    options = {"maxiter": _STEPS, "maxfun": 2 * _STEPS, "ftol": 0.0, "gtol": 1e-11, "maxcor": 30}
+    return minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x

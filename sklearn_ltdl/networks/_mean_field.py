@@ -1,0 +1,793 @@
+r"""One hidden layer as an optimisation over measures: particles, noise, and a certificate of global optimality."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_ltdl._sklearn import (
+    HasMethods,
+    Interval,
+    NameIn,
+    StrOptions,
+    _fit_context,
+    draw_seed,
+    fit_tasks,
+    with_callbacks,
+)
+from sklearn_ltdl._targets import classification_loss
+from sklearn_ltdl.activations import ACTIVATIONS
+from sklearn_ltdl.losses import LOSSES
+from sklearn_ltdl.networks._certificate import can_certify, certificate_of_gibbs, certificate_of_layer
+from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
+from sklearn_ltdl.networks._measures import balance, is_quadratic, measure_of
+from sklearn_ltdl.networks._model import Network, displacement, draw_weights
+from sklearn_ltdl.networks._training import (
+    FULL_BATCH_ROWS,
+    NetworkClassifier,
+    NetworkRegressor,
+    Settings,
+    Start,
+    chosen_alpha,
+    classification_table,
+    regression_table,
+    train,
+)
+from sklearn_ltdl.scalings import Scaling
+
+_CONSTRAINTS: dict = {
+    "width": [Interval(Integral, 1, None, closed="left")],
+    "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"])],
+    "init_scale": [Interval(Real, 0, None, closed="neither")],
+    "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"loo"})],
+    "solver": [StrOptions({"auto", "gd", "sgd", "adam", "frank_wolfe"})],
+    "temperature": [Interval(Real, 0, None, closed="left")],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "early_stopping": ["boolean", StrOptions({"auto"})],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "warm_start": ["boolean"],
+    "random_state": ["random_state"],
+}
+
+
+class MeanFieldTwoLayerNet(NetworkRegressor):
+    r"""One-hidden-layer network for regression, trained as an optimisation over measures.
+
+    The intercept is not penalised. Up to 2000 distinct rows every step sees all of them, in float64, with Nesterov's
+    acceleration; beyond, training goes by batches in float32. Columns of `X` should be standardised.
+
+    Parameters
+    ----------
+    width : int, default=256
+        Number of neurons, the particles. 'frank_wolfe' takes as many as it needs.
+    activation : str or activation object, default='relu'
+        Name in ``sklearn_ltdl.activations.ACTIVATIONS``: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module.
+    init_scale : float, default=1.0
+        Standard deviation of the initial weights.
+    loss : {'squared', 'huber'} or loss object, default='squared'
+        Loss of one prediction, in units of the standardised target. 'huber' is linear beyond one standard deviation;
+        ``sklearn_ltdl.losses.Huber(delta)`` elsewhere.
+    alpha : float or 'loo', default='loo'
+        Weight of ``(|a|**2 + b**2) / 2``, averaged over neurons, against the mean loss of the standardised target, 0
+        for none. For an activation that is positively homogeneous ('relu', 'leaky_relu', 'abs') it bounds, and at
+        balance is, the total variation (F1, or Barron) norm. For 'quadratic' the read-out is held at signs and it is
+        the weight of ``|a|**2``, which bounds a nuclear norm. 'loo' takes the penalty of least leave-one-out error of
+        ridge regression with the tangent kernel of the first weights, in closed form, on at most 1000 rows.
+    solver : {'auto', 'gd', 'sgd', 'adam', 'frank_wolfe'}, default='auto'
+        'gd' sees all rows at each step. 'sgd' (heavy ball, its weights averaged over an epoch) and 'adam' go by
+        batches. 'frank_wolfe' adds neurons one by one until a duality gap says that no network is better; it takes
+        'quadratic' and positively homogeneous activations and a positive `alpha`. 'auto' is 'gd' up to 2000 distinct
+        rows and 'sgd' beyond.
+    temperature : float, default=0.0
+        If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step: mean-field
+        Langevin dynamics (a fifth of the automatic step), which minimise the objective plus `temperature` times the
+        negative entropy of the particles, with a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin',
+        'cos') and positive `alpha`. All rows are seen at each of `max_iter` steps.
+    learning_rate : float, default=1.0
+        Step in units of the automatic one, the largest that is stable at the start, at any width and number of
+        features. 'gd' halves it where the objective would rise.
+    max_iter : int, default=1000
+        Passes over the data: steps of 'gd', epochs of batches; neurons are added so many times by 'frank_wolfe'.
+    tol : float, default=1e-4
+        'gd' stops when 50 steps lower the objective by less than `tol` times its value at the start; 'frank_wolfe',
+        when the duality gap is at most a tenth of `tol` times the objective. Batches end when halving the step five
+        times no longer lowers the loss of the rows held out.
+    batch_size : int, default=128
+        Rows of a batch, at most all.
+    early_stopping : bool or 'auto', default='auto'
+        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
+        falls. 'auto' does so where training goes by batches.
+    validation_fraction : float, default=0.1
+        The share of rows held out.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one.
+    normalize_y : bool, default=True
+        Whether the target is centred and scaled, column by column, within fit.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the rows held out, the batches, and the noise.
+
+    Attributes
+    ----------
+    particles_, particles_init_ : ndarray of shape (width, n_features + 1 + n_outputs)
+        One neuron a row, hidden weights a and read-out b, after and before training. The first n_features of a belong
+        to ``X / sqrt(n_features)``, the next to the constant.
+    measure_ : Measure
+        `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms, n_outputs),
+        heaviest first; particles within 1e-3 radians are one atom.
+    tv_norm_ : float
+        Total variation of `measure_`, the F1 norm of the network (nuclear norm with 'quadratic').
+    balancedness_ : float
+        ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
+    certificate_ : Certificate or None
+        How far the network is from the best measure; see `sklearn_ltdl.certify`. None without a penalty, for an
+        activation that has none, and above 2000 rows.
+    alpha_ : float
+        The penalty in force.
+    intercept_ : ndarray of shape (n_outputs,)
+        In units of the target, standardised if `normalize_y`.
+    loss_curve_ : list of float
+        The objective after each step, its start first; its mean over each epoch where batches are used.
+    validation_loss_curve_ : list of float
+        The loss of the rows held out, every tenth step of 'gd' or after each epoch, its start first; empty where none
+        are.
+    displacement_ : float
+        ``|w - w0| / |w0|``: near 0 where training was lazy; 0 with 'frank_wolfe', which has no start.
+    n_iter_ : int
+        Passes over the data; additions of 'frank_wolfe'.
+    solver_ : str
+        The solver that ran: 'gd', 'langevin', 'sgd', 'adam' or 'frank_wolfe'.
+
+    See Also
+    --------
+    certify : The certificate, for any rows.
+    ParticleFlowDisplay : Trajectories of the particles, and the measure.
+    LazyNetRegressor : The same network where it need not learn features.
+
+    Notes
+    -----
+    The model is :math:`f(x) = \frac1m \sum_j b_j \sigma(a_j \cdot \varphi(x))` + intercept, with
+    :math:`\varphi(x) = [x/\sqrt d, 1]`. It is trained on the empirical measure: rows of weight 0 are dropped and
+    identical rows merged, so that weights and repeated rows give the same model. Gradient descent on infinitely many
+    particles that start in all directions, if it converges, ends at a global minimum [1]_; few may not, and none says
+    when: the certificate does.
+
+    References
+    ----------
+    .. [1] L. Chizat, F. Bach. "On the global convergence of gradient descent for over-parameterized models using
+       optimal transport". NeurIPS 2018, arXiv:1805.09545.
+    .. [2] F. Bach. "Breaking the curse of dimensionality with convex neural networks". JMLR 18, 2017.
+    .. [3] S. Mei, A. Montanari, P.-M. Nguyen. "A mean field view of the landscape of two-layer neural networks".
+       PNAS 115, 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_ltdl import MeanFieldTwoLayerNet
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), MeanFieldTwoLayerNet(random_state=0)).fit(X[:300], y[:300])
+    >>> bool(model.score(X[300:], y[300:]) > 0.45)
+    True
+
+    A quadratic network with a proof that no other one is better:
+
+    >>> net = MeanFieldTwoLayerNet(activation="quadratic", solver="frank_wolfe", alpha=0.1, random_state=0)
+    >>> certificate = make_pipeline(StandardScaler(), net).fit(X, y)[-1].certificate_
+    >>> certificate.rigorous, certificate.relative_gap < 1e-5
+    (True, True)
+    """
+
+    _parameter_constraints: dict = _CONSTRAINTS | {
+        "loss": [StrOptions({"squared", "huber"}), HasMethods(["value", "derivative", "fenchel_young"])],
+        "normalize_y": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        *,
+        width=256,
+        activation="relu",
+        init_scale=1.0,
+        loss="squared",
+        alpha="loo",
+        solver="auto",
+        temperature=0.0,
+        learning_rate=1.0,
+        max_iter=1000,
+        tol=1e-4,
+        batch_size=128,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        warm_start=False,
+        normalize_y=True,
+        random_state=None,
+    ):
+        self.width = width
+        self.activation = activation
+        self.init_scale = init_scale
+        self.loss = loss
+        self.alpha = alpha
+        self.solver = solver
+        self.temperature = temperature
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.normalize_y = normalize_y
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        go_on = _goes_on(self)
+        table = regression_table(self, X, y, sample_weight, reset=not go_on)
+        return _fit(self, LOSSES.resolve(self.loss), table, go_on, (X, y, sample_weight))
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one pass over these rows, in batches.
+
+        The first call, if there was no fit, draws the weights and settles on the units of the target, the penalty and
+        the step.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        table = regression_table(self, X, y, sample_weight, reset=not hasattr(self, "particles_"))
+        return _partial_fit(self, LOSSES.resolve(self.loss), table)
+
+
+class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
+    r"""One-hidden-layer network for classification, trained as an optimisation over measures.
+
+    The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
+    rows every step sees all of them, in float64, with Nesterov's acceleration; beyond, training goes by batches in
+    float32. Columns of `X` should be standardised.
+
+    Parameters
+    ----------
+    width : int, default=256
+        Number of neurons, the particles. 'frank_wolfe' takes as many as it needs.
+    activation : str or activation object, default='relu'
+        Name in ``sklearn_ltdl.activations.ACTIVATIONS``: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module.
+    init_scale : float, default=1.0
+        Standard deviation of the initial weights.
+    alpha : float or 'loo', default='loo'
+        Weight of ``(|a|**2 + b**2) / 2``, averaged over neurons, against the mean loss, 0 for none. For an activation
+        that is positively homogeneous ('relu', 'leaky_relu', 'abs') it bounds, and at balance is, the total variation
+        (F1, or Barron) norm. For 'quadratic' the read-out is held at signs and it is the weight of ``|a|**2``, which
+        bounds a nuclear norm. 'loo' takes the penalty of least leave-one-out error of ridge regression with the tangent
+        kernel of the first weights, in closed form, on at most 1000 rows.
+    solver : {'auto', 'gd', 'sgd', 'adam', 'frank_wolfe'}, default='auto'
+        'gd' sees all rows at each step. 'sgd' (heavy ball, its weights averaged over an epoch) and 'adam' go by
+        batches. 'frank_wolfe' adds neurons one by one until a duality gap says that no network is better; it takes
+        'quadratic' and positively homogeneous activations and a positive `alpha`. 'auto' is 'gd' up to 2000 distinct
+        rows and 'sgd' beyond.
+    temperature : float, default=0.0
+        If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step: mean-field
+        Langevin dynamics (a fifth of the automatic step), which minimise the objective plus `temperature` times the
+        negative entropy of the particles, with a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin',
+        'cos') and positive `alpha`. All rows are seen at each of `max_iter` steps.
+    learning_rate : float, default=1.0
+        Step in units of the automatic one, the largest that is stable at the start, at any width and number of
+        features. 'gd' halves it where the objective would rise.
+    max_iter : int, default=1000
+        Passes over the data: steps of 'gd', epochs of batches; neurons are added so many times by 'frank_wolfe'.
+    tol : float, default=1e-4
+        'gd' stops when 50 steps lower the objective by less than `tol` times its value at the start; 'frank_wolfe',
+        when the duality gap is at most a tenth of `tol` times the objective. Batches end when halving the step five
+        times no longer lowers the loss of the rows held out.
+    batch_size : int, default=128
+        Rows of a batch, at most all.
+    early_stopping : bool or 'auto', default='auto'
+        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
+        falls. 'auto' does so where training goes by batches.
+    validation_fraction : float, default=0.1
+        The share of rows held out.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one.
+    class_weight : dict, 'balanced' or None, default=None
+        Factors of the sample weights by class; 'balanced' gives all classes the same weight.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the rows held out, the batches, and the noise.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    particles_, particles_init_ : ndarray of shape (width, n_features + 1 + n_outputs)
+        One neuron a row, hidden weights a and read-out b, after and before training. The first n_features of a belong
+        to ``X / sqrt(n_features)``, the next to the constant.
+    measure_ : Measure
+        `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms, n_outputs),
+        heaviest first; particles within 1e-3 radians are one atom.
+    tv_norm_ : float
+        Total variation of `measure_`, the F1 norm of the network (nuclear norm with 'quadratic').
+    balancedness_ : float
+        ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
+    certificate_ : Certificate or None
+        How far the network is from the best measure; see `sklearn_ltdl.certify`. None without a penalty, for an
+        activation that has none, and above 2000 rows.
+    alpha_ : float
+        The penalty in force.
+    intercept_ : ndarray of shape (n_outputs,)
+        In units of the log-odds.
+    loss_curve_ : list of float
+        The objective after each step, its start first; its mean over each epoch where batches are used.
+    validation_loss_curve_ : list of float
+        The loss of the rows held out, every tenth step of 'gd' or after each epoch, its start first; empty where none
+        are.
+    displacement_ : float
+        ``|w - w0| / |w0|``: near 0 where training was lazy; 0 with 'frank_wolfe', which has no start.
+    n_iter_ : int
+        Passes over the data; additions of 'frank_wolfe'.
+    solver_ : str
+        The solver that ran: 'gd', 'langevin', 'sgd', 'adam' or 'frank_wolfe'.
+
+    See Also
+    --------
+    certify : The certificate, for any rows.
+    ParticleFlowDisplay : Trajectories of the particles, and the measure.
+    LazyNetClassifier : The same network where it need not learn features.
+
+    Notes
+    -----
+    The model is :math:`f(x) = \frac1m \sum_j b_j \sigma(a_j \cdot \varphi(x))` + intercept, with
+    :math:`\varphi(x) = [x/\sqrt d, 1]`. It is trained on the empirical measure: rows of weight 0 are dropped and
+    identical rows merged, so that weights and repeated rows give the same model. Gradient descent on infinitely many
+    particles that start in all directions, if it converges, ends at a global minimum [1]_; few may not, and none says
+    when: the certificate does.
+
+    References
+    ----------
+    .. [1] L. Chizat, F. Bach. "On the global convergence of gradient descent for over-parameterized models using
+       optimal transport". NeurIPS 2018, arXiv:1805.09545.
+    .. [2] F. Bach. "Breaking the curse of dimensionality with convex neural networks". JMLR 18, 2017.
+    .. [3] S. Mei, A. Montanari, P.-M. Nguyen. "A mean field view of the landscape of two-layer neural networks".
+       PNAS 115, 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_ltdl import MeanFieldTwoLayerNetClassifier
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), MeanFieldTwoLayerNetClassifier(random_state=0)).fit(X[::2], y[::2])
+    >>> bool(model.score(X[1::2], y[1::2]) > 0.95)
+    True
+    """
+
+    _parameter_constraints: dict = _CONSTRAINTS | {"class_weight": [dict, StrOptions({"balanced"}), None]}
+
+    def __init__(
+        self,
+        *,
+        width=256,
+        activation="relu",
+        init_scale=1.0,
+        alpha="loo",
+        solver="auto",
+        temperature=0.0,
+        learning_rate=1.0,
+        max_iter=1000,
+        tol=1e-4,
+        batch_size=128,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        warm_start=False,
+        class_weight=None,
+        random_state=None,
+    ):
+        self.width = width
+        self.activation = activation
+        self.init_scale = init_scale
+        self.alpha = alpha
+        self.solver = solver
+        self.temperature = temperature
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.class_weight = class_weight
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        go_on = _goes_on(self)
+        table = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, reset=not go_on)
+        return _fit(self, classification_loss(len(self.classes_)), table, go_on, (X, y, sample_weight))
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one pass over these rows, in batches.
+
+        The first call, if there was no fit, draws the weights and settles on the penalty and the step.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        classes : array-like of shape (n_classes,), default=None
+            All classes that later calls may bring, in the first one; those of `y` if None.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once, which partial_fit never sees; give a dict of weights."
+            )
+        reset = not hasattr(self, "particles_")
+        table = classification_table(
+            self, X, y, sample_weight, class_weight=self.class_weight, classes=classes, reset=reset
+        )
+        return _partial_fit(self, classification_loss(len(self.classes_)), table)
+
+
+def certify(estimator, X, y, sample_weight=None):
+    r"""Return how far a fitted mean-field network is from the best one for these rows.
+
+    The best is over all measures: networks of any width with the same activation, loss and penalty. With the largest
+    correlation of any neuron with the residuals, :math:`M = \sup_\theta |\sum_i g_i \sigma(\theta \cdot
+    \varphi_i)|`, residuals scaled by at most :math:`\alpha / M` are feasible in the dual, which bounds the objective
+    from below.
+
+    Parameters
+    ----------
+    estimator : MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, or Pipeline that ends with one
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+        The rows of the problem, as a rule those of the fit.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    sample_weight : array-like of shape (n_samples,), default=None
+
+    Returns
+    -------
+    Certificate
+        `primal`, `dual`, `gap`, `sup`, `argmax`, `method`, `rigorous` and `imbalance`; printed, one sentence. The gap
+        is certified where `rigorous`: M is an eigenvalue for the quadratic activation, and enumerated for piecewise
+        linear ones where the hyperplanes of the rows have few cells (1 or 2 features, up to about 700 rows). Elsewhere
+        M is the largest of many local maxima, and the gap an estimate. With `temperature` the gap is that of the
+        proximal Gibbs measure of the particles, an estimate by sampling.
+
+    Raises
+    ------
+    ValueError
+        Without a penalty, for an activation whose weight decay is no norm of a measure (and no noise), or for a loss
+        without conjugate.
+
+    Notes
+    -----
+    The objective is in the units of training: of the standardised target, and against the mean loss. `rigorous` means
+    up to rounding.
+
+    References
+    ----------
+    .. [1] F. Bach. "Breaking the curse of dimensionality with convex neural networks". JMLR 18, 2017.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn_ltdl import MeanFieldTwoLayerNet, certify
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X = 20 * X[:100, [2, 8]]
+    >>> net = MeanFieldTwoLayerNet(alpha=0.1, tol=1e-8, random_state=0).fit(X, y[:100])
+    >>> certificate = certify(net, X, y[:100])
+    >>> certificate.rigorous, certificate.relative_gap < 1e-2
+    (True, True)
+    """
+    check_is_fitted(estimator)
+    if isinstance(estimator, Pipeline):
+        X, estimator = estimator[:-1].transform(X), estimator[-1]
+    if not isinstance(estimator, (MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier)):
+        raise ValueError(
+            f"estimator is a {type(estimator).__name__}; a certificate is known for MeanFieldTwoLayerNet and "
+            "MeanFieldTwoLayerNetClassifier."
+        )
+    if isinstance(estimator, MeanFieldTwoLayerNet):
+        loss, table = LOSSES.resolve(estimator.loss), regression_table(estimator, X, y, sample_weight, reset=False)
+    else:
+        loss = classification_loss(len(estimator.classes_))
+        table = classification_table(estimator, X, y, sample_weight, class_weight=estimator.class_weight, reset=False)
+    problem = _uncertifiable(estimator, loss)
+    if problem:
+        raise ValueError(problem)
+    return _certificate(estimator, loss, table.data(estimator._start))
+
+
+def _uncertifiable(estimator, loss):
+    """Return why there is no certificate, or None."""
+    activation, name = ACTIVATIONS.resolve(estimator.activation), estimator.activation
+    if not hasattr(loss, "fenchel_young"):
+        return f"loss={loss!r} has no fenchel_young, which a lower bound needs; use one of {', '.join(LOSSES)}."
+    if estimator.alpha_ == 0:
+        return "alpha is 0: without a penalty there is no lower bound of this kind. Fit with a positive alpha."
+    if estimator.temperature > 0 and not getattr(activation, "bounded", False):
+        return f"activation={name!r} is not bounded, and a certificate with noise needs that: use 'tanh' or 'sigmoid'."
+    if estimator.temperature == 0 and not can_certify(activation):
+        return (
+            f"activation={name!r}: weight decay is a norm of the measure for 'relu', 'leaky_relu', 'abs', 'identity' "
+            "and 'quadratic' only; use one of these, or a positive temperature with a bounded activation."
+        )
+    return None
+
+
+def _certificate(estimator, loss, data):
+    activation = ACTIVATIONS.resolve(estimator.activation)
+    p = data.phi.shape[1]
+    layer = (activation, loss, estimator.particles_[:, :p], estimator.particles_[:, p:], data, estimator.alpha_)
+    if estimator.temperature > 0:
+        return certificate_of_gibbs(*layer, estimator.temperature)
+    return certificate_of_layer(*layer)
+
+
+def _goes_on(estimator):
+    """Return whether `fit` goes on from an earlier one."""
+    return estimator.warm_start and hasattr(estimator, "particles_")
+
+
+def _check(estimator):
+    """Refuse what the solver cannot do, and warn of noise without a guarantee."""
+    activation, solver = ACTIVATIONS.resolve(estimator.activation), estimator.solver
+    if estimator.temperature > 0:
+        if solver not in ("auto", "gd"):
+            raise ValueError(
+                f"temperature={estimator.temperature:g} needs all rows at each step; got solver={solver!r}. Use "
+                "solver='auto' or temperature=0."
+            )
+        if not getattr(activation, "bounded", False) or estimator.alpha == 0:
+            warnings.warn(
+                "Langevin dynamics have a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') "
+                f"and a positive alpha only; got activation={estimator.activation!r} and alpha={estimator.alpha!r}.",
+                UserWarning,
+                stacklevel=4,
+            )
+    if solver == "frank_wolfe":
+        if not can_certify(activation):
+            raise ValueError(
+                "solver='frank_wolfe' takes the activations 'relu', 'leaky_relu', 'abs', 'identity' and 'quadratic', "
+                f"for which weight decay is a norm of the measure; got {estimator.activation!r}. Use one of these, or "
+                "solver='auto'."
+            )
+        if estimator.alpha == 0:
+            raise ValueError("solver='frank_wolfe' needs a positive alpha, the weight of the norm; got 0.")
+
+
+def _drawn(estimator, p, n_outputs, rng):
+    """Return the start of training, with p columns of phi."""
+    activation, width = ACTIVATIONS.resolve(estimator.activation), estimator.width
+    weights, fixed = draw_weights(p, n_outputs, width=width, depth=1, doubled=False, rng=rng), None
+    if is_quadratic(activation):
+        if width < 2 * n_outputs:
+            raise ValueError(
+                f"width={width} is too small: with the quadratic activation each of {n_outputs} outputs needs a "
+                f"positive and a negative neuron. Use width={2 * n_outputs} or more."
+            )
+        neuron = np.arange(width)
+        fixed = np.zeros((1, width, n_outputs))
+        fixed[0, neuron, neuron // 2 % n_outputs] = 1.0 - 2.0 * (neuron % 2)
+        weights = weights[:1]
+    weights = tuple(estimator.init_scale * layer for layer in weights)
+    network = Network(activation, Scaling(power=1.0), readout=fixed)
+    return Start(network, weights, False, tuple(np.zeros_like(layer) for layer in weights))
+
+
+def _decay(start):
+    """Return what multiplies alpha in the engine, whose penalty is half the squares."""
+    return 2.0 if is_quadratic(start.network.activation) else 1.0
+
+
+def _begin(estimator, table, go_on, rng):
+    """Return the rows and the weights to start from, having settled on the first weights and the penalty."""
+    drawn = _drawn(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
+    data = table.data(drawn)
+    if not go_on:
+        estimator._start = drawn
+    elif [layer.shape for layer in drawn.weights] != [layer.shape for layer in estimator._start.weights]:
+        raise ValueError(
+            f"width={estimator.width} and activation={estimator.activation!r} are not those of the weights that "
+            "training would go on from; keep them, or start afresh with warm_start=False."
+        )
+    if not (go_on and estimator.alpha == "loo"):
+        alpha = estimator.alpha if estimator.alpha == "loo" else _decay(drawn) * estimator.alpha
+        estimator.alpha_ = chosen_alpha(alpha, drawn, data, rng) / _decay(drawn)
+    return data, estimator._start._replace(weights=estimator._weights) if go_on else drawn
+
+
+def _fit(estimator, loss, table, go_on, shown):
+    """Train on the table, and keep what came back."""
+    _check(estimator)
+    rng = np.random.default_rng(draw_seed(estimator.random_state))
+    if estimator.solver == "frank_wolfe":
+        data, _ = _begin(estimator, table, False, rng)
+        return _fit_frank_wolfe(estimator, loss, data, int(rng.integers(2**31)), shown)
+    data, start = _begin(estimator, table, go_on, rng)
+    settings = Settings(
+        _decay(start) * estimator.alpha_,
+        estimator.learning_rate,
+        estimator.max_iter,
+        estimator.tol,
+        estimator.solver,
+        estimator.temperature,
+        estimator.batch_size,
+        estimator.early_stopping,
+        estimator.validation_fraction,
+    )
+    trained, solver = train(estimator, start, estimator.intercept_ if go_on else True, loss, data, settings, rng, shown)
+    estimator.loss_curve_, estimator.validation_loss_curve_ = trained.losses, trained.held_out_losses
+    estimator.solver_, estimator.n_iter_ = solver, trained.n_iter
+    _keep(estimator, trained.weights, trained.intercept)
+    certified = len(data.phi) <= FULL_BATCH_ROWS and _uncertifiable(estimator, loss) is None
+    estimator.certificate_ = _certificate(estimator, loss, data) if certified else None
+    return estimator
+
+
+def _fit_frank_wolfe(estimator, loss, data, seed, shown):
+    problem = _uncertifiable(estimator, loss)
+    if problem:
+        raise ValueError(problem)
+    activation = estimator._start.network.activation
+
+    def attributes(measure, intercept, _):
+        start, weights = _layer_of(activation, measure)
+        return {"_start": start, "_weights": weights, "intercept_": intercept}
+
+    with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=estimator.max_iter + 1) as monitor:
+        minimum = frank_wolfe(
+            activation,
+            loss,
+            data,
+            estimator.alpha_,
+            tol=0.1 * estimator.tol,
+            max_iter=estimator.max_iter,
+            seed=seed,
+            monitor=monitor,
+        )
+    if not minimum.converged:
+        warnings.warn(
+            f"frank_wolfe ended after {len(minimum.objectives) - 1} steps with {minimum.certificate}, above the tenth "
+            f"of tol={estimator.tol:g}. Increase max_iter, or tol if that is good enough.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    estimator._start, weights = _layer_of(activation, minimum.measure)
+    estimator.certificate_, estimator.solver_ = minimum.certificate, "frank_wolfe"
+    estimator.loss_curve_, estimator.validation_loss_curve_ = minimum.objectives, []
+    estimator.n_iter_ = len(minimum.objectives) - 1
+    _keep(estimator, weights, minimum.intercept)
+    return estimator
+
+
+def _layer_of(activation, measure):
+    """Return particles of a measure, balanced and of equal share, as a start that did not move, and its weights."""
+    J, (p, n_outputs) = len(measure.atoms), (measure.atoms.shape[1], measure.masses.shape[1])
+    hidden, readout = np.zeros((1, p)), np.zeros((1, n_outputs))  # a particle without mass, where there is none with it
+    if J:
+        sizes = np.linalg.norm(measure.masses, axis=1, keepdims=True)
+        hidden, readout = np.sqrt(J * sizes) * measure.atoms, measure.masses / sizes
+    if is_quadratic(activation):
+        network, weights = Network(activation, Scaling(power=1.0), readout=readout[None]), (hidden[None],)
+    else:
+        network = Network(activation, Scaling(power=1.0))
+        weights = (hidden[None], (np.sqrt(J * sizes) * readout if J else readout)[None])
+    return Start(network, weights, False, tuple(np.zeros_like(layer) for layer in weights)), weights
+
+
+def _partial_fit(estimator, loss, table):
+    """Train for one pass over the table."""
+    from sklearn_ltdl.networks import _flow
+
+    _check(estimator)
+    if estimator.solver not in ("auto", "sgd", "adam") or estimator.temperature > 0:
+        raise ValueError(
+            "partial_fit goes by batches: it takes solver='auto', 'sgd' or 'adam' and temperature=0; got "
+            f"solver={estimator.solver!r} and temperature={estimator.temperature:g}."
+        )
+    rule = "adam" if estimator.solver == "adam" else "sgd"
+    go_on = hasattr(estimator, "particles_")
+    seed = draw_seed(estimator.random_state)
+    data, start = _begin(estimator, table, go_on, np.random.default_rng(seed))
+    run = getattr(estimator, "_run", None)
+    if run is None or estimator.solver_ != rule:
+        intercept = estimator.intercept_ if go_on else np.zeros(data.targets.shape[1])
+        run, eta = _flow.first_run(
+            start.network,
+            loss,
+            start.weights,
+            intercept,
+            data,
+            alpha=_decay(start) * estimator.alpha_,
+            learning_rate=estimator.learning_rate,
+            rule=rule,
+        )
+        estimator._eta = eta
+    passes = estimator.n_iter_ if go_on else 0
+    run, value = _flow.one_pass(
+        start.network,
+        loss,
+        run,
+        data,
+        alpha=_decay(start) * estimator.alpha_,
+        reference=start.reference,
+        eta=estimator._eta,
+        learning_rate=estimator.learning_rate,
+        rule=rule,
+        batch_size=estimator.batch_size,
+        seed=seed + passes,
+    )
+    estimator.loss_curve_ = [*(estimator.loss_curve_ if go_on else []), value]
+    estimator.validation_loss_curve_ = []
+    estimator.solver_, estimator.n_iter_, estimator.certificate_ = rule, passes + 1, None
+    weights, _, intercept = run
+    _keep(estimator, tuple(layer.astype(float) for layer in weights), intercept.astype(float))
+    estimator._run = run
+    return estimator
+
+
+def _keep(estimator, weights, intercept):
+    """Set the attributes that follow from the weights."""
+    start = estimator._start
+    activation = start.network.activation
+
+    def particles(layers):
+        hidden, readout = start.network.split(layers)
+        return np.hstack([hidden[0][0], readout[0]])
+
+    estimator._weights, estimator.intercept_ = weights, intercept
+    estimator.particles_, estimator.particles_init_ = particles(weights), particles(start.weights)
+    hidden, readout = start.network.split(weights)
+    layer = (activation, hidden[0][0], readout[0])
+    estimator.measure_ = measure_of(*layer)
+    estimator.tv_norm_ = estimator.measure_.total_variation
+    estimator.balancedness_ = balance(*layer)
+    estimator.displacement_ = displacement(weights, start.weights)
+    estimator._run = None

@@ -1,0 +1,95 @@
+r"""A layer of particles as a measure: where its mass sits on the sphere, and how much there is.
+
+For a positively homogeneous activation a particle (a, b) is :math:`b\,|a|` times the neuron of the direction
+:math:`\theta = a / |a|`, so that the layer is :math:`\int \sigma(\theta \cdot \varphi)\, d\nu(\theta)` with
+:math:`\nu = \frac1m \sum_j b_j |a_j|\, \delta_{\theta_j}`; for the quadratic one the mass is :math:`\pm |a_j|^2 / m`.
+The total variation of :math:`\nu` is the F1, or variation, norm of the function (Bach 2017, JMLR 18).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from sklearn_ltdl.activations import Abs, Monomial
+
+MERGED = 1e-3  # radians within which two atoms are one
+_NO_MASS = 1e-12  # of the largest mass, below which an atom is dropped
+
+
+class Measure(NamedTuple):
+    """A discrete signed measure on the sphere.
+
+    Parameters
+    ----------
+    atoms : ndarray of shape (n_atoms, n_features + 1)
+        Unit vectors, the last entry belonging to the constant; hidden weights as they are where the activation is not
+        homogeneous.
+    masses : ndarray of shape (n_atoms, n_outputs)
+        Heaviest first.
+    """
+
+    atoms: np.ndarray
+    masses: np.ndarray
+
+    @property
+    def total_variation(self):
+        """Return the sum of the Euclidean norms of the masses."""
+        return float(np.linalg.norm(self.masses, axis=1).sum())
+
+
+def is_homogeneous(activation):
+    """Return whether the activation doubles when its input does."""
+    return hasattr(activation, "bend")
+
+
+def is_quadratic(activation):
+    """Return whether the activation is the square."""
+    return activation == Monomial(2)
+
+
+def measure_of(activation, hidden, readout, *, merged=MERGED):
+    """Return the measure of a layer.
+
+    Parameters
+    ----------
+    activation : activation object
+    hidden : ndarray of shape (width, n_features + 1)
+    readout : ndarray of shape (width, n_outputs)
+    merged : float, default=1e-3
+        Atoms within so many radians, in a chain of such, become one at their mean direction; masses add up.
+    """
+    width, size = len(hidden), np.linalg.norm(hidden, axis=1)
+    if not (is_homogeneous(activation) or is_quadratic(activation)):
+        order = np.argsort(-np.linalg.norm(readout, axis=1), kind="stable")
+        return Measure(hidden[order], readout[order] / width)
+    atoms = hidden / np.where(size > 0, size, 1.0)[:, None]
+    if activation == Abs() or is_quadratic(activation):  # opposite directions are the same neuron
+        atoms = atoms * np.where(atoms[np.arange(width), np.abs(atoms).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
+    masses = readout * (size ** (2 if is_quadratic(activation) else 1))[:, None] / width
+    weight = np.linalg.norm(masses, axis=1)
+    kept = weight > _NO_MASS * weight.max(initial=0.0)
+    atoms, masses, weight = atoms[kept], masses[kept], weight[kept]
+    places = np.hstack([atoms, np.abs(readout[kept])]) if is_quadratic(activation) else atoms  # outputs stay apart
+    pairs = cKDTree(places).query_pairs(merged, output_type="ndarray") if len(atoms) else np.empty((0, 2), int)
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(atoms), len(atoms)))
+    n_groups, group = connected_components(graph, directed=False)
+    centres, sums = np.zeros((n_groups, atoms.shape[1])), np.zeros((n_groups, masses.shape[1]))
+    np.add.at(centres, group, weight[:, None] * atoms)
+    np.add.at(sums, group, masses)
+    order = np.argsort(-np.linalg.norm(sums, axis=1), kind="stable")
+    return Measure((centres / np.linalg.norm(centres, axis=1, keepdims=True))[order], sums[order])
+
+
+def balance(activation, hidden, readout):
+    r"""Return the total variation of the particles over what weight decay charges for them, between 0 and 1.
+
+    That is :math:`\sum_j |a_j| |b_j| / \sum_j \frac12 (|a_j|^2 + |b_j|^2)`: 1 where all particles are balanced.
+    """
+    if is_quadratic(activation):
+        return 1.0
+    a, b = np.linalg.norm(hidden, axis=1), np.linalg.norm(readout, axis=1)
+    charged = 0.5 * (a @ a + b @ b)
+    return float(a @ b / charged) if charged > 0 else 1.0

@@ -1,0 +1,289 @@
+"""What the estimators of networks share: from a table to a trained network, and from a network to predictions."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import compute_class_weight, gen_batches
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks
+from sklearn_ltdl._targets import Standardisation, one_hot
+from sklearn_ltdl.losses import probabilities
+from sklearn_ltdl.networks._linearized import leave_one_out_alpha
+from sklearn_ltdl.networks._model import Data, Network, feature_map
+
+FULL_BATCH_ROWS = 2000  # distinct rows up to which every step sees all of them, in float64
+LEAVE_ONE_OUT_ROWS = 1000  # at most so many choose alpha
+PREDICT_ROWS = 4096  # at a time, so that memory does not grow with the table
+_LARGEST_INPUT = 1e15  # beside which a float64 still shows a 1
+
+
+class Start(NamedTuple):
+    """Of a training run: the network, its first weights, whether their output is subtracted, the penalty's centre."""
+
+    network: Network
+    weights: tuple
+    subtracted: bool
+    reference: tuple
+
+    def offset(self, phi):
+        """Return what is subtracted from the outputs, zeros if nothing is."""
+        if self.subtracted:
+            return self.network.outputs(self.weights, phi)
+        return np.zeros((len(phi), self.network.split(self.weights)[1].shape[2]))
+
+
+class Table(NamedTuple):
+    """Distinct rows of a table: features, targets of shape (n_rows, n_outputs), and positive weights of sum 1."""
+
+    X: np.ndarray
+    targets: np.ndarray
+    weight: np.ndarray
+
+    def data(self, start):
+        """Return the rows as the network of `start` sees them."""
+        phi = feature_map(self.X)
+        return Data(phi, self.targets, start.offset(phi), self.weight)
+
+
+class Settings(NamedTuple):
+    """How to train, in the words of the estimators."""
+
+    alpha: float
+    learning_rate: float
+    max_iter: int
+    tol: float
+    solver: str = "auto"
+    temperature: float = 0.0
+    batch_size: int = 128
+    early_stopping: bool | str = "auto"
+    validation_fraction: float = 0.1
+
+
+class NetworkRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+    """What fitted networks for regression do."""
+
+    def predict(self, X):
+        """Return predictions of shape (n_samples,), or (n_samples, n_outputs) as `y` was, in its units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+        """
+        scores = _scores(self, X)
+        prediction = self._standardisation.undo(scores)
+        return prediction[:, 0] if self._flat else prediction
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class NetworkClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+    """What fitted networks for classification do."""
+
+    def decision_function(self, X):
+        """Return the log-odds of the second class, of shape (n_samples,), or (n_samples, n_classes) scores.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+        """
+        scores = _scores(self, X)
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X):
+        """Return class probabilities of shape (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+        """
+        return probabilities(_scores(self, X))
+
+    def predict(self, X):
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        chosen = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[chosen]
+
+
+def train(estimator, start, intercept, loss, data, settings, rng, shown):
+    """Train a network, and let the user hear of it if it stopped early.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose callbacks are told of each block of steps, and are shown it with the weights so far.
+    start : Start
+    intercept : True or ndarray of shape (n_outputs,)
+        Where the intercept starts, True for 0.
+    loss : loss object
+    data : Data
+    settings : Settings
+        `alpha` in the convention of `sklearn_ltdl.networks._flow`.
+    rng : Generator
+    shown : tuple
+        X, y and sample weights for the callbacks, as the estimator was given them.
+
+    Returns
+    -------
+    trained : Trained
+    solver : str
+        The one that ran.
+    """
+    from sklearn_ltdl.networks import _flow
+
+    n, solver = len(data.phi), settings.solver
+    if solver == "auto":
+        solver = "gd" if n <= FULL_BATCH_ROWS or settings.temperature > 0 else "sgd"
+    held_out = None
+    if settings.early_stopping is True or (settings.early_stopping == "auto" and solver != "gd"):
+        size = max(1, int(settings.validation_fraction * n))
+        if n - size < 1:
+            raise ValueError(
+                f"validation_fraction={settings.validation_fraction:g} of {n} distinct rows leaves none to train on; "
+                "use early_stopping=False or more rows."
+            )
+        some, rest = np.split(rng.permutation(n), [size])
+        held_out, data = data.part(some), data.part(rest)
+    n_blocks = -(-settings.max_iter // _flow.steps_in_a_block(solver, held_out))
+    with fit_tasks(estimator, *shown, attributes=_fitted_attributes, max_subtasks=n_blocks + 1) as monitor:
+        shared = {
+            "intercept": intercept,
+            "alpha": settings.alpha,
+            "reference": start.reference,
+            "learning_rate": settings.learning_rate,
+            "max_iter": settings.max_iter,
+            "monitor": monitor,
+        }
+        run = (start.network, loss, start.weights, data)
+        if settings.temperature > 0:
+            shared["seed"] = int(rng.integers(2**31))
+            trained = _flow.wander(*run, temperature=settings.temperature, **shared)
+        elif solver == "gd":
+            trained = _flow.descend(*run, held_out=held_out, tol=settings.tol, **shared)
+        else:
+            shared["seed"] = int(rng.integers(2**31))
+            trained = _flow.descend_in_batches(*run, held_out, rule=solver, batch_size=settings.batch_size, **shared)
+    if not trained.settled:
+        warnings.warn(
+            f"Stopped at max_iter={settings.max_iter} with the loss still falling, at {trained.losses[-1]:.3g}. "
+            "Increase max_iter, or tol if the predictions are good enough.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    return trained, "langevin" if settings.temperature > 0 else solver
+
+
+def _fitted_attributes(weights, intercept, _):
+    """Return what an estimator in training needs to predict."""
+    return {"_weights": tuple(np.array(layer, float) for layer in weights), "intercept_": np.array(intercept, float)}
+
+
+def chosen_alpha(alpha, start, data, rng):
+    """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'."""
+    if alpha != "loo":
+        return alpha
+    n = len(data.phi)
+    some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
+    return leave_one_out_alpha(start.network, start.weights, data.part(some))
+
+
+def regression_table(estimator, X, y, sample_weight, *, reset=True):
+    """Validate a table, and return its distinct rows with the standardised target."""
+    X, y = validate_data(estimator, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=reset)
+    weight = check_weights(sample_weight, X)
+    X, Y, weight = _empirical_measure(X, y.reshape(len(y), -1).astype(np.float64), weight)
+    if reset:
+        estimator._flat = y.ndim == 1
+        estimator._standardisation = Standardisation.of(Y, weight, estimator.normalize_y)
+    elif Y.shape[1] != len(estimator._standardisation.mean):
+        raise ValueError(
+            f"y has {Y.shape[1]} columns; the fit that goes on had {len(estimator._standardisation.mean)}. Give as "
+            "many, or start afresh with warm_start=False."
+        )
+    return _checked(Table(X, estimator._standardisation.apply(Y), weight / weight.sum()))
+
+
+def classification_table(estimator, X, y, sample_weight, *, class_weight=None, classes=None, reset=True):
+    """Validate a table, and return its distinct rows with one column an output."""
+    X, y = validate_data(estimator, X, y, dtype=np.float64, reset=reset)
+    check_classification_targets(y)
+    weight = check_weights(sample_weight, X)
+    if reset:
+        estimator.classes_ = np.unique(y if classes is None else classes)
+    unknown = np.setdiff1d(y, estimator.classes_)
+    if len(unknown):
+        raise ValueError(
+            f"y has classes {unknown.tolist()} beside those it started with, {estimator.classes_.tolist()}."
+        )
+    codes = np.searchsorted(estimator.classes_, y)
+    n_classes = len(estimator.classes_)
+    if n_classes == 1:
+        raise ValueError(
+            f"y has one class, {estimator.classes_.tolist()[0]!r}; a classifier needs rows of at least two."
+        )
+    if class_weight is not None:
+        factors = compute_class_weight(class_weight, classes=estimator.classes_, y=y, sample_weight=weight)
+        weight = weight * factors[codes]
+    X, codes, weight = _empirical_measure(X, codes[:, None], weight)
+    return _checked(Table(X, one_hot(codes[:, 0].astype(int), n_classes), weight / weight.sum()))
+
+
+def _checked(table):
+    largest = np.abs(table.X).max()
+    if largest > _LARGEST_INPUT * np.sqrt(table.X.shape[1]):
+        raise ValueError(
+            f"X has an entry of size {largest:.1e}, beside which the constant input vanishes in rounding. "
+            "Standardise its columns first: make_pipeline(StandardScaler(), ...)."
+        )
+    return table
+
+
+def _empirical_measure(X, Y, weight):
+    """Return the distinct rows of (X, Y) in sorted order and their total weights; rows of weight 0 are dropped.
+
+    Weights, repetition and order then give the same bits, which the dynamics of training would else pull apart.
+    """
+    kept = weight > 0
+    rows, which = np.unique(np.hstack([X, Y])[kept], axis=0, return_inverse=True)
+    d = X.shape[1]
+    return rows[:, :d], rows[:, d:], np.bincount(which.ravel(), weights=weight[kept])
+
+
+def _scores(estimator, X):
+    """Return the outputs in the units of the loss, in float64 and NumPy, of shape (n_samples, n_outputs)."""
+    check_is_fitted(estimator)
+    X = validate_data(estimator, X, dtype=np.float64, reset=False)
+    start = estimator._start
+    scores = np.empty((len(X), len(estimator.intercept_)))
+    for rows in gen_batches(len(X), PREDICT_ROWS):
+        phi = feature_map(X[rows])
+        scores[rows] = start.network.outputs(estimator._weights, phi) - start.offset(phi) + estimator.intercept_
+    return scores
