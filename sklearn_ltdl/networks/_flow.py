@@ -31,6 +31,8 @@ _BATCH_STEP = {"sgd": 0.3, "adam": 0.02}  # sgd: of the stable step of plain des
 _PILOT_ROWS = 2000  # on which the stable step of batches is measured
 _REFIT_ROWS = 2**15  # at most so many give the intercept of a training by batches
 _DIVERGED = 1e6  # times the objective at the start
+_ROSE = 1.5  # times the objective at the start, above which a pass in batches does not count and the step is halved
+_RETREATS = 10  # such passes before training gives up
 
 
 class Trained(NamedTuple):
@@ -392,6 +394,11 @@ def epoch(network, loss, run, data, order, alpha, reference, eta, *, rule):
 
 
 @jax.jit
+def _value(network, loss, weights, intercept, data, alpha, reference):
+    return _objective(network, loss, weights, intercept, data, alpha, reference)[0]
+
+
+@jax.jit
 def _refit(network, loss, weights, intercept, data):
     """Return the intercept re-fitted by one step."""
     return _risk_gradient(network, loss, weights, intercept, data)[2]
@@ -445,7 +452,8 @@ def descend_in_batches(
 
     The weights of a pass are averaged (Polyak and Juditsky 1992), which takes off the noise that the batches add. Where
     `_PATIENCE` passes do not lower the loss, the step is halved and training goes on from the best of them; it has
-    settled after `_HALVINGS` halvings. Parameters are those of `descend`, `max_iter` in passes over `data`, and
+    settled after `_HALVINGS` halvings. A pass that raises the objective above its start, as a few rows far out can,
+    is taken back. Parameters are those of `descend`, `max_iter` in passes over `data`, and
 
     Parameters
     ----------
@@ -466,7 +474,10 @@ def descend_in_batches(
         eta = batch_step(network, loss, weights, data, alpha=alpha, learning_rate=learning_rate, rule=rule)
         rng = np.random.default_rng(seed)
         run = kept = Run.at_rest(weights, intercept, rule)  # kept: where the best average of a pass came from
-        losses, judged, halvings, since, stopped = [], [], 0, 0, False
+        losses, judged, halvings, retreats, since, stopped = [], [], 0, 0, 0, False
+        ceiling = _ROSE * float(
+            _value(network, loss, weights, intercept, data.part(slice(_PILOT_ROWS)), alpha, reference)
+        )
         best, lowest = (weights, intercept), np.inf
         if held_out is not None:
             lowest = float(_judge(network, loss, weights, intercept, held_out))
@@ -475,6 +486,11 @@ def descend_in_batches(
             order = batches_of(len(data.phi), batch_size, rng)
             run, average, value = epoch(network, loss, run, data, order, alpha, reference, eta, rule=rule)
             losses.append(float(value))
+            if not losses[-1] <= ceiling:
+                if retreats == _RETREATS:
+                    raise diverged(learning_rate, losses, learning_rate * 2.0**-_RETREATS)
+                eta, retreats, run = eta / 2, retreats + 1, Run.at_rest(kept.weights, kept.intercept, rule)
+                average = kept.weights
             intercept = run.intercept
             if held_out is not None:
                 intercept = _refit(network, loss, average, intercept, held_out)
@@ -483,11 +499,9 @@ def descend_in_batches(
             since = 0 if newest < lowest else since + 1
             if since == 0:
                 lowest, best, kept = newest, (average, intercept), run
-            elif since == _PATIENCE or not np.isfinite(newest):
+            elif since == _PATIENCE:
                 eta, halvings, since, run = eta / 2, halvings + 1, 0, Run.at_rest(kept.weights, kept.intercept, rule)
             stopped = monitor is not None and monitor(average, intercept, losses[-1])
-        if not np.isfinite(losses[-1]) and best[0] is weights:
-            raise diverged(learning_rate, losses, min(1.0, learning_rate * 2.0**-_HALVINGS))
         weights, intercept = best  # the intercept so far is that of the held-out rows
         for _ in range(10):
             intercept = _refit(network, loss, weights, intercept, data.part(slice(_REFIT_ROWS)))

@@ -38,6 +38,8 @@ from sklearn_ltdl.networks._training import (
 )
 from sklearn_ltdl.scalings import Scaling
 
+_IN_BATCHES = "adam"  # the solver of 'auto' for many rows
+
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
     "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"])],
@@ -68,7 +70,8 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         Number of neurons, the particles. 'frank_wolfe' takes as many as it needs.
     activation : str or activation object, default='relu'
         Name in ``sklearn_ltdl.activations.ACTIVATIONS``: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
-        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module.
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module. On real tables 'relu' was
+        the more accurate for numbers, and 'tanh' for classes.
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     loss : {'squared', 'huber'} or loss object, default='squared'
@@ -84,7 +87,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         'gd' sees all rows at each step. 'sgd' (heavy ball, its weights averaged over an epoch) and 'adam' go by
         batches. 'frank_wolfe' adds neurons one by one until a duality gap says that no network is better; it takes
         'quadratic' and positively homogeneous activations and a positive `alpha`. 'auto' is 'gd' up to 2000 distinct
-        rows and 'sgd' beyond.
+        rows and 'adam' beyond.
     temperature : float, default=0.0
         If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step: mean-field
         Langevin dynamics (a fifth of the automatic step), which minimise the objective plus `temperature` times the
@@ -278,9 +281,11 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
     ----------
     width : int, default=256
         Number of neurons, the particles. 'frank_wolfe' takes as many as it needs.
-    activation : str or activation object, default='relu'
+    activation : str or activation object, default='tanh'
         Name in ``sklearn_ltdl.activations.ACTIVATIONS``: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
-        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module.
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module. On real tables 'tanh' was
+        the more accurate for classes, and 'relu' for numbers; a certificate needs 'relu' or its kin, 'quadratic', or
+        noise.
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     alpha : float or 'loo', default='loo'
@@ -293,7 +298,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
         'gd' sees all rows at each step. 'sgd' (heavy ball, its weights averaged over an epoch) and 'adam' go by
         batches. 'frank_wolfe' adds neurons one by one until a duality gap says that no network is better; it takes
         'quadratic' and positively homogeneous activations and a positive `alpha`. 'auto' is 'gd' up to 2000 distinct
-        rows and 'sgd' beyond.
+        rows and 'adam' beyond.
     temperature : float, default=0.0
         If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step: mean-field
         Langevin dynamics (a fifth of the automatic step), which minimise the objective plus `temperature` times the
@@ -394,7 +399,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
         self,
         *,
         width=256,
-        activation="relu",
+        activation="tanh",
         init_scale=1.0,
         alpha="loo",
         solver="auto",
@@ -657,6 +662,7 @@ def _fit(estimator, loss, table, go_on, shown):
         estimator.max_iter,
         estimator.tol,
         estimator.solver,
+        _IN_BATCHES,
         estimator.temperature,
         estimator.batch_size,
         estimator.early_stopping,
@@ -732,7 +738,7 @@ def _partial_fit(estimator, loss, table):
             "partial_fit goes by batches: it takes solver='auto', 'sgd' or 'adam' and temperature=0; got "
             f"solver={estimator.solver!r} and temperature={estimator.temperature:g}."
         )
-    rule = "adam" if estimator.solver == "adam" else "sgd"
+    rule = _IN_BATCHES if estimator.solver == "auto" else estimator.solver
     go_on = hasattr(estimator, "particles_")
     seed = draw_seed(estimator.random_state)
     data, start = _begin(estimator, table, go_on, np.random.default_rng(seed))

@@ -51,13 +51,14 @@ class Table(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How to train, in the words of the estimators."""
+    """How to train, in the words of the estimators; `in_batches` is the solver of 'auto' for many rows."""
 
     alpha: float
     learning_rate: float
     max_iter: int
     tol: float
     solver: str = "auto"
+    in_batches: str = "sgd"
     temperature: float = 0.0
     batch_size: int = 128
     early_stopping: bool | str = "auto"
@@ -161,7 +162,7 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
 
     n, solver = len(data.phi), settings.solver
     if solver == "auto":
-        solver = "gd" if n <= FULL_BATCH_ROWS or settings.temperature > 0 else "sgd"
+        solver = "gd" if n <= FULL_BATCH_ROWS or settings.temperature > 0 else settings.in_batches
     held_out = None
     if settings.early_stopping is True or (settings.early_stopping == "auto" and solver != "gd"):
         size = max(1, int(settings.validation_fraction * n))
@@ -207,12 +208,15 @@ def _fitted_attributes(weights, intercept, _):
 
 
 def chosen_alpha(alpha, start, data, rng):
-    """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'."""
+    """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'.
+
+    Some of many rows choose it; the variance of the noise that ridge regression stands for, n alpha, is that of all.
+    """
     if alpha != "loo":
         return alpha
     n = len(data.phi)
     some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
-    return leave_one_out_alpha(start.network, start.weights, data.part(some))
+    return leave_one_out_alpha(start.network, start.weights, data.part(some)) * min(1.0, LEAVE_ONE_OUT_ROWS / n)
 
 
 def regression_table(estimator, X, y, sample_weight, *, reset=True):
