@@ -262,14 +262,30 @@ class Monomial(NamedTuple):
 
     def derivative(self, z):
         """Return the derivative at `z`."""
-        return self.degree * z ** max(self.degree - 1, 0)
+        return self.degree * z ** np.maximum(self.degree - 1, 0)
 
     def duals(self, p, q, s):
         """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
         return _moment(self.degree, p, q, s), self.degree**2 * _moment(max(self.degree - 1, 0), p, q, s)
 
 
-ACTIVATIONS["quadratic"] = Monomial(2)
+@ACTIVATIONS.register
+class Quadratic(NamedTuple):
+    """Square, of which networks are quadratic forms; the kernels are those of ``Monomial(2)``."""
+
+    gain = 1.0
+
+    def value(self, z):
+        """Return the activation of `z`."""
+        return z * z
+
+    def derivative(self, z):
+        """Return the derivative at `z`."""
+        return 2.0 * z
+
+    def duals(self, p, q, s):
+        """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
+        return Monomial(2).duals(p, q, s)
 
 
 def half_angle_duals(bend, sine, cosine):

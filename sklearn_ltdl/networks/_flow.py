@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sklearn_ltdl._backends.jax import fast, precise, traced
+from sklearn_ltdl._backends.jax import fast, precise, traced, traced_activation
 from sklearn_ltdl.networks._model import width_of
 
 _BLOCK = 50  # steps in one call of compiled code
@@ -28,7 +28,8 @@ _HALVINGS = 5
 _PATIENCE = 20  # looks without a lower held-out loss before training ends, or in batches the step is halved
 _LANGEVIN_STEP = 0.2  # of the stable step; the variance of a particle is off by half of it in the steepest direction
 _BATCH_STEP = {"sgd": 0.3, "adam": 0.02}  # sgd: of the stable step of plain descent; with the momentum, three of it
-_PILOT_ROWS = 2000  # on which the stable step of batches is measured
+_PILOT_ROWS = 2000  # at most so many measure the stable step
+_CACHE = 2**22  # bytes
 _REFIT_ROWS = 2**15  # at most so many give the intercept of a training by batches
 _DIVERGED = 1e6  # times the objective at the start
 _ROSE = 1.5  # times the objective at the start, above which a pass in batches does not count and the step is halved
@@ -76,25 +77,58 @@ def _dot(x, y):
 
 
 def _outputs(network, weights, phi):
-    return network.outputs(weights, phi, traced(type(network.activation).value).__get__(network.activation))
+    return network.outputs(
+        weights, phi, functools.partial(traced_activation(type(network.activation)), network.activation)
+    )
 
 
 def _risk_gradient(network, loss, weights, intercept, data):
     """Return the risk, its gradient in the weights, and the intercept after one step of 1/smoothness.
 
-    An intercept of None stays 0.
+    An intercept of None stays 0. Rows go in blocks whose neurons stay in the processor's cache; the second time a block
+    is read, for the gradient, its neurons are computed again.
     """
     derivative = traced(type(loss).derivative).__get__(loss)
     value = traced(type(loss).value).__get__(loss)
-    outputs, pull_back = jax.vjp(lambda w: _outputs(network, w, data.phi) - data.offset, weights)
-    rows, margins = data.weight[:, None], outputs
+    size = _rows_of_a_block(weights, data.phi)
+    blocks = _in_blocks(data.phi, size)
+    outputs = jax.lax.map(lambda phi: _outputs(network, weights, phi), blocks) if size else None
+    if size:
+        outputs = outputs.reshape(-1, outputs.shape[2])[: len(data.phi)]
+    else:
+        outputs, pull_back = jax.vjp(lambda w: _outputs(network, w, data.phi), weights)
+    rows, scores = data.weight[:, None], outputs - data.offset
+    margins = scores
     if intercept is not None:
-        step = (rows * derivative(outputs + intercept, data.targets)).sum(axis=0) / loss.smoothness
+        step = (rows * derivative(scores + intercept, data.targets)).sum(axis=0) / loss.smoothness
         intercept = intercept - step
-        margins = outputs + intercept
+        margins = scores + intercept
     values = value(margins, data.targets)
     risk = data.weight @ (values if loss.coupled else values.sum(axis=1))
-    return risk, pull_back(rows * derivative(margins, data.targets))[0], intercept
+    slopes = rows * derivative(margins, data.targets)
+    if not size:
+        return risk, pull_back(slopes)[0], intercept
+
+    def add(gradient, block):
+        phi, slopes = block
+        return _add(gradient, 1.0, jax.vjp(lambda w: _outputs(network, w, phi), weights)[1](slopes)[0]), None
+
+    gradient = jax.lax.scan(add, _scaled(0.0, weights), (blocks, _in_blocks(slopes, size)))[0]
+    return risk, gradient, intercept
+
+
+def _rows_of_a_block(weights, phi):
+    """Return the rows whose neurons fill `_CACHE` bytes, or 0 for all at once: where they fit, and on a GPU."""
+    size = _CACHE // (width_of(weights) * phi.dtype.itemsize)
+    return 0 if len(phi) <= 2 * size or jax.default_backend() != "cpu" else max(64, size)
+
+
+def _in_blocks(columns, size):
+    """Return rows in blocks along a new first axis, the last one filled up with zeros."""
+    if not size:
+        return columns
+    padded = jnp.pad(columns, [(0, -len(columns) % size), (0, 0)])
+    return padded.reshape(-1, size, columns.shape[1])
 
 
 def _centre(columns, root):
@@ -160,6 +194,7 @@ def _padded(data):
 
 def _stable_step(network, loss, weights, data, alpha, intercept):
     """Return the largest stable step of plain descent, 1 where nothing bounds it."""
+    data = data.part(slice(None, None, -(-len(data.phi) // _PILOT_ROWS)))
     curvature = loss.smoothness * top_eigenvalue(network, weights, data, intercept) + alpha
     return 1 / jnp.where(curvature > 0, curvature, 1.0)
 
@@ -398,10 +433,16 @@ def _value(network, loss, weights, intercept, data, alpha, reference):
     return _objective(network, loss, weights, intercept, data, alpha, reference)[0]
 
 
-@jax.jit
-def _refit(network, loss, weights, intercept, data):
-    """Return the intercept re-fitted by one step."""
-    return _risk_gradient(network, loss, weights, intercept, data)[2]
+@functools.partial(jax.jit, static_argnames="n_steps")
+def _refit(network, loss, weights, intercept, data, n_steps=1):
+    """Return the intercept re-fitted by steps of 1/smoothness."""
+    derivative = traced(type(loss).derivative).__get__(loss)
+    scores = _outputs(network, weights, data.phi) - data.offset
+
+    def step(_, c):
+        return c - (data.weight[:, None] * derivative(scores + c, data.targets)).sum(axis=0) / loss.smoothness
+
+    return jax.lax.fori_loop(0, n_steps, step, intercept)
 
 
 @jax.jit
@@ -427,8 +468,8 @@ def batch_step(network, loss, weights, data, *, alpha, learning_rate, rule):
     """Return the step of a rule: a part of the stable one, or for Adam the size of a move of each weight."""
     if rule == "adam":
         return _BATCH_STEP[rule] * learning_rate
-    pilot = data.part(slice(_PILOT_ROWS))
-    return _BATCH_STEP[rule] * learning_rate * float(_stable_step(network, loss, weights, pilot, alpha, True))
+    intercept = jnp.zeros(data.targets.shape[1], data.phi.dtype)
+    return _BATCH_STEP[rule] * learning_rate * float(_stable_step(network, loss, weights, data, alpha, intercept))
 
 
 def descend_in_batches(
@@ -452,8 +493,9 @@ def descend_in_batches(
 
     The weights of a pass are averaged (Polyak and Juditsky 1992), which takes off the noise that the batches add. Where
     `_PATIENCE` passes do not lower the loss, the step is halved and training goes on from the best of them; it has
-    settled after `_HALVINGS` halvings. A pass that raises the objective above its start, as a few rows far out can,
-    is taken back. Parameters are those of `descend`, `max_iter` in passes over `data`, and
+    settled after `_HALVINGS` halvings. After a pass that raises the objective above its start, as a few rows far out
+    can, training begins again with half the step. Parameters are those of `descend`, `max_iter` in passes over `data`,
+    and
 
     Parameters
     ----------
@@ -473,11 +515,9 @@ def descend_in_batches(
         intercept = _first_intercept(intercept, data)
         eta = batch_step(network, loss, weights, data, alpha=alpha, learning_rate=learning_rate, rule=rule)
         rng = np.random.default_rng(seed)
-        run = kept = Run.at_rest(weights, intercept, rule)  # kept: where the best average of a pass came from
+        first = run = kept = Run.at_rest(weights, intercept, rule)  # kept: where the best average of a pass came from
         losses, judged, halvings, retreats, since, stopped = [], [], 0, 0, 0, False
-        ceiling = _ROSE * float(
-            _value(network, loss, weights, intercept, data.part(slice(_PILOT_ROWS)), alpha, reference)
-        )
+        ceiling = _ROSE * float(_value(network, loss, weights, intercept, data, alpha, reference))
         best, lowest = (weights, intercept), np.inf
         if held_out is not None:
             lowest = float(_judge(network, loss, weights, intercept, held_out))
@@ -489,8 +529,7 @@ def descend_in_batches(
             if not losses[-1] <= ceiling:
                 if retreats == _RETREATS:
                     raise diverged(learning_rate, losses, learning_rate * 2.0**-_RETREATS)
-                eta, retreats, run = eta / 2, retreats + 1, Run.at_rest(kept.weights, kept.intercept, rule)
-                average = kept.weights
+                eta, retreats, run, kept, average = eta / 2, retreats + 1, first, first, weights
             intercept = run.intercept
             if held_out is not None:
                 intercept = _refit(network, loss, average, intercept, held_out)
@@ -503,8 +542,8 @@ def descend_in_batches(
                 eta, halvings, since, run = eta / 2, halvings + 1, 0, Run.at_rest(kept.weights, kept.intercept, rule)
             stopped = monitor is not None and monitor(average, intercept, losses[-1])
         weights, intercept = best  # the intercept so far is that of the held-out rows
-        for _ in range(10):
-            intercept = _refit(network, loss, weights, intercept, data.part(slice(_REFIT_ROWS)))
+        some = data.part(slice(None, None, -(-len(data.phi) // _REFIT_ROWS)))
+        intercept = _refit(network, loss, weights, intercept, some, n_steps=10)
         weights, intercept = jax.tree.map(functools.partial(np.array, dtype=float), (weights, intercept))
         return Trained(weights, intercept, losses, judged, halvings == _HALVINGS or stopped, eta, len(losses))
 
@@ -518,11 +557,18 @@ def first_run(network, loss, weights, intercept, data, *, alpha, learning_rate, 
 
 
 def one_pass(network, loss, run, data, *, alpha, reference, eta, learning_rate, rule, batch_size, seed):
-    """Return the run after one pass over `data` in batches, in NumPy, and the mean objective of the batches."""
+    """Return the run after one pass over `data` in batches, in NumPy, their mean objective, and the step in force.
+
+    A pass that raises the objective is taken back, and the step halved.
+    """
     with fast():
-        data, run, reference = map(single, (data, Run(*run), reference))
+        data, begin, reference = map(single, (data, Run(*run), reference))
+        first = float(_value(network, loss, begin.weights, begin.intercept, data, alpha, reference))
         order = batches_of(len(data.phi), batch_size, np.random.default_rng(seed))
-        run, _, value = epoch(network, loss, run, data, order, alpha, reference, eta, rule=rule)
-        if not np.isfinite(value):
-            raise diverged(learning_rate, [np.nan, float(value)], learning_rate / 4)
-        return tuple(jax.tree.map(np.array, run)), float(value)
+        for halvings in range(_RETREATS + 1):
+            step = eta * 0.5**halvings
+            run, _, value = epoch(network, loss, begin, data, order, alpha, reference, step, rule=rule)
+            if float(value) <= _ROSE * first:
+                return tuple(jax.tree.map(np.array, run)), float(value), step
+            begin = Run.at_rest(begin.weights, begin.intercept, rule)
+        raise diverged(learning_rate, [first, float(value)], learning_rate * 0.5**_RETREATS)

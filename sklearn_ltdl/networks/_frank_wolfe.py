@@ -23,7 +23,7 @@ _PATIENCE = 10  # steps without a smaller gap
 
 
 class Minimum(NamedTuple):
-    """A measure, its intercept, its certificate, and the objective and gap at each step."""
+    """A measure, its intercept, its certificate, the objective and gap at each step, and whether it ended as wished."""
 
     measure: Measure
     intercept: np.ndarray
@@ -80,7 +80,7 @@ def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_i
         if converged or stopped or since >= _PATIENCE or step == max_iter:
             break
         measure = layer.slid(layer.refitted(_joined(measure, peaks, alpha), intercept), intercept)
-    return best._replace(converged=converged)
+    return best._replace(converged=converged or stopped)
 
 
 def _joined(measure, peaks, alpha):

@@ -757,7 +757,7 @@ def _partial_fit(estimator, loss, table):
         )
         estimator._eta = eta
     passes = estimator.n_iter_ if go_on else 0
-    run, value = _flow.one_pass(
+    run, value, estimator._eta = _flow.one_pass(
         start.network,
         loss,
         run,

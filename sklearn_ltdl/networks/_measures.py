@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from sklearn_ltdl.activations import Abs, Monomial
+from sklearn_ltdl.activations import Abs, Monomial, Quadratic
 
 MERGED = 1e-3  # radians within which two atoms are one
 _NO_MASS = 1e-12  # of the largest mass, below which an atom is dropped
@@ -47,7 +47,7 @@ def is_homogeneous(activation):
 
 def is_quadratic(activation):
     """Return whether the activation is the square."""
-    return activation == Monomial(2)
+    return activation in (Quadratic(), Monomial(2))
 
 
 def measure_of(activation, hidden, readout, *, merged=MERGED):

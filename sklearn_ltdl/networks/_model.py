@@ -43,10 +43,11 @@ class Network(NamedTuple):
         """Return f of shape (n_samples, n_outputs) for `phi` of shape (n_samples, n_features + 1)."""
         activate = self.activation.value if activate is None else activate
         hidden, readout = self.split(weights)
-        z = self.w_std * (phi @ hidden[0].swapaxes(1, 2))
+        z = self.w_std * (hidden[0] @ phi.T)  # neurons first, so that no product, of gradients too, transposes them
         for layer in hidden[1:]:
-            z = self.w_std * layer.shape[2] ** -0.5 * (activate(z) @ layer.swapaxes(1, 2))
-        return self.w_std * self.scaling.factor(width_of(weights)) * (activate(z) @ readout).sum(axis=0)
+            z = self.w_std * layer.shape[2] ** -0.5 * (layer @ activate(z))
+        factor = self.w_std * self.scaling.factor(width_of(weights))
+        return factor * (readout.swapaxes(1, 2) @ activate(z)).sum(axis=0).T
 
 
 class Data(NamedTuple):
@@ -100,4 +101,4 @@ def draw_weights(n_features, n_outputs, *, width, depth, doubled, rng):
 def displacement(weights, start):
     """Return |w - w0| / |w0| over all weights."""
     moved = sum(np.sum((new - old) ** 2) for new, old in zip(weights, start))
-    return float(np.sqrt(moved / sum(np.sum(old**2) for old in start)))
+    return float(np.sqrt(moved / sum(np.sum(old**2) for old in start))) if moved > 0 else 0.0

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, certify
-from sklearn_ltdl.activations import Abs, LeakyRelu, Monomial, Relu
+from sklearn_ltdl.activations import Abs, LeakyRelu, Quadratic, Relu
 from sklearn_ltdl.losses import LOSSES, Squared
 from sklearn_ltdl.networks._certificate import _ascend, correlations, peaks_of
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
@@ -76,10 +76,10 @@ def test_the_supremum_in_four_dimensions_is_not_beaten(activation, rng):
 
 def test_the_supremum_of_the_quadratic_activation_is_an_eigenvalue(rng):
     phi, g = rng.standard_normal((30, 6)), rng.standard_normal((30, 1))
-    peaks = peaks_of(Monomial(2), phi, g)
+    peaks = peaks_of(Quadratic(), phi, g)
     assert peaks.rigorous
     assert peaks.sup == pytest.approx(np.abs(np.linalg.eigvalsh(phi.T @ (g * phi))).max())
-    assert np.linalg.norm(correlations(Monomial(2), peaks.directions[:1], phi, g)) == pytest.approx(peaks.sup)
+    assert np.linalg.norm(correlations(Quadratic(), peaks.directions[:1], phi, g)) == pytest.approx(peaks.sup)
 
 
 def data_of(rng, n, d, loss_name, outputs):
@@ -95,14 +95,14 @@ def data_of(rng, n, d, loss_name, outputs):
     return Data(phi, y, np.zeros_like(y), weight / weight.sum())
 
 
-@pytest.mark.parametrize("activation", [Relu(), Monomial(2)], ids=str)
+@pytest.mark.parametrize("activation", [Relu(), Quadratic()], ids=str)
 @pytest.mark.parametrize("free_intercept", [True, False])
 @pytest.mark.parametrize(("loss", "outputs"), [("squared", 1), ("huber", 1), ("logistic", 1), ("multinomial", 3)])
 def test_the_gap_bounds_the_suboptimality_at_every_step(activation, free_intercept, loss, outputs, rng):
     data = data_of(rng, 40, 1, loss, outputs)
     best = frank_wolfe(activation, LOSSES[loss], data, 5e-3, tol=1e-9, free_intercept=free_intercept)
     # several outputs and ReLU are searched by many starts, which in two dimensions miss nothing
-    assert best.certificate.rigorous == (outputs == 1 or activation == Monomial(2))
+    assert best.certificate.rigorous == (outputs == 1 or activation == Quadratic())
     assert best.certificate.relative_gap <= 1e-5
     objectives, gaps = np.array(best.objectives), np.array(best.gaps)
     assert objectives[0] > 1.2 * best.certificate.primal  # there was something to learn
@@ -112,7 +112,7 @@ def test_the_gap_bounds_the_suboptimality_at_every_step(activation, free_interce
 def test_a_quadratic_network_is_a_problem_with_a_nuclear_norm(rng):
     """Proximal gradient on the matrix Q of f = phi' Q phi, without neurons, has the same minimum."""
     data, alpha = data_of(rng, 60, 4, "squared", 1), 0.02
-    best = frank_wolfe(Monomial(2), Squared(), data, alpha, tol=1e-12, free_intercept=False)
+    best = frank_wolfe(Quadratic(), Squared(), data, alpha, tol=1e-12, free_intercept=False)
     forms = np.einsum("ni,nj->nij", data.phi, data.phi).reshape(60, -1)
     step, Q = 1 / np.linalg.norm(np.sqrt(data.weight)[:, None] * forms, 2) ** 2, np.zeros((5, 5))
     for _ in range(20_000):
