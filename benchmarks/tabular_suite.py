@@ -8,6 +8,8 @@ optimistic. 'nested' are those when the choice is made on the halves of each tra
 Part 'defaults' fits each method as it comes on training parts, behind `make_table_pipeline`, and ranks the methods by
 their mean accuracy or R2 on the test parts. Intervals are of a bootstrap of the tables, those of one origin together.
 
+Part 'networks' does so for networks beside scikit-learn's, on tables of 200 to 5000 rows, all of the training part.
+
 The folder of data (argument, or the variable LTDL_DATA) has `load.py` and `index.json`; the data are not shipped for
 their licences. Each result is a line of a file in --results, so that a run that was stopped goes on where it was; after
 a change of a method, delete its lines. Run with OMP_NUM_THREADS=1.
@@ -41,7 +43,15 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, make_table_pipeline
+from sklearn_ltdl import (
+    LazyNetClassifier,
+    LazyNetRegressor,
+    MeanFieldTwoLayerNet,
+    MeanFieldTwoLayerNetClassifier,
+    NTKKernelClassifier,
+    NTKKernelRegressor,
+    make_table_pipeline,
+)
 from sklearn_ltdl.ntk import NTK, RFMClassifier, RFMRegressor
 from sklearn_ltdl.study._methods import per_row_loss
 
@@ -49,8 +59,9 @@ DEPTHS = range(5)  # hidden layers; "depth" in the paper counts one more
 PENALTIES = 10.0 ** np.arange(-2, 5)  # C of the paper
 SVM_ITERATIONS = 400_000  # the paper has no limit; at large C some fits would take hours
 NESTED_ROWS = 1000  # up to which tables are also given choices within the training parts, five times the work
-FEWEST_ROWS = 50  # of the tables of part 'defaults'
-MOST_TRAINING_ROWS, MOST_TEST_ROWS = 2000, 5000  # drawn at random where there are more
+ROWS = {"defaults": (50, np.inf), "networks": (200, 5000)}  # of the tables of each part
+MOST_TRAINING_ROWS = {"defaults": 2000, "networks": 5000}  # drawn at random where there are more
+MOST_TEST_ROWS = 5000
 DRAWS = 10_000  # of the bootstrap
 
 
@@ -82,6 +93,14 @@ METHODS = {
     "forest": either(RandomForestRegressor, RandomForestClassifier, n_estimators=500, random_state=0),
     "boosting": either(HistGradientBoostingRegressor, HistGradientBoostingClassifier, random_state=0),
     "MLP": mlp,
+    "mean-field": either(MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, random_state=0),
+    "rich": either(LazyNetRegressor, LazyNetClassifier, scale=0.1, random_state=0),
+    "lazy": either(LazyNetRegressor, LazyNetClassifier, random_state=0),
+}
+METHODS_OF = {
+    "published": (),
+    "defaults": ("NTK", "NTK depth 1", "RFM", "Laplace", "RBF", "linear", "forest", "boosting", "MLP"),
+    "networks": ("mean-field", "rich", "lazy", "MLP", "forest", "boosting"),
 }
 
 
@@ -138,7 +157,7 @@ def run_published(data):
     return {"score": np.mean(scores), "nested": np.mean(nested) if nested else None, **dict(zip(names, choice))}
 
 
-def splits_of(data):
+def splits_of(data, part):
     """Return the first published splits, as many as give each table some hundreds of test rows; else our own folds."""
     X, y = data["X"], data["y"]
     splits = data["splits"]
@@ -147,15 +166,15 @@ def splits_of(data):
         splits = list(folds.split(X, y))
     rng = np.random.default_rng(0)
     return [
-        (rng.permutation(train)[:MOST_TRAINING_ROWS], rng.permutation(test)[:MOST_TEST_ROWS])
+        (rng.permutation(train)[: MOST_TRAINING_ROWS[part]], rng.permutation(test)[:MOST_TEST_ROWS])
         for train, test in splits[: 4 if len(y) <= 1000 else 2 if len(y) <= 2000 else 1]
     ]
 
 
-def run_defaults(data, split, method):
+def run_defaults(data, split, method, part="defaults"):
     """Return R2, or accuracy and log loss; `new` is the first on test rows that no training row repeats."""
     X, y, task = data["X"], data["y"], data["task"]
-    train, test = splits_of(data)[split]
+    train, test = splits_of(data, part)[split]
     model = make_table_pipeline(METHODS[method](task))
     begin = time.perf_counter()
     with warnings.catch_warnings():
@@ -179,7 +198,7 @@ def run_defaults(data, split, method):
     return record
 
 
-PARTS = {"published": run_published, "defaults": run_defaults}
+PARTS = {"published": run_published, "defaults": run_defaults, "networks": partial(run_defaults, part="networks")}
 
 
 def jobs_of(part, tables, methods):
@@ -191,9 +210,9 @@ def jobs_of(part, tables, methods):
     return [
         (meta["name"], split, method)
         for meta in index
-        if meta["n"] >= FEWEST_ROWS and meta["suite"] not in ("sparse", "images")
+        if ROWS[part][0] <= meta["n"] <= ROWS[part][1] and meta["suite"] not in ("sparse", "images")
         if meta["suite"] != "sklearn" or (meta["group"], meta["n"]) not in files
-        for split in range(len(splits_of(tables.load(meta["name"]))))
+        for split in range(len(splits_of(tables.load(meta["name"]), part)))
         for method in methods
     ]
 
@@ -246,7 +265,7 @@ def report_published(results, folder):
     )
 
 
-def report_defaults(results, tables, task, methods):
+def report_defaults(results, tables, task, methods, part):
     names = [name for name in dict.fromkeys(job[0] for job in results) if tables.index()[name]["task"] == task]
 
     def means(field):
@@ -272,7 +291,7 @@ def report_defaults(results, tables, task, methods):
         rows.append(["mean log loss", *(f"{mean:.3f}" for mean in losses.mean(axis=0))])
         rows.append(["mean rank in log loss", *(f"{m:.2f}" for m in rankdata(losses, axis=1).mean(axis=0))])
     rows.append(["mean seconds", *(f"{mean:.2f}" for mean in means("seconds").mean(axis=0))])
-    print(f"## Defaults, {task}: {'accuracy' if task == 'classification' else 'R2'}\n")
+    print(f"## {part.capitalize()}, {task}: {'accuracy' if task == 'classification' else 'R2'}\n")
     print_table(["table", *methods], rows)
 
 
@@ -291,19 +310,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=Path(os.environ.get("LTDL_DATA", "data")))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="ranked among themselves")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="ranked among themselves; those of each part")
     parser.add_argument("--results", type=Path, default=Path("tabular_suite"), help="folder of the results")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     tables = read_data(options.data)
     options.results.mkdir(exist_ok=True)
     for part in options.parts:
-        results = run_part(part, options.data, options.results / f"{part}.jsonl", options.methods, options.jobs)
+        methods = options.methods or METHODS_OF[part]
+        results = run_part(part, options.data, options.results / f"{part}.jsonl", methods, options.jobs)
         if part == "published":
             report_published(results, options.data)
         else:
             for task in ("classification", "regression"):
-                report_defaults(results, tables, task, options.methods)
+                report_defaults(results, tables, task, methods, part)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from sklearn_ltdl.networks._measures import is_homogeneous, is_quadratic
 from sklearn_ltdl.results import Certificate
 
 MOST_CELLS = 10**6  # of an arrangement that is enumerated
+MOST_COLUMNS = 12  # of phi, where the rank may be small enough for that
 STARTS = 64  # random ones of the ascent, and as many at atoms and at rows
 STEPS = 60
 GIBBS_DRAWS = 2**14  # half from the prior, half around particles
@@ -88,7 +89,7 @@ def peaks_of(activation, phi, g, *, atoms=None, seed=0):
     if is_quadratic(activation):
         return _eigenvectors(phi, g)
     found = _ascend(activation, phi, g, atoms, seed)
-    if g.shape[1] == 1:
+    if g.shape[1] == 1 and phi.shape[1] <= MOST_COLUMNS:
         best = _enumerate(activation, phi, g[:, 0], found)
         if best is not None:
             directions = np.vstack([best, found.directions])
@@ -125,7 +126,6 @@ def _ascend(activation, phi, g, atoms, seed):
         starts.append(atoms[:STARTS])
     theta = _unit(np.vstack(starts))
     best, highest = theta.copy(), np.zeros(len(theta))
-
     for step in [*(0.3 / (1 + k / 3) for k in range(STEPS)), np.inf]:  # at last, to the summit of the linear piece
         z = theta @ phi.T
         values = activation.value(z) @ g

@@ -29,7 +29,7 @@ _PATIENCE = 20  # looks without a lower held-out loss before training ends, or i
 _LANGEVIN_STEP = 0.2  # of the stable step; the variance of a particle is off by half of it in the steepest direction
 _BATCH_STEP = {"sgd": 0.3, "adam": 0.02}  # sgd: of the stable step of plain descent; with the momentum, three of it
 _PILOT_ROWS = 2000  # at most so many measure the stable step
-_CACHE = 2**22  # bytes
+_CACHE = 2**22  # bytes of a block of neurons
 _REFIT_ROWS = 2**15  # at most so many give the intercept of a training by batches
 _DIVERGED = 1e6  # times the objective at the start
 _ROSE = 1.5  # times the objective at the start, above which a pass in batches does not count and the step is halved
@@ -85,50 +85,42 @@ def _outputs(network, weights, phi):
 def _risk_gradient(network, loss, weights, intercept, data):
     """Return the risk, its gradient in the weights, and the intercept after one step of 1/smoothness.
 
-    An intercept of None stays 0. Rows go in blocks whose neurons stay in the processor's cache; the second time a block
-    is read, for the gradient, its neurons are computed again.
+    An intercept of None stays 0.
     """
     derivative = traced(type(loss).derivative).__get__(loss)
     value = traced(type(loss).value).__get__(loss)
-    size = _rows_of_a_block(weights, data.phi)
-    blocks = _in_blocks(data.phi, size)
-    outputs = jax.lax.map(lambda phi: _outputs(network, weights, phi), blocks) if size else None
-    if size:
-        outputs = outputs.reshape(-1, outputs.shape[2])[: len(data.phi)]
-    else:
-        outputs, pull_back = jax.vjp(lambda w: _outputs(network, w, data.phi), weights)
-    rows, scores = data.weight[:, None], outputs - data.offset
-    margins = scores
+    outputs, pull_back = _outputs_and_transpose(network, weights, data.phi)
+    rows, margins = data.weight[:, None], outputs - data.offset
     if intercept is not None:
-        step = (rows * derivative(scores + intercept, data.targets)).sum(axis=0) / loss.smoothness
-        intercept = intercept - step
-        margins = scores + intercept
+        intercept -= (rows * derivative(margins + intercept, data.targets)).sum(axis=0) / loss.smoothness
+        margins += intercept
     values = value(margins, data.targets)
     risk = data.weight @ (values if loss.coupled else values.sum(axis=1))
-    slopes = rows * derivative(margins, data.targets)
-    if not size:
-        return risk, pull_back(slopes)[0], intercept
+    return risk, pull_back(rows * derivative(margins, data.targets)), intercept
+
+
+def _outputs_and_transpose(network, weights, phi):
+    """Return the outputs, and the function that multiplies by their transposed derivative in the weights.
+
+    On a CPU, rows go in blocks whose neurons stay in its cache; they are computed again for the second product, which
+    takes less time than to fetch them from memory.
+    """
+    size = max(64, _CACHE // (width_of(weights) * phi.dtype.itemsize))
+    if len(phi) <= 2 * size or jax.default_backend() != "cpu":
+        outputs, transposed = jax.vjp(lambda w: _outputs(network, w, phi), weights)
+        return outputs, lambda slopes: transposed(slopes)[0]
+
+    def in_blocks(columns):
+        return jnp.pad(columns, [(0, -len(columns) % size), (0, 0)]).reshape(-1, size, columns.shape[1])
 
     def add(gradient, block):
-        phi, slopes = block
-        return _add(gradient, 1.0, jax.vjp(lambda w: _outputs(network, w, phi), weights)[1](slopes)[0]), None
+        rows, slopes = block
+        return _add(gradient, 1.0, jax.vjp(lambda w: _outputs(network, w, rows), weights)[1](slopes)[0]), None
 
-    gradient = jax.lax.scan(add, _scaled(0.0, weights), (blocks, _in_blocks(slopes, size)))[0]
-    return risk, gradient, intercept
-
-
-def _rows_of_a_block(weights, phi):
-    """Return the rows whose neurons fill `_CACHE` bytes, or 0 for all at once: where they fit, and on a GPU."""
-    size = _CACHE // (width_of(weights) * phi.dtype.itemsize)
-    return 0 if len(phi) <= 2 * size or jax.default_backend() != "cpu" else max(64, size)
-
-
-def _in_blocks(columns, size):
-    """Return rows in blocks along a new first axis, the last one filled up with zeros."""
-    if not size:
-        return columns
-    padded = jnp.pad(columns, [(0, -len(columns) % size), (0, 0)])
-    return padded.reshape(-1, size, columns.shape[1])
+    blocks = in_blocks(phi)
+    outputs = jax.lax.map(lambda rows: _outputs(network, weights, rows), blocks)
+    outputs = outputs.reshape(-1, outputs.shape[2])[: len(phi)]
+    return outputs, lambda slopes: jax.lax.scan(add, _scaled(0.0, weights), (blocks, in_blocks(slopes)))[0]
 
 
 def _centre(columns, root):

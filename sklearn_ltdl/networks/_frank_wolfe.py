@@ -60,27 +60,27 @@ def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_i
     """
     layer = _Layer(activation, loss, data, alpha, free_intercept)
     measure = Measure(np.empty((0, data.phi.shape[1])), np.empty((0, data.targets.shape[1])))
-    objectives, gaps, dual, best, since, converged = [], [], -np.inf, None, 0, False
+    objectives, gaps, dual, best, since = [], [], -np.inf, None, 0
     for step in range(max_iter + 1):
         z, u, intercept = dual_variables(loss, layer.scores(measure), data, free_intercept)
         peaks = peaks_of(activation, data.phi, data.weight[:, None] * u, atoms=measure.atoms, seed=seed + step)
         variation = measure.total_variation
         primal = float(total(loss, z, data.targets, data.weight)) + alpha * variation
-        dual = max(dual, primal - duality_gap(loss, z, u, data, alpha, variation, peaks.sup))
+        bound = primal - duality_gap(loss, z, u, data, alpha, variation, peaks.sup)
+        dual = max(dual, bound) if peaks.rigorous else bound  # only what is certain outlives its step
         gap = max(primal - dual, 0.0)
         objectives.append(primal)
         gaps.append(gap)
-        since += 1
-        if best is None or gap < best.certificate.gap or primal < best.certificate.primal:
-            since = 0 if best is None or gap < 0.9 * best.certificate.gap else since
+        since = 0 if gap < 0.9 * min(gaps[:-1], default=np.inf) else since + 1
+        if gap <= min(gaps):
             certificate = Certificate(primal, dual, gap, peaks.sup, peaks.directions[0], peaks.method, peaks.rigorous)
-            best = Minimum(measure, intercept, certificate, objectives, gaps, False)
-        converged = gap <= tol * primal
+            best = Minimum(measure, intercept, certificate, objectives, gaps, gap <= tol * primal)
         stopped = monitor is not None and monitor(measure, intercept, primal)
-        if converged or stopped or since >= _PATIENCE or step == max_iter:
+        if best.converged or stopped or since == _PATIENCE:
             break
-        measure = layer.slid(layer.refitted(_joined(measure, peaks, alpha), intercept), intercept)
-    return best._replace(converged=converged or stopped)
+        if step < max_iter:
+            measure = layer.slid(layer.refitted(_joined(measure, peaks, alpha), intercept), intercept)
+    return best._replace(converged=best.converged or stopped)
 
 
 def _joined(measure, peaks, alpha):

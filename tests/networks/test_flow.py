@@ -1,9 +1,11 @@
+import jax
 import numpy as np
 import pytest
 
 from sklearn_ltdl.activations import Relu, Tanh
-from sklearn_ltdl.losses import Logistic, Squared
-from sklearn_ltdl.networks._flow import descend
+from sklearn_ltdl.losses import Logistic, Multinomial, Squared
+from sklearn_ltdl.networks import _flow
+from sklearn_ltdl.networks._flow import descend, descend_in_batches
 from sklearn_ltdl.networks._linearized import tangent_gram
 from sklearn_ltdl.networks._model import Data, Network, draw_weights, feature_map
 from sklearn_ltdl.scalings import Scaling
@@ -78,3 +80,49 @@ def test_weight_decay_pulls_to_its_reference(rng):
     for reference in (start, zero):
         end = descend(network, Squared(), start, data, alpha=1e4, reference=reference, max_iter=200).weights
         assert max(np.abs(a - b).max() for a, b in zip(end, reference)) < 1e-3
+
+
+@pytest.mark.parametrize("loss", [Squared(), Multinomial()])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_blocks_of_rows_have_the_gradient_of_all_rows(loss, depth, rng, monkeypatch):
+    data = problem(rng, n=333, outputs=3)
+    data = data._replace(targets=np.eye(3)[data.targets.argmax(axis=1)])
+    start = draw_weights(6, 3, width=40, depth=depth, doubled=False, rng=rng)
+    network = Network(Relu(), Scaling(0.5), Relu.gain)
+    with jax.enable_x64(True):
+        arguments = (network, loss, *jax.tree.map(jax.numpy.asarray, (start, np.zeros(3), data)))
+        whole = _flow._risk_gradient(*arguments)
+        monkeypatch.setattr(_flow, "_CACHE", 0)  # blocks of 64 rows, the last of them not full
+        blocks = _flow._risk_gradient(*arguments)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(blocks)):
+        np.testing.assert_allclose(one, other, atol=1e-14)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_batches_end_near_the_minimum_of_the_objective(rule, rng):
+    """Without rows held out, the mean objective of a pass comes near what descent on all rows reaches."""
+    data = problem(rng, n=400)
+    start = draw_weights(6, 1, width=32, depth=1, doubled=False, rng=rng)
+    zero = tuple(0 * layer for layer in start)
+    shared = {"alpha": 1e-2, "reference": zero, "learning_rate": 1.0}
+    network = Network(Relu(), Scaling(1.0))
+    best = descend(network, Squared(), start, data, max_iter=5000, **shared).losses
+    run = descend_in_batches(network, Squared(), start, data, None, max_iter=300, rule=rule, seed=0, **shared)
+    assert len(run.held_out_losses) == 0
+    assert min(run.losses) < best[-1] + 0.05 * (best[0] - best[-1])
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_rows_far_out_do_not_spoil_batches(rule, rng):
+    """The curvature of a batch that has one of them is far above that of all rows; training begins again, slower."""
+    X = rng.standard_normal((2000, 3))
+    X[:5] *= 30
+    y = np.abs(X[:, :1]) / 10
+    data = Data(feature_map(X), y, np.zeros_like(y), np.full(2000, 1 / 2000))
+    start = draw_weights(4, 1, width=64, depth=1, doubled=False, rng=rng)
+    zero = tuple(0 * layer for layer in start)
+    run = descend_in_batches(
+        Network(Relu(), Scaling(1.0)), Squared(), start, data, data.part(slice(0, 2000, 7)),
+        alpha=1e-4, reference=zero, learning_rate=3.0, max_iter=100, rule=rule, seed=0,
+    )  # fmt: skip
+    assert min(run.held_out_losses) < 0.1 * run.held_out_losses[0]
