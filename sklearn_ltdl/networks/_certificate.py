@@ -29,6 +29,7 @@ from sklearn_ltdl.networks._measures import is_homogeneous, is_quadratic
 from sklearn_ltdl.results import Certificate
 
 MOST_CELLS = 10**6  # of an arrangement that is enumerated
+QUICK, THOROUGH = 4000, 10**5  # faces of planes, of about 0.1 ms each, that an enumeration may visit
 MOST_COLUMNS = 12  # of phi, where the rank may be small enough for that
 STARTS = 64  # random ones of the ascent, and as many at atoms and at rows
 STEPS = 60
@@ -73,7 +74,7 @@ def correlations(activation, directions, phi, g):
     return values
 
 
-def peaks_of(activation, phi, g, *, atoms=None, seed=0):
+def peaks_of(activation, phi, g, *, atoms=None, seed=0, most_faces=QUICK):
     """Return where neurons correlate most with `g` of shape (n_samples, n_outputs).
 
     Parameters
@@ -85,12 +86,14 @@ def peaks_of(activation, phi, g, *, atoms=None, seed=0):
     atoms : ndarray of shape (n_atoms, n_features + 1), default=None
         Directions to start from besides random ones and those of rows.
     seed : int, default=0
+    most_faces : int, default=4000
+        Above which the correlations are not enumerated.
     """
     if is_quadratic(activation):
         return _eigenvectors(phi, g)
     found = _ascend(activation, phi, g, atoms, seed)
     if g.shape[1] == 1 and phi.shape[1] <= MOST_COLUMNS:
-        best = _enumerate(activation, phi, g[:, 0], found)
+        best = _enumerate(activation, phi, g[:, 0], found, most_faces)
         if best is not None:
             directions = np.vstack([best, found.directions])
             return _sorted(directions, correlations(activation, directions, phi, g), "enumeration", True)
@@ -144,10 +147,13 @@ def _ascend(activation, phi, g, atoms, seed):
 
 
 def _unit(rows):
+    """Return rows of length 1, or 0, whatever their size."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    rows = rows / np.where(largest > 0, largest, 1.0)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
 
 
-def _enumerate(activation, phi, g, found):
+def _enumerate(activation, phi, g, found, most_faces):
     r"""Return a direction of the largest correlation, exactly, or None where that would take too long.
 
     :math:`h(\theta) = \sum_i g_i \sigma(\theta \cdot x_i)` is linear on each face of the arrangement of the
@@ -159,10 +165,10 @@ def _enumerate(activation, phi, g, found):
     """
     x, up, down, basis = _hyperplanes(activation, phi, g)
     n, p = x.shape
-    if 2 * sum(comb(n - 1, k) for k in range(p)) > MOST_CELLS:
-        return None
     if p < 2:
         return basis[0] if p else found.directions[0]  # the ascent has looked at the rows and their opposites
+    if comb(n, p - 2) * 3 ** (p - 2) > most_faces or 2 * sum(comb(n - 1, k) for k in range(p)) > MOST_CELLS:
+        return None
     best, direction = found.sup, found.directions[0] @ basis.T
     both = (up - down) @ x
     for chosen in combinations(range(n), p - 2):
@@ -289,7 +295,7 @@ def variation_of(activation, hidden, readout):
     return float(sizes[0] @ sizes[1]) / width, 0.5 * float(np.sum((sizes[0] - sizes[1]) ** 2)) / width
 
 
-def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free_intercept=True):
+def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free_intercept=True, most_faces=QUICK):
     """Return the certificate of a layer as a measure.
 
     Parameters
@@ -304,6 +310,8 @@ def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free
     alpha : float
         Positive.
     free_intercept : bool, default=True
+    most_faces : int, default=4000
+        Above which the correlations are not enumerated.
 
     Returns
     -------
@@ -312,7 +320,7 @@ def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free
     scores = activation.value(data.phi @ hidden.T) @ readout / len(hidden) - data.offset
     z, u, _ = dual_variables(loss, scores, data, free_intercept)
     heavy = np.argsort(-np.linalg.norm(hidden, axis=1) * np.linalg.norm(readout, axis=1), kind="stable")
-    peaks = peaks_of(activation, data.phi, data.weight[:, None] * u, atoms=hidden[heavy])
+    peaks = peaks_of(activation, data.phi, data.weight[:, None] * u, atoms=hidden[heavy], most_faces=most_faces)
     variation, beyond = variation_of(activation, hidden, readout)
     gap = duality_gap(loss, z, u, data, alpha, variation, peaks.sup)
     primal = float(total(loss, z, data.targets, data.weight)) + alpha * variation

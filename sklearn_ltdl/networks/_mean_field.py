@@ -21,7 +21,13 @@ from sklearn_ltdl._sklearn import (
 from sklearn_ltdl._targets import classification_loss
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import LOSSES
-from sklearn_ltdl.networks._certificate import can_certify, certificate_of_gibbs, certificate_of_layer
+from sklearn_ltdl.networks._certificate import (
+    QUICK,
+    THOROUGH,
+    can_certify,
+    certificate_of_gibbs,
+    certificate_of_layer,
+)
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
 from sklearn_ltdl.networks._measures import balance, is_quadratic, measure_of
 from sklearn_ltdl.networks._model import Network, displacement, draw_weights
@@ -129,8 +135,8 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
     balancedness_ : float
         ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
     certificate_ : Certificate or None
-        How far the network is from the best measure; see `sklearn_ltdl.certify`. None without a penalty, for an
-        activation that has none, and above 2000 rows.
+        How far the network is from the best measure; see `sklearn_ltdl.certify`, which takes more time to be exact.
+        None without a penalty, for an activation that has none, and above 2000 rows.
     alpha_ : float
         The penalty in force.
     intercept_ : ndarray of shape (n_outputs,)
@@ -341,8 +347,8 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
     balancedness_ : float
         ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
     certificate_ : Certificate or None
-        How far the network is from the best measure; see `sklearn_ltdl.certify`. None without a penalty, for an
-        activation that has none, and above 2000 rows.
+        How far the network is from the best measure; see `sklearn_ltdl.certify`, which takes more time to be exact.
+        None without a penalty, for an activation that has none, and above 2000 rows.
     alpha_ : float
         The penalty in force.
     intercept_ : ndarray of shape (n_outputs,)
@@ -500,9 +506,9 @@ def certify(estimator, X, y, sample_weight=None):
     Certificate
         `primal`, `dual`, `gap`, `sup`, `argmax`, `method`, `rigorous` and `imbalance`; printed, one sentence. The gap
         is certified where `rigorous`: M is an eigenvalue for the quadratic activation, and enumerated for piecewise
-        linear ones where the hyperplanes of the rows have few cells (1 or 2 features, up to about 700 rows). Elsewhere
-        M is the largest of many local maxima, and the gap an estimate. With `temperature` the gap is that of the
-        proximal Gibbs measure of the particles, an estimate by sampling.
+        linear ones where the hyperplanes of the rows have few cells (one feature, two with up to about 700 distinct
+        rows, three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an estimate. With
+        `temperature` the gap is that of the proximal Gibbs measure of the particles, an estimate by sampling.
 
     Raises
     ------
@@ -546,7 +552,7 @@ def certify(estimator, X, y, sample_weight=None):
     problem = _uncertifiable(estimator, loss)
     if problem:
         raise ValueError(problem)
-    return _certificate(estimator, loss, table.data(estimator._start))
+    return _certificate(estimator, loss, table.data(estimator._start), most_faces=THOROUGH)
 
 
 def _uncertifiable(estimator, loss):
@@ -566,13 +572,13 @@ def _uncertifiable(estimator, loss):
     return None
 
 
-def _certificate(estimator, loss, data):
+def _certificate(estimator, loss, data, *, most_faces=QUICK):
     activation = ACTIVATIONS.resolve(estimator.activation)
     p = data.phi.shape[1]
     layer = (activation, loss, estimator.particles_[:, :p], estimator.particles_[:, p:], data, estimator.alpha_)
     if estimator.temperature > 0:
         return certificate_of_gibbs(*layer, estimator.temperature)
-    return certificate_of_layer(*layer)
+    return certificate_of_layer(*layer, most_faces=most_faces)
 
 
 def _goes_on(estimator):

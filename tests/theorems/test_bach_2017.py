@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, certify
 from sklearn_ltdl.activations import Abs, LeakyRelu, Quadratic, Relu
 from sklearn_ltdl.losses import LOSSES, Squared
-from sklearn_ltdl.networks._certificate import _ascend, correlations, peaks_of
+from sklearn_ltdl.networks._certificate import THOROUGH, _ascend, correlations, peaks_of
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
 from sklearn_ltdl.networks._model import Data, feature_map
 
@@ -69,7 +69,7 @@ def test_the_supremum_in_space_is_that_of_polished_maxima_and_many_starts_come_n
 @pytest.mark.parametrize("activation", PIECEWISE, ids=str)
 def test_the_supremum_in_four_dimensions_is_not_beaten(activation, rng):
     phi, g = rng.standard_normal((14, 4)), rng.standard_normal((14, 1))
-    exact = peaks_of(activation, phi, g)
+    exact = peaks_of(activation, phi, g, most_faces=THOROUGH)
     assert exact.rigorous
     assert exact.sup == pytest.approx(polished(activation, phi, g, rng, starts=1000), rel=1e-6)
 
