@@ -22,6 +22,7 @@ _MODULE_OF = {
     "LazyNetClassifier": "networks",
     "TangentFeatures": "networks",
     "certify": "networks",
+    "ParticleFlowDisplay": "networks",
     "make_table_pipeline": "study",
     "compare": "study",
 }

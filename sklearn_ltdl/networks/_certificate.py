@@ -12,7 +12,7 @@ enumeration; elsewhere it is the best of many starts, a lower bound, and the gap
 
 With noise the problem is :math:`R + \frac\alpha2 E|w|^2 + T \int \mu \log \mu`. Particles have no density, but their
 proximal Gibbs measure :math:`p \propto \exp(-(g \cdot \Phi_w + \frac\alpha2 |w|^2) / T)` has one, and its gap is the
-Fenchel-Young loss between its own predictions and g (Oko, Suzuki, Nitanda, Wu 2022, arXiv:2205.13692, section 3).
+Fenchel-Young loss between its own predictions and g (Nitanda, Wu, Suzuki 2022, arXiv:2201.10469).
 """
 
 from itertools import combinations, product
@@ -29,7 +29,7 @@ from sklearn_ltdl.networks._measures import is_homogeneous, is_quadratic
 from sklearn_ltdl.results import Certificate
 
 MOST_CELLS = 10**6  # of an arrangement that is enumerated
-QUICK, THOROUGH = 4000, 10**5  # faces of planes, of about 0.1 ms each, that an enumeration may visit
+QUICK, THOROUGH = 1500, 10**5  # faces of planes, of about 0.2 ms each, that an enumeration may visit
 MOST_COLUMNS = 12  # of phi, where the rank may be small enough for that
 STARTS = 64  # random ones of the ascent, and as many at atoms and at rows
 STEPS = 60
@@ -86,7 +86,7 @@ def peaks_of(activation, phi, g, *, atoms=None, seed=0, most_faces=QUICK):
     atoms : ndarray of shape (n_atoms, n_features + 1), default=None
         Directions to start from besides random ones and those of rows.
     seed : int, default=0
-    most_faces : int, default=4000
+    most_faces : int, default=1500
         Above which the correlations are not enumerated.
     """
     if is_quadratic(activation):
@@ -275,10 +275,10 @@ def duality_gap(loss, z, u, data, alpha, variation, sup):
     if loss == Squared():
         size = float(data.weight @ np.sum(u * u, axis=1))
         best = -float(data.weight @ np.sum(u * data.targets, axis=1)) / size if size > 0 else 1.0
-        return gap(np.clip(best, 0.0, most))
+        return gap(float(np.clip(best, 0.0, most)))
     most = min(most, 1.0)  # beyond, s u may leave the domain of the conjugate
     inside = minimize_scalar(gap, bounds=(0.0, most), method="bounded").fun
-    return min(gap(most), inside)
+    return float(min(gap(most), inside))
 
 
 def variation_of(activation, hidden, readout):
@@ -310,7 +310,7 @@ def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free
     alpha : float
         Positive.
     free_intercept : bool, default=True
-    most_faces : int, default=4000
+    most_faces : int, default=1500
         Above which the correlations are not enumerated.
 
     Returns

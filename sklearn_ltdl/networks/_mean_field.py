@@ -135,8 +135,9 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
     balancedness_ : float
         ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
     certificate_ : Certificate or None
-        How far the network is from the best measure; see `sklearn_ltdl.certify`, which takes more time to be exact.
-        None without a penalty, for an activation that has none, and above 2000 rows.
+        How far the network is from the best measure for all rows, also where some were held out; see
+        `sklearn_ltdl.certify`, which takes more time to be exact. None without a penalty, for an activation that has
+        none, and above 2000 rows.
     alpha_ : float
         The penalty in force.
     intercept_ : ndarray of shape (n_outputs,)
@@ -347,8 +348,9 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
     balancedness_ : float
         ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
     certificate_ : Certificate or None
-        How far the network is from the best measure; see `sklearn_ltdl.certify`, which takes more time to be exact.
-        None without a penalty, for an activation that has none, and above 2000 rows.
+        How far the network is from the best measure for all rows, also where some were held out; see
+        `sklearn_ltdl.certify`, which takes more time to be exact. None without a penalty, for an activation that has
+        none, and above 2000 rows.
     alpha_ : float
         The penalty in force.
     intercept_ : ndarray of shape (n_outputs,)
@@ -506,8 +508,8 @@ def certify(estimator, X, y, sample_weight=None):
     Certificate
         `primal`, `dual`, `gap`, `sup`, `argmax`, `method`, `rigorous` and `imbalance`; printed, one sentence. The gap
         is certified where `rigorous`: M is an eigenvalue for the quadratic activation, and enumerated for piecewise
-        linear ones where the hyperplanes of the rows have few cells (one feature, two with up to about 700 distinct
-        rows, three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an estimate. With
+        linear ones where the hyperplanes of the rows have few cells (one feature, two with up to 1000 distinct rows,
+        three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an estimate. With
         `temperature` the gap is that of the proximal Gibbs measure of the particles, an estimate by sampling.
 
     Raises
@@ -538,7 +540,7 @@ def certify(estimator, X, y, sample_weight=None):
     """
     check_is_fitted(estimator)
     if isinstance(estimator, Pipeline):
-        X, estimator = estimator[:-1].transform(X), estimator[-1]
+        X, estimator = (estimator[:-1].transform(X) if len(estimator) > 1 else X), estimator[-1]
     if not isinstance(estimator, (MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier)):
         raise ValueError(
             f"estimator is a {type(estimator).__name__}; a certificate is known for MeanFieldTwoLayerNet and "

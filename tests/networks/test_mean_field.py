@@ -439,6 +439,12 @@ def test_certify_takes_a_pipeline_weights_and_other_rows(diabetes):
     assert certify(pipeline, 3 * X + 1, y).gap > certificate.gap
 
 
+def test_certify_takes_a_pipeline_of_one_step(diabetes):
+    X, y = diabetes
+    network = MeanFieldTwoLayerNet(alpha=0.05, random_state=0).fit(X, y)
+    assert certify(make_pipeline(network), X, y) == certify(network, X, y)
+
+
 def test_any_activation_object_is_taken(diabetes):
     X, y = diabetes
     network = MeanFieldTwoLayerNet(activation=LeakyRelu(0.3), alpha=0.05, random_state=0).fit(X[:, [2]], y)

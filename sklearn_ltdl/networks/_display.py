@@ -1,0 +1,221 @@
+"""Pictures of particles in training."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
+
+from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl.networks._mean_field import MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier
+
+_STYLES = ((1, "positive", "tab:orange", "o"), (-1, "negative", "tab:blue", "s"))  # of the read-out
+_AREA = 500.0  # of the heaviest atom, in square points
+_WIDTH = 3.0  # of its ray, in points
+
+
+class ParticleFlowDisplay:
+    r"""Trajectories of the particles of a mean-field network, and the measure at which they end.
+
+    A particle (a, b), a neuron of hidden weights a and read-out b, is drawn at :math:`b\,a`, in two of the coordinates
+    of a. With one feature a has no other: they are the slope in the feature, and the constant. Around the particles, a
+    circle is the sphere of directions, and a marker on it an atom of the measure, of an area in proportion to its mass;
+    a ray leads there. With an activation for which the measure is not on the sphere, such as 'tanh', the atoms are the
+    ends of the particles.
+
+    Parameters
+    ----------
+    particles : ndarray of shape (n_times, width, n_features + 1 + n_outputs)
+        `particles_` of the network, from the start to the end of training.
+    n_iters : ndarray of shape (n_times,)
+        The passes over the data after which they were so, the first being 0.
+    measure : Measure
+        `measure_` of the trained network.
+    features : tuple of two int, default=(0, 1)
+        The coordinates of a to draw; n_features is that of the constant.
+    feature_names : array-like of str, default=None
+        'x0', 'x1', ... if None.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : list of two matplotlib LineCollection
+        Trajectories of the particles that end with a positive read-out, and with a negative one.
+    starts_, ends_, atoms_ : lists of two matplotlib PathCollection
+        Of a positive read-out, and of a negative one.
+
+    See Also
+    --------
+    MeanFieldTwoLayerNet : The network, for regression.
+    certify : Whether the measure is the best.
+
+    Notes
+    -----
+    Training is deterministic, given a seed: clones that stop earlier end where the network passed. They are fitted one
+    by one, at the price of about `n_snapshots` / log(`n_iter_`) trainings and of `n_snapshots` certificates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ltdl import MeanFieldTwoLayerNet, ParticleFlowDisplay
+    >>> x = np.linspace(-2, 2, 20)
+    >>> net = MeanFieldTwoLayerNet(width=10, alpha=0.01, max_iter=100, random_state=0)
+    >>> display = ParticleFlowDisplay.from_estimator(net, x[:, None], np.abs(x), n_snapshots=5)
+    >>> display.n_iters.tolist(), display.particles.shape
+    ([0, 1, 3, 10, 32, 100], (6, 10, 3))
+    """
+
+    def __init__(self, *, particles, n_iters, measure, features=(0, 1), feature_names=None):
+        self.particles = particles
+        self.n_iters = n_iters
+        self.measure = measure
+        self.features = features
+        self.feature_names = feature_names
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, sample_weight=None, features=(0, 1), n_snapshots=30, ax=None):
+        """Train clones of a network for ever longer, and draw where the particles went.
+
+        Parameters
+        ----------
+        estimator : MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, or Pipeline that ends with one
+            Fitted or not; it is left as it is. With a `random_state` of None, a seed is drawn, so that a network that
+            was fitted before took other ways.
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            Of the network; steps before it in a pipeline do without.
+        features : tuple of two int, default=(0, 1)
+            The coordinates of the hidden weights to draw; n_features is that of the constant.
+        n_snapshots : int, default=30
+            At most so many times after the start, in geometric progression, at least 2.
+        ax : matplotlib Axes, default=None
+            A new figure's if None.
+
+        Returns
+        -------
+        display : ParticleFlowDisplay
+        """
+        net = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+        _check(net, n_snapshots)
+        names = None
+        if isinstance(estimator, Pipeline) and len(estimator) > 1:
+            before = clone(estimator[:-1])
+            X = before.fit_transform(X, y)
+            if hasattr(before, "feature_names_in_"):
+                names = before.get_feature_names_out()
+        net = clone(net)
+        if net.random_state is None:
+            net.set_params(random_state=draw_seed(None))
+        trained = _fitted(net, X, y, sample_weight)
+        names = getattr(trained, "feature_names_in_", names)
+        n_iters = np.unique(np.geomspace(1, trained.n_iter_, n_snapshots).round().astype(int))
+        _check_features(features, trained.measure_.atoms.shape[1])
+
+        if hasattr(net, "set_callbacks"):
+            net.set_callbacks()  # they have heard of the whole training
+        shorter = [clone(net).set_params(max_iter=int(k)) for k in n_iters[:-1]]
+        particles = [_fitted(one, X, y, sample_weight, category=Warning).particles_ for one in shorter]
+        display = cls(
+            particles=np.stack([trained.particles_init_, *particles, trained.particles_]),
+            n_iters=np.append(0, n_iters),
+            measure=trained.measure_,
+            features=features,
+            feature_names=names,
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Draw the trajectories and the measure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            A new figure's if None.
+
+        Returns
+        -------
+        display : ParticleFlowDisplay
+        """
+        import matplotlib.pyplot as plt
+        from matplotlib.collections import LineCollection
+        from matplotlib.lines import Line2D
+
+        d = self.measure.atoms.shape[1] - 1
+        _check_features(self.features, d + 1)
+        names = [f"x{i}" for i in range(d)] if self.feature_names is None else list(self.feature_names)
+        names = [*names, "the constant"]
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        chosen = list(self.features)
+        readout = self.particles[:, :, d + 1]
+        vectors = readout[:, :, None] * self.particles[:, :, : d + 1]
+        ways = vectors[:, :, chosen].swapaxes(0, 1)  # (width, n_times, 2)
+        radius = 1.1 * np.linalg.norm(vectors[-1], axis=1).max()
+        masses, atoms = self.measure.masses[:, :1], self.measure.atoms
+        on_sphere = np.allclose(np.linalg.norm(atoms, axis=1), 1)
+        places = (radius * np.sign(masses) if on_sphere else len(ways) * masses) * atoms[:, chosen]
+        masses = masses[:, 0]
+        share = np.abs(masses) / np.abs(masses).max(initial=np.finfo(float).tiny)
+
+        if on_sphere:
+            ax.add_patch(plt.Circle((0, 0), radius, fill=False, color="0.8", zorder=0))
+            colours = np.where(masses > 0, *(style[2] for style in _STYLES))
+            rays = np.stack([0 * places, places], axis=1)
+            ax.add_collection(LineCollection(rays, colors=colours, linewidths=_WIDTH * share, alpha=0.3, zorder=1))
+        self.lines_, self.starts_, self.ends_, self.atoms_ = [], [], [], []
+        for sign, word, colour, marker in _STYLES:
+            some, of = np.sign(readout[-1]) == sign, np.sign(masses) == sign
+            ways_of = LineCollection(ways[some], colors=colour, linewidths=0.9, alpha=0.6, zorder=2)
+            self.lines_.append(ax.add_collection(ways_of))
+            look = {"marker": marker, "edgecolors": colour}
+            self.atoms_.append(
+                ax.scatter(*places[of].T, s=_AREA * share[of], facecolors=colour, alpha=0.3, zorder=1, **look)
+            )
+            self.starts_.append(ax.scatter(*ways[some, 0].T, s=12, facecolors="white", zorder=3, **look))
+            ends = ax.scatter(*ways[some, -1].T, s=20, facecolors=colour, zorder=4, label=f"{word} read-out", **look)
+            self.ends_.append(ends)
+        reach = 1.15 * max(radius if on_sphere else 0.0, np.abs(ways).max())
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        ax.set(xlabel=f"read-out times the weight of {names[chosen[0]]}", ylabel=f"… of {names[chosen[1]]}")
+        grey = {"linestyle": "", "marker": "o", "color": "grey"}
+        start = Line2D([], [], markersize=3.5, markerfacecolor="white", label="start", **grey)
+        atom = Line2D([], [], markersize=11, alpha=0.3, label="mass", **grey)
+        ax.legend(handles=[*self.ends_, start, atom])
+        return self
+
+
+def _check(net, n_snapshots):
+    """Refuse what has no trajectory."""
+    if not isinstance(net, (MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier)):
+        raise ValueError(
+            f"estimator is a {type(net).__name__}; trajectories are drawn of a MeanFieldTwoLayerNet, a "
+            "MeanFieldTwoLayerNetClassifier, or a Pipeline that ends with one."
+        )
+    if net.solver == "frank_wolfe":
+        raise ValueError(
+            "solver='frank_wolfe' adds neurons where they are best, so that they have no trajectory; use a solver that "
+            "moves them, such as 'auto' or 'gd'."
+        )
+    if not isinstance(n_snapshots, Integral) or n_snapshots < 2:
+        raise ValueError(f"n_snapshots must be an integer, at least 2; got {n_snapshots!r}.")
+
+
+def _check_features(features, p):
+    """Refuse what are not two of the coordinates 0, ..., p - 1."""
+    pair = np.asarray(features)
+    if pair.shape != (2,) or pair.dtype.kind not in "iu" or pair.min() < 0 or pair.max() >= p or pair[0] == pair[1]:
+        raise ValueError(
+            f"features must be two different integers from 0 to {p - 1}, the last being the constant; got {features!r}."
+        )
+
+
+def _fitted(net, X, y, sample_weight, category=ConvergenceWarning):
+    """Return the network trained, without warnings of a category."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        return net.fit(X, y, sample_weight=sample_weight)
