@@ -49,8 +49,8 @@ class LazyNetRegressor(NetworkRegressor):
     depth : int, default=1
         Number of hidden layers.
     activation : str, default='relu'
-        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'softplus',
-        'erf', 'gelu', 'sin', 'cos' or 'monomial' (the square).
+        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'.
     scale : float, default=10.0
         The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
         (0.1) learns features.
@@ -177,8 +177,8 @@ class LazyNetClassifier(NetworkClassifier):
     depth : int, default=1
         Number of hidden layers.
     activation : str, default='relu'
-        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'softplus',
-        'erf', 'gelu', 'sin', 'cos' or 'monomial' (the square).
+        Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'.
     scale : float, default=10.0
         The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
         (0.1) learns features.

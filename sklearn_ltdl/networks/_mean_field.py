@@ -82,7 +82,8 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         Standard deviation of the initial weights.
     loss : {'squared', 'huber'} or loss object, default='squared'
         Loss of one prediction, in units of the standardised target. 'huber' is linear beyond one standard deviation;
-        ``sklearn_ltdl.losses.Huber(delta)`` elsewhere.
+        ``sklearn_ltdl.losses.Huber(delta)`` elsewhere. An object is a NamedTuple as in that module; the certificate
+        needs its `second_derivative` and `fenchel_young`.
     alpha : float or 'loo', default='loo'
         Weight of ``(|a|**2 + b**2) / 2``, averaged over neurons, against the mean loss of the standardised target, 0
         for none. For an activation that is positively homogeneous ('relu', 'leaky_relu', 'abs') it bounds, and at
@@ -196,7 +197,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
     """
 
     _parameter_constraints: dict = _CONSTRAINTS | {
-        "loss": [StrOptions({"squared", "huber"}), HasMethods(["value", "derivative", "fenchel_young"])],
+        "loss": [StrOptions({"squared", "huber"}), HasMethods(["value", "derivative"])],
         "normalize_y": ["boolean"],
     }
 
@@ -560,8 +561,8 @@ def certify(estimator, X, y, sample_weight=None):
 def _uncertifiable(estimator, loss):
     """Return why there is no certificate, or None."""
     activation, name = ACTIVATIONS.resolve(estimator.activation), estimator.activation
-    if not hasattr(loss, "fenchel_young"):
-        return f"loss={loss!r} has no fenchel_young, which a lower bound needs; use one of {', '.join(LOSSES)}."
+    if not (hasattr(loss, "fenchel_young") and hasattr(loss, "second_derivative")):
+        return f"loss={loss!r} has no fenchel_young or second_derivative, which a lower bound needs; use 'huber'."
     if estimator.alpha_ == 0:
         return "alpha is 0: without a penalty there is no lower bound of this kind. Fit with a positive alpha."
     if estimator.temperature > 0 and not getattr(activation, "bounded", False):
