@@ -127,7 +127,7 @@ def _ascend(activation, phi, g, atoms, seed):
     starts = [rng.standard_normal((STARTS, phi.shape[1])), phi[some], -phi[some]]
     if atoms is not None:
         starts.append(atoms[:STARTS])
-    theta = _unit(np.vstack(starts))
+    theta = unit(np.vstack(starts))
     best, highest = theta.copy(), np.zeros(len(theta))
     for step in [*(0.3 / (1 + k / 3) for k in range(STEPS)), np.inf]:  # at last, to the summit of the linear piece
         z = theta @ phi.T
@@ -138,17 +138,17 @@ def _ascend(activation, phi, g, atoms, seed):
         along = values / np.maximum(height, np.finfo(float).tiny)[:, None]
         slope = (activation.derivative(z) * (along @ g.T)) @ phi
         if step == np.inf:
-            theta = _unit(slope)
+            theta = unit(slope)
         else:
             tangent = slope - np.sum(slope * theta, axis=1, keepdims=True) * theta
-            theta = _unit(theta + step * _unit(tangent))
+            theta = unit(theta + step * unit(tangent))
     directions = np.vstack([best, theta])
     return _sorted(directions, correlations(activation, directions, phi, g), "multi-start", False)
 
 
-def _unit(rows):
+def unit(rows):
     """Return rows of length 1, or 0, whatever their size."""
-    largest = np.abs(rows).max(axis=1, keepdims=True)
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
     rows = rows / np.where(largest > 0, largest, 1.0)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
 
@@ -245,10 +245,10 @@ def _hyperplanes(activation, phi, g):
     which = which.ravel()
     sums = [np.bincount(which, weights=side, minlength=len(distinct)) for side in (up, down)]
     kept = (sums[0] != 0) | (sums[1] != 0)
-    x = _unit(distinct[kept])
+    x = unit(distinct[kept])
     sizes, basis = np.linalg.svd(x, full_matrices=False)[1:]
     basis = basis[sizes > _DEPENDENT]
-    return _unit(x @ basis.T), sums[0][kept], sums[1][kept], basis
+    return unit(x @ basis.T), sums[0][kept], sums[1][kept], basis
 
 
 def dual_variables(loss, scores, data, free_intercept=True):

@@ -12,13 +12,14 @@ import numpy as np
 from scipy.optimize import minimize
 
 from sklearn_ltdl.losses import total
-from sklearn_ltdl.networks._certificate import dual_variables, duality_gap, peaks_of
+from sklearn_ltdl.networks._certificate import dual_variables, duality_gap, peaks_of, unit
 from sklearn_ltdl.networks._measures import Measure, is_quadratic, measure_of
 from sklearn_ltdl.results import Certificate
 
 _NEW_ATOMS = 10  # at most so many a step
 _APART = 0.05  # radians between them
 _STEPS = 2000  # of L-BFGS
+_NEAR = 1e-3  # sine of the angle to a kink that counts as none
 _PATIENCE = 10  # steps without a smaller gap
 
 
@@ -142,20 +143,43 @@ class _Layer:
             a, rest = flat[: J * p].reshape(J, p), flat[J * p :]
             return a, outward if quadratic else rest[: J * K].reshape(J, K), flat[len(flat) - K :]
 
-        def objective(flat):
+        def objective(flat, across=None):
             a, b, c = unpacked(flat)
             pre = self.data.phi @ a.T
             hidden = self.activation.value(pre)
             risk, u = self._risk(hidden @ b, c)
-            slopes = [(self.activation.derivative(pre) * (u @ b.T)).T @ self.data.phi + decay * a]
+            slope = (self.activation.derivative(pre) * (u @ b.T)).T @ self.data.phi + decay * a
+            slopes = [slope if across is None else np.einsum("jpq,jq->jp", across, slope)]
             if not quadratic:
                 slopes.append(hidden.T @ u + decay * b)
             penalised = flat[: len(flat) - K]
             slopes.append(self._intercept_slope(u))
             return risk + 0.5 * decay * (penalised @ penalised), np.concatenate([slope.ravel() for slope in slopes])
 
-        a, b, _ = unpacked(_minimised(objective, np.concatenate([part.ravel() for part in start])))
+        flat = _minimised(objective, np.concatenate([part.ravel() for part in start]))
+        if not quadratic:
+            across = self._across_kinks(unpacked(flat)[0])
+            pinned = flat.copy()
+            pinned[: J * p] = np.einsum("jpq,jq->jp", across, unpacked(flat)[0]).ravel()
+            pinned = _minimised(lambda flat: objective(flat, across), pinned)
+            flat = min(flat, pinned, key=lambda flat: objective(flat)[0])
+        a, b, _ = unpacked(flat)
         return measure_of(self.activation, np.sqrt(J) * a, b if quadratic else np.sqrt(J) * b)
+
+    def _across_kinks(self, a):
+        """Return projections on what is orthogonal to the rows at whose kinks neurons are, of shape (J, p, p).
+
+        There the objective has no gradient, which ends the descent of all neurons; it goes on along the kinks.
+        """
+        rows = unit(self.data.phi)
+        near = np.abs(a @ rows.T) < _NEAR * np.linalg.norm(a, axis=1, keepdims=True)
+        across = np.broadcast_to(np.eye(a.shape[1]), (len(a), a.shape[1], a.shape[1])).copy()
+        for j in np.flatnonzero(near.any(axis=1)):
+            size, directions = np.linalg.svd(rows[near[j]], full_matrices=False)[1:]
+            directions = directions[size > _NEAR]
+            if len(directions) < a.shape[1]:
+                across[j] -= directions.T @ directions
+        return across
 
     def _risk(self, outputs, intercept):
         """Return the mean loss, and its derivative in each output of each row."""
