@@ -1,5 +1,7 @@
 """The tangent model of a network: the kernel of its gradient at given weights."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sklearn_ltdl.networks._model import width_of
@@ -51,12 +53,22 @@ def _gradient(network, weights, phi):
     return factors[::-1] if network.readout is None else factors[:0:-1]
 
 
+class Choice(NamedTuple):
+    """The penalty of least leave-one-out error, the share of the target it explains, and the kernel's mean diagonal."""
+
+    alpha: float
+    explained: float
+    unit: float
+
+
 def leave_one_out_alpha(network, weights, data):
-    """Return the penalty of least leave-one-out error of ridge regression on `data` with the tangent kernel."""
+    """Return the choice of a penalty for ridge regression on `data` with the tangent kernel."""
     gram = tangent_gram(network, weights, data.phi)
     unit = float(data.weight @ np.diagonal(gram))
     path = solve_exact(gram / unit, data.targets, data.weight * len(gram), ALPHAS, start=1e-3)
-    return unit * float(path.alphas[path.best])
+    variance = float(np.sum(data.weight @ (data.targets - data.weight @ data.targets) ** 2))
+    explained = 1 - path.errors[path.best] / variance if variance > 0 else 1.0
+    return Choice(unit * float(path.alphas[path.best]), float(explained), unit)
 
 
 def _products(columns):

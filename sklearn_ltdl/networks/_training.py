@@ -12,12 +12,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks
 from sklearn_ltdl._targets import Standardisation, one_hot
-from sklearn_ltdl.losses import probabilities
+from sklearn_ltdl.losses import best_intercept, probabilities
 from sklearn_ltdl.networks._linearized import leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
 
 FULL_BATCH_ROWS = 2000  # distinct rows up to which every step sees all of them, in float64
 LEAVE_ONE_OUT_ROWS = 1000  # at most so many choose alpha
+LITTLE = 0.1  # of the target, below which a kernel that explains no more is not the last word on alpha
+WEAK_PENALTY = 1e-3  # of the kernel's mean diagonal, tried then
+SURE = 3.0  # standard errors by which the rows not seen must be predicted better than by a constant
 PREDICT_ROWS = 4096  # at a time, so that memory does not grow with the table
 _LARGEST_INPUT = 1e15  # beside which a float64 still shows a 1
 
@@ -207,16 +210,47 @@ def _fitted_attributes(weights, intercept, _):
     return {"_weights": tuple(np.array(layer, float) for layer in weights), "intercept_": np.array(intercept, float)}
 
 
-def chosen_alpha(alpha, start, data, rng):
+def chosen_alpha(alpha, start, data, rng, doubt=None):
     """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'.
 
     Some of many rows choose it; the variance of the noise that ridge regression stands for, n alpha, is that of all.
+    With a loss for `doubt`, a kernel that explains next to nothing is not the last word: features that it does not
+    have may, which a network trained with a weak penalty shows on rows that it has not seen.
     """
     if alpha != "loo":
         return alpha
     n = len(data.phi)
     some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
-    return leave_one_out_alpha(start.network, start.weights, data.part(some)) * min(1.0, LEAVE_ONE_OUT_ROWS / n)
+    data = data.part(some)
+    choice = leave_one_out_alpha(start.network, start.weights, data)
+    weak = WEAK_PENALTY * choice.unit
+    if (
+        doubt is not None
+        and choice.explained < LITTLE
+        and weak < choice.alpha
+        and _predicts(start, doubt, data, weak, rng)
+    ):
+        return weak
+    return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / n)
+
+
+def _predicts(start, loss, data, alpha, rng):
+    """Return whether a network trained on some rows predicts the others better than a constant, beyond doubt."""
+    from sklearn_ltdl.networks._flow import descend
+
+    seen, unseen = (data.part(rows) for rows in np.split(rng.permutation(len(data.phi)), [3 * len(data.phi) // 4]))
+    if len(unseen.phi) < 10:
+        return False
+    trained = descend(
+        start.network, loss, start.weights, seen, alpha=alpha, reference=start.reference, max_iter=1000, tol=1e-4
+    )
+    scores = start.network.outputs(trained.weights, unseen.phi) - unseen.offset + trained.intercept
+    zeros = np.zeros_like(seen.targets)
+    constant = zeros[: len(scores)] + best_intercept(loss, zeros, seen.targets, seen.weight, zeros[0])
+    gain = loss.value(constant, unseen.targets) - loss.value(scores, unseen.targets)
+    gain = gain if loss.coupled else gain.sum(axis=1)
+    mean = unseen.weight @ gain
+    return bool(mean > SURE * np.sqrt(unseen.weight**2 @ (gain - mean) ** 2))
 
 
 def regression_table(estimator, X, y, sample_weight, *, reset=True):

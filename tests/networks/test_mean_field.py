@@ -12,8 +12,11 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, certify
 from sklearn_ltdl.activations import LeakyRelu
+from sklearn_ltdl.datasets import make_parity
 from sklearn_ltdl.losses import Huber
 from sklearn_ltdl.networks import _flow
+from sklearn_ltdl.networks._linearized import leave_one_out_alpha
+from sklearn_ltdl.networks._model import Data, feature_map
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 BOTH = [MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier]
@@ -114,6 +117,8 @@ def test_warm_start_goes_on_in_the_units_of_the_first_fit(solver, diabetes):
     assert again.loss_curve_[-1] < curve[-1]
     with pytest.raises(ValueError, match="width=16"):
         again.set_params(width=16).fit(X, y)
+    with pytest.raises(ValueError, match="activation='gelu'"):
+        clone(again).set_params(width=256).fit(X, y).set_params(activation="gelu").fit(X, y)
     with pytest.raises(ValueError, match="y has 2 columns"):
         again.set_params(width=256).fit(X, np.column_stack([y, y]))
 
@@ -199,6 +204,22 @@ def test_outputs_are_trained_together(activation, diabetes):
         both = MeanFieldTwoLayerNet(activation=activation, alpha=1e-2, tol=1e-8, random_state=0).fit(X, Y)
         np.testing.assert_allclose(both.predict(X)[:, 0], single.predict(X), atol=1e-2 * y.std())
         assert both.certificate_.rigorous
+
+
+def test_features_that_the_kernel_lacks_are_given_a_chance():
+    """From 200 rows the kernel finds nothing in the parity of two of 40 columns; its penalty would forbid all."""
+    X, y = make_parity(2200, 40, random_state=0)
+    network = MeanFieldTwoLayerNetClassifier(random_state=0).fit(X[:200], y[:200])
+    assert network.score(X[200:], y[200:]) > 0.99
+    kernels = leave_one_out_alpha(network._start.network, network._start.weights, _data(X[:200], y[:200]))
+    assert kernels.explained < 0.1
+    assert kernels.alpha > 10 * network.alpha_
+    forbidden = MeanFieldTwoLayerNetClassifier(alpha=kernels.alpha, random_state=0).fit(X[:200], y[:200])
+    assert forbidden.score(X[200:], y[200:]) < 0.6
+
+
+def _data(X, y):
+    return Data(feature_map(X), y[:, None].astype(float), np.zeros((len(y), 1)), np.full(len(y), 1 / len(y)))
 
 
 def test_a_grid_of_settings_is_compiled_once(rng):
