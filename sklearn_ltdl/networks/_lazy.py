@@ -58,10 +58,11 @@ class LazyNetRegressor(NetworkRegressor):
         How the output is made zero at the start: subtract the initial network, or pair each neuron with one of
         opposite sign. Without it no scale is lazy.
     alpha : float or 'loo', default='loo'
-        Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss of the standardised
-        target, summed over outputs: the alpha of the limiting kernel ridge.
-        'loo' takes the penalty of least leave-one-out error of ridge regression with the tangent kernel of the first
-        weights, in closed form, on at most 1000 rows.
+        Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss of the standardised target, summed over outputs:
+        the alpha of the limiting kernel ridge. 'loo' takes the penalty of least leave-one-out error of ridge regression
+        with the tangent kernel of the first weights, in closed form, on at most 1000 rows. Where that kernel explains
+        less than a tenth of the target, a weak penalty is tried, and taken if the network then predicts a quarter of
+        the rows that it has not seen, beyond doubt.
     learning_rate : float, default=1.0
         Step in units of the largest stable one at the start, at any width and number of features; it is halved
         where the objective would rise.
@@ -186,9 +187,10 @@ class LazyNetClassifier(NetworkClassifier):
         How the output is made zero at the start: subtract the initial network, or pair each neuron with one of
         opposite sign. Without it no scale is lazy.
     alpha : float or 'loo', default='loo'
-        Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss: the alpha of the limiting kernel ridge.
-        'loo' takes the penalty of least leave-one-out error of ridge regression with the tangent kernel of the first
-        weights, in closed form, on at most 1000 rows.
+        Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss: the alpha of the limiting kernel ridge. 'loo'
+        takes the penalty of least leave-one-out error of ridge regression with the tangent kernel of the first weights,
+        in closed form, on at most 1000 rows. Where that kernel explains less than a tenth of the target, a weak penalty
+        is tried, and taken if the network then predicts a quarter of the rows that it has not seen, beyond doubt.
     learning_rate : float, default=1.0
         Step in units of the largest stable one at the start, at any width and number of features; it is halved
         where the objective would rise.
@@ -307,7 +309,7 @@ def _fit(estimator, loss, table, shown):
     start = _lazy_start(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
     data = table.data(start)
     estimator._start = start
-    estimator.alpha_ = chosen_alpha(estimator.alpha, start, data, rng)
+    estimator.alpha_ = chosen_alpha(estimator.alpha, start, loss, data, rng)
     settings = Settings(estimator.alpha_, estimator.learning_rate, estimator.max_iter, estimator.tol)
     trained, _ = train(estimator, start, True, loss, data, settings, rng, shown)
     estimator.weights_, estimator.weights_init_ = trained.weights, start.weights

@@ -661,8 +661,7 @@ def _begin(estimator, loss, table, go_on, rng):
         )
     if not (go_on and estimator.alpha == "loo"):
         alpha = estimator.alpha if estimator.alpha == "loo" else _decay(drawn) * estimator.alpha
-        doubt = loss if hasattr(loss, "second_derivative") else None
-        estimator.alpha_ = chosen_alpha(alpha, drawn, data, rng, doubt) / _decay(drawn)
+        estimator.alpha_ = chosen_alpha(alpha, drawn, loss, data, rng) / _decay(drawn)
     return data, estimator._start._replace(weights=estimator._weights) if go_on else drawn
 
 

@@ -210,12 +210,12 @@ def _fitted_attributes(weights, intercept, _):
     return {"_weights": tuple(np.array(layer, float) for layer in weights), "intercept_": np.array(intercept, float)}
 
 
-def chosen_alpha(alpha, start, data, rng, doubt=None):
+def chosen_alpha(alpha, start, loss, data, rng):
     """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'.
 
     Some of many rows choose it; the variance of the noise that ridge regression stands for, n alpha, is that of all.
-    With a loss for `doubt`, a kernel that explains next to nothing is not the last word: features that it does not
-    have may, which a network trained with a weak penalty shows on rows that it has not seen.
+    A kernel that explains next to nothing is not the last word: features that it does not have may explain more, which
+    a network trained with a weak penalty shows on rows that it has not seen.
     """
     if alpha != "loo":
         return alpha
@@ -224,12 +224,7 @@ def chosen_alpha(alpha, start, data, rng, doubt=None):
     data = data.part(some)
     choice = leave_one_out_alpha(start.network, start.weights, data)
     weak = WEAK_PENALTY * choice.unit
-    if (
-        doubt is not None
-        and choice.explained < LITTLE
-        and weak < choice.alpha
-        and _predicts(start, doubt, data, weak, rng)
-    ):
+    if choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
         return weak
     return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / n)
 
@@ -245,9 +240,10 @@ def _predicts(start, loss, data, alpha, rng):
         start.network, loss, start.weights, seen, alpha=alpha, reference=start.reference, max_iter=1000, tol=1e-4
     )
     scores = start.network.outputs(trained.weights, unseen.phi) - unseen.offset + trained.intercept
-    zeros = np.zeros_like(seen.targets)
-    constant = zeros[: len(scores)] + best_intercept(loss, zeros, seen.targets, seen.weight, zeros[0])
-    gain = loss.value(constant, unseen.targets) - loss.value(scores, unseen.targets)
+    none, constant = np.zeros_like(seen.targets), seen.weight @ seen.targets
+    if hasattr(loss, "second_derivative"):  # else the mean, from which a penalty that forbids everything starts
+        constant = best_intercept(loss, none, seen.targets, seen.weight, none[0])
+    gain = loss.value(constant + 0 * scores, unseen.targets) - loss.value(scores, unseen.targets)
     gain = gain if loss.coupled else gain.sum(axis=1)
     mean = unseen.weight @ gain
     return bool(mean > SURE * np.sqrt(unseen.weight**2 @ (gain - mean) ** 2))
