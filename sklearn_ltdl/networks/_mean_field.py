@@ -607,7 +607,7 @@ def _check(estimator):
                 "Langevin dynamics have a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') "
                 f"and a positive alpha only; got activation={estimator.activation!r} and alpha={estimator.alpha!r}.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=6,  # through the decorators of `fit`, to its caller
             )
     if solver == "frank_wolfe":
         if not can_certify(activation):
@@ -720,7 +720,7 @@ def _fit_frank_wolfe(estimator, loss, data, seed, shown):
             f"frank_wolfe ended after {len(minimum.objectives) - 1} steps with {minimum.certificate}, above the tenth "
             f"of tol={estimator.tol:g}. Increase max_iter, or tol if that is good enough.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=6,  # through the decorators of `fit`, to its caller
         )
     estimator._start, weights = _layer_of(activation, minimum.measure)
     estimator.certificate_, estimator.solver_ = minimum.certificate, "frank_wolfe"

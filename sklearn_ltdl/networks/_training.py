@@ -200,7 +200,7 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
             f"Stopped at max_iter={settings.max_iter} with the loss still falling, at {trained.losses[-1]:.3g}. "
             "Increase max_iter, or tol if the predictions are good enough.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=6,  # through the decorators of `fit`, to its caller
         )
     return trained, "langevin" if settings.temperature > 0 else solver
 
