@@ -161,3 +161,15 @@ def test_derivatives_of_activations_are_those_of_their_values(name, rng):
     activation, step, z = ACTIVATIONS[name], 1e-5, rng.standard_normal(100)
     numeric = (activation.value(z + step) - activation.value(z - step)) / (2 * step)
     np.testing.assert_allclose(activation.derivative(z), numeric, atol=1e-9)  # O(step^2); no z is within it of 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_fenchel_young_losses_are_bregman_divergences(name, rng):
+    """With u the derivative at z0, l*(u) = u z0 - l(z0), so that it is l(z) - l(z0) - u (z - z0)."""
+    loss = LOSSES[name]
+    z, z0, y = *rng.normal(0, 3, (2, 200, 3)), np.eye(3)[rng.integers(3, size=200)]
+    u = loss.derivative(z0, y)
+    inner = u * (z - z0)
+    expected = loss.value(z, y) - loss.value(z0, y) - (inner.sum(axis=1) if loss.coupled else inner)
+    np.testing.assert_allclose(loss.fenchel_young(z, u, y), expected, atol=1e-12)
+    assert np.min(loss.fenchel_young(z, u, y)) >= 0
