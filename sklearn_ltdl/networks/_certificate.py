@@ -31,7 +31,7 @@ from sklearn_ltdl.results import Certificate
 MOST_CELLS = 10**6  # of an arrangement that is enumerated
 QUICK, THOROUGH = 1500, 10**5  # faces of planes, of about 0.2 ms each, that an enumeration may visit
 MOST_COLUMNS = 12  # of phi, where the rank may be small enough for that
-STARTS = 64  # random ones of the ascent, and as many at atoms and at rows
+STARTS = 40  # random ones of the ascent, and as many at atoms, at rows and at their opposites
 STEPS = 60
 GIBBS_DRAWS = 2**14  # half from the prior, half around particles
 GIBBS_CENTRES = 256

@@ -92,7 +92,8 @@ def _risk_gradient(network, loss, weights, intercept, data):
     outputs, pull_back = _outputs_and_transpose(network, weights, data.phi)
     rows, margins = data.weight[:, None], outputs - data.offset
     if intercept is not None:
-        intercept -= (rows * derivative(margins + intercept, data.targets)).sum(axis=0) / loss.smoothness
+        curvature = loss.smoothness * jnp.maximum(1.0, rows.sum())  # weights of a batch may sum to more than 1
+        intercept -= (rows * derivative(margins + intercept, data.targets)).sum(axis=0) / curvature
         margins += intercept
     values = value(margins, data.targets)
     risk = data.weight @ (values if loss.coupled else values.sum(axis=1))
@@ -446,9 +447,12 @@ def _judge(network, loss, weights, intercept, data):
 
 
 def batches_of(n, size, rng):
-    """Return the indices of the rows in random batches, a row of the result each; the last rows are left out."""
-    size = min(size, n)
-    return rng.permutation(n)[: n // size * size].reshape(-1, size)
+    """Return the indices of the rows in random batches of about `size`, a row of the result each.
+
+    All batches have as many rows, so that fewer are left out than there are batches.
+    """
+    n_batches = max(1, round(n / size))
+    return rng.permutation(n)[: n - n % n_batches].reshape(n_batches, -1)
 
 
 def single(tree):
@@ -560,7 +564,8 @@ def one_pass(network, loss, run, data, *, alpha, reference, eta, learning_rate, 
         for halvings in range(_RETREATS + 1):
             step = eta * 0.5**halvings
             run, _, value = epoch(network, loss, begin, data, order, alpha, reference, step, rule=rule)
-            if float(value) <= _ROSE * first:
+            last = float(_value(network, loss, run.weights, run.intercept, data, alpha, reference))
+            if value <= _ROSE * first and last <= _ROSE * first:
                 return tuple(jax.tree.map(np.array, run)), float(value), step
             begin = Run.at_rest(begin.weights, begin.intercept, rule)
-        raise diverged(learning_rate, [first, float(value)], learning_rate * 0.5**_RETREATS)
+        raise diverged(learning_rate, [first, last], learning_rate * 0.5**_RETREATS)

@@ -61,14 +61,15 @@ def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_i
     """
     layer = _Layer(activation, loss, data, alpha, free_intercept)
     measure = Measure(np.empty((0, data.phi.shape[1])), np.empty((0, data.targets.shape[1])))
-    objectives, gaps, dual, best, since = [], [], -np.inf, None, 0
+    objectives, gaps, certain, best, since = [], [], -np.inf, None, 0
     for step in range(max_iter + 1):
         z, u, intercept = dual_variables(loss, layer.scores(measure), data, free_intercept)
         peaks = peaks_of(activation, data.phi, data.weight[:, None] * u, atoms=measure.atoms, seed=seed + step)
         variation = measure.total_variation
         primal = float(total(loss, z, data.targets, data.weight)) + alpha * variation
         bound = primal - duality_gap(loss, z, u, data, alpha, variation, peaks.sup)
-        dual = max(dual, bound) if peaks.rigorous else bound  # only what is certain outlives its step
+        certain = max(certain, bound) if peaks.rigorous else certain
+        dual = certain if peaks.rigorous else bound  # only what is certain outlives its step
         gap = max(primal - dual, 0.0)
         objectives.append(primal)
         gaps.append(gap)

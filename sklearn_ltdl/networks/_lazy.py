@@ -88,7 +88,7 @@ class LazyNetRegressor(NetworkRegressor):
     loss_curve_ : list of float
         The objective after each step, its start first; its mean over each epoch where batches are used.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, after each epoch, its start first; empty where none are.
+        The loss of the rows held out, at the start and after each epoch; empty where none are.
     displacement_ : float
         ``|w - w0| / |w0|``: near 0 where training was lazy.
     n_iter_ : int
@@ -215,7 +215,7 @@ class LazyNetClassifier(NetworkClassifier):
     loss_curve_ : list of float
         The objective after each step, its start first; its mean over each epoch where batches are used.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, after each epoch, its start first; empty where none are.
+        The loss of the rows held out, at the start and after each epoch; empty where none are.
     displacement_ : float
         ``|w - w0| / |w0|``: near 0 where training was lazy.
     n_iter_ : int

@@ -27,6 +27,7 @@ from sklearn_ltdl.networks._certificate import (
     can_certify,
     certificate_of_gibbs,
     certificate_of_layer,
+    variation_of,
 )
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
 from sklearn_ltdl.networks._measures import balance, is_quadratic, measure_of
@@ -119,7 +120,8 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
     validation_fraction : float, default=0.1
         The share of rows held out.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one.
+        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one;
+        'frank_wolfe' starts afresh in those units.
     normalize_y : bool, default=True
         Whether the target is centred and scaled, column by column, within fit.
     random_state : int, RandomState instance or None, default=None
@@ -134,7 +136,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms, n_outputs),
         heaviest first; particles within 1e-3 radians are one atom.
     tv_norm_ : float
-        Total variation of `measure_`, the F1 norm of the network (nuclear norm with 'quadratic').
+        Total variation of `measure_`, the F1 norm of the network; with 'quadratic' the nuclear norm of its forms.
     balancedness_ : float
         ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
     certificate_ : Certificate or None
@@ -146,10 +148,10 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
     intercept_ : ndarray of shape (n_outputs,)
         In units of the target, standardised if `normalize_y`.
     loss_curve_ : list of float
-        The objective after each step, its start first; its mean over each epoch where batches are used.
+        The objective after each step, its start first; before each, with noise; its mean over each epoch of batches.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, every tenth step of 'gd' or after each epoch, its start first; empty where none
-        are.
+        The loss of the rows held out, at every tenth step of 'gd', or at the start and after each epoch of batches;
+        empty where none are.
     displacement_ : float
         ``|w - w0| / |w0|``: near 0 where training was lazy; 0 with 'frank_wolfe', which has no start.
     n_iter_ : int
@@ -333,7 +335,8 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
     validation_fraction : float, default=0.1
         The share of rows held out.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one.
+        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one;
+        'frank_wolfe' starts afresh in those units.
     class_weight : dict, 'balanced' or None, default=None
         Factors of the sample weights by class; 'balanced' gives all classes the same weight.
     random_state : int, RandomState instance or None, default=None
@@ -349,7 +352,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
         `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms, n_outputs),
         heaviest first; particles within 1e-3 radians are one atom.
     tv_norm_ : float
-        Total variation of `measure_`, the F1 norm of the network (nuclear norm with 'quadratic').
+        Total variation of `measure_`, the F1 norm of the network; with 'quadratic' the nuclear norm of its forms.
     balancedness_ : float
         ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
     certificate_ : Certificate or None
@@ -361,10 +364,10 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
     intercept_ : ndarray of shape (n_outputs,)
         In units of the log-odds.
     loss_curve_ : list of float
-        The objective after each step, its start first; its mean over each epoch where batches are used.
+        The objective after each step, its start first; before each, with noise; its mean over each epoch of batches.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, every tenth step of 'gd' or after each epoch, its start first; empty where none
-        are.
+        The loss of the rows held out, at every tenth step of 'gd', or at the start and after each epoch of batches;
+        empty where none are.
     displacement_ : float
         ``|w - w0| / |w0|``: near 0 where training was lazy; 0 with 'frank_wolfe', which has no start.
     n_iter_ : int
@@ -565,7 +568,7 @@ def certify(estimator, X, y, sample_weight=None):
 def _uncertifiable(estimator, loss):
     """Return why there is no certificate, or None."""
     activation, name = ACTIVATIONS.resolve(estimator.activation), estimator.activation
-    if not (hasattr(loss, "fenchel_young") and hasattr(loss, "second_derivative")):
+    if not (hasattr(loss, "fenchel_young") and (loss.coupled or hasattr(loss, "second_derivative"))):
         return f"loss={loss!r} has no fenchel_young or second_derivative, which a lower bound needs; use 'huber'."
     if estimator.alpha_ == 0:
         return "alpha is 0: without a penalty there is no lower bound of this kind. Fit with a positive alpha."
@@ -580,9 +583,15 @@ def _uncertifiable(estimator, loss):
 
 
 def _certificate(estimator, loss, data, *, most_faces=QUICK):
-    activation = ACTIVATIONS.resolve(estimator.activation)
     p = data.phi.shape[1]
-    layer = (activation, loss, estimator.particles_[:, :p], estimator.particles_[:, p:], data, estimator.alpha_)
+    layer = (
+        estimator._start.network.activation,
+        loss,
+        estimator.particles_[:, :p],
+        estimator.particles_[:, p:],
+        data,
+        estimator.alpha_,
+    )
     if estimator.temperature > 0:
         return certificate_of_gibbs(*layer, estimator.temperature)
     return certificate_of_layer(*layer, most_faces=most_faces)
@@ -596,6 +605,11 @@ def _goes_on(estimator):
 def _check(estimator):
     """Refuse what the solver cannot do, and warn of noise without a guarantee."""
     activation, solver = ACTIVATIONS.resolve(estimator.activation), estimator.solver
+    if estimator.early_stopping is True and (estimator.temperature > 0 or solver == "frank_wolfe"):
+        raise ValueError(
+            "early_stopping=True holds rows out, which neither a positive temperature nor solver='frank_wolfe' has a "
+            "use for; use early_stopping='auto' or False."
+        )
     if estimator.temperature > 0:
         if solver not in ("auto", "gd"):
             raise ValueError(
@@ -625,7 +639,7 @@ def _drawn(estimator, p, n_outputs, rng):
     activation, width = ACTIVATIONS.resolve(estimator.activation), estimator.width
     weights, fixed = draw_weights(p, n_outputs, width=width, depth=1, doubled=False, rng=rng), None
     if is_quadratic(activation):
-        if width < 2 * n_outputs:
+        if width < 2 * n_outputs and estimator.solver != "frank_wolfe":
             raise ValueError(
                 f"width={width} is too small: with the quadratic activation each of {n_outputs} outputs needs a "
                 f"positive and a negative neuron. Use width={2 * n_outputs} or more."
@@ -656,8 +670,9 @@ def _begin(estimator, loss, table, go_on, rng):
         estimator._start = drawn
     elif _architecture(drawn) != _architecture(estimator._start):
         raise ValueError(
-            f"width={estimator.width} and activation={estimator.activation!r} are not those of the weights that "
-            "training would go on from; keep them, or start afresh with warm_start=False."
+            f"Training cannot go on with width={estimator.width} and activation={estimator.activation!r} from the "
+            f"{len(estimator.particles_)} neurons of {estimator._start.network.activation!r} that "
+            f"solver={estimator.solver_!r} left. Set them to those, or start afresh with fit and warm_start=False."
         )
     if not (go_on and estimator.alpha == "loo"):
         alpha = estimator.alpha if estimator.alpha == "loo" else _decay(drawn) * estimator.alpha
@@ -716,9 +731,13 @@ def _fit_frank_wolfe(estimator, loss, data, seed, shown):
             monitor=monitor,
         )
     if not minimum.converged:
+        n_steps = len(minimum.objectives) - 1
+        remedy = (
+            "Increase max_iter, or" if n_steps == estimator.max_iter else "Its gap no longer falls: increase alpha, or"
+        )
         warnings.warn(
-            f"frank_wolfe ended after {len(minimum.objectives) - 1} steps with {minimum.certificate}, above the tenth "
-            f"of tol={estimator.tol:g}. Increase max_iter, or tol if that is good enough.",
+            f"frank_wolfe ended after {n_steps} steps with {minimum.certificate}, above the tenth of "
+            f"tol={estimator.tol:g}. {remedy} tol if that is good enough.",
             ConvergenceWarning,
             stacklevel=6,  # through the decorators of `fit`, to its caller
         )
@@ -760,7 +779,7 @@ def _partial_fit(estimator, loss, table):
     seed = draw_seed(estimator.random_state)
     data, start = _begin(estimator, loss, table, go_on, np.random.default_rng(seed))
     run = getattr(estimator, "_run", None)
-    if run is None or estimator.solver_ != rule:
+    if run is None or estimator.solver_ != rule or estimator._rate != estimator.learning_rate:
         intercept = estimator.intercept_ if go_on else np.zeros(data.targets.shape[1])
         run, eta = _flow.first_run(
             start.network,
@@ -772,7 +791,7 @@ def _partial_fit(estimator, loss, table):
             learning_rate=estimator.learning_rate,
             rule=rule,
         )
-        estimator._eta = eta
+        estimator._eta, estimator._rate = eta, estimator.learning_rate
     passes = estimator.n_iter_ if go_on else 0
     run, value, estimator._eta = _flow.one_pass(
         start.network,
@@ -810,7 +829,7 @@ def _keep(estimator, weights, intercept):
     hidden, readout = start.network.split(weights)
     layer = (activation, hidden[0][0], readout[0])
     estimator.measure_ = measure_of(*layer)
-    estimator.tv_norm_ = estimator.measure_.total_variation
+    estimator.tv_norm_ = variation_of(*layer)[0] if is_quadratic(activation) else estimator.measure_.total_variation
     estimator.balancedness_ = balance(*layer)
     estimator.displacement_ = displacement(weights, start.weights)
     estimator._run = None

@@ -73,14 +73,27 @@ def measure_of(activation, hidden, readout, *, merged=MERGED):
     kept = weight > _NO_MASS * weight.max(initial=0.0)
     atoms, masses, weight = atoms[kept], masses[kept], weight[kept]
     places = np.hstack([atoms, np.abs(readout[kept])]) if is_quadratic(activation) else atoms  # outputs stay apart
+    cells = np.unique(np.round(places * (np.sqrt(places.shape[1]) / merged)), axis=0, return_inverse=True)[1].ravel()
+    atoms, masses, places, weight = _pooled(cells, atoms, masses, places, weight)  # few, where many came together
     pairs = cKDTree(places).query_pairs(merged, output_type="ndarray") if len(atoms) else np.empty((0, 2), int)
     graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(atoms), len(atoms)))
-    n_groups, group = connected_components(graph, directed=False)
-    centres, sums = np.zeros((n_groups, atoms.shape[1])), np.zeros((n_groups, masses.shape[1]))
-    np.add.at(centres, group, weight[:, None] * atoms)
-    np.add.at(sums, group, masses)
+    atoms, sums, _, _ = _pooled(connected_components(graph, directed=False)[1], atoms, masses, places, weight)
     order = np.argsort(-np.linalg.norm(sums, axis=1), kind="stable")
-    return Measure((centres / np.linalg.norm(centres, axis=1, keepdims=True))[order], sums[order])
+    return Measure((atoms / np.linalg.norm(atoms, axis=1, keepdims=True))[order], sums[order])
+
+
+def _pooled(group, atoms, masses, places, weight):
+    """Return of each group the mean atom and place, and the sums of masses and weights."""
+    size = group.max(initial=-1) + 1
+    total = np.bincount(group, weights=weight, minlength=size)
+
+    def sums(rows):
+        out = np.zeros((size, rows.shape[1]))
+        np.add.at(out, group, rows)
+        return out
+
+    share = (weight / total[group])[:, None]
+    return sums(share * atoms), sums(masses), sums(share * places), total
 
 
 def balance(activation, hidden, readout):

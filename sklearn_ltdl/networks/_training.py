@@ -241,7 +241,9 @@ def _predicts(start, loss, data, alpha, rng):
     )
     scores = start.network.outputs(trained.weights, unseen.phi) - unseen.offset + trained.intercept
     none, constant = np.zeros_like(seen.targets), seen.weight @ seen.targets
-    if hasattr(loss, "second_derivative"):  # else the mean, from which a penalty that forbids everything starts
+    if loss.coupled or hasattr(
+        loss, "second_derivative"
+    ):  # else the mean, from which a penalty that forbids everything starts
         constant = best_intercept(loss, none, seen.targets, seen.weight, none[0])
     gain = loss.value(constant + 0 * scores, unseen.targets) - loss.value(scores, unseen.targets)
     gain = gain if loss.coupled else gain.sum(axis=1)
@@ -272,6 +274,8 @@ def classification_table(estimator, X, y, sample_weight, *, class_weight=None, c
     weight = check_weights(sample_weight, X)
     if reset:
         estimator.classes_ = np.unique(y if classes is None else classes)
+    elif classes is not None and not np.array_equal(np.unique(classes), estimator.classes_):
+        raise ValueError(f"classes={classes!r} are not those of the first call, {estimator.classes_.tolist()}.")
     unknown = np.setdiff1d(y, estimator.classes_)
     if len(unknown):
         raise ValueError(
@@ -284,9 +288,19 @@ def classification_table(estimator, X, y, sample_weight, *, class_weight=None, c
             f"y has one class, {estimator.classes_.tolist()[0]!r}; a classifier needs rows of at least two."
         )
     if class_weight is not None:
-        factors = compute_class_weight(class_weight, classes=estimator.classes_, y=y, sample_weight=weight)
+        seen = weight > 0
+        present = np.unique(codes[seen])
+        factors = np.ones(n_classes)
+        factors[present] = compute_class_weight(
+            class_weight, classes=estimator.classes_[present], y=y[seen], sample_weight=weight[seen]
+        )
         weight = weight * factors[codes]
     X, codes, weight = _empirical_measure(X, codes[:, None], weight)
+    if reset and classes is None and len(np.unique(codes)) == 1:
+        raise ValueError(
+            f"y has one class, {estimator.classes_.tolist()[int(codes[0, 0])]!r}, among the rows of positive weight; a "
+            "classifier needs rows of at least two."
+        )
     return _checked(Table(X, one_hot(codes[:, 0].astype(int), n_classes), weight / weight.sum()))
 
 

@@ -126,3 +126,78 @@ def test_rows_far_out_do_not_spoil_batches(rule, rng):
         alpha=1e-4, reference=zero, learning_rate=3.0, max_iter=100, rule=rule, seed=0,
     )  # fmt: skip
     assert min(run.held_out_losses) < 0.1 * run.held_out_losses[0]
+
+
+def held_out_problem(rng):
+    """Return noisy rows, half of them held out with uneven weights, and the network of 40 neurons."""
+    X = rng.standard_normal((60, 3))
+    y = np.abs(X[:, :1]) + 0.5 * rng.standard_normal((60, 1))
+    data = Data(feature_map(X), y, np.zeros_like(y), np.full(60, 1 / 60))
+    weight = rng.uniform(0.1, 3, 30)
+    held_out = data.part(slice(30, 60))._replace(weight=weight / weight.sum())
+    start = draw_weights(4, 1, width=40, depth=1, doubled=False, rng=rng)
+    return data.part(slice(0, 30)), held_out, start, Network(Relu(), Scaling(1.0))
+
+
+@pytest.mark.parametrize("rule", ["gd", "sgd", "adam"])
+def test_the_weights_that_are_kept_are_those_of_least_held_out_loss(rule, rng):
+    seen, held_out, start, network = held_out_problem(rng)
+    zero, passed = tuple(0 * layer for layer in start), []
+
+    def monitor(weights, intercept, value):
+        passed.append(np.array(weights[0]))
+
+    if rule == "gd":
+        run = descend(
+            network, Squared(), start, seen, held_out=held_out, reference=zero, max_iter=2000, monitor=monitor
+        )
+    else:
+        run = descend_in_batches(
+            network, Squared(), start, seen, held_out,
+            alpha=0.0, reference=zero, learning_rate=1.0, max_iter=150, rule=rule, batch_size=10, seed=0,
+            monitor=monitor,
+        )  # fmt: skip
+    losses = run.held_out_losses[-len(passed) :]
+    best = int(np.argmin(losses))
+    assert best < len(losses) - 1
+    np.testing.assert_array_equal(run.weights[0], passed[best])
+    if rule == "gd":
+        scores = network.outputs(run.weights, held_out.phi) + run.intercept
+        assert losses[best] == pytest.approx(held_out.weight @ Squared().value(scores, held_out.targets)[:, 0])
+
+
+def test_the_first_step_of_adam_is_of_its_size_whatever_the_gradient(rng):
+    """With the corrections of both moments a weight moves by eta, a hidden one by eta over the root of its fan-in."""
+    seen, _, start, network = held_out_problem(rng)
+    zero = tuple(0 * layer for layer in start)
+    with jax.enable_x64(False):
+        data, weights, reference = map(_flow.single, (seen, start, zero))
+        run = _flow.Run.at_rest(weights, jax.numpy.zeros(1), "adam")
+        order = np.arange(30)[None]
+        run, _, _ = _flow.epoch(network, Squared(), run, data, order, 1e-2, reference, 0.01, rule="adam")
+    np.testing.assert_allclose(np.abs(run.weights[0] - start[0]), 0.01 / np.sqrt(4), rtol=1e-2)  # 1e-8 over a gradient
+    np.testing.assert_allclose(np.abs(run.weights[1] - start[1]), 0.01, rtol=1e-2)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_one_heavy_row_does_not_spoil_batches(rule, rng):
+    """A row of 3000 in 7000: in its batch the weights sum to far more than 1."""
+    X = rng.standard_normal((4000, 4))
+    y = X[:, :1] + np.abs(X[:, 1:2])
+    weight = np.ones(4000)
+    X[0], y[0], weight[0] = 0, 0, 3000
+    data = Data(feature_map(X), y, np.zeros_like(y), weight / weight.sum())
+    start = draw_weights(5, 1, width=64, depth=1, doubled=False, rng=rng)
+    zero = tuple(0 * layer for layer in start)
+    run = descend_in_batches(
+        Network(Relu(), Scaling(1.0)), Squared(), start, data, None,
+        alpha=1e-5, reference=zero, learning_rate=1.0, max_iter=40, rule=rule, seed=0,
+    )  # fmt: skip
+    assert min(run.losses) < 0.05 * run.losses[0]
+
+
+@pytest.mark.parametrize(("n", "size"), [(250, 128), (100, 128), (4000, 128), (33, 10)])
+def test_batches_leave_out_fewer_rows_than_there_are_batches(n, size, rng):
+    batches = _flow.batches_of(n, size, rng)
+    assert len(np.unique(batches)) == batches.size > n - len(batches)
+    assert 0.6 * min(size, n) <= batches.shape[1] <= 2 * size

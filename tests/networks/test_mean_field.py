@@ -123,6 +123,39 @@ def test_warm_start_goes_on_in_the_units_of_the_first_fit(solver, diabetes):
         again.set_params(width=256).fit(X, np.column_stack([y, y]))
 
 
+@pytest.mark.parametrize("activation", ["relu", "quadratic"])
+def test_several_classes_come_with_a_certificate(activation):
+    X, y = load_wine(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    best = MeanFieldTwoLayerNetClassifier(activation=activation, solver="frank_wolfe", alpha=0.01, random_state=0)
+    best = best.fit(X, np.array(["a", "b", "c"])[y]).certificate_
+    assert best.relative_gap <= 1e-5
+    assert best.rigorous == (activation == "quadratic")
+    descent = MeanFieldTwoLayerNetClassifier(activation=activation, alpha=0.01, random_state=0).fit(X, y)
+    assert best.dual <= descent.certificate_.primal <= best.primal + descent.certificate_.gap
+    assert certify(descent, X, y).gap == pytest.approx(descent.certificate_.gap)
+
+
+def test_partial_fit_takes_back_a_step_that_diverges(diabetes):
+    X, y = diabetes[0][:100], diabetes[1][:100]  # one batch: its loss is known after the step only
+    network = MeanFieldTwoLayerNet(solver="sgd", learning_rate=30.0, alpha=1e-3, random_state=0)
+    for _ in range(15):
+        network.partial_fit(X, y)
+    assert network.score(X, y) > 0.4
+    assert max(network.loss_curve_) < 1.5
+
+
+def test_partial_fit_has_a_memory_and_takes_a_new_learning_rate(diabetes):
+    X, y = diabetes[0][:64], diabetes[1][:64]
+    network = MeanFieldTwoLayerNet(solver="sgd", alpha=0.01, random_state=0).partial_fit(X, y)
+    first = network.particles_
+    second = network.partial_fit(X, y).particles_
+    # heavy ball: the second step adds .9 of the first
+    assert np.linalg.norm(second - first) > 1.4 * np.linalg.norm(first - network.particles_init_)
+    moved = network.set_params(learning_rate=1e-9).partial_fit(X, y).particles_ - second
+    assert np.abs(moved).max() < 1e-6
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_partial_fit_learns_from_rows_that_arrive(solver, rng):
     X = rng.standard_normal((6000, 4))
@@ -327,6 +360,8 @@ def test_zero_initialisation_is_refused(estimator):
         ({"validation_fraction": 1.0}, "'validation_fraction'"),
         ({"early_stopping": "yes"}, "'early_stopping'"),
         ({"temperature": 0.1, "solver": "adam"}, "needs all rows at each step"),
+        ({"temperature": 0.1, "early_stopping": True}, "early_stopping=True holds rows out"),
+        ({"solver": "frank_wolfe", "early_stopping": True}, "early_stopping=True holds rows out"),
         ({"solver": "frank_wolfe", "activation": "softplus"}, "weight decay is a norm of the measure"),
         ({"solver": "frank_wolfe", "activation": "relu", "alpha": 0.0}, "needs a positive alpha"),
         ({"activation": "quadratic", "width": 1}, "width=1 is too small"),
@@ -390,6 +425,12 @@ def test_weights_that_are_all_zero_are_refused(estimator, diabetes):
     X, y = diabetes[0], diabetes[1] > 140
     with pytest.raises(ValueError, match=r"non-zero|zero for every row"):
         estimator().fit(X, y, np.zeros(len(y)))
+
+
+def test_a_class_without_weight_is_no_class(diabetes):
+    X, y = diabetes[0], diabetes[1] > 140
+    with pytest.raises(ValueError, match="y has one class, True, among the rows of positive weight"):
+        MeanFieldTwoLayerNetClassifier().fit(X, y, y.astype(float))
 
 
 def test_a_penalty_that_forbids_every_neuron_leaves_the_mean(diabetes):
