@@ -69,7 +69,7 @@ def test_what_is_not_certain_does_not_outlive_its_step(rng, monkeypatch):
     misled = _frank_wolfe.frank_wolfe(Relu(), Squared(), data, 0.01, tol=1e-6)
     monkeypatch.undo()
     honest = _frank_wolfe.frank_wolfe(Relu(), Squared(), data, 0.01, tol=1e-6)
-    assert len(steps) > 2
+    assert len(steps) > 1
     assert misled.objectives[0] - misled.gaps[0] > honest.certificate.primal  # the bound that was too high
     assert misled.certificate.rigorous
     assert misled.certificate.dual <= honest.certificate.primal
