@@ -123,6 +123,15 @@ def test_warm_start_goes_on_in_the_units_of_the_first_fit(solver, diabetes):
         again.set_params(width=256).fit(X, np.column_stack([y, y]))
 
 
+@unconverged
+def test_warm_start_goes_on_from_the_intercept(rng):
+    """Huber's intercept moves by at most delta a step, so that from 0 it is far from a target around 100."""
+    X, y = line(rng)
+    network = MeanFieldTwoLayerNet(loss="huber", normalize_y=False, alpha=1e-2, warm_start=True, random_state=0)
+    last = network.fit(X, y + 100).loss_curve_[-1]
+    assert network.fit(X, y + 100).loss_curve_[0] <= last * (1 + 1e-6)
+
+
 @pytest.mark.parametrize("activation", ["relu", "quadratic"])
 def test_several_classes_come_with_a_certificate(activation):
     X, y = load_wine(return_X_y=True)
