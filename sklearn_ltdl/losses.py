@@ -123,10 +123,19 @@ class Multinomial(NamedTuple):
         return np.maximum(np.sum(xlogy(p, p) - p * log_softmax(z, axis=-1), axis=-1), 0)
 
 
+def of_rows(loss, values):
+    """Return the losses of samples from what the loss returns: those of outputs are summed unless it is coupled."""
+    return values if loss.coupled else values.sum(axis=1)
+
+
 def total(loss, z, y, weight):
     """Return the weighted sum over samples of the losses of `z` and `y`, both of shape (n_samples, n_outputs)."""
-    values = loss.value(z, y)
-    return weight @ (values if loss.coupled else values.sum(axis=1))
+    return weight @ of_rows(loss, loss.value(z, y))
+
+
+def has_best_intercept(loss):
+    """Return whether `best_intercept` takes the loss, which may be one of the user's."""
+    return loss.coupled or hasattr(loss, "second_derivative")
 
 
 def best_intercept(loss, scores, y, share, intercept):

@@ -24,7 +24,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from sklearn_ltdl.losses import Squared, balanced_slopes, best_intercept, total
+from sklearn_ltdl.losses import Squared, balanced_slopes, best_intercept, of_rows, total
 from sklearn_ltdl.networks._measures import is_homogeneous, is_quadratic
 from sklearn_ltdl.results import Certificate
 
@@ -269,7 +269,8 @@ def duality_gap(loss, z, u, data, alpha, variation, sup):
     inner = float(data.weight @ np.sum(u * z, axis=1))
 
     def gap(s):
-        return _summed(loss, loss.fenchel_young(z, s * u, data.targets), data) + s * inner + alpha * variation
+        apart = data.weight @ of_rows(loss, loss.fenchel_young(z, s * u, data.targets))
+        return float(apart) + s * inner + alpha * variation
 
     most = alpha / sup if sup > 0 else np.inf
     if loss == Squared():
@@ -351,7 +352,7 @@ def certificate_of_gibbs(activation, loss, hidden, readout, data, alpha, tempera
         for some in (slice(k, k + size) for k in range(0, GIBBS_DRAWS, size))
     )
     z, _, _ = dual_variables(loss, gibbs - data.offset, data, free_intercept)
-    gap = _summed(loss, loss.fenchel_young(z, u, data.targets), data)
+    gap = float(data.weight @ of_rows(loss, loss.fenchel_young(z, u, data.targets)))
     log_mean = logsumexp(log_weight) - np.log(GIBBS_DRAWS)
     log_z = log_mean + (hidden.shape[1] + readout.shape[1]) / 2 * np.log(2 * np.pi * temperature / alpha)
     primal = float(total(loss, z, data.targets, data.weight) - np.sum(g * z) - temperature * log_z)
@@ -369,11 +370,6 @@ def _draws(hidden, variance, rng):
     kernels = logsumexp(-0.5 * cdist(drawn, centres, "sqeuclidean") / narrow, axis=1)
     kernels += -np.log(len(centres)) - p * np.log(GIBBS_KERNEL)
     return drawn, prior - np.logaddexp(prior, kernels) + np.log(2)
-
-
-def _summed(loss, values, data):
-    """Return the weighted sum of losses of rows and, unless they are coupled, outputs."""
-    return float(data.weight @ (values if loss.coupled else values.sum(axis=1)))
 
 
 def can_certify(activation):

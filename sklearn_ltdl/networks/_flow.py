@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sklearn_ltdl._backends.jax import fast, precise, traced, traced_activation
+from sklearn_ltdl.losses import of_rows
 from sklearn_ltdl.networks._model import width_of
 
 _BLOCK = 50  # steps in one call of compiled code
@@ -90,14 +91,19 @@ def _risk_gradient(network, loss, weights, intercept, data):
     derivative = traced(type(loss).derivative).__get__(loss)
     value = traced(type(loss).value).__get__(loss)
     outputs, pull_back = _outputs_and_transpose(network, weights, data.phi)
-    rows, margins = data.weight[:, None], outputs - data.offset
+    margins = outputs - data.offset
     if intercept is not None:
-        curvature = loss.smoothness * jnp.maximum(1.0, rows.sum())  # weights of a batch may sum to more than 1
-        intercept -= (rows * derivative(margins + intercept, data.targets)).sum(axis=0) / curvature
+        intercept = _stepped(loss, margins, intercept, data)
         margins += intercept
-    values = value(margins, data.targets)
-    risk = data.weight @ (values if loss.coupled else values.sum(axis=1))
-    return risk, pull_back(rows * derivative(margins, data.targets)), intercept
+    risk = data.weight @ of_rows(loss, value(margins, data.targets))
+    return risk, pull_back(data.weight[:, None] * derivative(margins, data.targets)), intercept
+
+
+def _stepped(loss, scores, intercept, data):
+    """Return the intercept after one step of 1/smoothness, less where the weights, of a batch, sum to more than 1."""
+    derivative = traced(type(loss).derivative).__get__(loss)
+    slope = data.weight @ derivative(scores + intercept, data.targets)
+    return intercept - slope / (loss.smoothness * jnp.maximum(1.0, data.weight.sum()))
 
 
 def _outputs_and_transpose(network, weights, phi):
@@ -253,9 +259,8 @@ def descend(
             n_steps = min(steps_in_a_block("gd", held_out), max_iter + 1 - len(losses))
             state, values = _descend(network, loss, state, data, alpha, reference, momentum, n_steps, size=_BLOCK)
             losses += np.asarray(values[:n_steps]).tolist()
-            settled = losses[-1 - min(_BLOCK, len(losses) - 1)] - losses[-1] <= tol * losses[0] and (
-                len(losses) >= _BLOCK or len(losses) > max_iter
-            )
+            fallen = losses[-1 - min(_BLOCK, len(losses) - 1)] - losses[-1]
+            settled = fallen <= tol * losses[0] and len(losses) >= min(_BLOCK, max_iter + 1)
             if held_out is not None:
                 judged.append(float(_judge(network, loss, state.base, state.intercept, held_out)))
                 if judged[-1] <= min(judged):
@@ -429,21 +434,16 @@ def _value(network, loss, weights, intercept, data, alpha, reference):
 @functools.partial(jax.jit, static_argnames="n_steps")
 def _refit(network, loss, weights, intercept, data, n_steps=1):
     """Return the intercept re-fitted by steps of 1/smoothness."""
-    derivative = traced(type(loss).derivative).__get__(loss)
     scores = _outputs(network, weights, data.phi) - data.offset
-
-    def step(_, c):
-        return c - (data.weight[:, None] * derivative(scores + c, data.targets)).sum(axis=0) / loss.smoothness
-
-    return jax.lax.fori_loop(0, n_steps, step, intercept)
+    return jax.lax.fori_loop(0, n_steps, lambda _, c: _stepped(loss, scores, c, data), intercept)
 
 
 @jax.jit
 def _judge(network, loss, weights, intercept, data):
     """Return the risk of rows that training does not see."""
     value = traced(type(loss).value).__get__(loss)
-    values = value(_outputs(network, weights, data.phi) - data.offset + intercept, data.targets)
-    return data.weight @ (values if loss.coupled else values.sum(axis=1))
+    scores = _outputs(network, weights, data.phi) - data.offset + intercept
+    return data.weight @ of_rows(loss, value(scores, data.targets))
 
 
 def batches_of(n, size, rng):

@@ -1,4 +1,4 @@
-r"""A layer of neurons trained to a certified global minimum: sliding Frank-Wolfe on measures.
+r"""A layer of neurons trained until a duality gap says that it is the best: sliding Frank-Wolfe on measures.
 
 Minimises :math:`F(\nu) = R(f_\nu + c) + \alpha |\nu|_{TV}` by adding the neurons that correlate most with the
 residuals, re-fitting all masses (a convex problem), and sliding masses and directions together (Bach 2017, JMLR 18;

@@ -20,7 +20,7 @@ from sklearn_ltdl._sklearn import (
 )
 from sklearn_ltdl._targets import classification_loss
 from sklearn_ltdl.activations import ACTIVATIONS
-from sklearn_ltdl.losses import LOSSES
+from sklearn_ltdl.losses import LOSSES, has_best_intercept
 from sklearn_ltdl.networks._certificate import (
     QUICK,
     THOROUGH,
@@ -568,7 +568,7 @@ def certify(estimator, X, y, sample_weight=None):
 def _uncertifiable(estimator, loss):
     """Return why there is no certificate, or None."""
     activation, name = ACTIVATIONS.resolve(estimator.activation), estimator.activation
-    if not (hasattr(loss, "fenchel_young") and (loss.coupled or hasattr(loss, "second_derivative"))):
+    if not (hasattr(loss, "fenchel_young") and has_best_intercept(loss)):
         return f"loss={loss!r} has no fenchel_young or second_derivative, which a lower bound needs; use 'huber'."
     if estimator.alpha_ == 0:
         return "alpha is 0: without a penalty there is no lower bound of this kind. Fit with a positive alpha."
@@ -689,16 +689,16 @@ def _fit(estimator, loss, table, go_on, shown):
         return _fit_frank_wolfe(estimator, loss, data, int(rng.integers(2**31)), shown)
     data, start = _begin(estimator, loss, table, go_on, rng)
     settings = Settings(
-        _decay(start) * estimator.alpha_,
-        estimator.learning_rate,
-        estimator.max_iter,
-        estimator.tol,
-        estimator.solver,
-        _IN_BATCHES,
-        estimator.temperature,
-        estimator.batch_size,
-        estimator.early_stopping,
-        estimator.validation_fraction,
+        alpha=_decay(start) * estimator.alpha_,
+        learning_rate=estimator.learning_rate,
+        max_iter=estimator.max_iter,
+        tol=estimator.tol,
+        solver=estimator.solver,
+        in_batches=_IN_BATCHES,
+        temperature=estimator.temperature,
+        batch_size=estimator.batch_size,
+        early_stopping=estimator.early_stopping,
+        validation_fraction=estimator.validation_fraction,
     )
     trained, solver = train(estimator, start, estimator.intercept_ if go_on else True, loss, data, settings, rng, shown)
     estimator.loss_curve_, estimator.validation_loss_curve_ = trained.losses, trained.held_out_losses
@@ -778,30 +778,23 @@ def _partial_fit(estimator, loss, table):
     go_on = hasattr(estimator, "particles_")
     seed = draw_seed(estimator.random_state)
     data, start = _begin(estimator, loss, table, go_on, np.random.default_rng(seed))
-    run = getattr(estimator, "_run", None)
-    if run is None or estimator.solver_ != rule or estimator._rate != estimator.learning_rate:
+    alpha, rate = _decay(start) * estimator.alpha_, estimator.learning_rate
+    run, eta, made_for = getattr(estimator, "_run", None) or (None, None, None)  # what the last call left
+    if made_for != (rule, rate):
         intercept = estimator.intercept_ if go_on else np.zeros(data.targets.shape[1])
         run, eta = _flow.first_run(
-            start.network,
-            loss,
-            start.weights,
-            intercept,
-            data,
-            alpha=_decay(start) * estimator.alpha_,
-            learning_rate=estimator.learning_rate,
-            rule=rule,
+            start.network, loss, start.weights, intercept, data, alpha=alpha, learning_rate=rate, rule=rule
         )
-        estimator._eta, estimator._rate = eta, estimator.learning_rate
     passes = estimator.n_iter_ if go_on else 0
-    run, value, estimator._eta = _flow.one_pass(
+    run, value, eta = _flow.one_pass(
         start.network,
         loss,
         run,
         data,
-        alpha=_decay(start) * estimator.alpha_,
+        alpha=alpha,
         reference=start.reference,
-        eta=estimator._eta,
-        learning_rate=estimator.learning_rate,
+        eta=eta,
+        learning_rate=rate,
         rule=rule,
         batch_size=estimator.batch_size,
         seed=seed + passes,
@@ -811,7 +804,7 @@ def _partial_fit(estimator, loss, table):
     estimator.solver_, estimator.n_iter_, estimator.certificate_ = rule, passes + 1, None
     weights, _, intercept = run
     _keep(estimator, tuple(layer.astype(float) for layer in weights), intercept.astype(float))
-    estimator._run = run
+    estimator._run = run, eta, (rule, rate)
     return estimator
 
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks
 from sklearn_ltdl._targets import Standardisation, one_hot
-from sklearn_ltdl.losses import best_intercept, probabilities
+from sklearn_ltdl.losses import best_intercept, has_best_intercept, of_rows, probabilities
 from sklearn_ltdl.networks._linearized import leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
 
@@ -241,12 +241,9 @@ def _predicts(start, loss, data, alpha, rng):
     )
     scores = start.network.outputs(trained.weights, unseen.phi) - unseen.offset + trained.intercept
     none, constant = np.zeros_like(seen.targets), seen.weight @ seen.targets
-    if loss.coupled or hasattr(
-        loss, "second_derivative"
-    ):  # else the mean, from which a penalty that forbids everything starts
+    if has_best_intercept(loss):  # else the mean
         constant = best_intercept(loss, none, seen.targets, seen.weight, none[0])
-    gain = loss.value(constant + 0 * scores, unseen.targets) - loss.value(scores, unseen.targets)
-    gain = gain if loss.coupled else gain.sum(axis=1)
+    gain = of_rows(loss, loss.value(constant + 0 * scores, unseen.targets) - loss.value(scores, unseen.targets))
     mean = unseen.weight @ gain
     return bool(mean > SURE * np.sqrt(unseen.weight**2 @ (gain - mean) ** 2))
 
@@ -279,7 +276,8 @@ def classification_table(estimator, X, y, sample_weight, *, class_weight=None, c
     unknown = np.setdiff1d(y, estimator.classes_)
     if len(unknown):
         raise ValueError(
-            f"y has classes {unknown.tolist()} beside those it started with, {estimator.classes_.tolist()}."
+            f"y has classes {unknown.tolist()} beside those it started with, {estimator.classes_.tolist()}; give all "
+            "classes to the first fit, or to the first partial_fit as `classes`."
         )
     codes = np.searchsorted(estimator.classes_, y)
     n_classes = len(estimator.classes_)
