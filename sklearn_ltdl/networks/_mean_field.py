@@ -142,7 +142,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
     certificate_ : Certificate or None
         How far the network is from the best measure for all rows, also where some were held out; see
         `sklearn_ltdl.certify`, which takes more time to be exact. None without a penalty, for an activation that has
-        none, and above 2000 rows.
+        none, after `partial_fit`, and above 2000 rows unless 'frank_wolfe' gave it.
     alpha_ : float
         The penalty in force.
     intercept_ : ndarray of shape (n_outputs,)
@@ -358,7 +358,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
     certificate_ : Certificate or None
         How far the network is from the best measure for all rows, also where some were held out; see
         `sklearn_ltdl.certify`, which takes more time to be exact. None without a penalty, for an activation that has
-        none, and above 2000 rows.
+        none, after `partial_fit`, and above 2000 rows unless 'frank_wolfe' gave it.
     alpha_ : float
         The penalty in force.
     intercept_ : ndarray of shape (n_outputs,)
