@@ -5,6 +5,7 @@ The user's settings are never touched: `enable_x64` is a context that is local t
 
 import functools
 import types
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +30,25 @@ def traced(function):
     )
 
 
-@functools.cache
-def traced_activation(kind):
-    """Return the function (activation, z) of a class of activations, whose derivative is the one it states.
+class Traced(NamedTuple):
+    """An activation whose formulas are traced, and whose derivative is the one it states.
 
     What JAX derives of a maximum is a division, and half the slope at a kink.
     """
+
+    activation: NamedTuple
+
+    def value(self, z):
+        """Return the activation of each entry."""
+        return _with_stated_derivative(type(self.activation))(self.activation, z)
+
+    def derivative(self, z):
+        """Return its derivative."""
+        return traced(type(self.activation).derivative)(self.activation, z)
+
+
+@functools.cache
+def _with_stated_derivative(kind):
     value, derivative = traced(kind.value), traced(kind.derivative)
     activate = jax.custom_jvp(value)
     activate.defjvp(lambda at, along: (value(*at), derivative(*at) * along[1]))

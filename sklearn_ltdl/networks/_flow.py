@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sklearn_ltdl._backends.jax import fast, precise, traced, traced_activation
+from sklearn_ltdl._backends.jax import Traced, fast, precise, traced
 from sklearn_ltdl.losses import of_rows
 from sklearn_ltdl.networks._model import width_of
 
@@ -78,9 +78,7 @@ def _dot(x, y):
 
 
 def _outputs(network, weights, phi):
-    return network.outputs(
-        weights, phi, functools.partial(traced_activation(type(network.activation)), network.activation)
-    )
+    return network.outputs(weights, phi, Traced(network.activation))
 
 
 def _risk_gradient(network, loss, weights, intercept, data):
@@ -455,9 +453,9 @@ def batches_of(n, size, rng):
     return rng.permutation(n)[: n - n % n_batches].reshape(n_batches, -1)
 
 
-def single(tree):
-    """Return the arrays of a tree in float32."""
-    return jax.tree.map(lambda a: jnp.asarray(a, dtype=jnp.float32), tree)
+def single(tree, dtype=jnp.float32):
+    """Return the arrays of a tree in float32, or in another precision."""
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype=dtype), tree)
 
 
 def batch_step(network, loss, weights, data, *, alpha, learning_rate, rule):
@@ -482,10 +480,11 @@ def descend_in_batches(
     max_iter,
     rule="sgd",
     batch_size=128,
+    double=False,
     seed,
     monitor=None,
 ):
-    """Train on random batches in float32, until the loss of the held-out rows no longer falls.
+    """Train on random batches, until the loss of the held-out rows no longer falls.
 
     The weights of a pass are averaged (Polyak and Juditsky 1992), which takes off the noise that the batches add. Where
     `_PATIENCE` passes do not lower the loss, the step is halved and training goes on from the best of them; it has
@@ -500,14 +499,17 @@ def descend_in_batches(
     rule : {'sgd', 'adam'}, default='sgd'
         Heavy ball, or Adam (Kingma and Ba 2015).
     batch_size : int, default=128
+    double : bool, default=False
+        Whether in float64, not float32: where outputs are small differences of large numbers.
     seed : int
 
     Returns
     -------
     Trained
     """
-    with fast():
-        data, held_out, weights, reference = map(single, (data, held_out, start, reference))
+    with (precise if double else fast)():
+        cast = functools.partial(single, dtype=jnp.float64 if double else jnp.float32)
+        data, held_out, weights, reference = map(cast, (data, held_out, start, reference))
         intercept = _first_intercept(intercept, data)
         eta = batch_step(network, loss, weights, data, alpha=alpha, learning_rate=learning_rate, rule=rule)
         rng = np.random.default_rng(seed)

@@ -1,14 +1,27 @@
-"""Networks of any depth whose output scale switches them between kernel and feature learning."""
+"""Networks of any depth whose output scale switches them between kernel and feature learning, and their limits."""
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_ltdl._sklearn import Interval, NameIn, StrOptions, _fit_context, draw_seed, with_callbacks
-from sklearn_ltdl._targets import classification_loss
+from sklearn_ltdl._sklearn import (
+    Interval,
+    NameIn,
+    StrOptions,
+    _fit_context,
+    check_weights,
+    draw_seed,
+    fit_tasks,
+    with_callbacks,
+)
+from sklearn_ltdl._targets import Standardisation, classification_loss
 from sklearn_ltdl.activations import ACTIVATIONS
-from sklearn_ltdl.losses import Squared
-from sklearn_ltdl.networks._model import Network, displacement, draw_weights
+from sklearn_ltdl.losses import Squared, total
+from sklearn_ltdl.networks._linearized import Tangent, TangentKernel, solve_ridge
+from sklearn_ltdl.networks._model import Network, displacement, draw_weights, squared_distance, width_of
 from sklearn_ltdl.networks._training import (
     NetworkClassifier,
     NetworkRegressor,
@@ -16,10 +29,16 @@ from sklearn_ltdl.networks._training import (
     Start,
     chosen_alpha,
     classification_table,
+    fitted_attributes,
     regression_table,
     train,
+    weights_of_classes,
 )
+from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.scalings import Scaling
+
+_SCALES = 1e-10, 1e10  # between which float64 tells the output from the first one, and weights stay finite
+_FAR = 5.0  # times the target's root mean square, from which a raw initial output is far away
 
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
@@ -27,10 +46,14 @@ _CONSTRAINTS: dict = {
     "activation": [NameIn(ACTIVATIONS)],
     "scale": [Interval(Real, 0, None, closed="neither")],
     "centering": [StrOptions({"subtract", "doubled"}), None],
+    "mode": [StrOptions({"nonlinear", "linearized", "kernel"})],
     "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"loo"})],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "max_iter": [Interval(Integral, 1, None, closed="left")],
     "tol": [Interval(Real, 0, None, closed="left")],
+    "early_stopping": ["boolean", StrOptions({"auto"})],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "warm_start": ["boolean"],
     "random_state": ["random_state"],
 }
 
@@ -57,6 +80,11 @@ class LazyNetRegressor(NetworkRegressor):
     centering : {'subtract', 'doubled'} or None, default='subtract'
         How the output is made zero at the start: subtract the initial network, or pair each neuron with one of
         opposite sign. Without it no scale is lazy.
+    mode : {'nonlinear', 'linearized', 'kernel'}, default='nonlinear'
+        'nonlinear' trains the network. 'linearized' is its limit at large scales, the linear model of its gradient at
+        the same initial weights: in closed form for one output up to 3000 rows, by conjugate gradients otherwise, and
+        as the network is trained with ``early_stopping=True``. 'kernel' is ridge regression with the kernel of that
+        gradient, averaged over outputs, by `NTKKernelRegressor`: the same model for one output.
     alpha : float or 'loo', default='loo'
         Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss of the standardised target, summed over outputs:
         the alpha of the limiting kernel ridge. 'loo' takes the penalty of least leave-one-out error of ridge regression
@@ -67,14 +95,23 @@ class LazyNetRegressor(NetworkRegressor):
         Step in units of the largest stable one at the start, at any width and number of features; it is halved
         where the objective would rise.
     max_iter : int, default=1000
-        Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond.
+        Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond; steps of conjugate gradients.
     tol : float, default=1e-4
         Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step five times no longer lowers the loss of 10 % of rows held out.
+        batches, when halving the step five times no longer lowers the loss of the rows held out. Conjugate gradients
+        end when the gradient has fallen to a hundredth of `tol`.
+    early_stopping : bool or 'auto', default='auto'
+        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
+        falls. 'auto' does so where training goes by batches.
+    validation_fraction : float, default=0.1
+        The share of rows held out.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one; 'kernel'
+        starts afresh.
     normalize_y : bool, default=True
         Whether the target is centred and scaled, column by column, within fit.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, and the batches where there are any.
+        Draws the initial weights, the same in each mode, then the rows held out and the batches where there are any.
 
     Attributes
     ----------
@@ -82,17 +119,32 @@ class LazyNetRegressor(NetworkRegressor):
         The penalty in force.
     weights_, weights_init_ : tuple of ndarray
         Weights of each layer after and before training, of shape (n_copies, width, fan_in); the last is the
-        read-out, of shape (n_copies, width, n_outputs).
+        read-out, of shape (n_copies, width, n_outputs). The former is None with mode 'kernel', which has none.
+    kernel_machine_ : NTKKernelRegressor or None
+        Of mode 'kernel', with the leave-one-out predictions and the influence of each row.
     intercept_ : ndarray of shape (n_outputs,)
-        In units of the target, standardised if `normalize_y`.
+        In units of the target, standardised if `normalize_y`; not standardised with mode 'kernel'.
     loss_curve_ : list of float
-        The objective after each step, its start first; its mean over each epoch where batches are used.
+        The objective after each step, its start first; its mean over each epoch where batches are used; at the start
+        and the end where there are no steps of descent; empty with mode 'kernel'.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, at the start and after each epoch; empty where none are.
+        The loss of the rows held out, at every tenth step, or at the start and after each epoch of batches; empty where
+        none are.
     displacement_ : float
-        ``|w - w0| / |w0|``: near 0 where training was lazy.
+        ``|w - w0| / |w0|``: near 0 where training was lazy; None with mode 'kernel'.
     n_iter_ : int
-        Passes over the data.
+        Passes over the data; with mode 'kernel', penalties tried.
+
+    Raises
+    ------
+    ValueError
+        For a `scale` outside of 1e-10 to 1e10 in mode 'nonlinear', or a step so large that batches diverge.
+
+    See Also
+    --------
+    scale_path : The same network at several scales.
+    regime_report : Whether a trained network was lazy.
+    MeanFieldTwoLayerNet : One hidden layer that learns features, with a certificate.
 
     Notes
     -----
@@ -127,10 +179,14 @@ class LazyNetRegressor(NetworkRegressor):
         activation="relu",
         scale=10.0,
         centering="subtract",
+        mode="nonlinear",
         alpha="loo",
         learning_rate=1.0,
         max_iter=1000,
         tol=1e-4,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        warm_start=False,
         normalize_y=True,
         random_state=None,
     ):
@@ -139,10 +195,14 @@ class LazyNetRegressor(NetworkRegressor):
         self.activation = activation
         self.scale = scale
         self.centering = centering
+        self.mode = mode
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.max_iter = max_iter
         self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
         self.normalize_y = normalize_y
         self.random_state = random_state
 
@@ -161,7 +221,9 @@ class LazyNetRegressor(NetworkRegressor):
         -------
         self
         """
-        return _fit(self, Squared(), regression_table(self, X, y, sample_weight), (X, y, sample_weight))
+        go_on = _goes_on(self)
+        table = regression_table(self, X, y, sample_weight, reset=not go_on)
+        return _fit(self, Squared(), table, go_on, (X, y, sample_weight))
 
 
 class LazyNetClassifier(NetworkClassifier):
@@ -186,6 +248,10 @@ class LazyNetClassifier(NetworkClassifier):
     centering : {'subtract', 'doubled'} or None, default='subtract'
         How the output is made zero at the start: subtract the initial network, or pair each neuron with one of
         opposite sign. Without it no scale is lazy.
+    mode : {'nonlinear', 'linearized', 'kernel'}, default='nonlinear'
+        'nonlinear' trains the network. 'linearized' trains its limit at large scales, the linear model of its gradient
+        at the same initial weights, in the same way. 'kernel' is least-squares classification with the kernel of that
+        gradient, averaged over outputs, by `NTKKernelClassifier`.
     alpha : float or 'loo', default='loo'
         Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss: the alpha of the limiting kernel ridge. 'loo'
         takes the penalty of least leave-one-out error of ridge regression with the tangent kernel of the first weights,
@@ -198,9 +264,18 @@ class LazyNetClassifier(NetworkClassifier):
         Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond.
     tol : float, default=1e-4
         Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step five times no longer lowers the loss of 10 % of rows held out.
+        batches, when halving the step five times no longer lowers the loss of the rows held out.
+    early_stopping : bool or 'auto', default='auto'
+        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
+        falls. 'auto' does so where training goes by batches.
+    validation_fraction : float, default=0.1
+        The share of rows held out.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights and the `alpha_` of the last one; 'kernel' starts afresh.
+    class_weight : dict or 'balanced', default=None
+        Weights of the classes, multiplied with those of the rows; 'balanced' gives all classes the same.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, and the batches where there are any.
+        Draws the initial weights, the same in each mode, then the rows held out and the batches where there are any.
 
     Attributes
     ----------
@@ -209,17 +284,32 @@ class LazyNetClassifier(NetworkClassifier):
         The penalty in force.
     weights_, weights_init_ : tuple of ndarray
         Weights of each layer after and before training, of shape (n_copies, width, fan_in); the last is the
-        read-out, of shape (n_copies, width, n_outputs).
+        read-out, of shape (n_copies, width, n_outputs). The former is None with mode 'kernel', which has none.
+    kernel_machine_ : NTKKernelClassifier or None
+        Of mode 'kernel', with the leave-one-out predictions and the influence of each row.
     intercept_ : ndarray of shape (n_outputs,)
         In units of the log-odds.
     loss_curve_ : list of float
-        The objective after each step, its start first; its mean over each epoch where batches are used.
+        The objective after each step, its start first; its mean over each epoch where batches are used; at the start
+        and the end where there are no steps of descent; empty with mode 'kernel'.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, at the start and after each epoch; empty where none are.
+        The loss of the rows held out, at every tenth step, or at the start and after each epoch of batches; empty where
+        none are.
     displacement_ : float
-        ``|w - w0| / |w0|``: near 0 where training was lazy.
+        ``|w - w0| / |w0|``: near 0 where training was lazy; None with mode 'kernel'.
     n_iter_ : int
-        Passes over the data.
+        Passes over the data; with mode 'kernel', penalties tried.
+
+    Raises
+    ------
+    ValueError
+        For a `scale` outside of 1e-10 to 1e10 in mode 'nonlinear', or a step so large that batches diverge.
+
+    See Also
+    --------
+    scale_path : The same network at several scales.
+    regime_report : Whether a trained network was lazy.
+    MeanFieldTwoLayerNet : One hidden layer that learns features, with a certificate.
 
     Notes
     -----
@@ -244,7 +334,7 @@ class LazyNetClassifier(NetworkClassifier):
     True
     """
 
-    _parameter_constraints: dict = _CONSTRAINTS
+    _parameter_constraints: dict = _CONSTRAINTS | {"class_weight": [dict, StrOptions({"balanced"}), None]}
 
     def __init__(
         self,
@@ -254,10 +344,15 @@ class LazyNetClassifier(NetworkClassifier):
         activation="relu",
         scale=10.0,
         centering="subtract",
+        mode="nonlinear",
         alpha="loo",
         learning_rate=1.0,
         max_iter=1000,
         tol=1e-4,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        warm_start=False,
+        class_weight=None,
         random_state=None,
     ):
         self.width = width
@@ -265,10 +360,15 @@ class LazyNetClassifier(NetworkClassifier):
         self.activation = activation
         self.scale = scale
         self.centering = centering
+        self.mode = mode
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.max_iter = max_iter
         self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.class_weight = class_weight
         self.random_state = random_state
 
     @with_callbacks
@@ -286,35 +386,158 @@ class LazyNetClassifier(NetworkClassifier):
         -------
         self
         """
-        table = classification_table(self, X, y, sample_weight)
-        return _fit(self, classification_loss(len(self.classes_)), table, (X, y, sample_weight))
+        go_on = _goes_on(self)
+        table = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, reset=not go_on)
+        return _fit(self, classification_loss(len(self.classes_)), table, go_on, (X, y, sample_weight))
 
 
-def _lazy_start(estimator, n_inputs, n_outputs, rng):
+def _goes_on(estimator):
+    """Return whether `fit` goes on from an earlier one."""
+    return estimator.warm_start and estimator.mode != "kernel" and getattr(estimator, "weights_", None) is not None
+
+
+def _drawn(estimator, n_inputs, n_outputs, rng):
+    """Return the start of training, for columns of phi."""
     doubled = estimator.centering == "doubled"
     if doubled and estimator.width % 2:
         raise ValueError(
             f"width must be even with centering='doubled', which pairs the neurons; got {estimator.width}. "
             "Use an even width or centering='subtract'."
         )
+    low, high = _SCALES
+    if estimator.mode == "nonlinear" and not low <= estimator.scale <= high:
+        raise ValueError(
+            f"scale={estimator.scale:g} is outside of {low:g} to {high:g}, where rounding hides how the network moves. "
+            "Use mode='linearized' for the limit of large scales, or a scale such as 1e-4 for that of small ones."
+        )
     activation = ACTIVATIONS[estimator.activation]
     weights = draw_weights(n_inputs, n_outputs, width=estimator.width, depth=estimator.depth, doubled=doubled, rng=rng)
     network = Network(activation, Scaling(power=0.5, scale=float(estimator.scale)), activation.gain)
-    return Start(network, weights, estimator.centering == "subtract", weights)
+    if estimator.mode != "nonlinear":
+        network = Tangent(network, weights)
+    return Start(network, weights, estimator.centering is not None, weights)
 
 
-def _fit(estimator, loss, table, shown):
+def _architecture(start):
+    shapes = [layer.shape for layer in start.weights]
+    return type(start.network), start.network.activation, start.network.scaling, start.subtracted, shapes
+
+
+def _warn_if_raw(estimator, data):
+    """Warn of an initial output that training has to undo."""
+    first = estimator._start.network.outputs(estimator._start.weights, data.phi)
+    size, unit = (float(np.sqrt(data.weight @ np.sum(z**2, axis=1))) for z in (first, data.targets))
+    if size > _FAR * unit:
+        warnings.warn(
+            f"This training is not lazy, whatever its scale: with centering=None and scale={estimator.scale:g} the "
+            f"initial output has a root mean square of {size:.3g}, the target one of {unit:.3g}, and what undoes it "
+            "moves the weights as far at every scale. Use centering='subtract' or 'doubled', or a scale of 1 or less.",
+            UserWarning,
+            stacklevel=6,  # through the decorators of `fit`, to its caller
+        )
+
+
+def _fit(estimator, loss, table, go_on, shown):
     """Train the network on the table, and keep what came back."""
-    rng = np.random.default_rng(draw_seed(estimator.random_state))
-    start = _lazy_start(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
-    data = table.data(start)
-    estimator._start = start
-    estimator.alpha_ = chosen_alpha(estimator.alpha, start, loss, data, rng)
-    settings = Settings(estimator.alpha_, estimator.learning_rate, estimator.max_iter, estimator.tol)
-    trained, _ = train(estimator, start, True, loss, data, settings, rng, shown)
-    estimator.weights_, estimator.weights_init_ = trained.weights, start.weights
-    estimator._weights, estimator.intercept_ = trained.weights, trained.intercept
-    estimator.loss_curve_, estimator.validation_loss_curve_ = trained.losses, trained.held_out_losses
-    estimator.n_iter_ = trained.n_iter
-    estimator.displacement_ = displacement(trained.weights, start.weights)
+    seed = draw_seed(estimator.random_state)
+    rng = np.random.default_rng(seed)
+    drawn = _drawn(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
+    if go_on and _architecture(drawn) != _architecture(estimator._start):
+        raise ValueError(
+            "Training cannot go on with another width, depth, activation, scale, centering or mode than that of the "
+            "last fit. Set them to those, or start afresh with warm_start=False."
+        )
+    if not go_on:
+        estimator._start = drawn
+    estimator.weights_init_, estimator.kernel_machine_ = estimator._start.weights, None
+    if estimator.mode == "kernel":
+        return _fit_kernel(estimator, shown, seed)
+    data = table.data(estimator._start)
+    if estimator.centering is None and estimator.mode == "nonlinear":
+        _warn_if_raw(estimator, data)
+    if not (go_on and estimator.alpha == "loo"):
+        estimator.alpha_ = chosen_alpha(estimator.alpha, drawn, loss, data, rng)
+    start = drawn if not go_on else estimator._start._replace(weights=estimator.weights_)
+    if estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True:
+        return _fit_ridge(estimator, start, data, shown)
+    settings = Settings(
+        alpha=estimator.alpha_,
+        learning_rate=estimator.learning_rate,
+        max_iter=estimator.max_iter,
+        tol=estimator.tol,
+        early_stopping=estimator.early_stopping,
+        validation_fraction=estimator.validation_fraction,
+    )
+    trained, _ = train(estimator, start, estimator.intercept_ if go_on else True, loss, data, settings, rng, shown)
+    curves = trained.losses, trained.held_out_losses
+    return _keep(estimator, trained.weights, trained.intercept, curves, trained.n_iter)
+
+
+def _fit_ridge(estimator, start, data, shown):
+    """Solve the linearised problem."""
+    with fit_tasks(estimator, *shown, attributes=fitted_attributes, max_subtasks=1) as tell:
+        fitted = solve_ridge(
+            start.network,
+            start.weights,
+            data,
+            estimator.alpha_,
+            max_iter=estimator.max_iter,
+            tol=0.01 * estimator.tol,
+        )
+        if not fitted.converged:
+            warnings.warn(
+                f"Conjugate gradients stopped at max_iter={estimator.max_iter} before the gradient fell to a hundredth "
+                f"of tol={estimator.tol:g} of its first size. Increase max_iter, alpha or tol.",
+                ConvergenceWarning,
+                stacklevel=5,  # through the decorators of `fit`, to its caller
+            )
+        constant = data.weight @ (data.targets + data.offset)
+        states = (start.reference, constant), (fitted.weights, fitted.intercept)
+        losses = [_objective(start, estimator.alpha_, data, *state) for state in states]
+        if tell is not None:
+            tell(fitted.weights, fitted.intercept, losses[-1])
+    return _keep(estimator, fitted.weights, fitted.intercept, (losses, []), fitted.n_iter)
+
+
+def _objective(start, alpha, data, weights, intercept):
+    """Return the squared loss and the penalty."""
+    scores = start.network.outputs(weights, data.phi) - data.offset + intercept
+    moved = squared_distance(weights, start.reference) / start.network.scaling.step(width_of(weights))
+    return float(total(Squared(), scores, data.targets, data.weight) + 0.5 * alpha * moved)
+
+
+def _fit_kernel(estimator, shown, seed):
+    """Fit the kernel machine, on the rows as they were given, in their units."""
+    X, y, sample_weight = shown
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
+    weight = check_weights(sample_weight, X)
+    kernel = TangentKernel(estimator._start.network.network, estimator._start.weights)
+    if is_classifier(estimator):
+        y = y.ravel()
+        weight = weights_of_classes(estimator.class_weight, y, weight)
+        machine = NTKKernelClassifier(kernel=kernel, alpha=estimator.alpha, random_state=seed)
+    else:
+        machine = NTKKernelRegressor(
+            kernel=kernel, alpha=estimator.alpha, normalize_y=estimator.normalize_y, random_state=seed
+        )
+        estimator._standardisation = Standardisation.of(np.zeros((1, 1)), np.ones(1), enabled=False)
+
+    def attributes(machine):
+        return {"kernel_machine_": machine, "intercept_": np.atleast_1d(machine.intercept_)}
+
+    with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=1) as tell:
+        machine.fit(X, y, weight)
+        if tell is not None:
+            tell(machine)
+    estimator.kernel_machine_, estimator.alpha_ = machine, machine.alpha_
+    _keep(estimator, None, np.atleast_1d(machine.intercept_), ([], []), machine.n_iter_)
+    return estimator
+
+
+def _keep(estimator, weights, intercept, curves, n_iter):
+    """Set the fitted attributes."""
+    estimator.weights_ = estimator._weights = weights
+    estimator.intercept_, estimator.n_iter_ = intercept, n_iter
+    estimator.loss_curve_, estimator.validation_loss_curve_ = curves
+    estimator.displacement_ = None if weights is None else displacement(weights, estimator._start.weights)
     return estimator

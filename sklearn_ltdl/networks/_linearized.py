@@ -1,20 +1,81 @@
 """The tangent model of a network: the kernel of its gradient at given weights."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, cg
 
-from sklearn_ltdl.networks._model import width_of
-from sklearn_ltdl.ntk._solvers import ALPHAS, solve_exact
+from sklearn_ltdl.networks._model import Network, feature_map, width_of
+from sklearn_ltdl.ntk._solvers import ALPHAS, row_blocks, solve_exact
+
+CLOSED_FORM_ROWS = 3000  # beyond, conjugate gradients take less time than a factor of the kernel
+KEPT_BLOCKS = 2  # of the factors of the gradient, which are computed again at each step where there are more
 
 
-def tangent_gram(network, weights, phi):
-    r"""Return :math:`Df\,Df' / (s^2 m)` of the first output over the rows of `phi`, of shape (n, n).
+class Tangent(NamedTuple):
+    """The linear model of a network around given weights, without its value there: Df(w0)(w - w0).
+
+    Parameters
+    ----------
+    network : Network
+    origin : tuple of ndarray
+        The weights w0.
+    """
+
+    network: Network
+    origin: tuple
+
+    @property
+    def activation(self):
+        """The network's."""
+        return self.network.activation
+
+    @property
+    def scaling(self):
+        """The network's."""
+        return self.network.scaling
+
+    def split(self, weights):
+        """Return the hidden layers and the read-out."""
+        return self.network.split(weights)
+
+    def gradient(self, weights, phi, activation=None):
+        """Return the gradient, which is the same at all weights."""
+        return self.network.gradient(self.origin, phi, activation)
+
+    def outputs(self, weights, phi, activation=None):
+        """Return the model of shape (n_samples, n_outputs)."""
+        move = tuple(layer - first for layer, first in zip(weights, self.origin))
+        unit = self.scaling.step(width_of(weights)) ** -0.5
+        return unit * push(self.network.gradient(self.origin, phi, activation), move)
+
+
+@dataclass(frozen=True, eq=False)
+class TangentKernel:
+    """The tangent kernel of a network at given weights, as a function of two tables."""
+
+    network: Network
+    weights: tuple
+
+    def __call__(self, X, Z):
+        """Return the kernel between the rows of `X` and of `Z`."""
+        return tangent_gram(self.network, self.weights, feature_map(X), feature_map(Z))
+
+
+def tangent_gram(network, weights, phi, other=None):
+    r"""Return :math:`Df\,Df' / (s^2 m)` between the rows of `phi` and of `other`, or of `phi`, the mean over outputs.
 
     The gradient in a layer's matrix is an outer product of what arrives from above and from below, so that its Gram
     matrix is the entrywise product of two small ones; no gradient is ever formed.
     """
-    return sum((_products(above) * _products(below)).sum(axis=0) for above, below in _gradient(network, weights, phi))
+    rows = network.gradient(weights, phi)
+    columns = rows if other is None else network.gradient(weights, other)
+    gram = 0.0 if rows.last is None else _products(rows.last, columns.last).sum(axis=0)
+    for (above, below), (over, under) in zip(rows.hidden, columns.hidden):
+        side_by_side = (part.transpose(1, 2, 0, 3).reshape(*part.shape[1:3], -1) for part in (above, over))
+        gram += (_products(*side_by_side) * _products(below, under)).sum(axis=0) / len(above)
+    return gram
 
 
 def tangent_features(network, weights, phi):
@@ -22,35 +83,109 @@ def tangent_features(network, weights, phi):
 
     Columns are in the order of `weights`, each array row by row; inner products are `tangent_gram`.
     """
+    gradient = network.gradient(weights, phi)
+    factors = [(above[0], below) for above, below in gradient.hidden]
+    if gradient.last is not None:
+        factors.append((gradient.last, np.ones((*gradient.last.shape[:2], 1))))
     features = np.empty((len(phi), sum(layer.size for layer in weights)))
     end = 0
-    for layer, (above, below) in zip(weights, _gradient(network, weights, phi)):
+    for layer, (above, below) in zip(weights, factors):
         start, end = end, end + layer.size
         block = features[:, start:end].reshape(len(phi), *layer.shape, copy=False)
         np.einsum("cni,cnj->ncij", above, below, out=block)
     return features
 
 
-def _gradient(network, weights, phi):
-    """Return of each layer what arrives from above, (n_copies, n, width), and from below, (n_copies, n, fan_in).
+def push(gradient, move):
+    """Return the product of a gradient with a move of the weights, of shape (n_samples, n_outputs)."""
+    image = sum(
+        (above * (below @ layer.swapaxes(1, 2))).sum(axis=(1, 3)).T
+        for (above, below), layer in zip(gradient.hidden, move)
+    )
+    return image if gradient.last is None else image + (gradient.last @ move[-1]).sum(axis=0)
 
-    Of the read-out, the last unless it is fixed, they are what arrives from below and ones.
+
+def pull(gradient, slopes):
+    """Return the transpose of `push` of numbers of shape (n_samples, n_outputs), as a move of the weights."""
+    move = tuple(
+        (above * slopes.T[:, None, :, None]).sum(axis=0).swapaxes(1, 2) @ below for above, below in gradient.hidden
+    )
+    return move if gradient.last is None else (*move, gradient.last.swapaxes(1, 2) @ slopes)
+
+
+class Fitted(NamedTuple):
+    """Weights and intercept of a tangent model, the steps it took, and whether they reached the tolerance."""
+
+    weights: tuple
+    intercept: np.ndarray
+    n_iter: int
+    converged: bool
+
+
+def solve_ridge(tangent, start, data, alpha, *, max_iter, tol):
+    r"""Minimise the squared loss of a tangent model plus :math:`\frac{\alpha s^2 m}{2} |w - w_0|^2`.
+
+    One output and up to `CLOSED_FORM_ROWS` rows are kernel ridge regression, solved by a factor of the kernel. Else
+    conjugate gradients work on the normal equations of the weights; neither kernel nor features are formed.
+
+    Parameters
+    ----------
+    tangent : Tangent
+    start : tuple of ndarray
+        Weights at which conjugate gradients begin.
+    data : Data
+    alpha : float
+    max_iter : int
+    tol : float
+        Of the gradient, in units of that at the origin.
+
+    Returns
+    -------
+    Fitted
     """
-    hidden, readout = network.split(weights)
-    rates = [layer.shape[1] ** -0.5 for layer in hidden]
-    rates[-1] = width_of(weights) ** -0.5
-    below, slopes = [network.w_std * phi[None]], []
-    for layer, rate in zip(hidden, rates):
-        z = below[-1] @ layer.swapaxes(1, 2)
-        below.append(network.w_std * rate * network.activation.value(z))
-        slopes.append(network.w_std * rate * network.activation.derivative(z))
-    last = below.pop()
-    factors, above = [(last, np.ones((*last.shape[:2], 1)))], readout[:, None, :, 0]
-    for layer in reversed(hidden):
-        above = above * slopes.pop()
-        factors.append((above, below.pop()))
-        above = above @ layer
-    return factors[::-1] if network.readout is None else factors[:0:-1]
+    network, origin = tangent.network, tangent.origin
+    targets, unit = data.targets + data.offset, network.scaling.step(width_of(origin)) ** 0.5
+    mean = data.weight @ targets
+    if targets.shape[1] == 1 and len(targets) <= CLOSED_FORM_ROWS:
+        gram = tangent_gram(network, origin, data.phi)
+        size = _mean_diagonal(gram, data.weight)
+        path = solve_exact(gram / size, targets, data.weight * len(gram), np.array([alpha / size]), start=1.0)
+        move = pull(network.gradient(origin, data.phi), path.coef / size)
+        return Fitted(_moved(origin, unit, move), path.intercept, 1, True)
+
+    shapes = [layer.shape for layer in origin]
+    ends = np.cumsum([layer.size for layer in origin])
+    blocks = row_blocks(len(targets), targets.shape[1] * sum(layer.shape[0] * layer.shape[1] for layer in origin))
+    kept = [network.gradient(origin, data.phi[rows]) for rows in blocks] if len(blocks) <= KEPT_BLOCKS else None
+
+    def gradients():
+        return kept or (network.gradient(origin, data.phi[rows]) for rows in blocks)
+
+    def unflat(vector):
+        return tuple(part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes))
+
+    def flat(move):
+        return np.concatenate([layer.ravel() for layer in move])
+
+    def to_outputs(vector):
+        return np.concatenate([push(gradient, unflat(vector)) for gradient in gradients()])
+
+    def to_weights(outputs):
+        slopes = data.weight[:, None] * (outputs - data.weight @ outputs)
+        return sum(flat(pull(gradient, slopes[rows])) for gradient, rows in zip(gradients(), blocks))
+
+    steps = []
+    normal = LinearOperator((ends[-1], ends[-1]), lambda v: to_weights(to_outputs(v)) + alpha * v, dtype=np.float64)
+    first = flat(tuple((layer - old) / unit for layer, old in zip(start, origin)))
+    vector, failed = cg(
+        normal, to_weights(targets), first, rtol=tol, maxiter=max_iter, callback=lambda _: steps.append(1)
+    )
+    intercept = mean - data.weight @ to_outputs(vector)
+    return Fitted(_moved(origin, unit, unflat(vector)), intercept, max(1, len(steps)), failed == 0)
+
+
+def _moved(origin, unit, move):
+    return tuple(layer + unit * change for layer, change in zip(origin, move))
 
 
 class Choice(NamedTuple):
@@ -64,12 +199,17 @@ class Choice(NamedTuple):
 def leave_one_out_alpha(network, weights, data):
     """Return the choice of a penalty for ridge regression on `data` with the tangent kernel."""
     gram = tangent_gram(network, weights, data.phi)
-    unit = float(data.weight @ np.diagonal(gram))
+    unit = _mean_diagonal(gram, data.weight)
     path = solve_exact(gram / unit, data.targets, data.weight * len(gram), ALPHAS, start=1e-3)
     variance = float(np.sum(data.weight @ (data.targets - data.weight @ data.targets) ** 2))
     explained = 1 - path.errors[path.best] / variance if variance > 0 else 1.0
     return Choice(unit * float(path.alphas[path.best]), float(explained), unit)
 
 
-def _products(columns):
-    return columns @ columns.swapaxes(1, 2)
+def _mean_diagonal(gram, weight):
+    """Return the mean of the diagonal, 1 for a network that has no gradient at any row."""
+    return float(weight @ np.diagonal(gram)) or 1.0
+
+
+def _products(rows, columns):
+    return rows @ columns.swapaxes(1, 2)

@@ -39,15 +39,56 @@ class Network(NamedTuple):
         """Return the hidden layers and the read-out."""
         return (weights[:-1], weights[-1]) if self.readout is None else (weights, self.readout)
 
-    def outputs(self, weights, phi, activate=None):
-        """Return f of shape (n_samples, n_outputs) for `phi` of shape (n_samples, n_features + 1)."""
-        activate = self.activation.value if activate is None else activate
-        hidden, readout = self.split(weights)
-        z = self.w_std * (hidden[0] @ phi.T)  # neurons first, so that no product, of gradients too, transposes them
+    def neurons(self, weights, phi, activation=None):
+        """Return what enters the activations of each hidden layer, of shape (n_copies, width, n_samples) each."""
+        activation = self.activation if activation is None else activation
+        hidden = self.split(weights)[0]
+        entering = [self.w_std * (hidden[0] @ phi.T)]  # neurons first: no product, of gradients too, transposes them
         for layer in hidden[1:]:
-            z = self.w_std * layer.shape[2] ** -0.5 * (layer @ activate(z))
+            fan_in = layer.shape[2]
+            entering.append(self.w_std * fan_in**-0.5 * (layer @ activation.value(entering[-1])))
+        return entering
+
+    def outputs(self, weights, phi, activation=None):
+        """Return f of shape (n_samples, n_outputs) for `phi` of shape (n_samples, n_features + 1)."""
+        activation = self.activation if activation is None else activation
+        last = activation.value(self.neurons(weights, phi, activation)[-1])
         factor = self.w_std * self.scaling.factor(width_of(weights))
-        return factor * (readout.swapaxes(1, 2) @ activate(z)).sum(axis=0).T
+        return factor * (self.split(weights)[1].swapaxes(1, 2) @ last).sum(axis=0).T
+
+    def gradient(self, weights, phi, activation=None):
+        r"""Return the gradient of each output, over :math:`s \sqrt m`, as products of two factors a layer."""
+        activation = self.activation if activation is None else activation
+        hidden, readout = self.split(weights)
+        rates = [layer.shape[1] ** -0.5 for layer in hidden]
+        rates[-1] = width_of(weights) ** -0.5
+        below, slopes = [self.w_std * phi[None]], []
+        for rate, z in zip(rates, self.neurons(weights, phi, activation)):
+            z = z.swapaxes(1, 2)
+            below.append(self.w_std * rate * activation.value(z))
+            slopes.append(self.w_std * rate * activation.derivative(z))
+        last, above, layers = below.pop(), readout.transpose(2, 0, 1)[:, :, None], []
+        for layer in reversed(hidden):
+            above = above * slopes.pop()
+            layers.append((above, below.pop()))
+            above = above @ layer
+        return Gradient(tuple(layers[::-1]), last if self.readout is None else None)
+
+
+class Gradient(NamedTuple):
+    """Of each output in the weights, at each row.
+
+    Parameters
+    ----------
+    hidden : tuple of two ndarrays a layer
+        What arrives from above, (n_outputs, n_copies, n_samples, fan_out), and from below, (n_copies, n_samples,
+        fan_in): the gradient in the layer's matrix is their outer product.
+    last : ndarray of shape (n_copies, n_samples, width) or None
+        The gradient of an output in its own column of the read-out; None where that is held fixed.
+    """
+
+    hidden: tuple
+    last: np.ndarray | None
 
 
 class Data(NamedTuple):
@@ -98,7 +139,12 @@ def draw_weights(n_features, n_outputs, *, width, depth, doubled, rng):
     return (*hidden, readout)
 
 
+def squared_distance(weights, others):
+    """Return |w - v|^2 over all weights."""
+    return float(sum(np.sum((one - other) ** 2) for one, other in zip(weights, others)))
+
+
 def displacement(weights, start):
     """Return |w - w0| / |w0| over all weights."""
-    moved = sum(np.sum((new - old) ** 2) for new, old in zip(weights, start))
+    moved = squared_distance(weights, start)
     return float(np.sqrt(moved / sum(np.sum(old**2) for old in start))) if moved > 0 else 0.0

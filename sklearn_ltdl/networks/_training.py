@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks
 from sklearn_ltdl._targets import Standardisation, one_hot
 from sklearn_ltdl.losses import best_intercept, has_best_intercept, of_rows, probabilities
-from sklearn_ltdl.networks._linearized import leave_one_out_alpha
+from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
+from sklearn_ltdl.ntk._machine import evaluate
 
 FULL_BATCH_ROWS = 2000  # distinct rows up to which every step sees all of them, in float64
 LEAVE_ONE_OUT_ROWS = 1000  # at most so many choose alpha
@@ -22,22 +23,26 @@ LITTLE = 0.1  # of the target, below which a kernel that explains no more is not
 WEAK_PENALTY = 1e-3  # of the kernel's mean diagonal, tried then
 SURE = 3.0  # standard errors by which the rows not seen must be predicted better than by a constant
 PREDICT_ROWS = 4096  # at a time, so that memory does not grow with the table
+DOUBLE_SCALE = 100.0  # of the output, from which float32 cannot tell it from the first one
 _LARGEST_INPUT = 1e15  # beside which a float64 still shows a 1
 
 
 class Start(NamedTuple):
     """Of a training run: the network, its first weights, whether their output is subtracted, the penalty's centre."""
 
-    network: Network
+    network: Network | Tangent
     weights: tuple
     subtracted: bool
     reference: tuple
 
     def offset(self, phi):
-        """Return what is subtracted from the outputs, zeros if nothing is."""
-        if self.subtracted:
-            return self.network.outputs(self.weights, phi)
-        return np.zeros((len(phi), self.network.split(self.weights)[1].shape[2]))
+        """Return what is subtracted from the outputs, zeros if nothing is; a tangent model lacks the first ones."""
+        linear = isinstance(self.network, Tangent)
+        if self.subtracted == linear:
+            return np.zeros((len(phi), self.network.split(self.weights)[1].shape[2]))
+        if linear:
+            return -self.network.network.outputs(self.network.origin, phi)
+        return self.network.outputs(self.weights, phi)
 
 
 class Table(NamedTuple):
@@ -177,7 +182,7 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
         some, rest = np.split(rng.permutation(n), [size])
         held_out, data = data.part(some), data.part(rest)
     n_blocks = -(-settings.max_iter // _flow.steps_in_a_block(solver, held_out))
-    with fit_tasks(estimator, *shown, attributes=_fitted_attributes, max_subtasks=n_blocks + 1) as monitor:
+    with fit_tasks(estimator, *shown, attributes=fitted_attributes, max_subtasks=n_blocks + 1) as monitor:
         shared = {
             "intercept": intercept,
             "alpha": settings.alpha,
@@ -194,7 +199,9 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
             trained = _flow.descend(*run, held_out=held_out, tol=settings.tol, **shared)
         else:
             shared["seed"] = int(rng.integers(2**31))
-            trained = _flow.descend_in_batches(*run, held_out, rule=solver, batch_size=settings.batch_size, **shared)
+            double = isinstance(start.network, Network) and start.network.scaling.scale >= DOUBLE_SCALE
+            shared |= {"rule": solver, "batch_size": settings.batch_size, "double": double}
+            trained = _flow.descend_in_batches(*run, held_out, **shared)
     if not trained.settled:
         warnings.warn(
             f"Stopped at max_iter={settings.max_iter} with the loss still falling, at {trained.losses[-1]:.3g}. "
@@ -205,7 +212,7 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
     return trained, "langevin" if settings.temperature > 0 else solver
 
 
-def _fitted_attributes(weights, intercept, _):
+def fitted_attributes(weights, intercept, _):
     """Return what an estimator in training needs to predict."""
     return {"_weights": tuple(np.array(layer, float) for layer in weights), "intercept_": np.array(intercept, float)}
 
@@ -224,7 +231,8 @@ def chosen_alpha(alpha, start, loss, data, rng):
     data = data.part(some)
     choice = leave_one_out_alpha(start.network, start.weights, data)
     weak = WEAK_PENALTY * choice.unit
-    if choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
+    learns = isinstance(start.network, Network)  # features, not only a function of the kernel
+    if learns and choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
         return weak
     return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / n)
 
@@ -285,14 +293,7 @@ def classification_table(estimator, X, y, sample_weight, *, class_weight=None, c
         raise ValueError(
             f"y has one class, {estimator.classes_.tolist()[0]!r}; a classifier needs rows of at least two."
         )
-    if class_weight is not None:
-        seen = weight > 0
-        present = np.unique(codes[seen])
-        factors = np.ones(n_classes)
-        factors[present] = compute_class_weight(
-            class_weight, classes=estimator.classes_[present], y=y[seen], sample_weight=weight[seen]
-        )
-        weight = weight * factors[codes]
+    weight = weights_of_classes(class_weight, y, weight)
     X, codes, weight = _empirical_measure(X, codes[:, None], weight)
     if reset and classes is None and len(np.unique(codes)) == 1:
         raise ValueError(
@@ -300,6 +301,18 @@ def classification_table(estimator, X, y, sample_weight, *, class_weight=None, c
             "classifier needs rows of at least two."
         )
     return _checked(Table(X, one_hot(codes[:, 0].astype(int), n_classes), weight / weight.sum()))
+
+
+def weights_of_classes(class_weight, y, weight):
+    """Return the weights of rows times those of their classes."""
+    if class_weight is None:
+        return weight
+    seen = weight > 0
+    present = np.unique(y[seen])
+    factors = compute_class_weight(class_weight, classes=present, y=y[seen], sample_weight=weight[seen])
+    weight = weight.copy()
+    weight[seen] *= factors[np.searchsorted(present, y[seen])]
+    return weight
 
 
 def _checked(table):
@@ -327,6 +340,10 @@ def _scores(estimator, X):
     """Return the outputs in the units of the loss, in float64 and NumPy, of shape (n_samples, n_outputs)."""
     check_is_fitted(estimator)
     X = validate_data(estimator, X, dtype=np.float64, reset=False)
+    machine = getattr(estimator, "kernel_machine_", None)
+    if machine is not None:
+        factor = getattr(machine, "inverse_temperature_", 1.0)  # of the scores of a classifier
+        return factor * evaluate(machine, X).reshape(len(X), -1)
     start = estimator._start
     scores = np.empty((len(X), len(estimator.intercept_)))
     for rows in gen_batches(len(X), PREDICT_ROWS):
