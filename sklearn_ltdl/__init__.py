@@ -23,6 +23,11 @@ _MODULE_OF = {
     "TangentFeatures": "networks",
     "certify": "networks",
     "ParticleFlowDisplay": "networks",
+    "scale_path": "diagnostics",
+    "ScalePathDisplay": "diagnostics",
+    "regime_report": "diagnostics",
+    "RegimeDisplay": "diagnostics",
+    "explain_as_kernel": "diagnostics",
     "make_table_pipeline": "study",
     "compare": "study",
 }

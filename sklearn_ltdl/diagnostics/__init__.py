@@ -1,0 +1,17 @@
+"""In which regime a trained network is, and the rates that say so."""
+
+from sklearn_ltdl.diagnostics._explain import KernelExplanation, explain_as_kernel
+from sklearn_ltdl.diagnostics._rates import Rate, fit_rate
+from sklearn_ltdl.diagnostics._regime import RegimeReport, regime_report
+from sklearn_ltdl.diagnostics._scale_path import ScalePath, scale_path
+
+__all__ = [
+    "KernelExplanation",
+    "Rate",
+    "RegimeReport",
+    "ScalePath",
+    "explain_as_kernel",
+    "fit_rate",
+    "regime_report",
+    "scale_path",
+]

@@ -1,0 +1,218 @@
+"""A trained network as a machine of its own tangent kernel."""
+
+import textwrap
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import TransformerMixin
+from sklearn.utils import check_array, check_consistent_length
+
+from sklearn_ltdl._sklearn import Interval, validate_params
+from sklearn_ltdl.diagnostics._regime import FEWEST_ROWS, some_rows
+from sklearn_ltdl._targets import most_likely
+from sklearn_ltdl.diagnostics._trained import Function, trained_network, unwrapped
+from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
+
+MAX_ROWS = 2000
+SAME = 0.95  # agreement from which two models predict the same
+
+
+@dataclass(frozen=True)
+class TrainedKernel:
+    """The tangent kernel of a network at given weights, as a function of two tables."""
+
+    function: Function
+    weights: tuple
+
+    def __call__(self, X, Z):
+        """Return the kernel between the rows of `X` and of `Z`."""
+        return self.function.kernel(self.weights, X, Z)
+
+
+@dataclass(frozen=True)
+class KernelExplanation:
+    """What `explain_as_kernel` found; printing it shows the sentence.
+
+    Parameters
+    ----------
+    verdict : {'lazy', 'learned kernel', 'no kernel'}
+        Which kernel predicts the same as the network: that of its initial weights, only that of its trained ones, or
+        neither.
+    sentence : str
+        The verdict with its evidence.
+    agreement_before, agreement_after : float
+        Of the kernel machines with the network: the share of the variance of its predictions that they explain, or of
+        the rows that they give the same class.
+    score_network, score_before, score_after : float or None
+        R2, or accuracy, of the three on the rows on which they are compared; None without their target.
+    machine : NTKKernelRegressor or NTKKernelClassifier
+        Ridge with the tangent kernel of the trained network, on the rows as the network saw them; with
+        `loo_predictions_` (regression) or `loo_decision_function_`, `dual_coef_` and `alpha_`.
+    initial_machine : NTKKernelRegressor or NTKKernelClassifier
+        The same with the kernel of the initial weights.
+    notes : tuple of str
+        What was left out.
+    steps : transformer or None
+        Those of a pipeline before the network.
+    """
+
+    verdict: str
+    sentence: str
+    agreement_before: float
+    agreement_after: float
+    score_network: float | None
+    score_before: float | None
+    score_after: float | None
+    machine: NTKKernelRegressor | NTKKernelClassifier
+    initial_machine: NTKKernelRegressor | NTKKernelClassifier
+    notes: tuple
+    steps: TransformerMixin | None = None
+
+    def predict(self, X):
+        """Return the predictions of ridge with the kernel of the trained network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            As the model takes it, before the steps of its pipeline.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self.machine.predict(X if self.steps is None else self.steps.transform(X))
+
+    def influence(self, X):
+        """Return what each row of the machine adds to each of its predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            As the model takes it, before the steps of its pipeline.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_outputs)
+            The prediction, or the score of a class, less that of a machine that was fitted without the row.
+        """
+        return self.machine.influence(X if self.steps is None else self.steps.transform(X))
+
+    def __str__(self):
+        return "\n".join([textwrap.fill(self.sentence, 100), *(textwrap.fill(note, 100) for note in self.notes)])
+
+
+@validate_params(
+    {
+        "max_rows": [Interval(Integral, FEWEST_ROWS, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=False,
+)
+def explain_as_kernel(
+    model, X, y, *, X_test=None, y_test=None, before=None, after=None, max_rows=MAX_ROWS, random_state=0
+):
+    """Fit the kernel machine that a trained network would be if it were one, and say whether it is.
+
+    Near its weights a network is linear in them, with the tangent kernel. A lazy network is ridge regression with the
+    kernel of its initial weights. One that has learned features may still be a machine of the kernel that it ends with.
+
+    Parameters
+    ----------
+    model : estimator, Pipeline that ends with one, search over one, or callable
+        As in `regime_report`.
+    X : array-like of shape (n_samples, n_features)
+        The rows on which the network was trained, on which the machines are fitted. From others a machine learns
+        something else than the network did, even where the network is lazy.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    X_test : array-like of shape (n_test, n_features), default=None
+        Fresh rows, on which network and machines are compared. If None they are compared on `X`: the machines leave out
+        each row in turn, but the network has seen it, and so has the kernel that it ended with.
+    y_test : array-like of shape (n_test,) or (n_test, n_outputs), default=None
+        For the scores on `X_test`.
+    before, after : parameters, default=None
+        As in `regime_report`.
+    max_rows : int, default=2000
+        At most so many rows of `X`, drawn at random, take part.
+    random_state : int, RandomState instance or None, default=0
+        Draws the rows, if there are more.
+
+    Returns
+    -------
+    explanation : KernelExplanation
+        `verdict`, `sentence`, `machine`, `predict`, `influence`, and the agreements.
+
+    See Also
+    --------
+    regime_report : What the weights and the kernels say.
+
+    References
+    ----------
+    .. [1] P. Domingos. "Every model learned by gradient descent is approximately a kernel machine". 2020,
+       arXiv:2012.00152.
+    .. [2] P. W. Koh, P. Liang. "Understanding black-box predictions via influence functions". ICML 2017: influence.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_ltdl import LazyNetRegressor, explain_as_kernel
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LazyNetRegressor(random_state=0)).fit(X[:300], y[:300])
+    >>> explanation = explain_as_kernel(model, X[:300], y[:300], X_test=X[300:], y_test=y[300:])
+    >>> explanation.verdict
+    'lazy'
+    >>> most = abs(explanation.influence(X[300:301])[0]).argmax()  # the row that moves this prediction most
+    """
+    trained, X, y = trained_network(model, X, y, before=before, after=after)
+    steps, _ = unwrapped(model)
+    X, y, notes = some_rows(X, y, max_rows, random_state)
+    kernels = [TrainedKernel(trained.function, weights) for weights in (trained.before, trained.after)]
+    machines = [
+        (NTKKernelRegressor if trained.classes is None else NTKKernelClassifier)(kernel=kernel).fit(X, y)
+        for kernel in kernels
+    ]
+    if X_test is None:
+        rows, target, others = X, y, [_left_out(machine) for machine in machines]
+    else:
+        rows = check_array(X_test if steps is None else steps.transform(X_test), dtype=np.float64, input_name="X_test")
+        target, others = y_test, [machine.predict(rows) for machine in machines]
+        if y_test is not None:
+            target = check_array(y_test, ensure_2d=False, dtype=None, input_name="y_test")
+            check_consistent_length(rows, target)
+    mine = trained.predict(trained.after, rows)
+    agreements = [trained.score(mine, other) for other in others]
+    scores = [None if target is None else trained.score(target, prediction) for prediction in (mine, *others)]
+    same = [agreement >= SAME for agreement in agreements]
+    verdict = "lazy" if same[0] else "learned kernel" if same[1] else "no kernel"
+    sentence = _sentence(verdict, trained, agreements, scores, len(X), len(rows), X_test is None)
+    return KernelExplanation(verdict, sentence, *agreements, *scores, *machines[::-1], tuple(notes), steps)
+
+
+def _left_out(machine):
+    """Return the prediction of each row of a machine without it."""
+    if isinstance(machine, NTKKernelRegressor):
+        return machine.loo_predictions_
+    return most_likely(machine.classes_, machine.loo_decision_function_)
+
+
+def _sentence(verdict, trained, agreements, scores, n_rows, n_compared, left_out):
+    opening = {
+        "lazy": "Your network is lazy: ridge regression with the kernel of its initial weights predicts the same",
+        "learned kernel": (
+            "Your network has learned a kernel: ridge regression with the one it ended with predicts the same, with the "
+            "one it began with it does not"
+        ),
+        "no kernel": "Your network is no machine of its tangent kernel: ridge regression with neither predicts the same",
+    }[verdict]
+    where = f"{n_rows} rows, each left out in turn" if left_out else f"{n_rows} rows, compared on {n_compared} others"
+    what = "of the variance of its predictions" if trained.classes is None else "of its classes"
+    text = (
+        f"{opening}. On {where}, the kernel before training gives {100 * agreements[0]:.1f} % {what}, the kernel after "
+        f"training {100 * agreements[1]:.1f} %."
+    )
+    if scores[0] is None:
+        return text
+    name = "R2" if trained.classes is None else "accuracy"
+    return f"{text} The {name} is {scores[0]:.3f} of the network, {scores[1]:.3f} and {scores[2]:.3f} of the two kernels."

@@ -1,0 +1,76 @@
+"""Exponents of power laws, fitted with their standard errors."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Rate(NamedTuple):
+    """A power law ``y = factor * x ** exponent``, fitted on logarithms.
+
+    Parameters
+    ----------
+    exponent : float
+    standard_error : float
+        Of the exponent, from the scatter around the line.
+    factor : float
+    """
+
+    exponent: float
+    standard_error: float
+    factor: float
+
+    def __call__(self, x):
+        """Return the power law at `x`."""
+        return self.factor * np.asarray(x, dtype=float) ** self.exponent
+
+    def __str__(self):
+        """Return the exponent, with its standard error."""
+        return f"{self.exponent:.2f} ± {self.standard_error:.2f}"
+
+
+def fit_rate(x, y):
+    """Fit the exponent of a power law by least squares on logarithms.
+
+    Parameters
+    ----------
+    x, y : array-like of shape (n_points,)
+        Positive; at least three points, of at least two different `x`.
+
+    Returns
+    -------
+    rate : Rate
+        With `exponent`, `standard_error` and `factor`.
+
+    Raises
+    ------
+    ValueError
+        If a point is not positive and finite, or there are too few.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl.diagnostics import fit_rate
+    >>> rate = fit_rate([10, 100, 1000], [0.1, 0.011, 0.001])
+    >>> print(rate)
+    -1.00 ± 0.02
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 3:
+        raise ValueError(
+            f"x and y must be one-dimensional, of one length, at least 3, for an exponent with a standard error; got "
+            f"shapes {x.shape} and {y.shape}."
+        )
+    for name, values in (("x", x), ("y", y)):
+        if not np.all((values > 0) & (values < np.inf)):
+            raise ValueError(
+                f"{name} must be positive and finite, as the logarithm of a power law needs; got {values.tolist()}. "
+                "Leave out points that have fallen to rounding."
+            )
+    if len(np.unique(x)) < 2:
+        raise ValueError(f"x has one value, {x[0]:g}, for all points; a rate needs at least two.")
+    across, up = np.log(x) - np.log(x).mean(), np.log(y) - np.log(y).mean()
+    exponent = across @ up / (across @ across)
+    residual = up - exponent * across
+    error = np.sqrt(residual @ residual / (len(x) - 2) / (across @ across))
+    factor = np.exp(np.log(y).mean() - exponent * np.log(x).mean())
+    return Rate(float(exponent), float(error), float(factor))

@@ -1,0 +1,303 @@
+r"""Is a trained network lazy? What its weights, its tangent kernel and its linearisation say.
+
+Training takes the weights from :math:`w_0` to w, and the function from :math:`f_0` to f. Lazy means that f is the
+linear model :math:`f_0 + Df(w_0)(w - w_0)`, and so a machine of the kernel :math:`K_0 = Df(w_0) Df(w_0)^\top`, which
+no training has shaped (Chizat, Oyallon, Bach 2019). No single number says so: those of `_CHANGES` are 0 in that limit.
+"""
+
+import textwrap
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from sklearn_ltdl._sklearn import Interval, validate_params
+from sklearn_ltdl._targets import most_likely
+from sklearn_ltdl.diagnostics._trained import trained_network
+from sklearn_ltdl.networks._model import displacement
+from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
+
+MAX_ROWS = 1000
+FEWEST_ROWS = 10
+LAZY_GAP, RICH_GAP = 0.1, 0.3
+
+_CHANGES = {
+    "displacement": "how far the weights moved, |w - w0| / |w0|",
+    "kernel_angle": "1 - cosine of the tangent kernels before and after",
+    "kernel_change": "|K - K0| / |K0|, Frobenius norms",
+    "kernel_misalignment": "1 - centred kernel alignment (CKA) of K0 and K",
+    "activation_flips": "share of rows and neurons whose activation changed sign",
+    "linearization_gap": "distance of f from its linear model at the same weights, over |f - f0|",
+    "prediction_gap": "distance of ridge with K0 from ridge with K on these rows, over the spread of the latter",
+    "kappa": "|f0 - y| |D2f| / |Df|^2 at the start: training of small kappa is lazy",
+}
+_QUALITIES = {
+    "score_network": "{score} of the network",
+    "score_kernel_before": "{score} of ridge with K0, leave-one-out",
+    "score_kernel_after": "{score} of ridge with K, leave-one-out",
+    "alignment_before": "centred alignment of K0 with the target",
+    "alignment_after": "centred alignment of K with the target",
+    "directions_before": "directions of the input that f0 reads, participation ratio of its gradients",
+    "directions_after": "directions of the input that f reads",
+}
+
+
+@dataclass(frozen=True)
+class RegimeReport:
+    """What `regime_report` found; printing it shows the verdict and the table.
+
+    Parameters
+    ----------
+    verdict : {'lazy', 'features', 'between'}
+    sentence : str
+        The verdict with its evidence.
+    diagnostics : dict of str to float or None
+        All diagnostics by name, None where one is not known.
+    layers : tuple of dict
+        One a layer: name, displacement, activation flips, and the score with its initial weights put back.
+    spectrum_before, spectrum_after : ndarray of shape (n_features,)
+        Eigenvalues of the average gradient outer product, largest first, of sum 1.
+    score : {'R2', 'accuracy'}
+    notes : tuple of str
+        What was left out, or is not known.
+    """
+
+    verdict: str
+    sentence: str
+    diagnostics: dict
+    layers: tuple
+    spectrum_before: np.ndarray
+    spectrum_after: np.ndarray
+    score: str
+    notes: tuple
+
+    def to_frame(self):
+        """Return the diagnostics as a pandas DataFrame, indexed by name, with columns value and meaning."""
+        from pandas import DataFrame
+
+        meanings = {name: text.format(score=self.score) for name, text in (_CHANGES | _QUALITIES).items()}
+        rows = [(name, value, meanings[name]) for name, value in self.diagnostics.items()]
+        return DataFrame(rows, columns=["diagnostic", "value", "meaning"]).set_index("diagnostic")
+
+    def __str__(self):
+        lines = [textwrap.fill(self.sentence, 100), ""]
+        meanings = {name: text.format(score=self.score) for name, text in (_CHANGES | _QUALITIES).items()}
+        lines += [f"{name:<20} {_shown(value):>9}  {meanings[name]}" for name, value in self.diagnostics.items()]
+        lines += ["", f"{'layer':<20} {'moved':>9} {'flips':>9} {self.score + ' without its training':>30}"]
+        for layer in self.layers:
+            moved, flips, score = (_shown(layer[key]) for key in ("displacement", "activation_flips", "score_put_back"))
+            lines.append(f"{layer['layer']:<20} {moved:>9} {flips:>9} {score:>30}")
+        return "\n".join([*lines, *(textwrap.fill(note, 100) for note in self.notes)])
+
+
+def _shown(value):
+    return "unknown" if value is None else f"{value:.3g}"
+
+
+@validate_params(
+    {
+        "max_rows": [Interval(Integral, FEWEST_ROWS, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=False,
+)
+def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, random_state=0):
+    r"""Report whether a trained network was lazy, or has learned features.
+
+    Parameters
+    ----------
+    model : estimator, Pipeline that ends with one, search over one, or callable
+        A fitted `LazyNetRegressor`, `MeanFieldTwoLayerNet` or classifier of these; a fitted `MLPRegressor` or
+        `MLPClassifier` of scikit-learn; or a function ``apply_fn(parameters, X)`` of JAX that returns an array of shape
+        (n_samples,) or (n_samples, n_outputs): numbers, or scores of classes (log-odds where there is one output and
+        `y` has two values). It must work row by row, on float64.
+    X : array-like of shape (n_samples, n_features)
+        Rows that the network was *not* trained on: on its own, the kernel after training has seen their targets.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    before : (coefs, intercepts) or tree of arrays, default=None
+        Of an MLP, the weights with which its fit started; None recovers them, for an integer `random_state`. Of a
+        function of JAX, its parameters before training.
+    after : tree of arrays, default=None
+        Of a function of JAX, its parameters after training.
+    max_rows : int, default=1000
+        At most so many rows, drawn at random, take part; the kernels need memory of ``max_rows ** 2``.
+    random_state : int, RandomState instance or None, default=0
+        Draws the rows, if there are more.
+
+    Returns
+    -------
+    report : RegimeReport
+        `verdict`, `sentence`, `diagnostics`, `layers`, `to_frame()`; printed, all of them.
+
+    Raises
+    ------
+    ValueError
+        If the initial weights are not known, the parameters do not match, or there are fewer than ten rows.
+
+    See Also
+    --------
+    explain_as_kernel : What the network does, as a kernel machine.
+    RegimeDisplay : The report in figures.
+    scale_path : The same network from lazy to rich.
+
+    Notes
+    -----
+    The verdict rests on `linearization_gap`; its limits, 0.1 and 0.3, were set on networks whose linearisation was
+    trained too.
+
+    References
+    ----------
+    .. [1] L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming". NeurIPS 2019,
+       arXiv:1812.07956.
+    .. [2] C. Zhang, S. Bengio, Y. Singer. "Are all layers created equal?". JMLR 23, 2022: layers put back.
+    .. [3] C. Cortes, M. Mohri, A. Rostamizadeh. "Algorithms for learning kernels based on centered alignment". JMLR 13,
+       2012.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from sklearn_ltdl import regime_report
+    >>> X, y = load_digits(return_X_y=True)
+    >>> network = MLPClassifier(random_state=0, tol=1e-3).fit(X[:900] / 16, y[:900])
+    >>> regime_report(network, X[900:] / 16, y[900:]).verdict
+    'features'
+    """
+    trained, X, y = trained_network(model, X, y, before=before, after=after)
+    X, y, notes = some_rows(X, y, max_rows, random_state)
+    function, weights, first = trained.function, trained.after, trained.before
+    prediction = trained.predict(weights, X)
+    K0, K = function.kernel(first, X), function.kernel(weights, X)
+    start, end = function.outputs(first, X), function.outputs(weights, X)
+    flips, changes = _flips(function, first, weights, X), function.tangent(first, trained.move, X)
+    spectra = [_spectrum(function.input_gradients(w, X)) for w in (first, weights)]
+    targets = trained.targets(y)
+    C0, C, T = (_centred(gram) for gram in (K0, K, targets @ targets.T))
+    ridges = [kernel_ridge(trained, gram, y) for gram in (K0, K)]
+    values = {
+        "displacement": displacement(weights, first),
+        "kernel_angle": 1 - _cosine(K0, K),
+        "kernel_change": float(np.linalg.norm(K - K0) / np.linalg.norm(K0)),
+        "kernel_misalignment": 1 - _cosine(C0, C),
+        "activation_flips": None if flips is None else float(np.mean(flips)),
+        "linearization_gap": _ratio(end - start - changes, end - start),
+        "prediction_gap": _ratio(ridges[0][1] - ridges[1][1], ridges[1][1] - ridges[1][1].mean(axis=0)),
+        "kappa": _kappa(trained, start, targets, X),
+        "score_network": trained.score(y, prediction),
+        "score_kernel_before": trained.score(y, ridges[0][0]),
+        "score_kernel_after": trained.score(y, ridges[1][0]),
+        "alignment_before": _cosine(C0, T),
+        "alignment_after": _cosine(C, T),
+        "directions_before": float(1 / np.sum(spectra[0] ** 2)),
+        "directions_after": float(1 / np.sum(spectra[1] ** 2)),
+    }
+    if flips is None:
+        notes.append("A function of JAX does not show its activations: activation_flips is unknown.")
+    verdict = verdict_of(values)
+    score = "R2" if trained.classes is None else "accuracy"
+    return RegimeReport(
+        verdict,
+        _sentence(verdict, values, trained, score, len(X)),
+        values,
+        tuple(_layers(trained, X, y, flips)),
+        *spectra,
+        score,
+        tuple(notes),
+    )
+
+
+def verdict_of(diagnostics):
+    """Return 'lazy', 'features' or 'between'."""
+    gap = diagnostics["linearization_gap"]
+    return "lazy" if gap <= LAZY_GAP else "features" if gap >= RICH_GAP else "between"
+
+
+def _sentence(verdict, values, trained, score, n_rows):
+    opening = {
+        "lazy": "is lazy: it moved like its tangent kernel, which training left as it was",
+        "features": "has learned features: it is far from its linear model, and its tangent kernel has changed",
+        "between": "is between the regimes: its tangent kernel has changed, but its linear model still tells most of it",
+    }[verdict]
+    return (
+        f"This {trained.kind} {opening}. Its weights moved by {_percent(values['displacement'])}, its tangent kernel "
+        f"by {_percent(values['kernel_change'])}, and the linear model at the same weights misses "
+        f"{_percent(values['linearization_gap'])} of what training changed. On {n_rows} rows its {score} is "
+        f"{values['score_network']:.3f}; ridge with its kernel before training has {values['score_kernel_before']:.3f} "
+        f"and after training {values['score_kernel_after']:.3f}, leave-one-out."
+    )
+
+
+def _percent(value):
+    return f"{100 * value:,.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
+
+
+def some_rows(X, y, max_rows, random_state):
+    """Return at most so many rows, drawn at random, and notes."""
+    if len(X) < FEWEST_ROWS:
+        raise ValueError(f"X has {len(X)} rows; at least {FEWEST_ROWS} are needed to tell one kernel from another.")
+    if len(X) <= max_rows:
+        return X, y, []
+    rows = np.sort(check_random_state(random_state).permutation(len(X))[:max_rows])
+    return X[rows], y[rows], [f"{max_rows} of {len(X)} rows, drawn at random, take part (max_rows={max_rows})."]
+
+
+def kernel_ridge(trained, gram, y):
+    """Return leave-one-out predictions and scores of ridge regression with a kernel, its penalty by leave-one-out."""
+    if trained.classes is None:
+        scores = NTKKernelRegressor(kernel="precomputed").fit(gram, y).loo_predictions_
+        return scores, scores
+    machine = NTKKernelClassifier(kernel="precomputed").fit(gram, y)
+    scores = machine.loo_decision_function_
+    return most_likely(machine.classes_, scores), scores
+
+
+def _centred(gram):
+    gram = gram - gram.mean(axis=0)
+    return gram - gram.mean(axis=1, keepdims=True)
+
+
+def _cosine(A, B):
+    return float(np.sum(A * B) / max(np.linalg.norm(A) * np.linalg.norm(B), np.finfo(float).tiny))
+
+
+def _ratio(part, whole):
+    """Return |part| / |whole|, 0 where there is nothing."""
+    size = np.linalg.norm(whole)
+    return float(np.linalg.norm(part) / size) if size > 0 else 0.0
+
+
+def _flips(function, before, after, X):
+    """Return the share of rows and neurons of each hidden layer whose activation changed sign, None if not known."""
+    if function.neurons(before, X) is None:
+        return None
+    both = zip(function.neurons(before, X), function.neurons(after, X))
+    return [float(np.mean((old > 0) != (new > 0))) for old, new in both]
+
+
+def _spectrum(gradients):
+    """Return the eigenvalues of the average gradient outer product, summed over outputs, of sum 1."""
+    rows = gradients.reshape(-1, gradients.shape[2])
+    values = np.linalg.svd(rows, compute_uv=False) ** 2
+    return values / max(values.sum(), np.finfo(float).tiny)
+
+
+def _kappa(trained, start, targets, X):
+    """Return kappa of Chizat, Oyallon and Bach (2019, section 2.3), |f0 - y| being the slope of the loss over L."""
+    loss = trained.loss
+    slope, bend = trained.function.slope_and_bend(trained.before, X)
+    scores = 0 * start if trained.subtracted else start
+    distance = np.sqrt(np.mean(np.sum((loss.derivative(scores, targets) / loss.smoothness) ** 2, axis=1)))
+    return float(distance * bend / slope) if slope > 0 else np.inf
+
+
+def _layers(trained, X, y, flips):
+    """Yield the row of each layer."""
+    for k, (name, old, new) in enumerate(zip(trained.layers, trained.before, trained.after)):
+        put_back = (*trained.after[:k], old, *trained.after[k + 1 :])
+        yield {
+            "layer": name,
+            "displacement": displacement((new,), (old,)),
+            "activation_flips": flips[k] if flips is not None and k < len(flips) else None,
+            "score_put_back": trained.score(y, trained.predict(put_back, X)),
+        }
