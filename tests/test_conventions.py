@@ -17,11 +17,17 @@ from sklearn_ltdl.losses import LOSSES
 
 PACKAGE = Path(sklearn_ltdl.__file__).parent
 ROOT = Path(__file__).parents[1]
-SLICES = ("linear", "networks", "ntk", "study")
-MAY_USE = {"linear": set(), "ntk": set(), "networks": {"ntk"}, "study": {"linear", "networks", "ntk"}}
+SLICES = ("linear", "networks", "ntk", "diagnostics", "study")
+MAY_USE = {
+    "linear": set(),
+    "ntk": set(),
+    "networks": {"ntk"},
+    "diagnostics": {"networks", "ntk"},
+    "study": {"linear", "networks", "ntk", "diagnostics"},
+}
 HEAVY = {
     "numba": {"linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
-    "jax": {"networks/_flow.py", "_backends/jax.py"},
+    "jax": {"networks/_flow.py", "diagnostics/_jax.py", "_backends/jax.py"},
     "matplotlib": set(),
     "pandas": set(),
 }

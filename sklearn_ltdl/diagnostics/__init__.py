@@ -1,5 +1,6 @@
 """In which regime a trained network is, and the rates that say so."""
 
+from sklearn_ltdl.diagnostics._display import RegimeDisplay, ScalePathDisplay
 from sklearn_ltdl.diagnostics._explain import KernelExplanation, explain_as_kernel
 from sklearn_ltdl.diagnostics._rates import Rate, fit_rate
 from sklearn_ltdl.diagnostics._regime import RegimeReport, regime_report
@@ -8,8 +9,10 @@ from sklearn_ltdl.diagnostics._scale_path import ScalePath, scale_path
 __all__ = [
     "KernelExplanation",
     "Rate",
+    "RegimeDisplay",
     "RegimeReport",
     "ScalePath",
+    "ScalePathDisplay",
     "explain_as_kernel",
     "fit_rate",
     "regime_report",

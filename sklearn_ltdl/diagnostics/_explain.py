@@ -9,13 +9,14 @@ from sklearn.base import TransformerMixin
 from sklearn.utils import check_array, check_consistent_length
 
 from sklearn_ltdl._sklearn import Interval, validate_params
-from sklearn_ltdl.diagnostics._regime import FEWEST_ROWS, some_rows
 from sklearn_ltdl._targets import most_likely
+from sklearn_ltdl.diagnostics._regime import FEWEST_ROWS, linearization_gap, some_rows
 from sklearn_ltdl.diagnostics._trained import Function, trained_network, unwrapped
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 
 MAX_ROWS = 2000
 SAME = 0.95  # agreement from which two models predict the same
+LAZY_GAP = 0.3  # linearisation gap up to which that means that the network is lazy
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class KernelExplanation:
 
     Parameters
     ----------
-    verdict : {'lazy', 'learned kernel', 'no kernel'}
-        Which kernel predicts the same as the network: that of its initial weights, only that of its trained ones, or
-        neither.
+    verdict : {'lazy', 'kernel enough', 'learned kernel', 'no kernel', 'unknown'}
+        Which kernel predicts the same as the network: that of its initial weights, the network being lazy or not; that
+        of its trained ones, far more than that; or neither. Unknown where neither does on rows that the network has
+        seen, where a machine leaves out what the network has interpolated.
     sentence : str
         The verdict with its evidence.
     agreement_before, agreement_after : float
@@ -182,12 +184,17 @@ def explain_as_kernel(
             target = check_array(y_test, ensure_2d=False, dtype=None, input_name="y_test")
             check_consistent_length(rows, target)
     mine = trained.predict(trained.after, rows)
-    agreements = [trained.score(mine, other) for other in others]
+    before, after = (trained.score(mine, other) for other in others)
     scores = [None if target is None else trained.score(target, prediction) for prediction in (mine, *others)]
-    same = [agreement >= SAME for agreement in agreements]
-    verdict = "lazy" if same[0] else "learned kernel" if same[1] else "no kernel"
-    sentence = _sentence(verdict, trained, agreements, scores, len(X), len(rows), X_test is None)
-    return KernelExplanation(verdict, sentence, *agreements, *scores, *machines[::-1], tuple(notes), steps)
+    if before >= SAME or (after >= SAME and 1 - after > 0.5 * (1 - before)):
+        verdict = "lazy" if linearization_gap(trained, rows) <= LAZY_GAP else "kernel enough"
+    elif after >= SAME:
+        verdict = "learned kernel"
+    else:
+        verdict = "unknown" if X_test is None else "no kernel"
+    where = f"{len(X)} rows, each left out in turn" if X_test is None else f"{len(rows)} rows that it has not seen"
+    sentence = _sentence(verdict, trained, (before, after), scores, where)
+    return KernelExplanation(verdict, sentence, before, after, *scores, *machines[::-1], tuple(notes), steps)
 
 
 def _left_out(machine):
@@ -197,22 +204,30 @@ def _left_out(machine):
     return most_likely(machine.classes_, machine.loo_decision_function_)
 
 
-def _sentence(verdict, trained, agreements, scores, n_rows, n_compared, left_out):
+def _sentence(verdict, trained, agreements, scores, where):
     opening = {
         "lazy": "Your network is lazy: ridge regression with the kernel of its initial weights predicts the same",
-        "learned kernel": (
-            "Your network has learned a kernel: ridge regression with the one it ended with predicts the same, with the "
-            "one it began with it does not"
+        "kernel enough": (
+            "Your network is not lazy, but need not have learned: ridge regression with the kernel of its initial "
+            "weights predicts the same"
         ),
-        "no kernel": "Your network is no machine of its tangent kernel: ridge regression with neither predicts the same",
+        "learned kernel": (
+            "Your network has learned a kernel: ridge regression with the one that it ended with predicts the same, "
+            "with the one that it began with far less so"
+        ),
+        "no kernel": "Ridge regression with the tangent kernel of your network, before or after training, predicts "
+        "something else",
+        "unknown": "Whether a kernel predicts the same as your network cannot be told from rows that it has seen; give "
+        "X_test",
     }[verdict]
-    where = f"{n_rows} rows, each left out in turn" if left_out else f"{n_rows} rows, compared on {n_compared} others"
-    what = "of the variance of its predictions" if trained.classes is None else "of its classes"
+    what = "the variance of its predictions" if trained.classes is None else "its classes"
     text = (
-        f"{opening}. On {where}, the kernel before training gives {100 * agreements[0]:.1f} % {what}, the kernel after "
-        f"training {100 * agreements[1]:.1f} %."
+        f"{opening}. On {where}, the kernel before training gives {100 * agreements[0]:.1f} % of {what}, the kernel "
+        f"after training {100 * agreements[1]:.1f} %."
     )
     if scores[0] is None:
         return text
     name = "R2" if trained.classes is None else "accuracy"
-    return f"{text} The {name} is {scores[0]:.3f} of the network, {scores[1]:.3f} and {scores[2]:.3f} of the two kernels."
+    return (
+        f"{text} The {name} of the network is {scores[0]:.3f}, of the two machines {scores[1]:.3f} and {scores[2]:.3f}."
+    )

@@ -133,7 +133,7 @@ def _norms(network, weights, X, first):
 
 
 def slope_and_bend(network, weights, X):
-    r"""Return :math:`|Df|^2` and :math:`|D^2 f|` at the weights, operator norms into functions with the mean of squares.
+    r"""Return :math:`|Df|^2` and :math:`|D^2 f|` at the weights, operator norms into functions, by their mean square.
 
     By power iterations from random directions; the second, of a form of degree two, is the largest of the values that
     they pass, a lower bound.

@@ -105,7 +105,7 @@ def initial_weights(model):
         copy.fit(np.zeros((len(y), n_features), dtype), y)
     if [coef.shape for coef in copy.coefs_] != [coef.shape for coef in model.coefs_]:
         raise ValueError(
-            f"The initial weights of this {type(model).__name__} cannot be recovered: its parameters have changed since "
-            "it was fitted. Fit it again, or give the weights with which it started as before=(coefs, intercepts)."
+            f"The initial weights of this {type(model).__name__} cannot be recovered: its parameters were changed "
+            "after the fit. Fit it again, or give the weights with which it started as before=(coefs, intercepts)."
         )
     return copy.coefs_, copy.intercepts_

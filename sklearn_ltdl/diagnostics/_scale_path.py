@@ -71,7 +71,9 @@ class ScalePath:
         for row, converged in zip(rows, self.converged):
             scale, score, loss, train_loss, moved, kernel = row
             note = "" if converged else "  not converged"
-            lines.append(f"{scale:>8.3g} {score:>9.3f} {loss:>10.3g} {train_loss:>10.3g} {moved:>9.2g} {kernel:>9.2g}{note}")
+            lines.append(
+                f"{scale:>8.3g} {score:>9.3f} {loss:>10.3g} {train_loss:>10.3g} {moved:>9.2g} {kernel:>9.2g}{note}"
+            )
         lines.append(f"{'limit':>8} {self.linearized_score:>9.3f} {self.linearized_loss:>10.3g}")
         return "\n".join(lines)
 

@@ -278,13 +278,13 @@ def _own(model):
     start = model._start
     if not isinstance(start.network, Network) or getattr(model, "kernel_machine_", None) is not None:
         raise ValueError(
-            f"This {type(model).__name__} has mode={model.mode!r}: it is a kernel machine by construction, not a network "
+            f"This {type(model).__name__} has mode={model.mode!r}: it is a kernel machine by construction, no network "
             "that was trained. Use mode='nonlinear'."
         )
     if getattr(model, "solver_", None) == "frank_wolfe":
         raise ValueError(
-            "solver='frank_wolfe' adds neurons where they are best: there are no initial weights to compare with. Use a "
-            "solver that moves neurons, such as 'auto' or 'gd'."
+            "solver='frank_wolfe' adds neurons where they are best: there are no initial weights to compare with. Use "
+            "a solver that moves neurons, such as 'auto' or 'gd'."
         )
     hidden = [f"hidden {k + 1}" for k in range(len(start.network.split(start.weights)[0]))]
     names = hidden if start.network.readout is not None else [*hidden, "read-out"]
@@ -306,7 +306,9 @@ def _own(model):
 def _perceptron(model, before):
     check_is_fitted(model)
     if len(model.coefs_) == 1:
-        raise ValueError("hidden_layer_sizes=() is a linear model: there is no hidden layer whose regime is a question.")
+        raise ValueError(
+            "hidden_layer_sizes=() is a linear model: there is no hidden layer whose regime is a question."
+        )
     if model.out_activation_ == "exp" or (model.out_activation_ == "logistic" and model.n_outputs_ > 1):
         what = "loss='poisson'" if model.out_activation_ == "exp" else "several labels a row"
         raise ValueError(f"{what} is not among the tasks that are compared: numbers with a squared loss, and classes.")

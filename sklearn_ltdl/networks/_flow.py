@@ -254,11 +254,12 @@ def descend(
         state = _State(start, _scaled(0.0, start), start, intercept, jnp.inf + eta, eta * 0 - 1, eta)
         losses, judged, settled, stopped, best = [], [], False, False, None
         while len(losses) <= max_iter and not settled and not stopped:
-            n_steps = min(steps_in_a_block("gd", held_out), max_iter + 1 - len(losses))
+            n_steps, before = min(steps_in_a_block("gd", held_out), max_iter + 1 - len(losses)), state.eta
             state, values = _descend(network, loss, state, data, alpha, reference, momentum, n_steps, size=_BLOCK)
             losses += np.asarray(values[:n_steps]).tolist()
             fallen = losses[-1 - min(_BLOCK, len(losses) - 1)] - losses[-1]
             settled = fallen <= tol * losses[0] and len(losses) >= min(_BLOCK, max_iter + 1)
+            settled &= not (fallen == 0 and state.eta < before * 0.5 ** (n_steps // 2))  # steps that were only halved
             if held_out is not None:
                 judged.append(float(_judge(network, loss, state.base, state.intercept, held_out)))
                 if judged[-1] <= min(judged):

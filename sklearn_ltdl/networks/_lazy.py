@@ -396,6 +396,11 @@ def _goes_on(estimator):
     return estimator.warm_start and estimator.mode != "kernel" and getattr(estimator, "weights_", None) is not None
 
 
+def _is_free_of_scale(estimator):
+    """Return whether the function is the same at every scale: a linear model of outputs that start at 0."""
+    return estimator.mode == "kernel" or (estimator.mode == "linearized" and estimator.centering is not None)
+
+
 def _drawn(estimator, n_inputs, n_outputs, rng):
     """Return the start of training, for columns of phi."""
     doubled = estimator.centering == "doubled"
@@ -405,14 +410,15 @@ def _drawn(estimator, n_inputs, n_outputs, rng):
             "Use an even width or centering='subtract'."
         )
     low, high = _SCALES
-    if estimator.mode == "nonlinear" and not low <= estimator.scale <= high:
+    scale = 1.0 if _is_free_of_scale(estimator) else float(estimator.scale)
+    if not low <= scale <= high:
         raise ValueError(
             f"scale={estimator.scale:g} is outside of {low:g} to {high:g}, where rounding hides how the network moves. "
             "Use mode='linearized' for the limit of large scales, or a scale such as 1e-4 for that of small ones."
         )
     activation = ACTIVATIONS[estimator.activation]
     weights = draw_weights(n_inputs, n_outputs, width=estimator.width, depth=estimator.depth, doubled=doubled, rng=rng)
-    network = Network(activation, Scaling(power=0.5, scale=float(estimator.scale)), activation.gain)
+    network = Network(activation, Scaling(power=0.5, scale=scale), activation.gain)
     if estimator.mode != "nonlinear":
         network = Tangent(network, weights)
     return Start(network, weights, estimator.centering is not None, weights)
@@ -456,8 +462,8 @@ def _fit(estimator, loss, table, go_on, shown):
     if estimator.centering is None and estimator.mode == "nonlinear":
         _warn_if_raw(estimator, data)
     if not (go_on and estimator.alpha == "loo"):
-        estimator.alpha_ = chosen_alpha(estimator.alpha, drawn, loss, data, rng)
-    start = drawn if not go_on else estimator._start._replace(weights=estimator.weights_)
+        estimator.alpha_ = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)))
+    start = drawn if not go_on else estimator._start._replace(weights=estimator._weights)
     if estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True:
         return _fit_ridge(estimator, start, data, shown)
     settings = Settings(
@@ -489,7 +495,7 @@ def _fit_ridge(estimator, start, data, shown):
                 f"Conjugate gradients stopped at max_iter={estimator.max_iter} before the gradient fell to a hundredth "
                 f"of tol={estimator.tol:g} of its first size. Increase max_iter, alpha or tol.",
                 ConvergenceWarning,
-                stacklevel=5,  # through the decorators of `fit`, to its caller
+                stacklevel=6,  # through the decorators of `fit`, to its caller
             )
         constant = data.weight @ (data.targets + data.offset)
         states = (start.reference, constant), (fitted.weights, fitted.intercept)
@@ -530,14 +536,17 @@ def _fit_kernel(estimator, shown, seed):
         if tell is not None:
             tell(machine)
     estimator.kernel_machine_, estimator.alpha_ = machine, machine.alpha_
-    _keep(estimator, None, np.atleast_1d(machine.intercept_), ([], []), machine.n_iter_)
-    return estimator
+    return _keep(estimator, None, np.atleast_1d(machine.intercept_), ([], []), machine.n_iter_)
 
 
 def _keep(estimator, weights, intercept, curves, n_iter):
-    """Set the fitted attributes."""
+    """Set the fitted attributes; where the scale does not count, weights move as one over it."""
     estimator.weights_ = estimator._weights = weights
     estimator.intercept_, estimator.n_iter_ = intercept, n_iter
     estimator.loss_curve_, estimator.validation_loss_curve_ = curves
     estimator.displacement_ = None if weights is None else displacement(weights, estimator._start.weights)
+    if weights is not None and _is_free_of_scale(estimator):
+        moves = ((layer - first) / estimator.scale for layer, first in zip(weights, estimator._start.weights))
+        estimator.weights_ = tuple(first + move for first, move in zip(estimator._start.weights, moves))
+        estimator.displacement_ /= estimator.scale
     return estimator

@@ -199,7 +199,7 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
             trained = _flow.descend(*run, held_out=held_out, tol=settings.tol, **shared)
         else:
             shared["seed"] = int(rng.integers(2**31))
-            double = isinstance(start.network, Network) and start.network.scaling.scale >= DOUBLE_SCALE
+            double = start.network.scaling.scale >= DOUBLE_SCALE
             shared |= {"rule": solver, "batch_size": settings.batch_size, "double": double}
             trained = _flow.descend_in_batches(*run, held_out, **shared)
     if not trained.settled:

@@ -187,7 +187,6 @@ def test_conjugate_gradients_that_end_early_say_so(rng):
     ("estimator", "scale"),
     [(LazyNetRegressor, 1e300), (LazyNetRegressor, 1e12), (LazyNetRegressor, 1e-300), (LazyNetClassifier, 1e12)],
 )
-@pytest.mark.xfail(reason="w0 + v / scale is rounded or overflows: the scale of a tangent model should be 1")
 def test_the_linearized_network_is_the_same_at_every_scale(estimator, scale, rng):
     X, y, _ = table(rng)
     y = target_for(estimator, X, y)
@@ -198,7 +197,6 @@ def test_the_linearized_network_is_the_same_at_every_scale(estimator, scale, rng
 
 
 @unconverged
-@pytest.mark.xfail(reason="batches of a tangent model are in float32 at every scale, in which w0 + v / scale is w0")
 def test_the_linearized_network_in_batches_is_the_same_at_every_scale(rng):
     X, _, _ = table(rng, n=2100)
     net = LazyNetClassifier(mode="linearized", max_iter=10, **SMALL)
@@ -338,9 +336,7 @@ def test_conjugate_gradients_go_on_from_the_solution(rng):
 
 
 @unconverged
-@pytest.mark.parametrize(
-    "alpha", [1e-2, pytest.param("loo", marks=pytest.mark.xfail(reason="'loo' draws from the generator of the rows"))]
-)
+@pytest.mark.parametrize("alpha", [1e-2, "loo"])
 def test_a_warm_start_in_batches_is_judged_by_the_rows_held_out_before(alpha, rng):
     """Others have been trained on."""
     X, y, _ = table(rng, n=2100)
@@ -575,9 +571,6 @@ def test_too_large_a_step_is_halved_or_named(rng):
         net.fit(X, y)
 
 
-@pytest.mark.xfail(
-    reason="a block of 50 halvings counts as settled: descend should go on where eta fell and nothing else"
-)
 def test_a_step_that_needs_more_halvings_than_a_block_has_steps_is_no_end(rng):
     X, y, _ = table(rng)
     net = LazyNetRegressor(learning_rate=1e20, **SMALL).fit(X, y)
@@ -589,9 +582,7 @@ def test_a_step_that_needs_more_halvings_than_a_block_has_steps_is_no_end(rng):
     [
         ({"max_iter": 60, "tol": 1e-9}, "still falling"),
         ({"centering": None, "scale": 100.0, "tol": 1.0}, "not lazy"),
-        pytest.param(
-            {"mode": "linearized", "max_iter": 1}, "gradients", marks=pytest.mark.xfail(reason="stacklevel should be 6")
-        ),
+        ({"mode": "linearized", "max_iter": 1}, "gradients"),
     ],
 )
 def test_a_warning_shows_the_line_of_the_user(parameters, message, rng):

@@ -1,0 +1,347 @@
+"""Pictures of the regime of a network, and of its way from lazy to rich."""
+
+import numpy as np
+
+from sklearn_ltdl.diagnostics._rates import fit_rate
+from sklearn_ltdl.diagnostics._regime import LAZY_GAP, MAX_ROWS, RICH_GAP, regime_report
+from sklearn_ltdl.diagnostics._scale_path import scale_path
+
+LAZY_SCALE = 3.0  # of the output, from which a power law is fitted
+_FAINT = 1e-6  # a change below is drawn as none
+_ROUNDING = 1e-10  # of the largest eigenvalue, below which one is not drawn
+
+_LOSSES = {"losses": ("new rows", "tab:blue"), "train_losses": ("rows of training", "tab:grey")}
+_MOVES = {"displacements": ("displacement", "tab:orange"), "kernel_changes": ("kernel change", "tab:green")}
+_CHANGES = (  # the first is what the verdict rests on
+    "mean_gap",
+    "linearization_gap",
+    "prediction_gap",
+    "displacement",
+    "kernel_angle",
+    "kernel_change",
+    "kernel_misalignment",
+    "activation_flips",
+)
+_BEFORE, _AFTER = "tab:blue", "tab:orange"
+_SCORES = {
+    "score_network": ("network", "black"),
+    "score_kernel_before": ("ridge, kernel before", _BEFORE),
+    "score_kernel_after": ("ridge, kernel after", _AFTER),
+}
+
+
+class ScalePathDisplay:
+    r"""A network from lazy to rich: its losses, and what moved, against the scale of its output.
+
+    The first panel has the losses, the dashed line being that of the linear model around the same first weights, the
+    limit of large scales on new rows. The second has the displacement of the weights and the relative change of the
+    tangent kernel, each with a power law, dotted, which was fitted to the scales of at least 3, or to the largest half
+    where fewer than three are. A hollow marker is a training that did not converge.
+
+    Parameters
+    ----------
+    path : ScalePath
+        What `scale_path` returns.
+
+    Attributes
+    ----------
+    axes_ : ndarray of two matplotlib Axes
+    figure_ : matplotlib Figure
+    curves_ : dict of str to matplotlib Line2D
+        By the name of the path's column: 'losses', 'train_losses', 'displacements', 'kernel_changes'.
+    limit_ : matplotlib Line2D
+        The loss of the linear model.
+    hollow_ : dict of str to matplotlib Line2D
+        The markers of trainings that did not converge, by the name of the column.
+    rates_ : dict of str to Rate
+        The power laws, by 'displacements' and 'kernel_changes'; one is missing where fewer than three of its points are
+        positive.
+    rate_lines_ : dict of str to matplotlib Line2D
+
+    See Also
+    --------
+    scale_path : Trains the networks.
+    RegimeDisplay : More of one network.
+
+    Notes
+    -----
+    With a smooth activation and a centred output the displacement falls as 1 / scale, and the kernel changes by
+    1 / scale, or by its square with ``centering='doubled'`` [1]_. With ReLU the change of the kernel has no clean power
+    law, since neurons switch on and off one by one.
+
+    References
+    ----------
+    .. [1] L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming". NeurIPS 2019,
+       arXiv:1812.07956, figures 1 and 2.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl import LazyNetRegressor, ScalePathDisplay
+    >>> from sklearn_ltdl.datasets import make_multi_index
+    >>> X, y = make_multi_index(200, n_features=10, random_state=0)
+    >>> network = LazyNetRegressor(width=64, activation="tanh", random_state=0)
+    >>> display = ScalePathDisplay.from_estimator(network, X, y, [0.1, 1, 10, 100, 1000])
+    >>> round(display.rates_["displacements"].exponent, 1)
+    -1.0
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, scales=None, *, X_test=None, y_test=None, random_state=0, axes=None):
+        """Train a network at several scales, and draw its path.
+
+        Parameters
+        ----------
+        estimator : LazyNetRegressor, LazyNetClassifier, Pipeline that ends with one, or None
+            As in `scale_path`.
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        scales : array-like of shape (n_scales,), default=None
+            Positive; None takes nine from 0.01 to 100.
+        X_test, y_test : array-like, default=None
+            Rows on which the networks are scored; None holds a quarter of the rows out.
+        random_state : int, RandomState instance or None, default=0
+            As in `scale_path`.
+        axes : array-like of two matplotlib Axes, default=None
+            A new figure's if None.
+
+        Returns
+        -------
+        display : ScalePathDisplay
+        """
+        path = scale_path(X, y, scales, estimator=estimator, X_test=X_test, y_test=y_test, random_state=random_state)
+        return cls(path).plot(axes=axes)
+
+    def plot(self, axes=None):
+        """Draw the path.
+
+        Parameters
+        ----------
+        axes : array-like of two matplotlib Axes, default=None
+            For the losses, and for what moved; a new figure's if None.
+
+        Returns
+        -------
+        display : ScalePathDisplay
+        """
+        path = self.path
+        self.axes_ = _panels(axes, ("the losses", "what moved"), figsize=(10, 4.2), sharex=True)
+        self.figure_ = self.axes_[0].figure
+        self.curves_, self.hollow_, self.rates_, self.rate_lines_ = {}, {}, {}, {}
+        losses, moves = self.axes_
+        for name, (label, colour) in _LOSSES.items():
+            self._draw(losses, name, label, colour)
+        self.limit_ = losses.axhline(
+            path.linearized_loss, color=_LOSSES["losses"][1], linestyle="--", label="linear model, new rows"
+        )
+        for name, (label, colour) in _MOVES.items():
+            values = getattr(path, name)
+            rate = _rate(path.scales, values)
+            if rate is not None:
+                line = moves.plot(path.scales, rate(path.scales), ":", color=colour, alpha=0.8)[0]
+                self.rates_[name], self.rate_lines_[name] = rate, line
+            self._draw(moves, name, label if rate is None else f"{label}, exponent {rate}", colour)
+        if not np.all(path.converged):
+            losses.plot([], [], "o", color="0.3", markerfacecolor="white", label="not converged")
+        loss = "mean squared error" if path.score == "R2" else "log loss"
+        losses.set(xlabel="scale (large is lazy)", ylabel=loss)
+        moves.set(xlabel="scale (large is lazy)", ylabel="relative change in training")
+        losses.set(xscale="log", yscale="log")
+        moves.set(xscale="log", yscale="log")
+        low, high = losses.get_ylim()
+        losses.set_ylim(low * (low / high) ** 0.3)
+        losses.legend(loc="lower left", ncols=2)
+        moves.legend()
+        return self
+
+    def _draw(self, ax, name, label, colour):
+        """Draw a column of the path, and the points that did not converge."""
+        values, hollow = getattr(self.path, name), ~self.path.converged
+        self.curves_[name] = ax.plot(self.path.scales, values, "o-", color=colour, label=label)[0]
+        self.hollow_[name] = ax.plot(
+            self.path.scales[hollow], values[hollow], "o", color=colour, markerfacecolor="white"
+        )[0]
+
+
+class RegimeDisplay:
+    """Whether a trained network was lazy, in figures.
+
+    The first panel has what training changed: all of it is near 0 in a lazy network. The verdict rests on the first row
+    alone, where the limits are drawn. A triangle at the end of the axis is a change of 0, or of less than 1e-6. The
+    second panel has the scores of the network and of ridge regression with its tangent kernel, before training and
+    after. The third has the spectrum of the average gradient outer product: a network that has learned to read few
+    directions of its input has few large eigenvalues.
+
+    Parameters
+    ----------
+    report : RegimeReport
+        What `regime_report` returns.
+
+    Attributes
+    ----------
+    axes_ : ndarray of three matplotlib Axes
+    figure_ : matplotlib Figure
+    changes_ : dict of str to matplotlib Line2D
+        The marker of each change, by its name; one that is not known has none.
+    limits_ : list of two matplotlib Line2D
+        Below the first the network is lazy, above the second it has learned features.
+    scores_ : dict of str to matplotlib Line2D
+    spectra_ : list of two matplotlib Line2D
+        Before training, and after.
+
+    See Also
+    --------
+    regime_report : The numbers, and what they mean.
+    ScalePathDisplay : One network at several scales.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.preprocessing import scale
+    >>> from sklearn_ltdl import LazyNetRegressor, RegimeDisplay
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X = scale(X)
+    >>> network = LazyNetRegressor(random_state=0).fit(X[:300], y[:300])
+    >>> display = RegimeDisplay.from_estimator(network, X[300:], y[300:])
+    >>> display.axes_[0].get_title()
+    'Verdict: lazy'
+    """
+
+    def __init__(self, report):
+        self.report = report
+
+    @classmethod
+    def from_estimator(cls, model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, random_state=0, axes=None):
+        """Report on a trained network, and draw the report.
+
+        Parameters
+        ----------
+        model : estimator, Pipeline that ends with one, search over one, or callable
+            As in `regime_report`.
+        X : array-like of shape (n_samples, n_features)
+            Rows that the network was *not* trained on.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        before, after : parameters, default=None
+            As in `regime_report`.
+        max_rows : int, default=1000
+            At most so many rows, drawn at random, take part.
+        random_state : int, RandomState instance or None, default=0
+            Draws the rows, if there are more.
+        axes : array-like of three matplotlib Axes, default=None
+            A new figure's if None.
+
+        Returns
+        -------
+        display : RegimeDisplay
+        """
+        report = regime_report(model, X, y, before=before, after=after, max_rows=max_rows, random_state=random_state)
+        return cls(report).plot(axes=axes)
+
+    def plot(self, axes=None):
+        """Draw the report.
+
+        Parameters
+        ----------
+        axes : array-like of three matplotlib Axes, default=None
+            For the changes, the scores, and the spectra; a new figure's if None.
+
+        Returns
+        -------
+        display : RegimeDisplay
+        """
+        panels = "the changes", "the scores", "the spectra"
+        self.axes_ = _panels(axes, panels, figsize=(14, 3.8), width_ratios=(1.25, 1, 1.1))
+        self.figure_ = self.axes_[0].figure
+        self._draw_changes(self.axes_[0])
+        self._draw_scores(self.axes_[1])
+        self._draw_spectra(self.axes_[2])
+        return self
+
+    def _draw_changes(self, ax):
+        changes = {name: self.report.diagnostics[name] for name in _CHANGES}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        seen = [value for value in changes.values() if value > _FAINT]
+        low, high = min([0.01, *seen]) / 2, 4 * max([1.0, *seen])
+        self.changes_ = {}
+        for row, (name, value) in enumerate(changes.items()):
+            clear = value > _FAINT
+            look = {"marker": "o" if clear else "<", "color": "0.4" if row else "tab:red"}
+            self.changes_[name] = ax.plot(value if clear else low, row, markersize=8, clip_on=False, **look)[0]
+        limits = {LAZY_GAP: ("lazy  ", "right"), RICH_GAP: ("  features", "left")}
+        self.limits_ = []
+        for limit, (word, side) in limits.items():
+            self.limits_ += ax.plot([limit, limit], [-0.9, 0.4], color="tab:red", linewidth=1)
+            ax.text(limit, -0.6, word, color="tab:red", ha=side, va="center", fontsize="small")
+        _name_rows(ax, [f"{name.replace('_', ' ')}  {value:.2g}" for name, value in changes.items()], top=-1.0)
+        ax.set(xscale="log", xlim=(low, high), xlabel="change (0 in the lazy limit)")
+        ax.set_title(f"Verdict: {self.report.verdict}")
+
+    def _draw_scores(self, ax):
+        values = {name: self.report.diagnostics[name] for name in _SCORES}
+        self.scores_ = {
+            name: ax.plot(value, row, "o", color=_SCORES[name][1], markersize=8)[0]
+            for row, (name, value) in enumerate(values.items())
+        }
+        low, high = min(values.values()), max(values.values())
+        reach = max(0.65 * (high - low), 0.05)
+        _name_rows(ax, [f"{_SCORES[name][0]}  {value:.3f}" for name, value in values.items()], top=-0.6)
+        ax.set(xlim=((low + high) / 2 - reach, min((low + high) / 2 + reach, 1 + 0.1 * reach)))
+        ax.set(xlabel=f"{self.report.score} (of ridge, leave-one-out)", title="Scores")
+
+    def _draw_spectra(self, ax):
+        from matplotlib.ticker import MaxNLocator
+
+        self.spectra_, least = [], 0.05
+        for word, colour, marker in (("before", _BEFORE, "s"), ("after", _AFTER, "o")):
+            spectrum = getattr(self.report, f"spectrum_{word}")
+            shown = spectrum[spectrum > _ROUNDING * spectrum.max()]
+            width = self.report.diagnostics[f"directions_{word}"]
+            label = f"{word} training: {width:.3g} directions"
+            least = min([least, *shown])
+            size = 6 if len(spectrum) <= 20 else 3
+            self.spectra_ += ax.plot(
+                range(1, len(shown) + 1), shown, marker=marker, color=colour, markersize=size, label=label
+            )
+        ax.set(yscale="log", xlabel="index", ylabel="share of the trace", title="Spectrum of the gradients")
+        ax.set_ylim(least**1.4, 1.5)  # the legend is below the spectra
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.legend(loc="lower left")
+
+
+def _panels(axes, names, **layout):
+    """Return the axes that were given, one a panel, or those of a new figure."""
+    import matplotlib.pyplot as plt
+
+    if axes is None:
+        return plt.subplots(1, len(names), layout="constrained", **layout)[1]
+    axes = np.asarray(axes, dtype=object).ravel()
+    if len(axes) != len(names):
+        raise ValueError(
+            f"axes must be {len(names)} matplotlib Axes, for {', '.join(names[:-1])} and {names[-1]}; got {len(axes)}. "
+            f"Take those of plt.subplots(1, {len(names)}), or None for a new figure."
+        )
+    return axes
+
+
+def _lazy(scales):
+    """Return which scales a power law is fitted to: from 3, or the largest half and at least three."""
+    lazy = scales >= LAZY_SCALE
+    if np.sum(lazy) >= 3:
+        return lazy
+    return np.arange(len(scales)) >= len(scales) - max(3, -(-len(scales) // 2))
+
+
+def _rate(scales, values):
+    """Return the power law of the lazy scales, None for want of points."""
+    some = _lazy(scales) & (values > 0) & np.isfinite(values)
+    return fit_rate(scales[some], values[some]) if np.sum(some) >= 3 else None
+
+
+def _name_rows(ax, names, *, top):
+    """Name the rows, the first at the top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, top)
+    ax.grid(axis="y", color="0.9")
+    ax.set_axisbelow(True)
