@@ -28,6 +28,11 @@ ESTIMATORS = [
     sklearn_ltdl.LazyNetRegressor(),
     sklearn_ltdl.LazyNetClassifier(),
 ]
+MODES = [
+    estimator(mode=mode)
+    for estimator in (sklearn_ltdl.LazyNetRegressor, sklearn_ltdl.LazyNetClassifier)
+    for mode in ("linearized", "kernel")
+]
 TRANSFORMERS = [sklearn_ltdl.NTKNystroem(), sklearn_ltdl.TangentFeatures()]
 GRIDS = {
     "NTKKernel": {"depth": [1, 2]},
@@ -46,7 +51,7 @@ pytestmark = [
 each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
 
 
-@parametrize_with_checks(ESTIMATORS + TRANSFORMERS)
+@parametrize_with_checks(ESTIMATORS + MODES + TRANSFORMERS)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

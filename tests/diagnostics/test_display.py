@@ -150,13 +150,14 @@ def test_changes_are_those_of_the_report(report):
     display = RegimeDisplay(report).plot()
     ax = display.axes_[0]
     assert [*display.changes_] == [
+        "mean_gap",
         "linearization_gap",
+        "prediction_gap",
         "displacement",
         "kernel_angle",
         "kernel_change",
         "kernel_misalignment",
         "activation_flips",
-        "prediction_gap",
     ]
     for row, (name, marker) in enumerate(display.changes_.items()):
         assert marker.get_xydata().tolist() == [[report.diagnostics[name], row]]
@@ -168,8 +169,8 @@ def test_changes_are_those_of_the_report(report):
 
 def test_limits_are_drawn_at_the_row_on_which_the_verdict_rests(report):
     display = RegimeDisplay(report).plot()
-    row = display.changes_["linearization_gap"].get_ydata()[0]
-    others = [marker.get_ydata()[0] for name, marker in display.changes_.items() if name != "linearization_gap"]
+    row = display.changes_["mean_gap"].get_ydata()[0]
+    others = [marker.get_ydata()[0] for name, marker in display.changes_.items() if name != "mean_gap"]
     for line, limit in zip(display.limits_, (LAZY_GAP, RICH_GAP), strict=True):
         assert set(line.get_xdata()) == {limit}
         low, high = line.get_ydata()
@@ -183,7 +184,7 @@ def test_what_is_not_known_is_left_out(report):
     assert "activation_flips" not in display.changes_
     assert not any(name.startswith("activation flips") for name in row_names(display.axes_[0]))
     rows = [marker.get_ydata()[0] for marker in display.changes_.values()]
-    assert rows == [*range(6)]  # without a gap
+    assert rows == [*range(7)]  # without a gap
 
 
 def test_no_change_is_a_triangle_at_the_end_of_the_axis(report):

@@ -1,10 +1,13 @@
 """L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming", NeurIPS 2019."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_ltdl import LazyNetRegressor, MeanFieldTwoLayerNet, NTKKernelRegressor, scale_path
+from sklearn_ltdl import LazyNetRegressor, MeanFieldTwoLayerNet, NTKKernelRegressor, regime_report, scale_path
 from sklearn_ltdl.activations import Tanh
 from sklearn_ltdl.diagnostics import fit_rate
 from sklearn_ltdl.losses import Squared
@@ -135,3 +138,33 @@ def test_displacement_falls_with_width_in_the_ntk_scaling_only(network, low, hig
     widths = (64, 128, 256, 512)
     moved = [clone(network).set_params(width=width, random_state=0).fit(X, y).displacement_ for width in widths]
     assert low <= fit_rate(widths, moved).exponent <= high
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """Return reports on one network at scales .1, 1 and 10, on rows that it has not seen."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 20))
+    y = np.maximum(X @ np.linalg.qr(rng.standard_normal((20, 3)))[0], 0) @ [1, 1, -1]
+    networks = (LazyNetRegressor(width=128, scale=scale, tol=1e-5, random_state=0) for scale in (0.1, 1.0, 10.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return [regime_report(network.fit(X[:1000], y[:1000]), X[1000:], y[1000:]) for network in networks]
+
+
+@pytest.mark.parametrize(
+    "name", ["displacement", "kernel_angle", "kernel_change", "activation_flips", "linearization_gap", "score_network"]
+)
+def test_every_diagnostic_falls_with_the_scale(name, reports):
+    rich, between, lazy = (report.diagnostics[name] for report in reports)
+    assert rich > between > lazy
+
+
+def test_the_kernel_of_the_trained_network_explains_it_and_the_first_one_only_if_lazy(reports):
+    for report in reports:
+        scores = report.diagnostics
+        assert scores["score_kernel_after"] == pytest.approx(scores["score_network"], abs=0.03)
+    rich, _, lazy = (report.diagnostics for report in reports)
+    assert lazy["score_kernel_before"] == pytest.approx(lazy["score_network"], abs=0.02)
+    assert rich["score_kernel_before"] <= rich["score_network"] - 0.08
+    assert [report.verdict for report in reports][::2] == ["features", "lazy"]

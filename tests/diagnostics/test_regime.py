@@ -1,0 +1,215 @@
+"""The report on a trained network, and its explanation as a kernel machine."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, explain_as_kernel, regime_report
+from sklearn_ltdl.datasets import make_multi_index
+from sklearn_ltdl.diagnostics._trained import trained_network
+
+unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def two_layers(parameters, X):
+    """Return a network of tanh with two hidden layers, in the parameters of an MLP."""
+    *hidden, last = zip(parameters["coefs"], parameters["intercepts"])
+    for coef, intercept in hidden:
+        X = jnp.tanh(X @ coef + intercept)
+    return X @ last[0] + last[1]
+
+
+def parameters_of(network):
+    trained, _, _ = trained_network(network, np.zeros((10, network.n_features_in_)), np.resize(network.classes_, 10))
+    trees = []
+    for weights in (trained.before, trained.after):
+        layers = [*(layer[0].T for layer in weights[:-1]), weights[-1][0]]
+        trees.append({"coefs": [layer[:-1] for layer in layers], "intercepts": [layer[-1] for layer in layers]})
+    return trees
+
+
+@unconverged
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_function_of_jax_has_the_report_of_its_mlp(n_classes, rng):
+    """By automatic differentiation and by the products of factors; only what a function does not show is unknown."""
+    X = rng.standard_normal((150, 4))
+    y = np.digitize(X[:, 0] * X[:, 1], [0.0, 0.5][: n_classes - 1])
+    network = MLPClassifier(hidden_layer_sizes=(12, 8), activation="tanh", max_iter=100, random_state=0)
+    network.fit(X[:100], y[:100])
+    before, after = parameters_of(network)
+    seen = jax.config.jax_enable_x64
+    known = regime_report(network, X[100:], y[100:])
+    applied = regime_report(two_layers, X[100:], y[100:], before=before, after=after)
+    assert jax.config.jax_enable_x64 == seen
+    assert applied.diagnostics["activation_flips"] is None
+    assert any("activation" in note for note in applied.notes)
+    for name, value in known.diagnostics.items():
+        if name == "kappa":  # two lower bounds of one norm, from other random directions
+            assert applied.diagnostics[name] == pytest.approx(value, rel=0.2)
+        elif name != "activation_flips":
+            assert applied.diagnostics[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
+    np.testing.assert_allclose(applied.spectrum_after, known.spectrum_after, atol=1e-10)
+
+
+def test_kappa_of_a_quadratic_form_is_that_of_its_matrix(rng):
+    """f(w) = w'Aw / 2 at every row: |Df| = |Aw|, |D2f| = |A|; and kappa = |f - y| |A| / |Aw|^2."""
+    A = np.diag([3.0, -1.0, 0.5])
+
+    def form(w, X):
+        return 0.5 * w @ A @ w * jnp.ones(len(X))
+
+    w, X, y = np.array([1.0, 2.0, -1.0]), rng.standard_normal((20, 2)), rng.standard_normal(20)
+    distance = np.sqrt(np.mean((0.5 * w @ A @ w - y) ** 2))
+    report = regime_report(form, X, y, before=w, after=1.1 * w)
+    assert report.diagnostics["kappa"] == pytest.approx(distance * 3 / np.sum((A @ w) ** 2), rel=1e-6)
+    # f(1.1 w) - f(w) = .21 f(w), of which the linear part is .2
+    assert report.diagnostics["linearization_gap"] == pytest.approx(0.01 / 0.21)
+    assert report.diagnostics["displacement"] == pytest.approx(0.1)
+    assert report.diagnostics["kernel_change"] == pytest.approx(0.21)
+    assert report.diagnostics["kernel_angle"] == pytest.approx(0, abs=1e-12)
+
+
+@unconverged
+def test_what_was_not_trained_changed_nothing(rng):
+    X, y = rng.standard_normal((60, 4)), rng.standard_normal(60)
+    network = MLPRegressor(solver="sgd", learning_rate_init=1e-300, max_iter=1, random_state=0).fit(X, y)
+    report = regime_report(network, X, y)
+    unchanged = ("displacement", "kernel_angle", "kernel_change", "kernel_misalignment", "activation_flips")
+    for name in (*unchanged, "linearization_gap", "prediction_gap", "mean_gap"):
+        assert report.diagnostics[name] == pytest.approx(0, abs=1e-12)
+    assert report.diagnostics["score_kernel_before"] == report.diagnostics["score_kernel_after"]
+    assert report.verdict == "lazy"
+    assert {layer["score_put_back"] for layer in report.layers} == {report.diagnostics["score_network"]}
+
+
+@unconverged
+def test_layers_put_back_and_directions_read_tell_what_was_learned(rng):
+    """A target of one column: the hidden layer turns to it; without its training the score falls."""
+    X = rng.standard_normal((900, 10))
+    y = np.abs(X[:, 0])
+    network = LazyNetRegressor(scale=0.03, random_state=0).fit(X[:600], y[:600])
+    report = regime_report(network, X[600:], y[600:])
+    assert report.verdict == "features"
+    assert report.diagnostics["directions_after"] < 1.2 < 1.6 < report.diagnostics["directions_before"]
+    assert report.spectrum_after.sum() == pytest.approx(1)
+    assert report.diagnostics["score_network"] > 0.95
+    assert report.layers[0]["score_put_back"] < 0.5
+    frame = report.to_frame()
+    assert frame.loc["displacement", "value"] == report.diagnostics["displacement"]
+    assert network.displacement_ == pytest.approx(report.diagnostics["displacement"])
+
+
+@unconverged
+def test_many_rows_are_a_subset_and_it_is_said(rng):
+    X, y = make_multi_index(300, n_features=5, random_state=0)
+    network = LazyNetRegressor(width=16, random_state=0).fit(X, y)
+    report = regime_report(network, X, y, max_rows=50, random_state=1)
+    assert report.n_rows == 50
+    assert "50 of 300 rows" in str(report)
+    explanation = explain_as_kernel(network, X, y, max_rows=50)
+    assert "50 of 300 rows" in str(explanation)
+    assert explanation.machine.X_fit_.shape == (50, 5)
+
+
+def broken(w, X):
+    return X @ w["a"]
+
+
+W = {"a": np.ones((3, 1)), "b": np.ones(2)}
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "message"),
+    [
+        (broken, {}, "needs its parameters before and after"),
+        (broken, {"before": W}, "needs its parameters before and after"),
+        (broken, {"before": W, "after": {"a": W["a"]}}, "one structure"),
+        (broken, {"before": W, "after": {"a": np.ones((4, 1)), "b": W["b"]}}, r"a has shape \(3, 1\) before"),
+        (broken, {"before": {"a": np.ones((5, 1))}, "after": {"a": np.ones((5, 1))}}, r"apply_fn\(after, X\) failed"),
+        (lambda w, X: X @ w["a"] / 0.0 * jnp.nan, {"before": W, "after": W}, "not finite"),
+        (lambda w, X: (X @ w["a"]).sum(), {"before": W, "after": W}, "its result has shape"),
+        (broken, {"before": {}, "after": {}}, "no parameters"),
+        (3, {}, "model is a int"),
+    ],
+)
+def test_parameters_that_do_not_match_are_refused(model, parameters, message, rng):
+    with pytest.raises(ValueError, match=message):
+        regime_report(model, rng.standard_normal((20, 3)), rng.standard_normal(20), **parameters)
+
+
+@unconverged
+def test_rows_that_the_network_cannot_take_are_refused(rng):
+    X = rng.standard_normal((40, 3))
+    classifier = LazyNetClassifier(width=8, random_state=0).fit(X, np.arange(40) % 2)
+    regressor = LazyNetRegressor(width=8, random_state=0).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match=r"classes \[7\]"):
+        regime_report(classifier, X, np.full(40, 7))
+    with pytest.raises(ValueError, match="2 columns; the network was trained on 3"):
+        regime_report(regressor, X[:, :2], X[:, 0])
+    with pytest.raises(ValueError, match="y has 2 columns"):
+        regime_report(regressor, X, X[:, :2])
+    with pytest.raises(ValueError, match="5 rows; at least 10"):
+        regime_report(regressor, X[:5], X[:5, 0])
+    with pytest.raises(ValueError, match="'max_rows'"):
+        regime_report(regressor, X, X[:, 0], max_rows=3)
+    with pytest.raises(ValueError, match="before is for functions of JAX"):
+        regime_report(regressor, X, X[:, 0], before=W)
+
+
+@unconverged
+def test_the_kernel_that_explains_is_the_one_that_the_network_is(rng):
+    """Lazy: the one it began with; rich: only the one it ended with."""
+    X, y = make_multi_index(1600, random_state=0)
+    data = {"X": X[:600], "y": y[:600], "X_test": X[600:], "y_test": y[600:]}
+    lazy = explain_as_kernel(LazyNetRegressor(scale=100.0, random_state=0).fit(X[:600], y[:600]), **data)
+    rich = explain_as_kernel(LazyNetRegressor(scale=0.1, random_state=0).fit(X[:600], y[:600]), **data)
+    assert lazy.verdict == "lazy"
+    assert "lazy" in lazy.sentence
+    assert lazy.agreement_before > 0.98
+    assert rich.verdict == "learned kernel"
+    assert rich.agreement_before < 0.8
+    assert rich.agreement_after > 0.95
+    assert rich.score_after > rich.score_before + 0.1
+
+
+@unconverged
+def test_without_fresh_rows_nothing_is_held_against_a_kernel(rng):
+    """A lazy network that interpolates noise: a machine that leaves a row out cannot tell its noise."""
+    X, y = rng.standard_normal((100, 5)), rng.standard_normal(100)
+    network = LazyNetRegressor(scale=100.0, alpha=1e-6, max_iter=3000, random_state=0).fit(X, y)
+    assert explain_as_kernel(network, X, y).verdict == "unknown"
+
+
+@unconverged
+def test_a_kernel_that_is_enough_is_not_called_lazy(rng):
+    X = rng.standard_normal((1000, 3))
+    y = (X[:, 0] > 0).astype(int)
+    network = MLPClassifier(max_iter=500, random_state=0).fit(X[:500], y[:500])
+    explanation = explain_as_kernel(network, X[:500], y[:500], X_test=X[500:])
+    assert explanation.agreement_before > 0.95
+    assert explanation.verdict == "kernel enough"
+    assert explanation.score_network is None
+
+
+@unconverged
+def test_influence_is_the_change_of_a_refit_without_the_row(rng):
+    """Through the steps of the pipeline, in the units of the target."""
+    X, y = make_multi_index(60, n_features=4, random_state=0)
+    X = 7 + 5 * X
+    model = make_pipeline(StandardScaler(), LazyNetRegressor(width=32, random_state=0)).fit(X, y)
+    explanation = explain_as_kernel(model, X, y)
+    new, scaled = X[:3] + 0.5, model[0].transform(X)
+    np.testing.assert_allclose(explanation.predict(new), explanation.machine.predict(model[0].transform(new)))
+    influence = explanation.influence(new)
+    machine = explanation.machine
+    for row in (0, 31):
+        others = np.arange(60) != row
+        # the ridge n alpha is kept, as leave-one-out does
+        refit = type(machine)(kernel=machine.kernel, alpha=machine.alpha_ * 60 / 59, normalize_y=False)
+        refit.fit(scaled[others], y[others])
+        expected = explanation.predict(new) - refit.predict(model[0].transform(new))
+        np.testing.assert_allclose(influence[:, row], expected, atol=1e-9)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet, scale_path
+from sklearn_ltdl.datasets import make_multi_index, make_parity
+from sklearn_ltdl.networks import _flow
+
+unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@unconverged
+@pytest.mark.parametrize("estimator", [LazyNetRegressor, LazyNetClassifier])
+def test_a_point_of_the_path_is_the_network_of_its_scale(estimator):
+    """With the penalty of the linear model, and one seed."""
+    regression = estimator is LazyNetRegressor
+    X, y = make_multi_index(200, 6, random_state=0) if regression else make_parity(200, 6, random_state=0)
+    network = estimator(width=16, max_iter=100, random_state=4)
+    path = scale_path(X[:120], y[:120], [10.0, 0.1], estimator=network, X_test=X[120:], y_test=y[120:])
+    limit = clone(network).set_params(mode="linearized").fit(X[:120], y[:120])
+    assert path.alpha == limit.alpha_
+    assert path.linearized_score == pytest.approx(limit.score(X[120:], y[120:]), abs=1e-9)
+    np.testing.assert_array_equal(path.scales, [0.1, 10.0])
+    for k, scale in enumerate(path.scales):
+        one = clone(network).set_params(scale=scale, alpha=limit.alpha_).fit(X[:120], y[:120])
+        assert path.scores[k] == one.score(X[120:], y[120:])
+        assert path.displacements[k] == one.displacement_
+        assert path.converged[k] == (one.n_iter_ < 100)
+        predict, loss = ("predict", mean_squared_error) if regression else ("predict_proba", log_loss)
+        assert path.losses[k] == pytest.approx(loss(y[120:], getattr(one, predict)(X[120:])))
+        assert path.train_losses[k] == pytest.approx(loss(y[:120], getattr(one, predict)(X[:120])))
+    assert path.kernel_changes[0] > 10 * path.kernel_changes[1]
+    frame = path.to_frame()
+    np.testing.assert_array_equal(frame["scores"], path.scores)
+
+
+@unconverged
+def test_a_path_compiles_the_descent_once():
+    X, y = make_multi_index(77, 7, random_state=0)
+    network = LazyNetRegressor(width=11, max_iter=20, random_state=0)
+    before = _flow._descend._cache_size()
+    scale_path(X, y, [0.1, 1.0, 10.0, 100.0], estimator=network)
+    assert _flow._descend._cache_size() == before + 1
+
+
+@unconverged
+def test_large_scales_tend_to_the_linear_model():
+    X, y = make_multi_index(200, 6, random_state=0)
+    network = LazyNetRegressor(width=64, activation="tanh", tol=1e-8, max_iter=5000, random_state=0)
+    path = scale_path(X, y, [100.0, 1000.0], estimator=make_pipeline(StandardScaler(), network))
+    assert abs(path.losses[1] - path.linearized_loss) < 0.2 * abs(path.losses[0] - path.linearized_loss)
+    assert path.displacements[0] / path.displacements[1] == pytest.approx(10, rel=0.05)
+
+
+@unconverged
+def test_the_default_is_a_classifier_for_classes_and_the_users_estimator_is_left_alone():
+    X, y = make_parity(120, 4, random_state=0)
+    assert scale_path(X, y, [1.0]).score == "accuracy"
+    assert scale_path(X, 1.0 * y, [1.0]).score == "R2"
+    network = LazyNetClassifier(width=8, max_iter=10)
+    parameters = network.get_params()
+    one, other = (scale_path(X, y, [1.0], estimator=network, random_state=s) for s in (0, 0))
+    assert one.losses == other.losses
+    assert network.get_params() == parameters
+    assert not hasattr(network, "weights_")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"scales": [0.0, 1.0]}, "scales must be positive"),
+        ({"scales": []}, "scales must be positive"),
+        ({"scales": [np.nan]}, "scales must be positive"),
+        ({"estimator": MeanFieldTwoLayerNet()}, "MeanFieldTwoLayerNet"),
+        ({"X_test": np.ones((2, 3))}, "come together"),
+    ],
+)
+def test_a_bad_parameter_is_named(parameters, message, rng):
+    with pytest.raises(ValueError, match=message):
+        scale_path(rng.standard_normal((20, 3)), rng.standard_normal(20), **parameters)
