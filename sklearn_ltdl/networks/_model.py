@@ -68,10 +68,10 @@ class Network(NamedTuple):
             below.append(self.w_std * rate * activation.value(z))
             slopes.append(self.w_std * rate * activation.derivative(z))
         last, above, layers = below.pop(), readout.transpose(2, 0, 1)[:, :, None], []
-        for layer in reversed(hidden):
+        for layer in reversed((None, *hidden[1:])):
             above = above * slopes.pop()
             layers.append((above, below.pop()))
-            above = above @ layer
+            above = above if layer is None else above @ layer
         return Gradient(tuple(layers[::-1]), last if self.readout is None else None)
 
 
