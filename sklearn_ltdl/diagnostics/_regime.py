@@ -17,6 +17,7 @@ from sklearn_ltdl._targets import most_likely
 from sklearn_ltdl.diagnostics._trained import trained_network
 from sklearn_ltdl.networks._model import displacement
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
+from sklearn_ltdl.ntk._solvers import require_memory
 
 MAX_ROWS = 1000
 FEWEST_ROWS = 10
@@ -250,6 +251,7 @@ def some_rows(X, y, max_rows, random_state):
     """Return at most so many rows, drawn at random, and notes."""
     if len(X) < FEWEST_ROWS:
         raise ValueError(f"X has {len(X)} rows; at least {FEWEST_ROWS} are needed to tell one kernel from another.")
+    require_memory(min(len(X), max_rows), 8, "Use a smaller max_rows.")
     if len(X) <= max_rows:
         return X, y, []
     rows = np.sort(check_random_state(random_state).permutation(len(X))[:max_rows])

@@ -228,6 +228,7 @@ def trained_network(model, X, y, *, before=None, after=None):
     X = check_array(X, dtype=np.float64, input_name="X")
     y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
     check_consistent_length(X, y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if isinstance(model, (LazyNetRegressor, LazyNetClassifier, MeanFieldTwoLayerNet, MeanFieldClassifier)):
         _refuse(model, before=before, after=after)
         trained = _own(model)
@@ -365,6 +366,11 @@ def _applied(apply_fn, X, y, before, after):
         ) from error
     if not np.all(np.isfinite(outputs)):
         raise ValueError("apply_fn(after, X) is not finite; check the parameters after training.")
+    if not np.allclose(outputs[:2], function.outputs(last, X[:2]), rtol=1e-6, atol=1e-6 * np.abs(outputs).max()):
+        raise ValueError(
+            "apply_fn must work row by row: on two rows alone it returns other numbers for them than among all. Fix its "
+            "batch statistics, and leave out what is random."
+        )
     classes = _classes(y, outputs.shape[1])
     units = Standardisation.of(np.zeros((1, 1)), np.ones(1), False)
     return Trained(function, first, last, names, False, 0.0, classes, units, "function of JAX")

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, explain_as_kernel, regime_report
 from sklearn_ltdl.datasets import make_multi_index
+from sklearn_ltdl.diagnostics._regime import some_rows
 from sklearn_ltdl.diagnostics._trained import trained_network
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -133,6 +134,7 @@ W = {"a": np.ones((3, 1)), "b": np.ones(2)}
         (lambda w, X: X @ w["a"] / 0.0 * jnp.nan, {"before": W, "after": W}, "not finite"),
         (lambda w, X: (X @ w["a"]).sum(), {"before": W, "after": W}, "its result has shape"),
         (broken, {"before": {}, "after": {}}, "no parameters"),
+        (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": W, "after": W}, "row by row"),
         (3, {}, "model is a int"),
     ],
 )
@@ -156,6 +158,8 @@ def test_rows_that_the_network_cannot_take_are_refused(rng):
         regime_report(regressor, X[:5], X[:5, 0])
     with pytest.raises(ValueError, match="'max_rows'"):
         regime_report(regressor, X, X[:, 0], max_rows=3)
+    with pytest.raises(MemoryError, match="smaller max_rows"):
+        some_rows(np.broadcast_to(0.0, (10**7, 1)), np.broadcast_to(0.0, 10**7), 10**7, 0)
     with pytest.raises(ValueError, match="before is for functions of JAX"):
         regime_report(regressor, X, X[:, 0], before=W)
 
