@@ -368,8 +368,8 @@ def _applied(apply_fn, X, y, before, after):
         raise ValueError("apply_fn(after, X) is not finite; check the parameters after training.")
     if not np.allclose(outputs[:2], function.outputs(last, X[:2]), rtol=1e-6, atol=1e-6 * np.abs(outputs).max()):
         raise ValueError(
-            "apply_fn must work row by row: on two rows alone it returns other numbers for them than among all. Fix its "
-            "batch statistics, and leave out what is random."
+            "apply_fn must work row by row: on two rows alone it returns other numbers for them than among all. Fix "
+            "its batch statistics, and leave out what is random."
         )
     classes = _classes(y, outputs.shape[1])
     units = Standardisation.of(np.zeros((1, 1)), np.ones(1), False)
