@@ -8,7 +8,13 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, explain_as_kernel, regime_report
+from sklearn_ltdl import (
+    LazyNetClassifier,
+    LazyNetRegressor,
+    NTKKernelRegressor,
+    explain_as_kernel,
+    regime_report,
+)
 from sklearn_ltdl.datasets import make_multi_index
 from sklearn_ltdl.diagnostics._regime import some_rows
 from sklearn_ltdl.diagnostics._trained import trained_network
@@ -67,11 +73,33 @@ def test_kappa_of_a_quadratic_form_is_that_of_its_matrix(rng):
     distance = np.sqrt(np.mean((0.5 * w @ A @ w - y) ** 2))
     report = regime_report(form, X, y, before=w, after=1.1 * w)
     assert report.diagnostics["kappa"] == pytest.approx(distance * 3 / np.sum((A @ w) ** 2), rel=1e-6)
+    of_classes = regime_report(form, X, y > 0, before=w, after=1.1 * w).diagnostics["kappa"]
+    slopes = (1 / (1 + np.exp(-0.5 * w @ A @ w)) - (y > 0)) / 0.25  # of the log loss, over its largest curvature
+    assert of_classes == pytest.approx(np.sqrt(np.mean(slopes**2)) * 3 / np.sum((A @ w) ** 2), rel=1e-6)
     # f(1.1 w) - f(w) = .21 f(w), of which the linear part is .2
     assert report.diagnostics["linearization_gap"] == pytest.approx(0.01 / 0.21)
     assert report.diagnostics["displacement"] == pytest.approx(0.1)
     assert report.diagnostics["kernel_change"] == pytest.approx(0.21)
     assert report.diagnostics["kernel_angle"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_gaps_of_an_exponential_are_those_of_its_tangent_at_the_start(rng):
+    """From 0 to 1, exp changes by e - 1, of which its tangent at 0 has 1."""
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+
+    def growth(w, X):
+        return jnp.exp(w[0] * X[:, 0]) + w[1] * X[:, 1]
+
+    before, after = np.array([0.0, 1.0]), np.array([1.0, 0.5])
+    values = regime_report(growth, X, y, before=before, after=after).diagnostics
+    change = np.exp(X[:, 0]) - 1 - 0.5 * X[:, 1]
+    beyond = np.exp(X[:, 0]) - 1 - X[:, 0]
+    assert values["linearization_gap"] == pytest.approx(np.linalg.norm(beyond) / np.linalg.norm(change))
+    features = (np.column_stack([np.exp(a * X[:, 0]) * X[:, 0], X[:, 1]]) for a in (0.0, 1.0))
+    first, last = (NTKKernelRegressor(kernel="precomputed").fit(F @ F.T, y).loo_predictions_ for F in features)
+    gap = np.linalg.norm(first - last) / np.linalg.norm(last - last.mean())
+    assert values["prediction_gap"] == pytest.approx(gap)
+    assert values["mean_gap"] == pytest.approx(np.sqrt(gap * values["linearization_gap"]))
 
 
 @unconverged
@@ -178,6 +206,8 @@ def test_the_kernel_that_explains_is_the_one_that_the_network_is(rng):
     assert rich.agreement_before < 0.8
     assert rich.agreement_after > 0.95
     assert rich.score_after > rich.score_before + 0.1
+    assert rich.machine.score(X[600:], y[600:]) == pytest.approx(rich.score_after)
+    assert rich.initial_machine.score(X[600:], y[600:]) == pytest.approx(rich.score_before)
 
 
 @unconverged

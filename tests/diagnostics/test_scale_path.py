@@ -38,6 +38,17 @@ def test_a_point_of_the_path_is_the_network_of_its_scale(estimator):
 
 
 @unconverged
+def test_the_penalty_is_one_also_where_a_network_alone_would_take_a_weaker_one():
+    """The kernel explains nothing of a parity in 40 columns, so that a rich network tries a weak penalty by itself."""
+    X, y = make_parity(300, 40, random_state=0)
+    network = LazyNetClassifier(scale=0.1, width=64, random_state=0)
+    path = scale_path(X[:200], y[:200], [0.1], estimator=network, X_test=X[200:], y_test=y[200:])
+    one = clone(network).set_params(alpha=path.alpha).fit(X[:200], y[:200])
+    assert network.fit(X[:200], y[:200]).alpha_ < 0.5 * path.alpha
+    assert path.displacements[0] == one.displacement_
+
+
+@unconverged
 def test_a_path_compiles_the_descent_once():
     X, y = make_multi_index(77, 7, random_state=0)
     network = LazyNetRegressor(width=11, max_iter=20, random_state=0)

@@ -614,3 +614,21 @@ def test_a_network_without_gradient_predicts_a_constant(estimator, mode, centeri
             assert prediction.max() == prediction.min() < 0.5
         else:
             np.testing.assert_allclose(prediction, y.mean(), rtol=1e-6)
+
+
+@unconverged
+def test_a_linearized_network_moves_as_the_network_of_its_scale(rng):
+    X, y, _ = table(rng)
+    kinds = (LazyNetRegressor(mode=mode, scale=1e3, tol=1e-8, **SMALL).fit(X, y) for mode in MODES[:2])
+    network, linear = kinds
+    assert linear.displacement_ == pytest.approx(network.displacement_, rel=0.01)  # O(1/scale)
+    moved = np.sqrt(sum(np.sum((new - old) ** 2) for new, old in zip(linear.weights_, linear.weights_init_)))
+    size = np.sqrt(sum(np.sum(old**2) for old in linear.weights_init_))
+    assert linear.displacement_ == pytest.approx(moved / size, rel=1e-6)
+
+
+def test_a_warm_start_of_conjugate_gradients_begins_at_their_solution(rng):
+    X, Y, _ = table(rng, n_outputs=2)
+    net = LazyNetRegressor(mode="linearized", scale=3.0, warm_start=True, tol=1e-6, **SMALL).fit(X, Y)
+    assert net.n_iter_ > 5
+    assert net.fit(X, Y).n_iter_ <= 1
