@@ -2,10 +2,12 @@
 
 The Gram matrix of the gradients of one output in all weights, for a ReLU network in float64: ours, in NumPy, from the
 two factors of each layer's gradient; neural-tangents' empirical kernel, compiled, by each of its implementations that
-run on a current JAX; the gradient row by row, ``jax.vmap(jax.grad)``; and ``jax.jacobian`` of the batch, which also
-forms the zeros between rows. Each is called once untimed, and the largest difference from ours, over the largest entry,
-is printed; then all run in turn, `--repeats` times, each after an untimed call, since threads of the one before may
-still wait for work; medians of the wall clock are printed with their ratio to ours.
+run on a current JAX, told as its manual asks that rows do not interact (``vmap_axes=0``); the gradient row by row,
+``jax.vmap(jax.grad)``; and ``jax.jacobian`` of the batch, which also forms the zeros between rows. Each is called once
+untimed, and the largest difference from ours, over the largest entry, is printed; then all run in turn, `--repeats`
+times, each after an untimed call, since threads of the one before may still wait for work; medians of the wall clock
+are printed with their ratio to ours. On a machine that others use, ``taskset -c 0`` with ``OMP_NUM_THREADS=1`` compares
+them on one core.
 """
 
 import argparse
@@ -50,7 +52,7 @@ def contenders(network, weights, phi):
         print(f"neural-tangents is left out: {error}")
     else:
         for number, name in IMPLEMENTATIONS.items():
-            kernel = jax.jit(empirical(lambda w, x: outputs(w, x), implementation=number))
+            kernel = jax.jit(empirical(outputs, vmap_axes=0, implementation=number))
             ways[f"neural-tangents, {name}"] = lambda kernel=kernel: kernel(rows, None, parameters).block_until_ready()
     for name, way in (("jax.vmap(jax.grad)", by_rows), ("jax.jacobian", by_batch)):
         compiled = jax.jit(way)

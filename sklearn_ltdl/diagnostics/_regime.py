@@ -38,6 +38,7 @@ _QUALITIES = {
     "score_network": "{score} of the network",
     "score_kernel_before": "{score} of ridge with K0, leave-one-out",
     "score_kernel_after": "{score} of ridge with K, leave-one-out",
+    "trained_linear_gap": "distance of f from ridge with K0, leave-one-out, over the spread of f; of classes, rows apart",
     "alignment_before": "centred alignment of K0 with the target",
     "alignment_after": "centred alignment of K with the target",
     "directions_before": "directions of the input that f0 reads, participation ratio of its gradients",
@@ -198,6 +199,7 @@ def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, ra
         "score_network": trained.score(y, prediction),
         "score_kernel_before": trained.score(y, ridges[0][0]),
         "score_kernel_after": trained.score(y, ridges[1][0]),
+        "trained_linear_gap": _distance(trained, prediction, ridges[0][0]),
         "alignment_before": _cosine(C0, T),
         "alignment_after": _cosine(C, T),
         "directions_before": _directions(spectra[0]),
@@ -273,6 +275,13 @@ def linearization_gap(trained, X):
     function, first = trained.function, trained.before
     change = function.outputs(trained.after, X) - function.outputs(first, X)
     return _ratio(change - function.tangent(first, trained.move, X), change)
+
+
+def _distance(trained, prediction, other):
+    """Return the distance of two predictions over the spread of the first, or the share of rows of another class."""
+    if trained.classes is not None:
+        return float(np.mean(prediction != other))
+    return _ratio(prediction - other, prediction - prediction.mean(axis=0))
 
 
 def _moved(before, after):

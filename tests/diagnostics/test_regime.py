@@ -100,6 +100,8 @@ def test_the_gaps_of_an_exponential_are_those_of_its_tangent_at_the_start(rng):
     gap = np.linalg.norm(first - last) / np.linalg.norm(last - last.mean())
     assert values["prediction_gap"] == pytest.approx(gap)
     assert values["mean_gap"] == pytest.approx(np.sqrt(gap * values["linearization_gap"]))
+    f = np.exp(X[:, 0]) + 0.5 * X[:, 1]
+    assert values["trained_linear_gap"] == pytest.approx(np.linalg.norm(f - first) / np.linalg.norm(f - f.mean()))
 
 
 @unconverged
