@@ -38,7 +38,7 @@ _QUALITIES = {
     "score_network": "{score} of the network",
     "score_kernel_before": "{score} of ridge with K0, leave-one-out",
     "score_kernel_after": "{score} of ridge with K, leave-one-out",
-    "trained_linear_gap": "distance of f from ridge with K0, leave-one-out, over the spread of f; of classes, rows apart",
+    "trained_linear_gap": "distance of f from ridge with K0, leave-one-out, over its spread; of classes, rows apart",
     "alignment_before": "centred alignment of K0 with the target",
     "alignment_after": "centred alignment of K with the target",
     "directions_before": "directions of the input that f0 reads, participation ratio of its gradients",
