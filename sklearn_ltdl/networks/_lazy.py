@@ -84,7 +84,7 @@ class LazyNetRegressor(NetworkRegressor):
         'nonlinear' trains the network. 'linearized' is its limit at large scales, the linear model of its gradient at
         the same initial weights: in closed form for one output up to 3000 rows, by conjugate gradients otherwise, and
         as the network is trained with ``early_stopping=True``. 'kernel' is ridge regression with the kernel of that
-        gradient, averaged over outputs, by `NTKKernelRegressor`: the same model for one output.
+        gradient, averaged over outputs, by `NTKKernelRegressor`: the same model for one output that is centred.
     alpha : float or 'loo', default='loo'
         Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss of the standardised target, summed over outputs:
         the alpha of the limiting kernel ridge. 'loo' takes the penalty of least leave-one-out error of ridge regression
@@ -288,7 +288,7 @@ class LazyNetClassifier(NetworkClassifier):
     kernel_machine_ : NTKKernelClassifier or None
         Of mode 'kernel', with the leave-one-out predictions and the influence of each row.
     intercept_ : ndarray of shape (n_outputs,)
-        In units of the log-odds.
+        In units of the log-odds; with mode 'kernel', of the least-squares scores of `kernel_machine_`.
     loss_curve_ : list of float
         The objective after each step, its start first; its mean over each epoch where batches are used; at the start
         and the end where there are no steps of descent; empty with mode 'kernel'.
@@ -414,7 +414,8 @@ def _drawn(estimator, n_inputs, n_outputs, rng):
     if not low <= scale <= high:
         raise ValueError(
             f"scale={estimator.scale:g} is outside of {low:g} to {high:g}, where rounding hides how the network moves. "
-            "Use mode='linearized' for the limit of large scales, or a scale such as 1e-4 for that of small ones."
+            "Use mode='linearized' with centering='subtract' for the limit of large scales, or a scale such as 1e-4 for "
+            "that of small ones."
         )
     activation = ACTIVATIONS[estimator.activation]
     weights = draw_weights(n_inputs, n_outputs, width=estimator.width, depth=estimator.depth, doubled=doubled, rng=rng)
