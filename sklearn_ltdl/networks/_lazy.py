@@ -414,8 +414,8 @@ def _drawn(estimator, n_inputs, n_outputs, rng):
     if not low <= scale <= high:
         raise ValueError(
             f"scale={estimator.scale:g} is outside of {low:g} to {high:g}, where rounding hides how the network moves. "
-            "Use mode='linearized' with centering='subtract' for the limit of large scales, or a scale such as 1e-4 for "
-            "that of small ones."
+            "Use mode='linearized' with centering='subtract' for the limit of large scales, or a scale such as 1e-4 "
+            "for that of small ones."
         )
     activation = ACTIVATIONS[estimator.activation]
     weights = draw_weights(n_inputs, n_outputs, width=estimator.width, depth=estimator.depth, doubled=doubled, rng=rng)
