@@ -66,7 +66,7 @@ def linearized_predictions(net, X, y, X_new):
     if not hasattr(net, "coefs_"):
         model = clone(net).set_params(mode="linearized", alpha=net.alpha_).fit(X, y)
         return model.predict_proba(X_new) if is_classifier(net) else model.predict(X_new)
-    trained, _, _ = trained_network(net, X, y)
+    trained, *_ = trained_network(net, X, y)
     scores = train_tangent_model(trained, net, X, trained.targets(y), X_new)
     return probabilities(scores) if is_classifier(net) else scores[:, 0]
 

@@ -1,46 +1,32 @@
 """A trained network as a machine of its own tangent kernel."""
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 
-import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils import check_array, check_consistent_length
 
 from sklearn_ltdl._sklearn import Interval, validate_params
-from sklearn_ltdl._targets import most_likely
-from sklearn_ltdl.diagnostics._regime import FEWEST_ROWS, linearization_gap, some_rows
-from sklearn_ltdl.diagnostics._trained import Function, trained_network, unwrapped
+from sklearn_ltdl.diagnostics._regime import LAZY_GAP, Ridge, linearization_gap, mean_gap, prediction_gap
+from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, checked_rows, dense, trained_network, unwrapped
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 
 MAX_ROWS = 2000
 SAME = 0.95  # agreement from which two models predict the same
-LAZY_GAP = 0.3  # linearisation gap up to which that means that the network is lazy
 
 
-@dataclass(frozen=True)
-class TrainedKernel:
-    """The tangent kernel of a network at given weights, as a function of two tables."""
-
-    function: Function
-    weights: tuple
-
-    def __call__(self, X, Z):
-        """Return the kernel between the rows of `X` and of `Z`."""
-        return self.function.kernel(self.weights, X, Z)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelExplanation:
     """What `explain_as_kernel` found; printing it shows the sentence.
 
     Parameters
     ----------
     verdict : {'lazy', 'kernel enough', 'learned kernel', 'no kernel', 'unknown'}
-        Which kernel predicts the same as the network: that of its initial weights, the network being lazy or not; that
-        of its trained ones, far more than that; or neither. Unknown where neither does on rows that the network has
-        seen, where a machine leaves out what the network has interpolated.
+        Which kernel predicts the same as the network (an agreement of at least 0.95): that of its initial weights, the
+        network being lazy as `regime_report` has it, or not; only that of its trained ones; or neither. Unknown where
+        neither does on rows that the network has seen, where a machine leaves out what the network has interpolated.
     sentence : str
         The verdict with its evidence.
     agreement_before, agreement_after : float
@@ -69,7 +55,7 @@ class KernelExplanation:
     machine: NTKKernelRegressor | NTKKernelClassifier
     initial_machine: NTKKernelRegressor | NTKKernelClassifier
     notes: tuple
-    steps: TransformerMixin | None = None
+    steps: TransformerMixin | None = field(default=None, repr=False)
 
     def predict(self, X):
         """Return the predictions of ridge with the kernel of the trained network.
@@ -103,6 +89,8 @@ class KernelExplanation:
     def __str__(self):
         return "\n".join([textwrap.fill(self.sentence, 100), *(textwrap.fill(note, 100) for note in self.notes)])
 
+    __repr__ = __str__
+
 
 @validate_params(
     {
@@ -112,7 +100,7 @@ class KernelExplanation:
     prefer_skip_nested_validation=False,
 )
 def explain_as_kernel(
-    model, X, y, *, X_test=None, y_test=None, before=None, after=None, max_rows=MAX_ROWS, random_state=0
+    model, X, y, *, X_test=None, y_test=None, before=None, after=None, classes=None, max_rows=MAX_ROWS, random_state=0
 ):
     """Fit the kernel machine that a trained network would be if it were one, and say whether it is.
 
@@ -128,11 +116,11 @@ def explain_as_kernel(
         something else than the network did, even where the network is lazy.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     X_test : array-like of shape (n_test, n_features), default=None
-        Fresh rows, on which network and machines are compared. If None they are compared on `X`: the machines leave out
-        each row in turn, but the network has seen it, and so has the kernel that it ended with.
+        Fresh rows, ten at least, on which network and machines are compared. If None they are compared on `X`: the
+        machines leave out each row in turn, but the network has seen it, and so has the kernel that it ended with.
     y_test : array-like of shape (n_test,) or (n_test, n_outputs), default=None
         For the scores on `X_test`.
-    before, after : parameters, default=None
+    before, after, classes : parameters, default=None
         As in `regime_report`.
     max_rows : int, default=2000
         At most so many rows of `X`, drawn at random, take part.
@@ -167,27 +155,36 @@ def explain_as_kernel(
     'lazy'
     >>> most = abs(explanation.influence(X[300:301])[0]).argmax()  # the row that moves this prediction most
     """
-    trained, X, y = trained_network(model, X, y, before=before, after=after)
-    steps, _ = unwrapped(model)
-    X, y, notes = some_rows(X, y, max_rows, random_state)
-    kernels = [TrainedKernel(trained.function, weights) for weights in (trained.before, trained.after)]
-    machines = [
-        (NTKKernelRegressor if trained.classes is None else NTKKernelClassifier)(kernel=kernel).fit(X, y)
-        for kernel in kernels
-    ]
+    if X_test is None and y_test is not None:
+        raise ValueError("y_test is the target of X_test, which is missing. Give both, or none.")
+    trained, X, y, notes = trained_network(
+        model,
+        X,
+        y,
+        before=before,
+        after=after,
+        classes=classes,
+        max_rows=max_rows,
+        random_state=random_state,
+    )
+    steps, network = unwrapped(model)
+    machines = [_machine(trained, weights).fit(X, y) for weights in (trained.before, trained.after)]
     if X_test is None:
-        rows, target, others = X, y, [_left_out(machine) for machine in machines]
+        rows, target, ridges = X, y, [Ridge.left_out(machine) for machine in machines]
     else:
-        rows = check_array(X_test if steps is None else steps.transform(X_test), dtype=np.float64, input_name="X_test")
-        target, others = y_test, [machine.predict(rows) for machine in machines]
+        rows, target = dense(checked_rows(steps, network, X_test, "X_test")), None
+        ridges = [Ridge.at(machine, rows) for machine in machines]
         if y_test is not None:
-            target = check_array(y_test, ensure_2d=False, dtype=None, input_name="y_test")
+            target = trained.checked_target(
+                check_array(y_test, ensure_2d=False, dtype=None, input_name="y_test"), "y_test"
+            )
             check_consistent_length(rows, target)
-    mine = trained.predict(trained.after, rows)
-    before, after = (trained.score(mine, other) for other in others)
-    scores = [None if target is None else trained.score(target, prediction) for prediction in (mine, *others)]
-    if before >= SAME or (after >= SAME and 1 - after > 0.5 * (1 - before)):
-        verdict = "lazy" if linearization_gap(trained, rows) <= LAZY_GAP else "kernel enough"
+    predictions = [trained.predict(trained.after, rows), *(ridge.predictions for ridge in ridges)]
+    before, after = (trained.score(predictions[0], other) for other in predictions[1:])
+    scores = [None if target is None else trained.score(target, prediction) for prediction in predictions]
+    if before >= SAME:
+        gap = mean_gap(linearization_gap(trained, rows), prediction_gap(*ridges))
+        verdict = "lazy" if gap <= LAZY_GAP else "kernel enough"
     elif after >= SAME:
         verdict = "learned kernel"
     else:
@@ -197,23 +194,22 @@ def explain_as_kernel(
     return KernelExplanation(verdict, sentence, before, after, *scores, *machines[::-1], tuple(notes), steps)
 
 
-def _left_out(machine):
-    """Return the prediction of each row of a machine without it."""
-    if isinstance(machine, NTKKernelRegressor):
-        return machine.loo_predictions_
-    return most_likely(machine.classes_, machine.loo_decision_function_)
+def _machine(trained, weights):
+    """Return ridge regression with the tangent kernel at given weights."""
+    machine = NTKKernelRegressor if trained.classes is None else NTKKernelClassifier
+    return machine(kernel=partial(trained.function.kernel, weights), random_state=0)
 
 
 def _sentence(verdict, trained, agreements, scores, where):
     opening = {
         "lazy": "Your network is lazy: ridge regression with the kernel of its initial weights predicts the same",
         "kernel enough": (
-            "Your network is not lazy, but need not have learned: ridge regression with the kernel of its initial "
-            "weights predicts the same"
+            "Your network went further than a lazy one, and need not have: ridge regression with the kernel of its "
+            "initial weights predicts the same"
         ),
         "learned kernel": (
             "Your network has learned a kernel: ridge regression with the one that it ended with predicts the same, "
-            "with the one that it began with far less so"
+            "with the one that it began with it does not"
         ),
         "no kernel": "Ridge regression with the tangent kernel of your network, before or after training, predicts "
         "something else",

@@ -11,96 +11,111 @@ import numpy as np
 
 from sklearn_ltdl._backends.jax import Traced, precise
 
-_BLOCK_BYTES = 2**28  # of the gradients of a block of rows
+_BLOCK_BYTES = 2**28  # of the gradients of one output at a block of rows
+_ROWS = 256  # whose gradients in the input are taken at a time
 _STEPS = 30  # of the power iterations
 _STARTS = 5
 
 
-@jax.tree_util.register_static
-@dataclass(frozen=True)
+@partial(jax.tree_util.register_dataclass, data_fields=["fixed"], meta_fields=["apply_fn", "tree"])
+@dataclass(frozen=True, eq=False)
 class Applied:
-    """A function ``apply_fn(parameters, X)`` of which nothing else is known.
+    """A network of which only a function ``apply_fn(parameters, X)`` is known.
 
-    Weights are the leaves of its parameters, in float64; the sum over outputs of products of gradients is exact, row by
-    row: the Jacobian of a batch, of which all but a diagonal vanishes, is never formed.
+    Its weights are those leaves of the parameters that hold real numbers, in float64. Gradients are of one row and one
+    output at a time: the Jacobian of a batch, of which all but a diagonal vanishes, is never formed.
 
     Parameters
     ----------
     apply_fn : callable
     tree : PyTreeDef
         Of the parameters.
+    fixed : tuple
+        The other leaves, such as counters; None in the place of a weight.
     """
 
     apply_fn: Callable
     tree: Any
-    activation = None
+    fixed: tuple
 
-    def outputs(self, weights, X, activation=None):
-        """Return what the function returns, of shape (n_samples, n_outputs)."""
-        outputs = self.apply_fn(jax.tree.unflatten(self.tree, weights), X)
+    def __call__(self, weights, X):
+        """Return the outputs of shape (n_samples, n_outputs), in JAX."""
+        weights = iter(weights)
+        leaves = [next(weights) if leaf is None else leaf for leaf in self.fixed]
+        outputs = jnp.asarray(self.apply_fn(jax.tree.unflatten(self.tree, leaves), X))
         if outputs.ndim not in (1, 2) or len(outputs) != len(X):
             raise ValueError(f"its result has shape {outputs.shape} for {len(X)} rows")
         return outputs.reshape(len(X), -1)
 
+    def check(self, weights, X):
+        """Raise what the function raises where it is traced and differentiated."""
+        with precise():
+            jax.eval_shape(partial(_output_gradients, self), _double(weights), jnp.asarray(X[:1]), 0)
 
-@partial(jax.jit, static_argnames="argument")
-def _row_gradients(network, weights, X, *, argument):
-    """Return the gradients of each row in the weights, (n, K, P), or in the row, (n, K, d)."""
+    def outputs(self, weights, X):
+        """Return the outputs of shape (n_samples, n_outputs)."""
+        with precise():
+            return np.asarray(self(_double(weights), jnp.asarray(X)), dtype=float)
 
-    def of_row(weights, x):
-        return network.outputs(weights, x[None])[0]
+    def kernel(self, weights, X, Z=None):
+        """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
+        columns = X if Z is None else Z
+        gram = np.zeros((len(X), len(columns)))
+        size = max(1, _BLOCK_BYTES // (8 * sum(layer.size for layer in weights)))
+        with precise():
+            weights = _double(weights)
+            n_outputs = jax.eval_shape(self, weights, jnp.asarray(X[:1])).shape[1]
+            for k in range(n_outputs):
+                for i in range(0, len(X), size):
+                    rows = _output_gradients(self, weights, X[i : i + size], k)
+                    for j in range(i if Z is None else 0, len(columns), size):
+                        same = Z is None and j == i
+                        others = rows if same else _output_gradients(self, weights, columns[j : j + size], k)
+                        gram[i : i + size, j : j + size] += rows @ others.T
+        if Z is None:
+            gram = np.triu(gram) + np.triu(gram, 1).T
+        return gram / n_outputs
 
-    if argument == "row":
-        return jax.vmap(lambda x: jax.jacrev(of_row, 1)(weights, x))(X)
-    layers = jax.vmap(lambda x: jax.jacrev(of_row)(weights, x))(X)
-    return jnp.concatenate([layer.reshape(*layer.shape[:2], -1) for layer in layers], axis=2)
+    def tangent(self, weights, move, X):
+        """Return the derivative of the outputs at `weights` along a move of them."""
+        with precise():
+            return np.asarray(jax.jvp(lambda w: self(w, jnp.asarray(X)), (_double(weights),), (_double(move),))[1])
 
+    def input_gradients(self, weights, X):
+        """Return the gradients of the outputs in the row, of shape (n_samples, n_outputs, n_features)."""
+        with precise():
+            weights = _double(weights)
+            return np.concatenate([_input_gradients(self, weights, X[i : i + _ROWS]) for i in range(0, len(X), _ROWS)])
 
-def outputs(network, weights, X):
-    """Return the outputs in float64, in NumPy."""
-    with precise():
-        return np.asarray(network.outputs(_double(weights), jnp.asarray(X)), dtype=float)
+    def neurons(self, weights, X):
+        """Return None: a function does not tell what enters its activations."""
 
-
-def input_gradients(network, weights, X):
-    """Return the gradients of the outputs in the row, of shape (n_samples, n_outputs, n_features)."""
-    with precise():
-        return np.asarray(_row_gradients(network, _double(weights), jnp.asarray(X), argument="row"))
-
-
-def tangent_gram(network, weights, X, other=None):
-    """Return the tangent kernel between rows, the mean over outputs; gradients of a block of rows at a time."""
-    columns = X if other is None else other
-    gram = np.empty((len(X), len(columns)))
-    with precise():
-        weights = _double(weights)
-        n_outputs = jax.eval_shape(network.outputs, weights, jnp.asarray(X[:1])).shape[1]
-        size = max(1, _BLOCK_BYTES // (8 * n_outputs * sum(layer.size for layer in weights)))
-        gradients = partial(_row_gradients, network, weights, argument="weights")
-        for i in range(0, len(X), size):
-            rows = gradients(jnp.asarray(X[i : i + size]))
-            for j in range(i if other is None else 0, len(columns), size):
-                over = rows if other is None and j == i else gradients(jnp.asarray(columns[j : j + size]))
-                block = jnp.einsum("ikp,jkp->ij", rows, over) / n_outputs
-                gram[i : i + size, j : j + size] = block
-                if other is None:
-                    gram[j : j + size, i : i + size] = block.T
-    return gram
-
-
-def tangent_outputs(network, weights, move, X):
-    """Return the derivative of the outputs along a move of the weights."""
-    with precise():
-        along = jax.jvp(lambda w: network.outputs(w, jnp.asarray(X)), (_double(weights),), (_double(move),))[1]
-        return np.asarray(along)
+    def slope_and_bend(self, weights, X):
+        """Return |Df| ** 2 and |D2f|, operator norms into functions with the mean of squares over rows."""
+        return slope_and_bend(self, weights, X)
 
 
 @jax.jit
-def _norms(network, weights, X, first):
+def _output_gradients(function, weights, X, output):
+    """Return the gradients of an output in the weights at each row, (n, P)."""
+
+    def of_row(x):
+        return jax.grad(lambda w: function(w, x[None])[0, output])(weights)
+
+    return jnp.concatenate([layer.reshape(len(X), -1) for layer in jax.vmap(of_row)(X)], axis=1)
+
+
+@jax.jit
+def _input_gradients(function, weights, X):
+    return jax.vmap(jax.jacrev(lambda x: function(weights, x[None])[0]))(X)
+
+
+@jax.jit
+def _norms(function, weights, X, first):
     """Return the largest eigenvalue of Df'Df / n and the norm of D2f, both over the mean of rows."""
 
     def f(w):
-        return network.outputs(w, X, Traced(network.activation)) / jnp.sqrt(len(X))
+        return function(w, X) / jnp.sqrt(len(X))
 
     def bend(u):
         """Return the second derivative along u."""
@@ -132,24 +147,45 @@ def _norms(network, weights, X, first):
     return slopes.max(), bends.max()
 
 
-def slope_and_bend(network, weights, X):
+def slope_and_bend(function, weights, X):
     r"""Return :math:`|Df|^2` and :math:`|D^2 f|` at the weights, operator norms into functions, by their mean square.
 
     By power iterations from random directions; the second, of a form of degree two, is the largest of the values that
     they pass, a lower bound.
+
+    Parameters
+    ----------
+    function : callable (weights, X) -> outputs, a pytree
+    weights : tuple of ndarray
+    X : ndarray of shape (n_samples, n_features)
     """
     rng = np.random.default_rng(0)
     first = tuple(rng.standard_normal((_STARTS, *np.shape(layer))) for layer in weights)
     with precise():
-        norms = _norms(network, _double(weights), jnp.asarray(X), _double(first))
+        norms = _norms(function, _double(weights), jnp.asarray(X), _double(first))
         return tuple(float(norm) for norm in norms)
 
 
+def traced(network):
+    """Return the outputs of a network of formulas as a function of weights and rows for JAX."""
+    return jax.tree_util.Partial(_traced_outputs, network)
+
+
+def _traced_outputs(network, weights, X):
+    return network.outputs(weights, X, Traced(network.activation))
+
+
 def leaves_of(parameters):
-    """Return the leaves of parameters as float64 arrays, their names, and their tree."""
+    """Return the leaves of parameters, those of real numbers in float64, which these are, names, and the tree."""
     with_paths, tree = jax.tree_util.tree_flatten_with_path(parameters)
-    names = tuple(jax.tree_util.keystr(path, simple=True, separator=".") or "parameters" for path, _ in with_paths)
-    return tuple(np.asarray(leaf, dtype=float) for _, leaf in with_paths), names, tree
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") or "parameters" for path, _ in with_paths]
+    real = [_is_real(leaf) for _, leaf in with_paths]
+    leaves = [np.asarray(leaf, dtype=float) if is_real else leaf for (_, leaf), is_real in zip(with_paths, real)]
+    return leaves, real, names, tree
+
+
+def _is_real(leaf):
+    return isinstance(leaf, float) or jnp.issubdtype(getattr(leaf, "dtype", np.dtype(int)), jnp.floating)
 
 
 def _double(weights):

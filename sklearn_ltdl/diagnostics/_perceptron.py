@@ -94,7 +94,14 @@ def initial_weights(model):
             f"{model.random_state!r} is not an integer. Fit it with an integer random_state, or give the weights with "
             "which it started as before=(coefs, intercepts)."
         )
-    still = {"solver": "sgd", "learning_rate_init": 1e-300, "momentum": 0.0, "alpha": 0.0, "max_iter": 1}
+    still = {
+        "solver": "sgd",
+        "learning_rate_init": 1e-300,
+        "momentum": 0.0,
+        "alpha": 0.0,
+        "max_iter": 1,
+        "verbose": False,
+    }
     plain = {"learning_rate": "constant", "early_stopping": False, "warm_start": False, "batch_size": "auto"}
     copy = clone(model).set_params(**still, **plain)
     n_features, dtype = model.coefs_[0].shape[0], model.coefs_[0].dtype

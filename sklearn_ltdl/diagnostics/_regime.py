@@ -8,19 +8,18 @@ no training has shaped (Chizat, Oyallon, Bach 2019). No single number says so: t
 import textwrap
 from dataclasses import dataclass
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from sklearn_ltdl._sklearn import Interval, validate_params
 from sklearn_ltdl._targets import most_likely
-from sklearn_ltdl.diagnostics._trained import trained_network
+from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, trained_network
 from sklearn_ltdl.networks._model import displacement
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk._solvers import require_memory
 
 MAX_ROWS = 1000
-FEWEST_ROWS = 10
+KAPPA_ROWS = 300  # at most so many say how curved the network is
 LAZY_GAP, RICH_GAP = 0.1, 0.4  # of the mean gap: benchmarks/regimes.py
 
 _CHANGES = {
@@ -32,7 +31,7 @@ _CHANGES = {
     "linearization_gap": "distance of f from its linear model at the same weights, over |f - f0|",
     "prediction_gap": "distance of ridge with K0 from ridge with K on these rows, over the spread of the latter",
     "mean_gap": "geometric mean of the two gaps, on which the verdict rests",
-    "kappa": "|f0 - y| |D2f| / |Df|^2 at the start: training of small kappa is lazy",
+    "kappa": "|f0 - y| |D2f| / |Df|^2 at the start, at least: training of small kappa is lazy",
 }
 _QUALITIES = {
     "score_network": "{score} of the network",
@@ -46,7 +45,7 @@ _QUALITIES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegimeReport:
     """What `regime_report` found; printing it shows the verdict and the table.
 
@@ -96,6 +95,8 @@ class RegimeReport:
             lines.append(f"{layer['layer']:<20} {moved:>9} {flips:>9} {score:>30}")
         return "\n".join([*lines, *(textwrap.fill(note, 100) for note in self.notes)])
 
+    __repr__ = __str__
+
 
 def _shown(value):
     return "unknown" if value is None else f"{value:.3g}"
@@ -108,7 +109,7 @@ def _shown(value):
     },
     prefer_skip_nested_validation=False,
 )
-def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, random_state=0):
+def regime_report(model, X, y, *, before=None, after=None, classes=None, max_rows=MAX_ROWS, random_state=0):
     r"""Report whether a trained network was lazy, or has learned features.
 
     Parameters
@@ -116,16 +117,22 @@ def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, ra
     model : estimator, Pipeline that ends with one, search over one, or callable
         A fitted `LazyNetRegressor`, `MeanFieldTwoLayerNet` or classifier of these; a fitted `MLPRegressor` or
         `MLPClassifier` of scikit-learn; or a function ``apply_fn(parameters, X)`` of JAX that returns an array of shape
-        (n_samples,) or (n_samples, n_outputs): numbers, or scores of classes (log-odds where there is one output and
-        `y` has two values). It must work row by row, on float64.
+        (n_samples,) or (n_samples, n_outputs): numbers, or scores of classes (log-odds of the second where there is one
+        output). It must work row by row, on float64.
     X : array-like of shape (n_samples, n_features)
         Rows that the network was *not* trained on: on its own, the kernel after training has seen their targets.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Not all the same.
     before : (coefs, intercepts) or tree of arrays, default=None
         Of an MLP, the weights with which its fit started; None recovers them, for an integer `random_state`. Of a
         function of JAX, its parameters before training.
     after : tree of arrays, default=None
-        Of a function of JAX, its parameters after training.
+        Of a function of JAX, its parameters after training. Leaves that hold no real numbers, such as counters, are
+        kept at these values, and are no weights.
+    classes : array-like of shape (n_classes,), default=None
+        Of a function of JAX, the classes whose scores it returns, in increasing order. If None, `y` of shape
+        (n_samples,) has classes where the function has several outputs, 0, 1, ... or as many as are found, and where it
+        has one and `y` holds text, booleans or two whole numbers; floats are then numbers.
     max_rows : int, default=1000
         At most so many rows, drawn at random, take part; the kernels need memory of ``max_rows ** 2``.
     random_state : int, RandomState instance or None, default=0
@@ -140,7 +147,8 @@ def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, ra
     Raises
     ------
     ValueError
-        If the initial weights are not known, the parameters do not match, or there are fewer than ten rows.
+        If the initial weights are not known, the parameters do not match, there are fewer than ten rows, or their
+        targets are all the same.
 
     See Also
     --------
@@ -174,8 +182,16 @@ def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, ra
     >>> regime_report(network, X[900:] / 16, y[900:]).verdict
     'features'
     """
-    trained, X, y = trained_network(model, X, y, before=before, after=after)
-    X, y, notes = some_rows(X, y, max_rows, random_state)
+    trained, X, y, notes = trained_network(
+        model,
+        X,
+        y,
+        before=before,
+        after=after,
+        classes=classes,
+        max_rows=max_rows,
+        random_state=random_state,
+    )
     function, weights, first = trained.function, trained.after, trained.before
     prediction = trained.predict(weights, X)
     K0, K = function.kernel(first, X), function.kernel(weights, X)
@@ -183,9 +199,10 @@ def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, ra
     spectra = [_spectrum(function.input_gradients(w, X)) for w in (first, weights)]
     targets = trained.targets(y)
     C0, C, T = (_centred(gram) for gram in (K0, K, targets @ targets.T))
-    ridges = [kernel_ridge(trained, gram, y) for gram in (K0, K)]
-    apart, spread = ridges[0][1] - ridges[1][1], ridges[1][1] - ridges[1][1].mean(axis=0)
-    gaps = linearization_gap(trained, X), _ratio(apart, spread)
+    ridges = [kernel_ridge(trained, gram, X, y) for gram in (K0, K)]
+    gaps = linearization_gap(trained, X), prediction_gap(*ridges)
+    if gaps[1] is None:
+        notes.append("Neither kernel predicts this target: prediction_gap is unknown, and mean_gap the other gap.")
     values = {
         "displacement": _moved(first, weights),
         "kernel_angle": 1 - _cosine(K0, K),
@@ -194,12 +211,12 @@ def regime_report(model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, ra
         "activation_flips": None if flips is None else float(np.mean(flips)),
         "linearization_gap": gaps[0],
         "prediction_gap": gaps[1],
-        "mean_gap": float(np.sqrt(gaps[0] * gaps[1])),
+        "mean_gap": mean_gap(*gaps),
         "kappa": _kappa(trained, targets, X),
         "score_network": trained.score(y, prediction),
-        "score_kernel_before": trained.score(y, ridges[0][0]),
-        "score_kernel_after": trained.score(y, ridges[1][0]),
-        "trained_linear_gap": _distance(trained, prediction, ridges[0][0]),
+        "score_kernel_before": trained.score(y, ridges[0].predictions),
+        "score_kernel_after": trained.score(y, ridges[1].predictions),
+        "trained_linear_gap": _distance(trained, prediction, ridges[0].predictions),
         "alignment_before": _cosine(C0, T),
         "alignment_after": _cosine(C, T),
         "directions_before": _directions(spectra[0]),
@@ -249,25 +266,69 @@ def _percent(value):
     return f"{100 * value:,.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
 
 
-def some_rows(X, y, max_rows, random_state):
-    """Return at most so many rows, drawn at random, and notes."""
-    if len(X) < FEWEST_ROWS:
-        raise ValueError(f"X has {len(X)} rows; at least {FEWEST_ROWS} are needed to tell one kernel from another.")
-    require_memory(min(len(X), max_rows), 8, "Use a smaller max_rows.")
-    if len(X) <= max_rows:
-        return X, y, []
-    rows = np.sort(check_random_state(random_state).permutation(len(X))[:max_rows])
-    return X[rows], y[rows], [f"{max_rows} of {len(X)} rows, drawn at random, take part (max_rows={max_rows})."]
+class Ridge(NamedTuple):
+    """Predictions of a kernel machine at some rows, the scores behind them, and whether it predicts anything.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    scores : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    idle : bool
+        Whether the mean, without any kernel, predicts as well.
+    """
+
+    predictions: np.ndarray
+    scores: np.ndarray
+    idle: bool
+
+    @classmethod
+    def left_out(cls, machine):
+        """Return those of its own rows, each left out in turn."""
+        if isinstance(machine, NTKKernelRegressor):
+            scores = predictions = machine.loo_predictions_
+        else:
+            scores = machine.loo_decision_function_
+            predictions = most_likely(machine.classes_, scores)
+        return cls(predictions, scores, _is_idle(machine))
+
+    @classmethod
+    def at(cls, machine, X):
+        """Return those of new rows."""
+        regressor = isinstance(machine, NTKKernelRegressor)
+        scores = machine.predict(X) if regressor else machine.decision_function(X)
+        return cls(scores if regressor else most_likely(machine.classes_, scores), scores, _is_idle(machine))
 
 
-def kernel_ridge(trained, gram, y):
-    """Return leave-one-out predictions and scores of ridge regression with a kernel, its penalty by leave-one-out."""
-    if trained.classes is None:
-        scores = NTKKernelRegressor(kernel="precomputed").fit(gram, y).loo_predictions_
-        return scores, scores
-    machine = NTKKernelClassifier(kernel="precomputed").fit(gram, y)
-    scores = machine.loo_decision_function_
-    return most_likely(machine.classes_, scores), scores
+def _is_idle(machine):
+    """Return whether the mean has no larger leave-one-out error than the machine."""
+    sample = machine._sample
+    weight = sample.weight / sample.weight.sum()
+    variance = np.sum(weight @ (sample.targets - weight @ sample.targets) ** 2)
+    return bool(machine.loo_error_path_.min() >= variance)
+
+
+def kernel_ridge(trained, gram, X, y):
+    """Return ridge regression with a kernel between the rows of `X`, its penalty by leave-one-out, as a Ridge."""
+    first, point = np.unique(X, axis=0, return_index=True, return_inverse=True)[1:]
+
+    def values(some, others):
+        some, others = (first[numbers[:, 0].astype(int)] for numbers in (some, others))
+        return gram[np.ix_(some, others)]
+
+    machine = NTKKernelRegressor if trained.classes is None else NTKKernelClassifier
+    return Ridge.left_out(machine(kernel=values, random_state=0).fit(point.reshape(-1, 1).astype(float), y))
+
+
+def prediction_gap(before, after):
+    """Return the distance of two Ridges over the spread of the second, None where both predict nothing."""
+    if before.idle and after.idle:
+        return None
+    return _ratio(before.scores - after.scores, after.scores - after.scores.mean(axis=0))
+
+
+def mean_gap(linearization, prediction):
+    """Return the geometric mean of two gaps, the first where the second is not known."""
+    return linearization if prediction is None else float(np.sqrt(linearization * prediction))
 
 
 def linearization_gap(trained, X):
@@ -299,25 +360,25 @@ def _cosine(A, B):
 
 
 def _ratio(part, whole):
-    """Return |part| / |whole|, 0 where there is nothing."""
-    size = np.linalg.norm(whole)
-    return float(np.linalg.norm(part) / size) if size > 0 else 0.0
+    """Return |part| / |whole|, 0 where both are."""
+    part, whole = np.linalg.norm(part), np.linalg.norm(whole)
+    return float(part / whole) if whole > 0 else np.inf if part > 0 else 0.0
 
 
 def _flips(function, before, after, X):
     """Return the share of rows and neurons of each hidden layer whose activation changed sign, None if not known."""
-    if function.neurons(before, X) is None:
+    old = function.neurons(before, X)
+    if old is None:
         return None
-    both = zip(function.neurons(before, X), function.neurons(after, X))
-    return [float(np.mean((old > 0) != (new > 0))) for old, new in both]
+    return [float(np.mean((z0 > 0) != (z > 0))) for z0, z in zip(old, function.neurons(after, X))]
 
 
 def _spectrum(gradients):
     """Return the eigenvalues of the average gradient outer product, summed over outputs, of sum 1."""
     rows = gradients.reshape(-1, gradients.shape[2])
     values = np.zeros(rows.shape[1])
-    singular = np.linalg.svd(rows, compute_uv=False)
-    values[: len(singular)] = singular**2
+    found = np.linalg.eigvalsh(rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T)[::-1]
+    values[: len(found)] = np.maximum(found, 0.0)
     return values / max(values.sum(), np.finfo(float).tiny)
 
 
@@ -329,7 +390,8 @@ def _directions(spectrum):
 
 def _kappa(trained, targets, X):
     """Return kappa of Chizat, Oyallon and Bach (2019, section 2.3), |f0 - y| being the slope of the loss over L."""
-    loss = trained.loss
+    loss, some = trained.loss, slice(None, None, -(-len(X) // KAPPA_ROWS))
+    X, targets = X[some], targets[some]
     slope, bend = trained.function.slope_and_bend(trained.before, X)
     start = trained.function.outputs(trained.before, X)
     scores = 0 * start if trained.subtracted else start

@@ -18,10 +18,11 @@ from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.networks._linearized import tangent_gram
 from sklearn_ltdl.networks._model import feature_map
 
+MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is taken as numbers
 KERNEL_ROWS = 500  # at most so many say how the tangent kernel changed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScalePath:
     """A network at several scales, all else equal.
 
@@ -36,7 +37,7 @@ class ScalePath:
     displacements : ndarray of shape (n_scales,)
         ``|w - w0| / |w0|``.
     kernel_changes : ndarray of shape (n_scales,)
-        ``|K - K0| / |K0|`` of the tangent kernel, on at most 500 rows of training.
+        ``|K - K0| / |K0|`` of the tangent kernel, on at most 500 rows of training, drawn at random.
     converged : ndarray of shape (n_scales,) of bool
         Whether training came to an end within `max_iter`.
     linearized_score, linearized_loss : float
@@ -77,6 +78,8 @@ class ScalePath:
         lines.append(f"{'limit':>8} {self.linearized_score:>9.3f} {self.linearized_loss:>10.3g}")
         return "\n".join(lines)
 
+    __repr__ = __str__
+
 
 def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, random_state=0):
     r"""Train one network at several scales of its output: same first weights, loss, penalty and budget.
@@ -88,8 +91,9 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
     scales : array-like of shape (n_scales,), default=None
         Positive; None takes nine from 0.01 to 100.
     estimator : LazyNetRegressor, LazyNetClassifier or Pipeline that ends with one, default=None
-        What is trained, with its `scale` replaced; it is left as it is. None takes the defaults, after a
-        `StandardScaler`, and the classifier where `y` is not continuous.
+        What is trained, with its `scale` replaced; it is left as it is. Its output must be centred. None takes the
+        defaults, after a `StandardScaler`, and the classifier where `y` holds text, booleans or at most ten whole
+        numbers.
     X_test, y_test : array-like, default=None
         Rows on which the networks are scored; None holds a quarter of the rows out.
     random_state : int, RandomState instance or None, default=0
@@ -132,6 +136,11 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
             f"estimator is a {type(network).__name__}; a path of scales is known for LazyNetRegressor, "
             "LazyNetClassifier, or a Pipeline that ends with one."
         )
+    if network.centering is None:
+        raise ValueError(
+            "centering=None has no limit at large scales, which a path leads to: what undoes the initial output moves "
+            "the weights as far at every scale. Use centering='subtract' or 'doubled'."
+        )
     if (X_test is None) != (y_test is None):
         raise ValueError("X_test and y_test come together; got one of them. Give both, or none to hold out a quarter.")
     rng = check_random_state(random_state)
@@ -147,7 +156,8 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
     limit = clone(network).set_params(mode="linearized", scale=1.0)
     _fitted(limit, X, y)
     network.set_params(mode="nonlinear", alpha=limit.alpha_, warm_start=False)
-    points = [_point(clone(network).set_params(scale=scale), X, y, X_test, y_test) for scale in scales.tolist()]
+    rows = np.sort(rng.permutation(len(y))[:KERNEL_ROWS])
+    points = [_point(clone(network).set_params(scale=scale), X, y, X_test, y_test, rows) for scale in scales.tolist()]
     score = "accuracy" if is_classifier(network) else "R2"
     return ScalePath(
         scales,
@@ -159,10 +169,10 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
     )
 
 
-def _point(network, X, y, X_test, y_test):
-    """Return the columns of a path at the scale of a network."""
+def _point(network, X, y, X_test, y_test, rows):
+    """Return the columns of a path at the scale of a network; some rows say how its kernel changed."""
     converged = _fitted(network, X, y)
-    phi = feature_map(np.asarray(X, dtype=float)[:KERNEL_ROWS])
+    phi = feature_map(np.asarray(X, dtype=float)[rows])
     before, after = (tangent_gram(network._start.network, w, phi) for w in (network.weights_init_, network.weights_))
     return (
         network.score(X_test, y_test),
@@ -177,10 +187,13 @@ def _point(network, X, y, X_test, y_test):
 def _fitted(network, X, y):
     """Fit a network, and return whether it converged."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
         warnings.simplefilter("always", ConvergenceWarning)
         network.fit(X, y)
-    return not caught
+    unconverged = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
+    for warning in caught:
+        if warning not in unconverged:
+            warnings.warn(warning.message, warning.category, stacklevel=4)  # of `scale_path`
+    return not unconverged
 
 
 def _loss(network, X, y):
@@ -190,12 +203,19 @@ def _loss(network, X, y):
 
 
 def _checked_scales(scales):
-    scales = np.logspace(-2, 2, 9) if scales is None else np.unique(np.asarray(scales, dtype=float))
-    if scales.ndim != 1 or len(scales) == 0 or not np.all((scales > 0) & (scales < np.inf)):
-        raise ValueError(f"scales must be positive numbers, such as np.logspace(-2, 2, 9); got {scales.tolist()}.")
-    return scales
+    if scales is None:
+        return np.logspace(-2, 2, 9)
+    try:
+        numbers = np.unique(np.asarray(scales, dtype=float))
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if len(numbers) == 0 or not np.all((numbers > 0) & (numbers < np.inf)):
+        raise ValueError(f"scales must be positive numbers, such as np.logspace(-2, 2, 9); got {scales!r}.")
+    return numbers
 
 
 def _default(y):
-    classes = type_of_target(y) in ("binary", "multiclass") and np.asarray(y).dtype.kind != "f"
+    y = np.asarray(y)
+    classes = type_of_target(y) in ("binary", "multiclass") and y.dtype.kind != "f"
+    classes &= y.dtype.kind not in "iu" or len(np.unique(y)) <= MOST_CLASSES_OF_INTEGERS
     return make_pipeline(StandardScaler(), LazyNetClassifier() if classes else LazyNetRegressor())

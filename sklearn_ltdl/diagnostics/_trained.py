@@ -1,58 +1,34 @@
 """One view of a trained network, whoever trained it: a function of weights, before and after training."""
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_ltdl._targets import Standardisation, classification_loss, most_likely, one_hot
+from sklearn_ltdl._targets import Standardisation, most_likely
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.diagnostics._perceptron import Perceptron, initial_weights, stacked
-from sklearn_ltdl.losses import Squared
+from sklearn_ltdl.losses import Logistic, Multinomial, Squared
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet
 from sklearn_ltdl.networks import MeanFieldTwoLayerNetClassifier as MeanFieldClassifier
 from sklearn_ltdl.networks._linearized import push, tangent_gram
 from sklearn_ltdl.networks._model import Network, feature_map, width_of
+from sklearn_ltdl.ntk._solvers import require_memory
 
+FEWEST_ROWS = 10
 _MLP_ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+_OURS = (LazyNetRegressor, LazyNetClassifier, MeanFieldTwoLayerNet, MeanFieldClassifier)
 
 
-class Function(ABC):
-    """A network as a function of weights, a tuple of arrays, and rows."""
-
-    @abstractmethod
-    def outputs(self, weights, X):
-        """Return the outputs of shape (n_samples, n_outputs)."""
-
-    @abstractmethod
-    def kernel(self, weights, X, Z=None):
-        """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
-
-    @abstractmethod
-    def tangent(self, weights, move, X):
-        """Return the derivative of the outputs at `weights` along a move of them."""
-
-    @abstractmethod
-    def input_gradients(self, weights, X):
-        """Return the gradients of the outputs in the row, of shape (n_samples, n_outputs, n_features)."""
-
-    @abstractmethod
-    def neurons(self, weights, X):
-        """Return what enters the activations of each hidden layer, or None if that is not known."""
-
-    @abstractmethod
-    def slope_and_bend(self, weights, X):
-        """Return |Df|^2 and |D2f|, operator norms into functions with the mean of squares over rows."""
-
-
-@dataclass(frozen=True)
-class Dense(Function):
+@dataclass(frozen=True, eq=False)
+class Dense:
     """A network of ours, or a perceptron: its gradient is a product of two factors a layer.
 
     Parameters
@@ -76,104 +52,65 @@ class Dense(Function):
 
     def tangent(self, weights, move, X):
         """Return the derivative of the outputs at `weights` along a move of them."""
-        unit = self.network.scaling.step(width_of(weights)) ** -0.5
-        return unit * push(self.network.gradient(weights, self.lift(X)), move)
+        return self._unit(weights) * push(self.network.gradient(weights, self.lift(X)), move)
 
     def input_gradients(self, weights, X):
-        """Return the gradients of the outputs in the row."""
-        unit = self.network.scaling.step(width_of(weights)) ** -0.5
+        """Return the gradients of the outputs in the row, of shape (n_samples, n_outputs, n_features)."""
         above = self.network.gradient(weights, self.lift(X)).hidden[0][0]
-        in_phi = unit * self.network.w_std * (above @ weights[0]).sum(axis=1).swapaxes(0, 1)
-        return in_phi[:, :, :-1] * (self.lift(np.ones((1, X.shape[1])))[0, 0])
+        lifted = self._unit(weights) * self.network.w_std * (above @ weights[0]).sum(axis=1).swapaxes(0, 1)
+        per_column = self.lift(np.ones((1, X.shape[1])))[0] - self.lift(np.zeros((1, X.shape[1])))[0]
+        return lifted[:, :, :-1] * per_column[:-1]
 
     def neurons(self, weights, X):
         """Return what enters the activations of each hidden layer."""
         return self.network.neurons(weights, self.lift(X))
 
     def slope_and_bend(self, weights, X):
-        """Return |Df|^2 and |D2f|."""
+        """Return |Df| ** 2 and |D2f|, operator norms into functions with the mean of squares over rows."""
         from sklearn_ltdl.diagnostics import _jax
 
-        return _jax.slope_and_bend(self.network, weights, self.lift(X))
+        return _jax.slope_and_bend(_jax.traced(self.network), weights, self.lift(X))
+
+    def _unit(self, weights):
+        """Return that of the network's gradient."""
+        return self.network.scaling.step(width_of(weights)) ** -0.5
 
 
-@dataclass(frozen=True)
-class Opaque(Function):
-    """A network of which only a function is known.
-
-    Parameters
-    ----------
-    applied : Applied
-    """
-
-    applied: object
-
-    def outputs(self, weights, X):
-        """Return the outputs of shape (n_samples, n_outputs)."""
-        from sklearn_ltdl.diagnostics import _jax
-
-        return _jax.outputs(self.applied, weights, X)
-
-    def kernel(self, weights, X, Z=None):
-        """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
-        from sklearn_ltdl.diagnostics import _jax
-
-        return _jax.tangent_gram(self.applied, weights, X, Z)
-
-    def tangent(self, weights, move, X):
-        """Return the derivative of the outputs at `weights` along a move of them."""
-        from sklearn_ltdl.diagnostics import _jax
-
-        return _jax.tangent_outputs(self.applied, weights, move, X)
-
-    def input_gradients(self, weights, X):
-        """Return the gradients of the outputs in the row."""
-        from sklearn_ltdl.diagnostics import _jax
-
-        return _jax.input_gradients(self.applied, weights, X)
-
-    def neurons(self, weights, X):
-        """Return None: a function does not tell."""
-
-    def slope_and_bend(self, weights, X):
-        """Return |Df|^2 and |D2f|."""
-        from sklearn_ltdl.diagnostics import _jax
-
-        return _jax.slope_and_bend(self.applied, weights, X)
-
-
-@dataclass(frozen=True)
-class Trained:
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
     """A network before and after training.
 
     Parameters
     ----------
-    function : Function
+    function : Dense or Applied
+        Outputs, tangent kernel and more at any weights.
     before, after : tuple of ndarray
         Weights.
     layers : tuple of str
         Names of the weights.
+    n_outputs : int
+    kind : str
+        What it is, in words.
+    classes : ndarray or None
+        None for numbers.
     subtracted : bool
         Whether the outputs at the weights before are subtracted.
     intercept : ndarray of shape (n_outputs,) or float
         Added to the outputs after training.
-    classes : ndarray or None
-        None for numbers.
-    units : Standardisation
-        Of the target, as the network sees it.
-    kind : str
-        What it is, in words.
+    units : Standardisation or None
+        Of the target, as the network sees it; None if as it is.
     """
 
-    function: Function
+    function: Callable
     before: tuple
     after: tuple
     layers: tuple
-    subtracted: bool
-    intercept: np.ndarray | float
-    classes: np.ndarray | None
-    units: Standardisation
+    n_outputs: int
     kind: str
+    classes: np.ndarray | None = None
+    subtracted: bool = False
+    intercept: np.ndarray | float = 0.0
+    units: Standardisation | None = None
 
     @property
     def move(self):
@@ -183,7 +120,7 @@ class Trained:
     @property
     def loss(self):
         """That of its training, up to the user's: squared, or the log loss."""
-        return Squared() if self.classes is None else classification_loss(len(self.classes))
+        return Squared() if self.classes is None else Logistic() if self.n_outputs == 1 else Multinomial()
 
     def scores(self, weights, X):
         """Return the outputs of the model with these weights and the trained intercept."""
@@ -193,79 +130,163 @@ class Trained:
     def predict(self, weights, X):
         """Return predictions of shape (n_samples,) or (n_samples, n_outputs): numbers, or classes."""
         scores = self.scores(weights, X)
-        if self.classes is None:
-            return self.units.undo(scores).reshape(len(X), *(() if scores.shape[1] == 1 else (-1,)))
-        return most_likely(self.classes, scores[:, 0] if scores.shape[1] == 1 else scores)
+        if self.classes is not None:
+            return most_likely(self.classes, scores[:, 0] if self.n_outputs == 1 else scores)
+        scores = scores if self.units is None else self.units.undo(scores)
+        return scores[:, 0] if self.n_outputs == 1 else scores
 
     def targets(self, y):
         """Return the target as the network sees it, of shape (n_samples, n_outputs)."""
         if self.classes is None:
-            return self.units.apply(np.asarray(y, dtype=float).reshape(len(y), -1))
-        return one_hot(np.searchsorted(self.classes, y), len(self.classes))
+            columns = y.reshape(len(y), -1)
+            return columns if self.units is None else self.units.apply(columns)
+        codes = np.searchsorted(self.classes, y)
+        return codes[:, None].astype(float) if self.n_outputs == 1 else np.eye(self.n_outputs)[codes]
+
+    def checked_target(self, y, name="y"):
+        """Return `y` as numbers or known classes, not all of them the same."""
+        if self.classes is None:
+            y = _numbers(y, name)
+            if y.reshape(len(y), -1).shape[1] != self.n_outputs:
+                columns = y.reshape(len(y), -1).shape[1]
+                raise ValueError(f"{name} has {columns} columns; the network has {self.n_outputs} outputs.")
+        else:
+            if y.ndim != 1:
+                raise ValueError(
+                    f"{name} has shape {y.shape}; expected the class of each row, of shape (n_samples,), as in "
+                    "fit: one column and not one a class."
+                )
+            unknown = sorted(set(y.tolist()) - set(self.classes.tolist()), key=str)
+            if unknown:
+                raise ValueError(
+                    f"{name} has classes {unknown} that the network does not know; it knows {self.classes.tolist()}."
+                )
+            y = y.astype(self.classes.dtype)
+        if np.all(y == y[0]):
+            raise ValueError(
+                f"{name} is {y[0]!s} in all {len(y)} rows; whether a kernel predicts the same shows on targets that "
+                "differ. Give more rows."
+            )
+        return y
 
     def score(self, y, prediction):
         """Return the R2, or the accuracy."""
         return float(r2_score(y, prediction) if self.classes is None else accuracy_score(y, prediction))
 
 
-def trained_network(model, X, y, *, before=None, after=None):
-    """Return the network of a model, and the table as it sees it.
+def trained_network(model, X, y, *, before=None, after=None, classes=None, max_rows=None, random_state=0):
+    """Return the network of a model, rows of a table as it sees them, their targets, and what there is to note.
 
     Parameters
     ----------
-    model : estimator, Pipeline that ends with one, or callable
+    model : estimator, Pipeline that ends with one, search, or callable
     X, y : array-like
-    before, after : parameters, default=None
+    before, after, classes : parameters, default=None
+    max_rows : int or None, default=None
+        At most so many rows, drawn at random.
+    random_state : int, RandomState instance or None, default=0
 
     Returns
     -------
-    trained : Trained
+    trained : TrainedNetwork
     X : ndarray of shape (n_samples, n_features)
     y : ndarray
+    notes : list of str
     """
-    steps, model = unwrapped(model)
-    X = X if steps is None else steps.transform(X)
-    X = check_array(X, dtype=np.float64, input_name="X")
+    steps, network = unwrapped(model)
+    X = checked_rows(steps, network, X)
     y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
     check_consistent_length(X, y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if isinstance(model, (LazyNetRegressor, LazyNetClassifier, MeanFieldTwoLayerNet, MeanFieldClassifier)):
-        _refuse(model, before=before, after=after)
-        trained = _own(model)
-    elif isinstance(model, (MLPRegressor, MLPClassifier)):
-        _refuse(model, after=after)
-        trained = _perceptron(model, before)
-    elif callable(model):
-        trained = _applied(model, X, y, before, after)
+    rows, notes = slice(None), []
+    if max_rows is not None:
+        require_memory(min(X.shape[0], max_rows), 8, "Use a smaller max_rows.")
+        if X.shape[0] > max_rows:
+            rows = np.sort(check_random_state(random_state).permutation(X.shape[0])[:max_rows])
+            notes.append(f"{max_rows} of {len(y)} rows, drawn at random, take part (max_rows={max_rows}).")
+    X, y = dense(X[rows]), y[rows]
+    if isinstance(network, BaseEstimator):
+        _refuse(network, after=after, classes=classes)
+        if isinstance(network, _OURS):
+            _refuse(network, before=before)
+        trained = _own(network) if isinstance(network, _OURS) else _perceptron(network, before)
     else:
-        raise ValueError(
-            f"model is a {type(model).__name__}; a report is known for the networks of sklearn_ltdl, for MLPRegressor "
-            "and MLPClassifier, and for a function apply_fn(parameters, X) of JAX with `before` and `after`."
-        )
-    n_features = getattr(model, "n_features_in_", X.shape[1])
-    if X.shape[1] != n_features:
-        raise ValueError(f"X has {X.shape[1]} columns; the network was trained on {n_features}.")
-    if trained.classes is None:
-        y = np.asarray(y, dtype=float)
-        n_outputs = trained.function.outputs(trained.after, X[:1]).shape[1]
-        if y.reshape(len(y), -1).shape[1] != n_outputs:
-            raise ValueError(f"y has {y.reshape(len(y), -1).shape[1]} columns; the network has {n_outputs} outputs.")
-    else:
-        unknown = np.setdiff1d(y, trained.classes)
-        if len(unknown):
+        trained = _applied(network, X, y, before, after, classes)
+    y = trained.checked_target(y)
+    _check_values(trained, X)
+    return trained, X, y, notes
+
+
+def _check_values(trained, X):
+    """Refuse a network whose outputs or tangent kernel at the rows are not finite, or whose kernel is 0."""
+    rng = np.random.default_rng(0)
+    direction = tuple(rng.standard_normal(layer.shape) for layer in trained.after)
+    for weights, when in ((trained.before, "before"), (trained.after, "after")):
+        slopes = trained.function.tangent(weights, direction, X)
+        with np.errstate(over="ignore"):
+            size = np.square(trained.function.outputs(weights, X)).sum() + np.square(slopes).sum()
+        if not np.isfinite(size):
             raise ValueError(
-                f"y has classes {unknown.tolist()} that the network does not know; it knows {trained.classes.tolist()}."
+                f"The outputs of the network {when} training, or their squares, are not finite at these rows. Check "
+                "its weights, and standardise X."
             )
-    return trained, X, y
+        if not slopes.any():
+            raise ValueError(
+                f"The outputs of the network {when} training do not change with its weights at these rows, so that "
+                "it has no tangent kernel. Check what is differentiated, or a start of zeros."
+            )
 
 
 def unwrapped(model):
-    """Return the steps before a network, None without any, and the network."""
-    model = getattr(model, "best_estimator_", model)
-    if not isinstance(model, Pipeline):
-        return None, model
-    check_is_fitted(model)
-    return (model[:-1] if len(model) > 1 else None), model[-1]
+    """Return the steps before a network as one transformer, None without any, and the network."""
+    steps = []
+    while isinstance(model, Pipeline) or (isinstance(model, MetaEstimatorMixin) and hasattr(model, "refit")):
+        if isinstance(model, Pipeline):
+            check_is_fitted(model)
+            steps += [(f"steps{len(steps)}", model[:-1])] if len(model) > 1 else []
+            model = model[-1]
+        else:
+            if not hasattr(model, "best_estimator_"):
+                raise ValueError(f"This {type(model).__name__} has no best_estimator_. Fit it, with refit=True.")
+            model = model.best_estimator_
+    known = (*_OURS, MLPRegressor, MLPClassifier)
+    if isinstance(model, known):
+        check_is_fitted(model)
+    elif isinstance(model, (type, BaseEstimator)) or not callable(model):
+        what = (
+            f"the class {model.__name__}, not a fitted one" if isinstance(model, type) else f"a {type(model).__name__}"
+        )
+        raise ValueError(
+            f"model is {what}; a report is known for fitted networks of sklearn_ltdl, for MLPRegressor and "
+            "MLPClassifier, for pipelines that end with one, and for a function apply_fn(parameters, X) of JAX with "
+            "`before` and `after`."
+        )
+    return (None if not steps else steps[0][1] if len(steps) == 1 else Pipeline(steps)), model
+
+
+def checked_rows(steps, network, X, name="X"):
+    """Return the rows as a network sees them, sparse where the steps before it make them so."""
+    X = X if steps is None else steps.transform(X)
+    checks = {"dtype": np.float64, "accept_sparse": "csr"}
+    if isinstance(network, BaseEstimator):
+        X = validate_data(network, X, reset=False, **checks)
+    else:
+        X = check_array(X, input_name=name, **checks)
+    if X.shape[0] < FEWEST_ROWS:
+        raise ValueError(f"{name} has {X.shape[0]} rows; at least {FEWEST_ROWS} are needed to compare predictions.")
+    return X
+
+
+def dense(X):
+    """Return a table as an array."""
+    return X.toarray() if hasattr(X, "toarray") else X
+
+
+def _numbers(y, name):
+    try:
+        return check_array(y, dtype=np.float64, ensure_2d=False, input_name=name)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be finite numbers, as the network predicts: {error}") from error
 
 
 def _refuse(model, **parameters):
@@ -275,7 +296,6 @@ def _refuse(model, **parameters):
 
 
 def _own(model):
-    check_is_fitted(model)
     start = model._start
     if not isinstance(start.network, Network) or getattr(model, "kernel_machine_", None) is not None:
         raise ValueError(
@@ -287,25 +307,24 @@ def _own(model):
             "solver='frank_wolfe' adds neurons where they are best: there are no initial weights to compare with. Use "
             "a solver that moves neurons, such as 'auto' or 'gd'."
         )
-    hidden = [f"hidden {k + 1}" for k in range(len(start.network.split(start.weights)[0]))]
-    names = hidden if start.network.readout is not None else [*hidden, "read-out"]
+    layers, readout = start.network.split(start.weights)
+    hidden = [f"hidden {k + 1}" for k in range(len(layers))]
     classes = getattr(model, "classes_", None)
-    units = Standardisation.of(np.zeros((1, 1)), np.ones(1), False) if classes is not None else model._standardisation
-    return Trained(
+    return TrainedNetwork(
         Dense(start.network),
         start.weights,
         model._weights,
-        tuple(names),
+        tuple(hidden if start.network.readout is not None else [*hidden, "read-out"]),
+        readout.shape[2],
+        type(model).__name__,
+        classes,
         start.subtracted,
         model.intercept_,
-        classes,
-        units,
-        type(model).__name__,
+        model._standardisation if classes is None else None,
     )
 
 
 def _perceptron(model, before):
-    check_is_fitted(model)
     if len(model.coefs_) == 1:
         raise ValueError(
             "hidden_layer_sizes=() is a linear model: there is no hidden layer whose regime is a question."
@@ -316,29 +335,30 @@ def _perceptron(model, before):
     network = Perceptron(ACTIVATIONS[_MLP_ACTIVATIONS[model.activation]])
     first = initial_weights(model) if before is None else _checked_before(before, model)
     names = [f"hidden {k + 1}" for k in range(len(model.coefs_) - 1)]
-    return Trained(
+    return TrainedNetwork(
         Dense(network),
         stacked(*first),
         stacked(model.coefs_, model.intercepts_),
         (*names, "read-out"),
-        False,
-        0.0,
-        getattr(model, "classes_", None),
-        Standardisation.of(np.zeros((1, 1)), np.ones(1), False),
+        model.n_outputs_,
         type(model).__name__,
+        getattr(model, "classes_", None),
     )
 
 
 def _checked_before(before, model):
-    coefs, intercepts = before
-    shapes = [np.shape(part) for part in (*coefs, *intercepts)]
     wanted = [part.shape for part in (*model.coefs_, *model.intercepts_)]
-    if shapes != wanted:
-        raise ValueError(f"before must be (coefs, intercepts) with arrays of shapes {wanted}; got {shapes}.")
+    try:
+        coefs, intercepts = ([np.asarray(part, dtype=float) for part in parts] for parts in before)
+        found = [part.shape for part in (*coefs, *intercepts)]
+    except (TypeError, ValueError):
+        found = type(before).__name__
+    if found != wanted:
+        raise ValueError(f"before must be (coefs, intercepts) with arrays of shapes {wanted}; got {found}.")
     return coefs, intercepts
 
 
-def _applied(apply_fn, X, y, before, after):
+def _applied(apply_fn, X, y, before, after, classes):
     """Return the network of a function of JAX."""
     from sklearn_ltdl.diagnostics import _jax
 
@@ -347,40 +367,65 @@ def _applied(apply_fn, X, y, before, after):
             "A function of JAX needs its parameters before and after training: give `before` and `after`, trees of "
             "arrays such that apply_fn(before, X) and apply_fn(after, X) are the outputs."
         )
-    first, names, tree = _jax.leaves_of(before)
-    last, _, other = _jax.leaves_of(after)
+    first, _, names, tree = _jax.leaves_of(before)
+    last, real, _, other = _jax.leaves_of(after)
     if tree != other:
         raise ValueError(f"before and after must be trees of one structure; got {tree} and {other}.")
-    for name, old, new in zip(names, first, last):
-        if old.shape != new.shape:
-            raise ValueError(f"{name} has shape {old.shape} before training and {new.shape} after; they must be equal.")
-    if sum(leaf.size for leaf in first) == 0:
-        raise ValueError("before has no parameters; a network needs some that training moves.")
-    function = Opaque(_jax.Applied(apply_fn, tree))
+    first, moved, names = ([leaf for leaf, is_real in zip(part, real) if is_real] for part in (first, last, names))
+    for name, old, new in zip(names, first, moved):
+        if np.shape(old) != new.shape:
+            raise ValueError(
+                f"{name} has shape {np.shape(old)} before training and {new.shape} after; they must be equal."
+            )
+        if not (np.all(np.isfinite(old)) and np.all(np.isfinite(new))):
+            raise ValueError(f"{name} is not finite, before or after training; a report needs all its weights.")
+    if sum(leaf.size for leaf in moved) == 0:
+        raise ValueError("before has no parameters of real numbers; a network needs some that training moves.")
+    fixed = tuple(None if is_real else leaf for leaf, is_real in zip(last, real))
+    function = _jax.Applied(partial(apply_fn), tree, fixed)  # a new object, lest JAX recalls globals that have changed
     try:
-        outputs = function.outputs(last, X)
+        function.check(moved, X)
+        outputs = function.outputs(moved, X)
     except Exception as error:
         raise ValueError(
-            f"apply_fn(after, X) failed for X of shape {X.shape} in float64: {error}. Its parameters must be those of "
-            "`before` and `after`, and its result an array of shape (n_samples,) or (n_samples, n_outputs)."
+            f"apply_fn(after, X) failed for X of shape {X.shape} in float64, or cannot be differentiated: {error}. Its "
+            "parameters must be those of `before` and `after`, its formulas those of jax.numpy, and its result an "
+            "array of shape (n_samples,) or (n_samples, n_outputs)."
         ) from error
-    if not np.all(np.isfinite(outputs)):
-        raise ValueError("apply_fn(after, X) is not finite; check the parameters after training.")
-    if not np.allclose(outputs[:2], function.outputs(last, X[:2]), rtol=1e-6, atol=1e-6 * np.abs(outputs).max()):
+    for row in (len(X) // 2, len(X) - 1):
+        alone = function.outputs(moved, X[[row]])
+        if np.abs(outputs[row] - alone).max() > 1e-6 * np.abs(outputs).max():
+            raise ValueError(
+                "apply_fn must work row by row: of one row alone it returns other numbers than of that row among all. "
+                "Fix its batch statistics, and leave out what is random."
+            )
+    n_outputs = outputs.shape[1]
+    classes = _guessed_classes(y, n_outputs) if classes is None else _checked_classes(classes, n_outputs)
+    return TrainedNetwork(function, tuple(first), tuple(moved), tuple(names), n_outputs, "function of JAX", classes)
+
+
+def _checked_classes(classes, n_outputs):
+    classes = check_array(classes, ensure_2d=False, dtype=None, input_name="classes")
+    if classes.ndim != 1 or len(classes) != max(2, n_outputs) or np.any(classes[1:] <= classes[:-1]):
         raise ValueError(
-            "apply_fn must work row by row: on two rows alone it returns other numbers for them than among all. Fix "
-            "its batch statistics, and leave out what is random."
+            f"classes must be the {max(2, n_outputs)} classes of the {n_outputs} outputs of the network, different and "
+            f"in increasing order; got {classes.tolist()}."
         )
-    classes = _classes(y, outputs.shape[1])
-    units = Standardisation.of(np.zeros((1, 1)), np.ones(1), False)
-    return Trained(function, first, last, names, False, 0.0, classes, units, "function of JAX")
+    return classes
 
 
-def _classes(y, n_outputs):
+def _guessed_classes(y, n_outputs):
     """Return the classes whose scores so many outputs are, or None if they predict numbers."""
-    found = np.unique(y)
-    if type_of_target(y) not in ("binary", "multiclass"):
+    if y.ndim == 2 or (n_outputs == 1 and y.dtype.kind == "f"):
+        return None
+    found = np.array(sorted(set(y.tolist())))
+    if n_outputs == 1 and found.dtype.kind in "iu" and len(found) != 2:
         return None
     if n_outputs > 1 and found.dtype.kind in "iu" and found.min() >= 0 and found.max() < n_outputs:
         return np.arange(n_outputs)
-    return found if len(found) == max(2, n_outputs) else None
+    if len(found) != max(2, n_outputs):
+        raise ValueError(
+            f"The network has {n_outputs} outputs and y {len(found)} classes, so that which is which cannot be told. "
+            "Give all classes, in increasing order, as classes=; or, for a regression, floats of as many columns as y."
+        )
+    return found

@@ -16,7 +16,6 @@ from sklearn_ltdl import (
     regime_report,
 )
 from sklearn_ltdl.datasets import make_multi_index
-from sklearn_ltdl.diagnostics._regime import some_rows
 from sklearn_ltdl.diagnostics._trained import trained_network
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -31,7 +30,7 @@ def two_layers(parameters, X):
 
 
 def parameters_of(network):
-    trained, _, _ = trained_network(network, np.zeros((10, network.n_features_in_)), np.resize(network.classes_, 10))
+    trained, *_ = trained_network(network, np.zeros((10, network.n_features_in_)), np.resize(network.classes_, 10))
     trees = []
     for weights in (trained.before, trained.after):
         layers = [*(layer[0].T for layer in weights[:-1]), weights[-1][0]]
@@ -85,7 +84,8 @@ def test_kappa_of_a_quadratic_form_is_that_of_its_matrix(rng):
 
 def test_the_gaps_of_an_exponential_are_those_of_its_tangent_at_the_start(rng):
     """From 0 to 1, exp changes by e - 1, of which its tangent at 0 has 1."""
-    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+    X = rng.standard_normal((40, 2))
+    y = X[:, 0] + 0.5 * rng.standard_normal(40)
 
     def growth(w, X):
         return jnp.exp(w[0] * X[:, 0]) + w[1] * X[:, 1]
@@ -106,7 +106,8 @@ def test_the_gaps_of_an_exponential_are_those_of_its_tangent_at_the_start(rng):
 
 @unconverged
 def test_what_was_not_trained_changed_nothing(rng):
-    X, y = rng.standard_normal((60, 4)), rng.standard_normal(60)
+    X = rng.standard_normal((60, 4))
+    y = X[:, 0] + X[:, 1]
     network = MLPRegressor(solver="sgd", learning_rate_init=1e-300, max_iter=1, random_state=0).fit(X, y)
     report = regime_report(network, X, y)
     unchanged = ("displacement", "kernel_angle", "kernel_change", "kernel_misalignment", "activation_flips")
@@ -146,6 +147,129 @@ def test_many_rows_are_a_subset_and_it_is_said(rng):
     assert explanation.machine.X_fit_.shape == (50, 5)
 
 
+@unconverged
+@pytest.mark.parametrize("seed", [1, 5])
+def test_targets_that_no_kernel_predicts_do_not_make_a_network_lazy(seed):
+    """Both machines predict the mean, so that they do not differ; whether the network moved far is another matter."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((400, 5)), rng.standard_normal(400)
+    network = MLPRegressor(max_iter=2000, random_state=0).fit(X[:100], y[:100])
+    report = regime_report(network, X[100:], y[100:])
+    assert report.diagnostics["prediction_gap"] is None
+    assert report.diagnostics["mean_gap"] == report.diagnostics["linearization_gap"] > 0.1
+    assert report.verdict != "lazy"
+    assert any("prediction_gap is unknown" in note for note in report.notes)
+
+
+@unconverged
+@pytest.mark.parametrize("unit", [1e-7, 1e5])
+def test_the_unit_of_the_input_does_not_merge_rows(unit, rng):
+    """A column that the network does not read shifts and stretches the rows; the verdict stays."""
+    X = rng.standard_normal((300, 3))
+    y = X[:, 0] * X[:, 1]
+
+    def network(w, X):
+        return jnp.tanh(X / unit @ w[0]) @ w[1]
+
+    first = rng.standard_normal((3, 50)) / 2, rng.standard_normal(50) / 50
+    last = first[0] * np.array([[3.0], [3.0], [0.1]]), first[1] + np.sin(np.arange(50.0))
+    scaled = regime_report(network, unit * X, y, before=first, after=last).diagnostics
+    unit = 1.0
+    plain = regime_report(network, X, y, before=first, after=last).diagnostics
+    assert plain["prediction_gap"] > 0.1
+    for name in ("prediction_gap", "mean_gap", "score_kernel_before"):
+        assert scaled[name] == pytest.approx(plain[name], rel=1e-6)
+
+
+def test_copies_of_a_row_are_left_out_together(rng):
+    """Else each would be predicted from the other; noise would be."""
+    X, y = rng.standard_normal((60, 2)), rng.standard_normal(60)
+    before, after = [3 * S[0], S[1][:, 0]], [6 * S[0], S[1][:, 0]]
+    once = regime_report(softmax, X, y, before=before, after=after)
+    twice = regime_report(softmax, np.tile(X, (2, 1)), np.tile(y, 2), before=before, after=after)
+    for name in ("score_kernel_before", "score_kernel_after"):
+        assert twice.diagnostics[name] == pytest.approx(once.diagnostics[name], abs=1e-6)
+
+
+def test_numpys_generator_is_left_alone(rng):
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+    seen = np.random.get_state()[1].copy()  # noqa: NPY002
+    regime_report(softmax, X, y > 0, before=S, after=[2 * s for s in S], classes=[False, True])
+    explain_as_kernel(softmax, X, y > 0, before=S, after=[2 * s for s in S])
+    np.testing.assert_array_equal(np.random.get_state()[1], seen)  # noqa: NPY002
+
+
+def softmax(w, X):
+    return jnp.tanh(X @ w[0]) @ w[1]
+
+
+S = [np.array([[1.0, -1.0, 0.5], [0.5, 1.0, 1.0]]), np.array([[1.0, -1.0], [0.5, 0.2], [-0.3, 0.8]])]
+
+
+def test_a_softmax_of_two_classes_has_the_multinomial_loss(rng):
+    """|f0 - y| of kappa is the slope over the largest curvature: (p - e_y) / (1/2)."""
+    X, y = rng.standard_normal((40, 2)), np.arange(40) % 2
+    after = [2 * s for s in S]
+    kappa = regime_report(softmax, X, y, before=S, after=after).diagnostics["kappa"]
+    trained, *_ = trained_network(softmax, X, y, before=S, after=after)
+    slope, bend = trained.function.slope_and_bend(trained.before, X)
+    scores = np.tanh(X @ S[0]) @ S[1]
+    slopes = 2 * (np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True) - np.eye(2)[y])
+    assert kappa == pytest.approx(np.sqrt(np.mean(np.sum(slopes**2, axis=1))) * bend / slope)
+
+
+def test_classes_are_those_given_or_those_that_can_be_told(rng):
+    """Rows of the report need not have all of them; whole numbers and floats are told apart."""
+    X, after = rng.standard_normal((40, 2)), [2 * s for s in S]
+    names = np.array(["no", "yes"])[np.arange(40) % 2]
+
+    def first(w, X):
+        return softmax(w, X)[:, 0]
+
+    def classes_of(model, y, classes=None):
+        return trained_network(model, X, y, before=S, after=after, classes=classes)[0].classes
+
+    assert classes_of(softmax, names).tolist() == ["no", "yes"]
+    assert classes_of(softmax, np.arange(40) % 2).tolist() == [0, 1]
+    assert classes_of(first, names).tolist() == ["no", "yes"]
+    assert classes_of(first, np.arange(40) % 2).tolist() == [0, 1]
+    assert classes_of(first, 1.0 * (np.arange(40) % 2)) is None
+    assert classes_of(first, np.arange(40) % 5) is None
+    assert classes_of(first, 1.0 * (np.arange(40) % 2), [0.0, 1.0]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="2 outputs and y 3 classes"):
+        classes_of(softmax, np.array(["a", "b", "c"])[np.arange(40) % 3])
+    with pytest.raises(ValueError, match="classes must be the 2 classes"):
+        classes_of(softmax, names, ["yes", "no"])
+    with pytest.raises(ValueError, match=r"classes \['maybe'\]"):
+        classes_of(softmax, np.array(["no", "maybe"])[np.arange(40) % 2], ["no", "yes"])
+
+
+def test_a_counter_is_no_weight(rng):
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+
+    def network(state, X):
+        return jnp.tanh(X @ state["w"]) * (1 + 0 * state["step"])
+
+    w = np.array([1.0, 2.0])
+    states = ({"w": w, "step": np.array(0)}, {"w": 1.1 * w, "step": np.array(9000)})
+    report = regime_report(network, X, y, before=states[0], after=states[1])
+    assert [layer["layer"] for layer in report.layers] == ["w"]
+    assert report.diagnostics["displacement"] == pytest.approx(0.1)
+
+
+def test_the_tangent_kernel_of_a_function_is_the_same_in_any_blocks(monkeypatch, rng):
+    from sklearn_ltdl.diagnostics import _jax
+
+    X, y = rng.standard_normal((23, 2)), rng.standard_normal((23, 2))
+    trained, *_ = trained_network(softmax, X, y, before=S, after=[2 * s for s in S])
+    one = [trained.function.kernel(trained.after, X), trained.function.kernel(trained.after, X, X[:5])]
+    monkeypatch.setattr(_jax, "_BLOCK_BYTES", 8 * 12 * 7)  # seven rows of twelve weights
+    blocks = [trained.function.kernel(trained.after, X), trained.function.kernel(trained.after, X, X[:5])]
+    for gram, other in zip(one, blocks):
+        np.testing.assert_allclose(gram, other, rtol=1e-12)
+    np.testing.assert_array_equal(one[0], one[0].T)
+
+
 def broken(w, X):
     return X @ w["a"]
 
@@ -164,8 +288,14 @@ W = {"a": np.ones((3, 1)), "b": np.ones(2)}
         (lambda w, X: X @ w["a"] / 0.0 * jnp.nan, {"before": W, "after": W}, "not finite"),
         (lambda w, X: (X @ w["a"]).sum(), {"before": W, "after": W}, "its result has shape"),
         (broken, {"before": {}, "after": {}}, "no parameters"),
+        (broken, {"before": W, "after": {**W, "b": np.full(2, np.nan)}}, "b is not finite"),
         (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": W, "after": W}, "row by row"),
+        (lambda w, X: X @ w["a"] * (1 + (len(X) == 1)), {"before": W, "after": W}, "row by row"),
+        (lambda w, X: np.tanh(np.asarray(X @ w["a"])), {"before": W, "after": W}, "formulas those of jax.numpy"),
+        (lambda w, X: jax.lax.stop_gradient(X @ w["a"]), {"before": W, "after": W}, "no tangent kernel"),
+        (lambda w, X: 1e200 * X @ w["a"], {"before": W, "after": W}, "not finite at these rows"),
         (3, {}, "model is a int"),
+        (MLPRegressor, {}, "the class MLPRegressor"),
     ],
 )
 def test_parameters_that_do_not_match_are_refused(model, parameters, message, rng):
@@ -178,9 +308,10 @@ def test_rows_that_the_network_cannot_take_are_refused(rng):
     X = rng.standard_normal((40, 3))
     classifier = LazyNetClassifier(width=8, random_state=0).fit(X, np.arange(40) % 2)
     regressor = LazyNetRegressor(width=8, random_state=0).fit(X, X[:, 0])
+    one_column = LazyNetRegressor(width=8, random_state=0).fit(X[:, :1], X[:, 0])
     with pytest.raises(ValueError, match=r"classes \[7\]"):
         regime_report(classifier, X, np.full(40, 7))
-    with pytest.raises(ValueError, match="2 columns; the network was trained on 3"):
+    with pytest.raises(ValueError, match="X has 2 features"):
         regime_report(regressor, X[:, :2], X[:, 0])
     with pytest.raises(ValueError, match="y has 2 columns"):
         regime_report(regressor, X, X[:, :2])
@@ -189,9 +320,43 @@ def test_rows_that_the_network_cannot_take_are_refused(rng):
     with pytest.raises(ValueError, match="'max_rows'"):
         regime_report(regressor, X, X[:, 0], max_rows=3)
     with pytest.raises(MemoryError, match="smaller max_rows"):
-        some_rows(np.broadcast_to(0.0, (10**7, 1)), np.broadcast_to(0.0, 10**7), 10**7, 0)
+        regime_report(one_column, np.zeros((10**7, 1)), np.zeros(10**7), max_rows=10**7)
     with pytest.raises(ValueError, match="before is for functions of JAX"):
         regime_report(regressor, X, X[:, 0], before=W)
+    with pytest.raises(ValueError, match="classes is for functions of JAX"):
+        regime_report(regressor, X, X[:, 0], classes=[0, 1])
+
+
+@unconverged
+@pytest.mark.parametrize("report", [regime_report, explain_as_kernel])
+def test_targets_that_tell_nothing_or_are_of_another_kind_are_refused(report, rng):
+    X = rng.standard_normal((40, 3))
+    classifier = MLPClassifier(max_iter=5, random_state=0).fit(X, np.array(["a", "b"])[np.arange(40) % 2])
+    regressor = LazyNetRegressor(width=8, random_state=0).fit(X, X[:, 0])
+    for network, y, message in (
+        (regressor, np.full(40, 2.0), "y is 2.0 in all 40 rows"),
+        (classifier, np.full(40, "a"), "y is a in all 40 rows"),
+        (classifier, np.eye(2)[np.arange(40) % 2], r"shape \(40, 2\); expected the class of each row"),
+        (classifier, np.array(["a", None], dtype=object)[np.arange(40) % 2], "y"),
+        (regressor, np.array(["a", "b"])[np.arange(40) % 2], "y must be finite numbers"),
+        (regressor, np.where(np.arange(40) > 3, np.nan, 1.0), "y"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            report(network, X, y)
+
+
+@unconverged
+def test_the_rows_that_are_predicted_are_checked_too(rng):
+    X = rng.standard_normal((40, 3))
+    network = LazyNetRegressor(width=8, random_state=0).fit(X, X[:, 0])
+    for parameters, message in (
+        ({"X_test": X[:1]}, "X_test has 1 rows"),
+        ({"X_test": X, "y_test": np.full(40, "a")}, "y_test must be finite numbers"),
+        ({"X_test": X, "y_test": X[:10, 0]}, "inconsistent"),
+        ({"y_test": X[:, 0]}, "X_test, which is missing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explain_as_kernel(network, X, X[:, 0], **parameters)
 
 
 @unconverged

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -48,6 +50,20 @@ def test_the_penalty_is_one_also_where_a_network_alone_would_take_a_weaker_one()
     assert path.displacements[0] == one.displacement_
 
 
+class Doubtful(LazyNetRegressor):
+    def fit(self, X, y):
+        warnings.warn("these rows are odd", UserWarning, stacklevel=2)
+        return super().fit(X, y)
+
+
+@unconverged
+def test_a_warning_that_is_not_of_convergence_reaches_the_user():
+    X, y = make_multi_index(60, 4, random_state=0)
+    with pytest.warns(UserWarning, match="these rows are odd"):
+        path = scale_path(X, y, [1.0], estimator=Doubtful(width=8, max_iter=5, random_state=0))
+    assert not path.converged.any()
+
+
 @unconverged
 def test_a_path_compiles_the_descent_once():
     X, y = make_multi_index(77, 7, random_state=0)
@@ -71,6 +87,7 @@ def test_the_default_is_a_classifier_for_classes_and_the_users_estimator_is_left
     X, y = make_parity(120, 4, random_state=0)
     assert scale_path(X, y, [1.0]).score == "accuracy"
     assert scale_path(X, 1.0 * y, [1.0]).score == "R2"
+    assert scale_path(X, np.arange(120), [1.0]).score == "R2"
     network = LazyNetClassifier(width=8, max_iter=10)
     parameters = network.get_params()
     one, other = (scale_path(X, y, [1.0], estimator=network, random_state=s) for s in (0, 0))
@@ -85,6 +102,8 @@ def test_the_default_is_a_classifier_for_classes_and_the_users_estimator_is_left
         ({"scales": [0.0, 1.0]}, "scales must be positive"),
         ({"scales": []}, "scales must be positive"),
         ({"scales": [np.nan]}, "scales must be positive"),
+        ({"scales": "a"}, "scales must be positive"),
+        ({"estimator": LazyNetRegressor(centering=None)}, "no limit at large scales"),
         ({"estimator": MeanFieldTwoLayerNet()}, "MeanFieldTwoLayerNet"),
         ({"X_test": np.ones((2, 3))}, "come together"),
     ],

@@ -4,15 +4,18 @@ import warnings
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_digits, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler
 
-from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet, regime_report
+from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet, explain_as_kernel, regime_report
 from sklearn_ltdl._backends.jax import Traced
 from sklearn_ltdl.diagnostics._perceptron import initial_weights
 from sklearn_ltdl.diagnostics._trained import trained_network
@@ -78,8 +81,9 @@ def test_first_weights_that_nothing_tells_are_asked_for(random_state, rng):
         regime_report(network, X, y)
     known = network.first_[:2], network.first_[2:]
     assert regime_report(network, X, y, before=known).diagnostics["displacement"] > 0
-    with pytest.raises(ValueError, match="arrays of shapes"):
-        regime_report(network, X, y, before=(network.first_[:1], network.first_[2:]))
+    for other in ((network.first_[:1], network.first_[2:]), 3, ("a", "b"), known[0]):
+        with pytest.raises(ValueError, match="arrays of shapes"):
+            regime_report(network, X, y, before=other)
 
 
 def test_an_mlp_whose_parameters_were_changed_is_refused(rng):
@@ -107,7 +111,7 @@ def test_an_mlp_whose_parameters_were_changed_is_refused(rng):
 def test_kernel_tangent_and_input_gradients_are_the_automatic_ones(network, rng):
     X = rng.standard_normal((40, 3))
     y = np.arange(40) % 3 if "Classifier" in type(network).__name__ else X[:, 0] + X[:, 1] ** 2
-    trained, X, _ = trained_network(network.fit(X, y), X, y)
+    trained, X, _, _ = trained_network(network.fit(X, y), X, y)
     function, dense = trained.function, trained.function.network
     unit = dense.scaling.step(width_of(trained.after))
 
@@ -133,14 +137,14 @@ def test_scores_are_those_of_the_models_own_predictions(rng):
     X, y = load_digits(return_X_y=True)
     y = np.array([*"abcdefghij"])[y]
     mlp = MLPClassifier(max_iter=10, random_state=0).fit(X[:300] / 16, y[:300])
-    trained, rows, _ = trained_network(mlp, X[300:400] / 16, y[300:400])
+    trained, rows, _, _ = trained_network(mlp, X[300:400] / 16, y[300:400])
     np.testing.assert_array_equal(trained.predict(trained.after, rows), mlp.predict(rows))
     logits = trained.scores(trained.after, rows)
     proba = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(proba / proba.sum(axis=1, keepdims=True), mlp.predict_proba(rows), atol=1e-10)
     X, Y = make_regression(120, 4, n_targets=2, random_state=0)
     for network in (MLPRegressor(max_iter=20, random_state=0), LazyNetRegressor(max_iter=20, random_state=0)):
-        trained, rows, _ = trained_network(network.fit(X, Y), X, Y)
+        trained, rows, _, _ = trained_network(network.fit(X, Y), X, Y)
         np.testing.assert_allclose(trained.predict(trained.after, rows), network.predict(X), rtol=1e-9)
 
 
@@ -156,6 +160,50 @@ def test_a_pipeline_and_a_search_report_on_their_network(rng):
     report = regime_report(search, X, y)
     alone = regime_report(best[-1], best[0].transform(X), y)
     assert report.diagnostics == alone.diagnostics
+
+
+@unconverged
+def test_the_table_is_that_of_the_models_own_predict(rng):
+    """Columns in their order, through any steps, sparse or not; and the weights come without a word."""
+    X = pd.DataFrame(rng.standard_normal((80, 3)), columns=[*"abc"])
+    y = X["a"] ** 2
+    network = MLPRegressor(max_iter=30, random_state=0).fit(X, y)
+    assert regime_report(network, X, y).diagnostics == regime_report(clone(network).fit(X, y), X, y).diagnostics
+    with pytest.raises(ValueError, match="feature names"):
+        regime_report(network, X[[*"cba"]], y)
+    with pytest.raises(ValueError, match="feature names"):
+        explain_as_kernel(network, X, y, X_test=X[[*"cba"]])
+    inner = make_pipeline(StandardScaler(), MLPRegressor(max_iter=30, random_state=0))
+    nested = make_pipeline(FunctionTransformer(sparse.csr_array), MaxAbsScaler(), inner.set_params(standardscaler=None))
+    nested.fit(X.to_numpy(), y)
+    flat = make_pipeline(MaxAbsScaler(), MLPRegressor(max_iter=30, random_state=0)).fit(X.to_numpy(), y)
+    left, right = (regime_report(model, X.to_numpy(), y).diagnostics for model in (nested, flat))
+    assert left == pytest.approx(right, rel=1e-6)
+
+
+def test_first_weights_come_without_a_word(capsys, rng):
+    X, y = rng.standard_normal((30, 3)), rng.standard_normal(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        network = MLPRegressor(max_iter=3, random_state=0, verbose=True).fit(X, y)
+    capsys.readouterr()
+    initial_weights(network)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (MLPRegressor(), "not fitted"),
+        (make_pipeline(StandardScaler(), MLPRegressor()), "not fitted"),
+        (GridSearchCV(MLPRegressor(), {}), "no best_estimator_"),
+    ],
+    ids=["network", "pipeline", "search"],
+)
+def test_what_was_not_fitted_is_refused(model, message, rng):
+    X = rng.standard_normal((30, 3))
+    with pytest.raises(ValueError, match=message):
+        regime_report(model, X, X[:, 0])
 
 
 @unconverged
