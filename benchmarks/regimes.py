@@ -156,7 +156,8 @@ def main():
     truth = np.array([row["truth"] for row in rows])
     print(f"{len(rows)} networks on {len(arguments.sets)} data sets\n\nrank correlation with the truth")
     for name in CHANGES:
-        print(f"{name:<22} {spearmanr([row[name] for row in rows], truth).statistic:.3f}")
+        values = np.array([row[name] for row in rows], dtype=float)  # NaN where a diagnostic is not known
+        print(f"{name:<22} {spearmanr(values, truth, nan_policy='omit').statistic:.3f}")
     regimes = np.where(truth <= SAME, "lazy", np.where(truth >= OTHER, "features", "between"))
     verdicts = np.array([row["verdict"] for row in rows])
     words = ["lazy", "between", "features"]

@@ -1,6 +1,7 @@
 """The one file that imports private names of scikit-learn, and what the estimators share with it."""
 
 from contextlib import contextmanager
+from functools import wraps
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -16,8 +17,13 @@ except ImportError:  # scikit-learn 1.8 has no callbacks
         """Stand-in of the class that takes callbacks."""
 
     def with_callbacks(method):
-        """Return the method as it is."""
-        return method
+        """Return the method, as deep in the stack as scikit-learn's decorator has it."""
+
+        @wraps(method)
+        def fit(*args, **kwargs):
+            return method(*args, **kwargs)
+
+        return fit
 
 
 __all__ = [

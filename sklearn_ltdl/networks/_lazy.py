@@ -88,9 +88,9 @@ class LazyNetRegressor(NetworkRegressor):
     alpha : float or 'loo', default='loo'
         Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss of the standardised target, summed over outputs:
         the alpha of the limiting kernel ridge. 'loo' takes the penalty of least leave-one-out error of ridge regression
-        with the tangent kernel of the first weights, in closed form, on at most 1000 rows. Where that kernel explains
-        less than a tenth of the target, a weak penalty is tried, and taken if the network then predicts a quarter of
-        the rows that it has not seen, beyond doubt.
+        with the tangent kernel of the first weights, in closed form, on at most 1000 rows (on all with mode 'kernel').
+        Where that kernel explains less than a tenth of the target, a weak penalty is tried, and taken if the network
+        then predicts a quarter of the rows that it has not seen, beyond doubt.
     learning_rate : float, default=1.0
         Step in units of the largest stable one at the start, at any width and number of features; it is halved
         where the objective would rise.
@@ -255,8 +255,9 @@ class LazyNetClassifier(NetworkClassifier):
     alpha : float or 'loo', default='loo'
         Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss: the alpha of the limiting kernel ridge. 'loo'
         takes the penalty of least leave-one-out error of ridge regression with the tangent kernel of the first weights,
-        in closed form, on at most 1000 rows. Where that kernel explains less than a tenth of the target, a weak penalty
-        is tried, and taken if the network then predicts a quarter of the rows that it has not seen, beyond doubt.
+        in closed form, on at most 1000 rows (on all with mode 'kernel'). Where that kernel explains less than a tenth
+        of the target, a weak penalty is tried, and taken if the network then predicts a quarter of the rows that it has
+        not seen, beyond doubt.
     learning_rate : float, default=1.0
         Step in units of the largest stable one at the start, at any width and number of features; it is halved
         where the objective would rise.

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks
 from sklearn_ltdl._targets import Standardisation, one_hot
-from sklearn_ltdl.losses import best_intercept, has_best_intercept, of_rows, probabilities
+from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
 from sklearn_ltdl.ntk._machine import evaluate
@@ -229,7 +229,10 @@ def chosen_alpha(alpha, start, loss, data, rng):
     n = len(data.phi)
     some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
     data = data.part(some)
-    choice = leave_one_out_alpha(start.network, start.weights, data)
+    left = data
+    if loss == Squared() and not start.subtracted:  # y - f0 is left to learn; of classes f0 has other units
+        left = data._replace(targets=data.targets + data.offset - start.network.outputs(start.weights, data.phi))
+    choice = leave_one_out_alpha(start.network, start.weights, left)
     weak = WEAK_PENALTY * choice.unit
     learns = isinstance(start.network, Network)  # features, not only a function of the kernel
     if learns and choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):

@@ -43,7 +43,8 @@ def load_neural_tangents():
 
     of which the second lists TensorFlow as missing. Names that have moved since are put where neural-tangents looks for
     them during its import, and taken away after. JAX 0.8 to 0.12 are known to work. All of `stax`, `predict` and the
-    finite networks' kernels does but ``empirical_ntk_fn(implementation=3)``; the subpackage `experimental` is empty.
+    finite networks' kernels does but ``empirical_ntk_fn`` with implementations 0, which tries it, and 3; the subpackage
+    `experimental` is empty.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from sklearn_ltdl import (
 )
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.networks import _linearized
+from sklearn_ltdl.networks._linearized import TangentKernel
 from sklearn_ltdl.networks._model import draw_weights
 from sklearn_ltdl.ntk import _solvers
 
@@ -326,15 +327,6 @@ def test_a_warm_start_of_a_classifier_goes_on_from_the_intercept(mode, rng):
     assert net.loss_curve_[-1] < last
 
 
-def test_conjugate_gradients_go_on_from_the_solution(rng):
-    X, Y, _ = table(rng, n_outputs=2)
-    net = LazyNetRegressor(mode="linearized", warm_start=True, **SMALL).fit(X, Y)
-    n_iter, prediction = net.n_iter_, net.predict(X)
-    assert n_iter > 5
-    assert net.fit(X, Y).n_iter_ == 1
-    np.testing.assert_allclose(net.predict(X), prediction, rtol=1e-6)
-
-
 @unconverged
 @pytest.mark.parametrize("alpha", [1e-2, "loo"])
 def test_a_warm_start_in_batches_is_judged_by_the_rows_held_out_before(alpha, rng):
@@ -630,5 +622,19 @@ def test_a_linearized_network_moves_as_the_network_of_its_scale(rng):
 def test_a_warm_start_of_conjugate_gradients_begins_at_their_solution(rng):
     X, Y, _ = table(rng, n_outputs=2)
     net = LazyNetRegressor(mode="linearized", centering=None, scale=3.0, warm_start=True, tol=1e-6, **SMALL).fit(X, Y)
-    assert net.n_iter_ > 5
+    n_iter, prediction = net.n_iter_, net.predict(X)
+    assert n_iter > 5
     assert net.fit(X, Y).n_iter_ <= 1
+    np.testing.assert_allclose(net.predict(X), prediction, rtol=1e-6)
+
+
+def test_the_penalty_of_a_raw_start_is_that_of_what_is_left_to_learn(rng):
+    """f0 + Df(w0)(w - w0) is fitted to y, so the kernel's ridge to y - f0."""
+    X, y, _ = table(rng)
+    raw = {"centering": None, "mode": "linearized", "scale": 2.0, "normalize_y": False, "width": 16, "random_state": 0}
+    net = LazyNetRegressor(**raw).fit(X, y)
+    first = LazyNetRegressor(**raw, alpha=1e9).fit(X, 0 * y).predict(X)  # and an intercept
+    kernel = net._start.network.network, net.weights_init_
+    left, whole = (NTKKernelRegressor(kernel=TangentKernel(*kernel)).fit(X, target).alpha_ for target in (y - first, y))
+    assert net.alpha_ == pytest.approx(left)
+    assert net.alpha_ != pytest.approx(whole)
