@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -191,12 +192,27 @@ def test_copies_of_a_row_are_left_out_together(rng):
         assert twice.diagnostics[name] == pytest.approx(once.diagnostics[name], abs=1e-6)
 
 
+def test_rows_that_differ_where_the_network_does_not_look_are_rows(rng):
+    """Their kernel rows are equal, which says nothing of the rows: one may be predicted from the others."""
+    X = np.column_stack([np.arange(100) % 10, rng.standard_normal(100)])
+    y = rng.standard_normal(10)[np.arange(100) % 10]
+
+    def network(w, X):
+        return jnp.cos(X[:, :1] * w[0]) @ w[1]
+
+    before = np.arange(12.0) / 4, rng.standard_normal(12)
+    report = regime_report(network, X, y, before=before, after=(before[0], 2 * before[1]))
+    assert report.diagnostics["score_kernel_before"] > 0.9
+
+
 def test_numpys_generator_is_left_alone(rng):
     X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
-    seen = np.random.get_state()[1].copy()  # noqa: NPY002
+    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002
     regime_report(softmax, X, y > 0, before=S, after=[2 * s for s in S], classes=[False, True])
     explain_as_kernel(softmax, X, y > 0, before=S, after=[2 * s for s in S])
-    np.testing.assert_array_equal(np.random.get_state()[1], seen)  # noqa: NPY002
+    _, now, position_now, *_ = np.random.get_state()  # noqa: NPY002
+    np.testing.assert_array_equal(now, keys)
+    assert position_now == position
 
 
 def softmax(w, X):
@@ -248,11 +264,12 @@ def test_a_counter_is_no_weight(rng):
     X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
 
     def network(state, X):
-        return jnp.tanh(X @ state["w"]) * (1 + 0 * state["step"])
+        return jnp.tanh(X @ state["w"]) * state["step"]
 
     w = np.array([1.0, 2.0])
     states = ({"w": w, "step": np.array(0)}, {"w": 1.1 * w, "step": np.array(9000)})
     report = regime_report(network, X, y, before=states[0], after=states[1])
+    assert report.diagnostics["score_network"] == pytest.approx(r2_score(y, 9000 * np.tanh(X @ (1.1 * w))))
     assert [layer["layer"] for layer in report.layers] == ["w"]
     assert report.diagnostics["displacement"] == pytest.approx(0.1)
 
@@ -260,8 +277,14 @@ def test_a_counter_is_no_weight(rng):
 def test_the_tangent_kernel_of_a_function_is_the_same_in_any_blocks(monkeypatch, rng):
     from sklearn_ltdl.diagnostics import _jax
 
+    """And that of the gradients in the weights, the mean over outputs."""
     X, y = rng.standard_normal((23, 2)), rng.standard_normal((23, 2))
     trained, *_ = trained_network(softmax, X, y, before=S, after=[2 * s for s in S])
+    with jax.enable_x64(True):
+        layers = jax.jacobian(softmax)(list(trained.after), X)
+    flat = np.concatenate([np.asarray(layer).reshape(23, 2, -1) for layer in layers], axis=2)
+    expected = np.einsum("ikp,jkp->ij", flat, flat) / 2
+    np.testing.assert_allclose(trained.function.kernel(trained.after, X), expected, rtol=1e-10)
     one = [trained.function.kernel(trained.after, X), trained.function.kernel(trained.after, X, X[:5])]
     monkeypatch.setattr(_jax, "_BLOCK_BYTES", 8 * 12 * 7)  # seven rows of twelve weights
     blocks = [trained.function.kernel(trained.after, X), trained.function.kernel(trained.after, X, X[:5])]
