@@ -22,9 +22,10 @@ from sklearn.utils.validation import check_consistent_length
 
 import sklearn_ltdl
 from sklearn_ltdl._sklearn import Interval, StrOptions, draw_seed, validate_params
+from sklearn_ltdl.study._columns import describe, is_missing, read_columns
 from sklearn_ltdl.study._methods import METHODS, per_row_loss, predict
 from sklearn_ltdl.study._pool import JobError, run_each
-from sklearn_ltdl.study._tables import check_table, describe_columns, is_missing, make_table_pipeline, read_target
+from sklearn_ltdl.study._tables import make_table_pipeline, read_target
 from sklearn_ltdl.study._verdict import LEVEL, Verdict, decide, draw_contrasts
 
 SMALL_TABLE = 1000  # rows up to which the folds are drawn three times: one draw of five makes wide intervals
@@ -116,6 +117,8 @@ class _Fit(NamedTuple):
 
 @validate_params(
     {
+        "categorical": ["array-like"],
+        "numeric": ["array-like"],
         "task": [StrOptions({"auto", "regression", "classification"})],
         "models": ["array-like", None],
         "cv": [Interval(Integral, 2, None, closed="left")],
@@ -132,6 +135,8 @@ def compare(
     X,
     y,
     *,
+    categorical=(),
+    numeric=(),
     task="auto",
     models=None,
     cv=5,
@@ -152,10 +157,15 @@ def compare(
 
     Parameters
     ----------
-    X : pandas DataFrame or array-like of shape (n_samples, n_features)
-        Numbers, booleans, dates and text; missing values are welcome.
+    X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
+        Numbers, booleans, dates and text; missing values are welcome. Columns of a DataFrame are left out that are
+        constant, free text, or identifiers: text of its own in nearly every row, or distinct whole numbers under a
+        name such as ``id``.
     y : array-like of shape (n_samples,)
         Rows without a target are left out.
+    categorical, numeric : list of str or int, default=()
+        Columns, by name or by number in an array, to be read as categories, or as numbers (what is no number is then
+        missing), and not left out. A categorical dtype says the same of a column.
     task : {'auto', 'regression', 'classification'}, default='auto'
         'auto' takes text, booleans and at most 10 distinct whole numbers as classes, other numbers as they are.
     models : list of str or None, default=None
@@ -196,7 +206,7 @@ def compare(
     'linear'
     """
     names = _chosen(models)
-    X = check_table(X)
+    X, columns = read_columns(X, categorical=categorical, numeric=numeric)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -205,7 +215,7 @@ def compare(
     check_consistent_length(X, y)
     present = ~is_missing(y)
     X, target = _rows(X, present), read_target(y[present], task)
-    notes = describe_columns(X) + ([target.note] if target.note else [])
+    notes = describe(columns) + ([target.note] if target.note else [])
     if not present.all():
         notes.append(f"{np.sum(~present)} rows have no target and are left out.")
     if verbose:
@@ -245,6 +255,7 @@ def compare(
         "classes": None if target.classes is None else [str(label) for label in target.classes],
         "n_rows": len(X),
         "n_columns": X.shape[1],
+        "columns": [column._asdict() for column in columns],
         "models": names,
         "cv": int(cv),
         "repeats": int(repeats),

@@ -141,7 +141,7 @@ def test_linear_data_gets_the_verdict_linear_and_noise_the_verdict_nothing(rng):
         ({"margin": 0}, "'margin' parameter"),
         ({"time_limit": 0}, "'time_limit' parameter"),
         ({"n_jobs": 0}, "n_jobs"),
-        ({"X": np.full((30, 2), np.inf)}, "column 0 holds infinite"),
+        ({"X": np.full((30, 2), np.inf)}, "column '0' holds infinite"),
         ({"X": np.empty((30, 0))}, "n_features >= 1"),
     ],
 )
