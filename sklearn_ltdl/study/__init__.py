@@ -1,6 +1,17 @@
 """Comparisons on a user's own table."""
 
-from sklearn_ltdl.study._study import Comparison, compare
-from sklearn_ltdl.study._tables import make_table_pipeline
+from importlib import import_module
 
-__all__ = ["Comparison", "compare", "make_table_pipeline"]
+_MODULE_OF = {"Comparison": "_study", "compare": "_study", "make_table_pipeline": "_tables"}
+
+__all__ = [*_MODULE_OF]
+
+
+def __getattr__(name):  # the command line says --help before scikit-learn is imported
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_MODULE_OF])

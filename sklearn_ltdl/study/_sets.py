@@ -1,20 +1,17 @@
 """Embedded sets, by name: nothing is downloaded."""
 
-from functools import partial
-
-from sklearn import datasets
-
-from sklearn_ltdl.datasets import make_multi_index, make_parity, make_sphere
-
-EMBEDDED = {
-    "diabetes": partial(datasets.load_diabetes, return_X_y=True),
-    "breast_cancer": partial(datasets.load_breast_cancer, return_X_y=True),
-    "iris": partial(datasets.load_iris, return_X_y=True),
-    "wine": partial(datasets.load_wine, return_X_y=True),
-    "digits": partial(datasets.load_digits, return_X_y=True),
-    "parity": partial(make_parity, random_state=0),
-    "multi_index": partial(make_multi_index, random_state=0),
-    "sphere": partial(make_sphere, random_state=0),
-}
-
+EMBEDDED = ("diabetes", "breast_cancer", "iris", "wine", "digits", "parity", "multi_index", "sphere")
 DEMONSTRATION = "multi_index"
+
+
+def load_embedded(name):
+    """Return the columns and the target of an embedded set."""
+    from sklearn import datasets
+
+    from sklearn_ltdl.datasets import make_multi_index, make_parity, make_sphere
+
+    makers = {"parity": make_parity, "multi_index": make_multi_index, "sphere": make_sphere}
+    if name in makers:
+        return makers[name](random_state=0)
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True, as_frame=name != "digits")
+    return X, y

@@ -1,131 +1,189 @@
-"""The command ``ltdl``."""
+"""The command ``ltdl``: what is slow to import is imported by the command that needs it."""
 
 import argparse
-import os
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import sklearn_ltdl
-from sklearn_ltdl.study._methods import METHODS
-from sklearn_ltdl.study._sets import DEMONSTRATION, EMBEDDED
-from sklearn_ltdl.study._study import compare
-from sklearn_ltdl.study._tables import read_table, split_target
+from sklearn_ltdl.study._sets import DEMONSTRATION, EMBEDDED, load_embedded
 
 DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+MODELS = ("dummy", "linear", "rbf", "laplace", "ntk", "rfm", "lazy", "rich", "forest", "boosting")
 
 
 def main(argv=None):
     """Run the command line and return its exit code."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    name = "ltdl"
     try:
-        return _compare(arguments, shlex.join(["ltdl", *(sys.argv[1:] if argv is None else argv)]))
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
-        print(f"ltdl compare: {error}", file=sys.stderr)
+        arguments = _parser().parse_args(argv)
+        name = f"ltdl {arguments.command}"
+        arguments.line = shlex.join(["ltdl", *(sys.argv[1:] if argv is None else map(str, argv))])
+        return arguments.run(arguments)
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
+        print(f"{name}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return BAD_USAGE
     except KeyboardInterrupt:
-        print("ltdl compare: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="ltdl", description="Questions of deep learning theory, asked of your table.")
+    parser = argparse.ArgumentParser(
+        prog="ltdl",
+        description="Do you need a neural network for this table, or is something simpler enough?",
+        epilog="Exit status: 0 done, 1 some models or tables failed, 2 bad usage or data, 130 interrupted.",
+    )
     parser.add_argument("--version", action="version", version=f"ltdl {sklearn_ltdl.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _add_compare(commands)
+    return parser
+
+
+def _add_compare(commands):
     command = commands.add_parser(
         "compare",
         help="does this table need feature learning?",
         description="Compare linear models, kernels, lazy and rich networks and trees on the same folds of a table, "
         "and say in one sentence which kind of model it needs, or that the rows cannot tell.",
-        epilog="Exit status: 0 done, 1 some models failed, 2 bad usage or data, 130 interrupted.",
+        epilog="Example: ltdl compare houses.csv --target price --categorical zip --drop agent",
     )
+    command.set_defaults(run=_compare)
     command.add_argument(
         "data",
         nargs="?",
         default=DEMONSTRATION,
         metavar="DATA",
-        help=f"CSV or TSV file with a header, or one of {', '.join(EMBEDDED)} (default: {DEMONSTRATION})",
+        help="CSV, TSV or Parquet file with a header, compressed or not, '-' for the standard input, or one of "
+        f"{', '.join(EMBEDDED)} (default: {DEMONSTRATION})",
     )
-    command.add_argument("--target", metavar="COLUMN", help="column to predict (default: the last one)")
-    command.add_argument(
+    _add_columns(command)
+    _add_protocol(command)
+    command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
+
+
+def _add_columns(command):
+    group = command.add_argument_group(
+        "columns", "How each is read is printed first. NAMES are separated by commas; options may be repeated."
+    )
+    group.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)",
+    )
+    options = {
+        "categorical": "read them as categories, numbers or not",
+        "numeric": "read them as numbers; what is no number is missing",
+        "drop": "leave them out",
+    }
+    for name, text in options.items():
+        group.add_argument(f"--{name}", metavar="NAMES", action="append", default=[], help=text)
+
+
+def _add_protocol(command):
+    group = command.add_argument_group("comparison")
+    group.add_argument(
         "--task",
         choices=["auto", "regression", "classification"],
         default="auto",
         help="default: classification for text and at most 10 distinct whole numbers",
     )
-    command.add_argument(
+    group.add_argument(
         "--models",
         nargs="+",
         metavar="MODEL",
-        help=f"among {', '.join(METHODS)} (default: all; dummy, linear always run)",
+        help=f"among {', '.join(MODELS)} (default: all; dummy, linear always run)",
     )
-    command.add_argument("--cv", type=int, default=5, help="number of folds (default: 5)")
-    command.add_argument(
+    group.add_argument("--cv", type=int, default=5, help="number of folds (default: 5)")
+    group.add_argument(
         "--repeats", type=int, help="times the folds are drawn anew (default: 3 up to 1000 rows, else 1)"
     )
-    command.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
-    command.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
-    command.add_argument(
+    group.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
+    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
+    group.add_argument(
         "--margin", type=float, default=0.01, help="share of the dummy's loss that does not matter (default: 0.01)"
     )
-    command.add_argument("--random-state", type=int, default=0, metavar="SEED", help="default: 0")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
-    return parser
+    group.add_argument("--random-state", type=int, default=0, metavar="SEED", help="default: 0")
 
 
-def _compare(arguments, command):
-    if arguments.json is not None:
-        _check_writable(arguments.json)
-        if arguments.json.exists() and Path(arguments.data).exists() and arguments.json.samefile(arguments.data):
-            raise ValueError(f"--json {arguments.json}: expected another file than the table, which would be lost.")
-    X, y, origin = _load(arguments.data, arguments.target)
-    print(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns", file=sys.stderr)
-    comparison = compare(
-        X,
-        y,
-        task=arguments.task,
-        models=arguments.models and [name for names in arguments.models for name in names.split(",") if name],
-        cv=arguments.cv,
-        repeats=arguments.repeats,
-        n_jobs=arguments.n_jobs,
-        time_limit=arguments.time_limit,
-        margin=arguments.margin,
-        random_state=arguments.random_state,
-        verbose=1,
-    )
+def _protocol(arguments):
+    """Return the arguments of `compare` that the options of `_add_protocol` stand for."""
+    names = ("task", "cv", "repeats", "n_jobs", "time_limit", "margin", "random_state")
+    models = arguments.models and [name for names in arguments.models for name in names.split(",") if name]
+    return {"models": models} | {name: getattr(arguments, name) for name in names}
+
+
+def _compare(arguments):
+    _check_output("--json", arguments.json, arguments.data)
+    X, y, columns, origin = _load(arguments)
+    print(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns", file=sys.stderr, flush=True)
+    from sklearn_ltdl.study._study import compare
+
+    comparison = compare(X, y, **columns, **_protocol(arguments), verbose=1)
     print(comparison)
     if arguments.json is not None:
-        replace(comparison, settings={**comparison.settings, "data": origin, "command": command}).to_json(
-            arguments.json
-        )
+        settings = {**comparison.settings, "data": origin, "command": arguments.line}
+        replace(comparison, settings=settings).to_json(arguments.json)
     return SOME_FAILED if comparison.failed else DONE
 
 
-def _load(data, target):
-    """Return the columns, the target and a line that says what they are."""
-    if Path(data).exists():
-        table, notes = read_table(data)
-        X, y = split_target(table, target)
-        for note in notes:
-            print(note, file=sys.stderr)
-        return (
-            X,
-            y,
-            f"{data}, predicting {str(y.name)!r}{'' if target else ' (the last column; --target takes another)'}",
-        )
-    if data not in EMBEDDED:
+def _load(arguments):
+    """Return the columns, the target, the arguments of `compare` that speak of columns, and a line on the origin."""
+    data, target = arguments.data, arguments.target
+    lists = {name: _names(getattr(arguments, name)) for name in ("categorical", "numeric", "drop")}
+    if data in EMBEDDED and not Path(data).exists():
+        if target is not None or any(lists.values()):
+            raise ValueError(f"--target and lists of columns are for files; the embedded set {data!r} has its own.")
+        return *load_embedded(data), {}, data
+    if data != "-" and not Path(data).exists():
         raise ValueError(f"{data}: no such file, and not one of the embedded sets {', '.join(EMBEDDED)}.")
-    if target is not None:
-        raise ValueError(f"--target names a column of a file; the embedded set {data!r} has its own target.")
-    return *EMBEDDED[data](), data
+    from sklearn_ltdl.study._columns import hint
+    from sklearn_ltdl.study._files import read_table
+    from sklearn_ltdl.study._tables import split_target
+
+    table, notes = read_table(data, text=lists["categorical"])
+    X, y = split_target(table, target)
+    for note in notes:
+        print(note, file=sys.stderr)
+    for option, names in lists.items():
+        for name in names:
+            if name == y.name:
+                raise ValueError(f"--{option} {name}: this is the column to predict (see --target).")
+            if name not in X.columns:
+                raise ValueError(f"--{option} {name}: there is no such column; {hint(name, list(X.columns))}")
+    if len(lists["drop"]) == X.shape[1]:
+        raise ValueError("--drop leaves no column to predict from.")
+    origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
+    if target is None:
+        origin += " (the last column; --target takes another)"
+    return X.drop(columns=lists["drop"]), y, {key: lists[key] for key in ("categorical", "numeric")}, origin
 
 
-def _check_writable(path):
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ValueError(f"--json {path}: expected a file in a folder that exists and can be written to.")
+def _names(options):
+    """Return the names in options such as ``a,b`` or ``'"a, b",c'``, each once."""
+    import csv
+
+    return list(dict.fromkeys(name for line in csv.reader(options, skipinitialspace=True) for name in line if name))
+
+
+def _check_output(option, path, data=None):
+    """Raise an error before the work is done, not after, if a file cannot be written."""
+    if path is None:
+        return
+    from tempfile import TemporaryFile
+
+    try:
+        if path.is_dir():
+            raise ValueError(f"{option} {path}: expected the name of a file, got a folder.")
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{option} {path}: expected a file in a folder that exists and can be written to ({error.strerror})."
+        ) from error
+    if data is not None and path.exists() and Path(data).exists() and path.samefile(data):
+        raise ValueError(f"{option} {path}: expected another file than the table, which would be lost.")
 
 
 if __name__ == "__main__":

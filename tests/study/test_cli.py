@@ -1,9 +1,11 @@
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pandas as pd
 import pytest
 
 import sklearn_ltdl
-from sklearn_ltdl.study.cli import main
+from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study.cli import MODELS, main
 
 
 @pytest.fixture
@@ -81,7 +84,11 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         (["{table}", "--models", "linaer"], "expected names among"),
         (["{table}", "--json", "{table}/deeper/out.json"], "a folder that exists"),
         (["{table}", "--cv", "50"], "need at least 100 rows"),
-        (["iris", "--target", "petal"], "has its own target"),
+        (["iris", "--target", "petal"], "the embedded set 'iris' has its own"),
+        (["{table}", "--drop", "towm"], "--drop towm: there is no such column; did you mean 'town'?"),
+        (["{table}", "--categorical", "price"], "--categorical price: this is the column to predict"),
+        (["{table}", "--drop", "id,surface", "--drop", "town"], "--drop leaves no column"),
+        (["{table}", "--numeric", "town"], "'town' cannot be read as numbers, its values are such as 'A'"),
         (["{folder}"], "got a folder"),
     ],
 )
@@ -91,6 +98,117 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(arguments, message, table, ca
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def compare_file(path, content, *options):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return main(["compare", str(path), "--models", "linear", "--cv", "2", "--repeats", "1", "--n-jobs", "1", *options])
+
+
+ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "bad.csv: expected a header line and rows, got an empty file."),
+        ("x,kind,y\n", "bad.csv: expected rows below the header, got none."),
+        ("x,kind,y\n1,u,2\n", "y: expected many rows to learn from, got one row with a target."),
+        ("x,y\n" + "".join(f"{i},one\n" for i in range(30)), "at least two distinct values, got only one"),
+        ("x,y\n" + "".join(f"{i},\n" for i in range(30)), "got no row with a target: its column is empty."),
+        ("x,y\n" + "".join(f"{i},3\n" for i in range(30)), "at least two distinct values, got only 3"),
+        ("x,z,y\n" + "".join(f"1,a,{i}\n" for i in range(30)), "No column is left to predict from (x: the same"),
+        ("x,y\n" + "".join(f"inf,{i}\n" if i == 3 else f"{i},{i}\n" for i in range(30)), "column 'x' holds infinite"),
+        ("x,y\n" + "".join(f"{i},-inf\n" if i == 3 else f"{i},{i}\n" for i in range(30)), "got infinite values; drop"),
+        ("x,y,x\n" + ROWS, "got 'x' more than once; rename or remove the copies."),
+        ("<html><body>Not found</body></html>", "got HTML or XML; save the table as CSV or Parquet."),
+        ('[{"x": 1}]', "got JSON"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "got an image (PNG)"),
+        (bytes(range(256)), "got binary data"),
+        (",".join(f"x{j}" for j in range(10_000)) + ("\n" + ",".join("12" * 5000) + "\n" + ",".join("21" * 5000)) * 9,
+         "expected at most 5000 columns to predict from, got 9999; drop the needless ones"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_one_sentence_and_exit_code_2(content, message, tmp_path, capsys):
+    assert compare_file(tmp_path / "bad.csv", content) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("ltdl compare: ")
+    assert message in error
+
+
+def test_mixed_types_and_texts_of_missing_values_are_read_and_told(tmp_path, capsys):
+    lines = [f"{i % 5},{'NaN' if i % 9 == 0 else i % 4},{i % 6 if i else 'many'},{i * 0.5}\n" for i in range(40)]
+    assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines)) == 0
+    told = capsys.readouterr().err
+    assert "2 numbers     a, holes (1 with missing values)" in told
+    assert "mixed: 39 of 40 values are numbers, 'many' is not" in told
+    assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines), "--numeric", "mixed") == 0
+    told = capsys.readouterr().err
+    assert "3 numbers     a, holes, mixed (2 with missing values)" in told
+    assert "mixed: 1 values that are no numbers are missing, such as 'many'" in told
+
+
+def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):
+    content = "x,kind,y\n" + ROWS
+    options = ["--categorical", "x", "--drop", '"kind"', "--target", "3", "--json", str(tmp_path / "out.json")]
+    assert compare_file(tmp_path / "t.csv", content, *options) == 0
+    columns = json.loads((tmp_path / "out.json").read_text())["settings"]["columns"]
+    assert [(column["name"], column["kind"]) for column in columns] == [("x", "category")]
+    assert "predicting 'y': 40 rows, 1 columns" in capsys.readouterr().err
+
+
+def test_the_standard_input_is_compared(monkeypatch, capsys):
+    class Input:
+        buffer = io.BytesIO(b"x,kind,y\n" + ROWS.encode())
+
+    monkeypatch.setattr("sys.stdin", Input)
+    assert main(["compare", "-", "--models", "linear", "--cv", "2", "--repeats", "1", "--n-jobs", "1"]) == 0
+    assert "standard input, predicting 'y'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def locked():
+    """A folder that may be read but not written to, for root as well, who becomes nobody."""
+    folder = Path(tempfile.mkdtemp())  # those of pytest are for their owner only
+    folder.chmod(0o555)
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    folder.rmdir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(locked, capsys):
+    assert main(["compare", "--json", str(locked / "out.json")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"ltdl compare: --json {locked / 'out.json'}: expected a file in a folder that exists and can be"
+    )
+    assert "(Permission denied)" in error
+    assert error.count("\n") == 1
+
+
+def test_models_of_the_help_are_those_of_the_comparison():
+    assert tuple(METHODS) == MODELS
+
+
+def test_help_version_and_bad_usage_import_nothing_slow():
+    code = (
+        "import sys; from sklearn_ltdl.study.cli import main\n"
+        "try: main({arguments})\n"
+        "except SystemExit as stop: print(stop.code, 'numpy' in sys.modules, file=sys.stderr)"
+    )
+    for arguments, status in (
+        (["--help"], 0),
+        (["--version"], 0),
+        (["compare", "--help"], 0),
+        (["compare", "--cv"], 2),
+    ):
+        run = [sys.executable, "-c", code.replace("{arguments}", str(arguments))]
+        assert subprocess.run(run, capture_output=True, text=True).stderr.endswith(f"{status} False\n")
 
 
 def test_version_and_help(capsys):

@@ -6,7 +6,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_ltdl import make_table_pipeline
-from sklearn_ltdl.study._tables import check_table, describe_columns, read_table, read_target, split_target
+from sklearn_ltdl.study._tables import read_target, split_target
 
 
 @pytest.fixture
@@ -79,9 +79,47 @@ def test_prediction_survives_what_training_has_not_seen(mixed, rng):
     new["nullable"] = pd.NA
     new["bool"] = [None, True, False, None, True]
     assert np.isfinite(pipeline.predict(new)).all()
-    new["float"] = "not a number"
-    with pytest.raises(ValueError, match="'float' held numbers"):
-        pipeline.predict(new)
+    for column, value, kind in (
+        ("float", "not a number", "numbers"),
+        ("float", pd.Timestamp("2024-01-01"), "numbers"),
+        ("date", "yesterday", "dates"),
+        ("date", 2024, "dates"),
+    ):
+        with pytest.raises(ValueError, match=f"'{column}' held {kind}"):
+            pipeline.predict(new.assign(**{column: value}))
+
+
+def test_rows_of_other_types_that_mean_the_same_get_the_same_predictions(rng):
+    n = 60
+    X = pd.DataFrame(
+        {
+            "code": pd.Categorical(rng.integers(3, size=n)),
+            "day": pd.date_range("2024-01-01", periods=n),
+            "size": rng.integers(100, size=n),
+        }
+    )
+    pipeline = make_table_pipeline(LinearRegression()).fit(X, rng.standard_normal(n) + 3 * X["code"].astype(int))
+    other = pd.DataFrame(
+        {
+            "size": X["size"].astype(str),
+            "more": "ignored",
+            "day": X["day"].dt.strftime("%Y-%m-%d"),
+            "code": X["code"].astype(float),
+        }
+    )
+    np.testing.assert_array_equal(pipeline.predict(other), pipeline.predict(X))
+    with pytest.raises(ValueError, match=r"columns are missing: \{'day'\}"):
+        pipeline.predict(other.drop(columns="day"))
+
+
+def test_polars_frames_give_the_same_model_as_pandas_frames(mixed, rng):
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    X, y = mixed.drop(columns=["mixed", "category"]), rng.standard_normal(60)
+    frame = polars.from_pandas(X)
+    expected = make_table_pipeline(LinearRegression()).fit(X, y).predict(X)
+    pipeline = make_table_pipeline(LinearRegression()).fit(frame, polars.Series(y))
+    np.testing.assert_allclose(pipeline.predict(frame), expected, atol=1e-10)
+    np.testing.assert_allclose(pipeline.predict(X), expected, atol=1e-10)
 
 
 def test_arrays_of_numbers_and_of_objects_give_the_same_model_as_frames(rng):
@@ -127,11 +165,15 @@ def test_task_of_a_target(y, task, ambiguous):
     assert bool(target.note) == ambiguous
     if target.classes is not None:
         assert np.array_equal(target.classes[target.values], np.asarray(y))
+        assert target.classes.dtype.kind != "f"  # a class is called 3, not 3.0
 
 
 @pytest.mark.parametrize(
     ("y", "task", "message"),
     [
+        ([], "auto", "no row with a target"),
+        ([1.0], "auto", "one row with a target"),
+        (["1", "2", "3", "n/a?"] * 9 + [str(i) for i in range(50)], "auto", r"50 of 51 .* are numbers, 'n/a\?' is not"),
         ([1.0] * 9, "auto", "at least two distinct values, got only 1.0"),
         (["a"] * 9, "auto", "at least two distinct values"),
         ([f"row {i}" for i in range(50)], "auto", "got 50 distinct values such as 'row 0' in 50 rows"),
@@ -144,59 +186,6 @@ def test_targets_that_cannot_be_learned_are_named(y, task, message):
         read_target(y, task)
 
 
-def test_tables_that_cannot_be_used_are_named(rng):
-    frame = pd.DataFrame(rng.standard_normal((5, 2)), columns=["a", "a"])
-    with pytest.raises(ValueError, match="distinct column names, got 'a' more than once"):
-        check_table(frame)
-    frame.columns = ["a", "b"]
-    frame.loc[2, "b"] = np.inf
-    with pytest.raises(ValueError, match="column 'b' holds infinite"):
-        check_table(frame)
-    with pytest.raises(ValueError, match=r"got shape \(5,\)"):
-        check_table(np.arange(5))
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_delimiter_quotes_and_missing_values_are_read(tmp_path, delimiter):
-    lines = [["x", '"name, first"', "y"], ["1", '"a;b, c"', "2"], ["?", '""', "NA"]]
-    path = tmp_path / "table.txt"
-    path.write_text("\ufeff" + "\n".join(delimiter.join(line) for line in lines), encoding="utf-8")
-    table, notes = read_table(path)
-    expected = pd.DataFrame({"x": [1, np.nan], "name, first": ["a;b, c", None], "y": [2, np.nan]})
-    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
-    assert notes == []
-
-
-def test_an_unnamed_index_is_left_out(tmp_path):
-    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
-    frame.to_csv(tmp_path / "t.csv")
-    table, notes = read_table(tmp_path / "t.csv")
-    pd.testing.assert_frame_equal(table, frame)
-    assert "left out" in notes[0]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "empty file"),
-        (b"\n\n", "empty file"),
-        (b"x,y\n", "expected rows below the header"),
-        (b"x\n1\n2\n", "at least two columns"),
-        (b"x,x,y\n1,2,3\n", "got 'x' more than once"),
-        (b"1.5,2.5\n3.5,4.5\n", "put a header line"),
-        (b"x,y\n1,2\n1,2,3,4\n", "expected 2 values a line"),
-        (b"x,y\n1,2,3\n1,2,3\n", "expected 2 values a line"),
-        (b"\x89PNG\r\n\x1a\n\x00\xff", "expected text in UTF-8"),
-        (b"x,y\x00z\n\xff\xfe,1\n", "expected text in UTF-8"),
-    ],
-)
-def test_files_that_are_no_tables_are_named(tmp_path, content, message):
-    path = tmp_path / "bad.csv"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        read_table(path)
-
-
 def test_target_is_the_last_column_or_the_named_one():
     table = pd.DataFrame({"price": [1], "surface": [2], "rooms": [3]})
     assert split_target(table)[1].name == "rooms"
@@ -206,25 +195,15 @@ def test_target_is_the_last_column_or_the_named_one():
         split_target(table, "prize")
 
 
-def test_dates_and_decimal_commas_of_a_file_are_numbers(tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("day;area;code;y\n2024-01-30;1,5;A1;1\n2024-02-01;-2;B2;2\n;3,25;C3;3\n", encoding="utf-8")
-    table, notes = read_table(path)
-    assert notes == ["Decimal commas are read in 'area'."]
-    assert table["area"].tolist() == [1.5, -2.0, 3.25]
-    assert (table["day"][1] - table["day"][0]).days == 2
-    assert describe_columns(table) == ["Columns: 2 of numbers, 1 of dates, 1 of text."]
+@pytest.mark.parametrize(("column", "name"), [("1", "price"), ("3", "2"), ("-1", "2"), ("-3", "price"), ("2", "2")])
+def test_target_is_found_by_its_position_unless_a_column_has_that_name(column, name):
+    assert split_target(pd.DataFrame({"price": [1], "rooms": [3], "2": [2]}), column)[1].name == name
 
 
-def test_what_looks_like_a_mistake_in_a_column_is_said():
-    size = [str(i) for i in range(29)] + ["n/a?"]
-    X = pd.DataFrame({"size": size, "id": [f"row {i}" for i in range(30)], "kind": ["a", "b", "c"] * 10})
-    counts, stray, identifier = describe_columns(X)
-    assert counts == "Columns: 3 of text."
-    assert stray.startswith("Column 'size' is read as text: 29 of 30 values are numbers, 'n/a?' is not")
-    assert identifier.startswith("Column 'id' has a text of its own")
-    with pytest.raises(ValueError, match=r"29 of 30 distinct values are numbers, 'n/a\?' is not"):
-        read_target(X["size"], "auto")
+@pytest.mark.parametrize("column", ["0", "4", "-4"])
+def test_positions_outside_of_the_table_are_named(column):
+    with pytest.raises(ValueError, match="positions go from 1 to 3"):
+        split_target(pd.DataFrame({"price": [1], "rooms": [3], "2": [2]}), column)
 
 
 def test_numbers_in_a_frame_of_objects_are_numbers(rng):

@@ -1,0 +1,192 @@
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+
+from sklearn_ltdl import compare, make_table_pipeline
+from sklearn_ltdl.study import _columns
+from sklearn_ltdl.study._columns import describe, kinds_of, read_columns, to_days, to_levels
+
+N = 40
+ROWS = np.arange(N)
+
+
+def read(**columns):
+    """Return how each of the columns is read, beside a number."""
+    _, read = read_columns(pd.DataFrame({"x": ROWS * 0.37, **columns}))
+    return {column.name: column for column in read[1:]}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (ROWS, "number"),
+        (ROWS % 2 == 0, "number"),
+        ([None, True, False, True] * 10, "number"),
+        ([None, 1, "2", 3.5] * 10, "number"),
+        (pd.array([None, 1, 2, 3] * 10, dtype="Int64"), "number"),
+        (pd.date_range("2024-01-01", periods=N, tz="Asia/Tokyo"), "date"),
+        (pd.to_timedelta(ROWS, unit="h"), "date"),
+        (["a", "b", None, "a"] * 10, "category"),
+        ([1, "one", None, 1.5] * 10, "category"),
+        (pd.Categorical(ROWS), "category"),
+        (np.array(["01", "02", "11", "30"] * 10, dtype=object), "category"),  # codes
+        (pd.Series(["1", "2", "11", "30"] * 10, dtype="str"), "category"),  # the dtype says text
+    ],
+)
+def test_the_dtype_says_how_a_column_is_read(values, kind):
+    assert read(column=values)["column"].kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("text", [f"row {i}" for i in ROWS], "a text of its own in nearly every row, such as 'row 0'"),
+        ("text", [f"row {i}" for i in ROWS[:-3]] + ["row 1", None, None], "a text of its own"),
+        ("review", [f"I stayed here on day {2 * i // 3}" for i in ROWS], "free text, such as 'I stayed here on day 0'"),
+        ("id", ROWS[::-1], "an identifier by its name"),
+        ("customer_id", 7919 * ROWS % 10007, "an identifier by its name"),
+        ("PassengerId", ROWS + 1, "an identifier by its name"),
+        ("row number", ROWS + 1, "an identifier by its name"),
+        ("constant", [3.0] * N, "the same value in every row"),
+        ("constant", ["a"] * N, "the same value in every row"),
+        ("empty", [None] * N, "empty"),
+        ("lists", [[1, 2]] * N, "lists"),
+    ],
+)
+def test_columns_that_say_nothing_are_left_out_with_a_reason(name, values, reason):
+    column = read(**{name: values})[name]
+    assert column.kind == "left out"
+    assert reason in column.note
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("year", 1980 + ROWS),  # counts the rows, but may matter
+        ("t", ROWS),
+        ("paid", ROWS),
+        ("grid", ROWS),
+        ("idle", ROWS),
+        ("humidity_index", ROWS),
+        ("id", ROWS * 1.5),
+        ("id", ROWS.astype(float)),  # the user's word
+        ("id", ROWS // 2),  # several rows each
+        ("price", [f"{i}.50" for i in ROWS]),
+        ("name", [f"name {i // 5}" for i in ROWS]),
+        ("code", pd.Categorical([f"row {i}" for i in ROWS])),  # the user's word
+        ("holes", [1.0, None] * 20),  # that it is missing may say something
+    ],
+)
+def test_columns_that_may_say_something_are_kept(name, values):
+    assert read(**{name: values})[name].kind != "left out"
+
+
+def test_the_user_has_the_last_word():
+    X = pd.DataFrame({"id": ROWS, "name": [f"row {i}" for i in ROWS], "size": [str(i) for i in ROWS[:-1]] + ["n/a?"]})
+    table, columns = read_columns(X, categorical=["name"], numeric=["id", "size"])
+    assert [column.kind for column in columns] == ["number", "category", "number"]
+    assert columns[2].note == "1 values that are no numbers are missing, such as 'n/a?'"
+    assert table["size"].isna().to_numpy().tolist() == [False] * (N - 1) + [True]
+    with pytest.raises(ValueError, match="no column 'nam'; did you mean 'name'"):
+        read_columns(X, categorical=["nam"])
+    with pytest.raises(ValueError, match="listed twice"):
+        read_columns(X, categorical=["id"], numeric=["id"])
+    with pytest.raises(ValueError, match="'name' cannot be read as numbers, its values are such as 'row 0'"):
+        read_columns(X, numeric=["name"])
+    array, columns = read_columns(np.column_stack([ROWS, ROWS % 3]), categorical=[1])
+    assert [column.kind for column in columns] == ["number", "category"]
+    assert kinds_of(array).tolist() == ["number", "category"]
+
+
+def test_reading_a_table_that_was_read_changes_nothing():
+    X = pd.DataFrame(
+        {"id": ROWS, "x": ROWS % 7, "mixed": [1, "one", None, 1.5] * 10, "objects": [1, None, "2", 3] * 10}
+    )
+    table, _ = read_columns(X)
+    assert list(table) == ["x", "mixed", "objects"]
+    assert table["mixed"].cat.categories.tolist() == ["1", "1.5", "one"]
+    pd.testing.assert_frame_equal(read_columns(table)[0], table)
+    assert kinds_of(table.iloc[[0, 4, 8]]).tolist() == ["number", "category", "number"]  # of any of its rows
+
+
+def test_a_column_that_is_mixed_in_a_few_rows_is_of_one_kind_in_every_fold(rng):
+    X = pd.DataFrame({"x": rng.standard_normal(60), "mixed": [1, 2] * 29 + ["one", 1]})
+    for table in (X, X.to_numpy(dtype=object)):
+        assert not compare(table, X["x"], models=["linear"], cv=3, repeats=1).failed
+
+
+def test_levels_that_are_the_same_number_are_one():
+    assert to_levels(np.array([[2], [2.0], ["2"], ["2.0"], ["02"], [None]], dtype=object)).ravel().tolist() == [
+        "2", "2", "2", "2", "02", np.nan
+    ]  # fmt: skip
+
+
+def test_dates_are_days_since_1970_and_durations_are_days():
+    days = to_days(pd.DataFrame({"a": ["1970-01-03", None], "b": pd.to_timedelta(["36h", "1h"])}))
+    np.testing.assert_allclose(days, [[2, 1.5], [np.nan, 1 / 24]])
+
+
+def test_what_looks_like_a_mistake_is_said():
+    size = [str(i) for i in range(29)] + ["n/a?"] + [str(i) for i in range(10)]
+    columns = read(size=size, user_id=ROWS // 2)
+    assert columns["size"].note == "39 of 40 values are numbers, 'n/a?' is not"
+    assert "belong together" in columns["user_id"].note
+
+
+def test_the_description_has_every_kind_and_stays_short():
+    X = pd.DataFrame(
+        {f"x{j}": ROWS * 0.5 + j for j in range(100)} | {f"id{j}": [f"r{i}" for i in ROWS] for j in range(20)}
+    )
+    lines = describe(read_columns(X.assign(day=pd.date_range("2024-01-01", periods=N), kind=["a", None] * 20))[1])
+    assert len(lines) < 20
+    assert max(map(len, lines)) <= 120
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["100", "numbers"], ["1", "dates"], ["1", "categories"], ["20", "left"]
+    ]  # fmt: skip
+    assert "kind (1 with missing values)" in lines[2]
+    assert "and 12 more" in lines[-2]
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.arange(5), r"got shape \(5,\)"),
+        (np.empty((5, 0)), "n_features >= 1"),
+        (pd.DataFrame([[1, 2]] * 5, columns=["a", "a"]), "distinct column names, got 'a' more than once"),
+        (pd.DataFrame({"a": [1.0, np.inf, 2.0], "b": [1, 2, 3]}), r"column 'a' holds infinite values \(1 of 3\)"),
+        (pd.DataFrame({"a": [1.0] * 3, "b": ["u"] * 3}), "No column is left to predict from .a: the same value in"),
+        (np.zeros((3, 5001)), "at most 5000 columns to predict from, got 5001"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_named(X, message):
+    with pytest.raises(ValueError, match=message):
+        read_columns(X)
+
+
+def test_a_table_that_would_fill_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(_columns, "MOST_CELLS", 1000)
+    X = pd.DataFrame({"x": np.arange(100.0), "level": [f"level {i % 20}" for i in range(100)]})
+    with pytest.raises(ValueError, match=r"100 rows of 21 columns .* draw about 47 of the rows"):
+        read_columns(X)
+    read_columns(X[:47])
+
+
+def test_polars_frames_are_read_as_pandas_frames():
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    X = polars.DataFrame(
+        {
+            "x": ROWS * 0.5,
+            "day": [datetime.date(2024, 1, 1) + datetime.timedelta(days=int(i)) for i in ROWS],
+            "town": ["A", None] * 20,
+            "kind": polars.Series(["u", "v"] * 20, dtype=polars.Categorical),
+            "id": [f"row {i}" for i in ROWS],
+        }
+    )
+    _, columns = read_columns(X)
+    assert [column.kind for column in columns] == ["number", "date", "category", "category", "left out"]
+    frame = X.to_pandas().drop(columns="id")
+    models = [make_table_pipeline(Ridge()).fit(table, ROWS) for table in (X.drop("id"), frame)]
+    np.testing.assert_array_equal(models[0].predict(X), models[1].predict(frame))

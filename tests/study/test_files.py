@@ -1,0 +1,199 @@
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import pickle
+import tarfile
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pytest
+
+from sklearn_ltdl.study import _files
+from sklearn_ltdl.study._files import read_table
+
+FRAME = pd.DataFrame({"x": [1.5, np.nan, 3.0], "town": ["A", "B", None], "y": [1, 2, 3]})
+TEXT = FRAME.to_csv(index=False).encode()
+
+
+def zstd(data):
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+def zipped(**files):
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return sink.getvalue()
+
+
+def tarred(data):
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        member = tarfile.TarInfo("t.csv")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def parquet(frame):
+    sink = io.BytesIO()
+    frame.to_parquet(sink)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(data, **options):
+        (tmp_path / "table").write_bytes(data)
+        return read_table(tmp_path / "table", **options)
+
+    return read
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd, lambda d: zipped(t=d)])
+@pytest.mark.parametrize("data", [TEXT, FRAME.to_csv(sep="\t", index=False).encode(), parquet(FRAME)])
+def test_every_format_and_compression_gives_the_same_table(read, data, pack):
+    table, notes = read(pack(data))  # the name of the file says nothing
+    pd.testing.assert_frame_equal(table, FRAME)
+    assert notes == []
+
+
+def test_the_standard_input_is_read(monkeypatch):
+    class Input:
+        buffer = io.BytesIO(gzip.compress(TEXT))
+
+    monkeypatch.setattr("sys.stdin", Input)
+    pd.testing.assert_frame_equal(read_table("-")[0], FRAME)
+    Input.buffer = io.BytesIO()
+    with pytest.raises(ValueError, match=r"standard input: .* got an empty file"):
+        read_table("-")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "note"),
+    [
+        ("utf-8", []),
+        ("utf-8-sig", []),
+        ("utf-16", ["UTF-16"]),
+        ("cp1252", ["Windows-1252"]),
+        ("latin-1", ["Windows-1252"]),
+    ],
+)
+def test_encodings_are_recognised_and_all_but_utf8_are_told(read, encoding, note):
+    table, notes = read("größe;ville\n1;Orléans\n2;Nîmes\n".encode(encoding))
+    assert list(table) == ["größe", "ville"]
+    assert table["ville"].tolist() == ["Orléans", "Nîmes"]
+    assert len(notes) == len(note)
+    assert all(word in line for word, line in zip(note, notes))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiter_quotes_and_missing_values_are_read(read, delimiter):
+    lines = [["x", '"name, first; second"', "y"], ["1", '"a;b, c|d"', "2"], ["?", '""', "NA"]]
+    table, notes = read(("\n" + "\n".join(delimiter.join(line) for line in lines)).encode())
+    expected = pd.DataFrame({"x": [1, np.nan], "name, first; second": ["a;b, c|d", None], "y": [2, np.nan]})
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    assert notes == []
+
+
+def test_columns_without_a_name_are_left_out(read):
+    table, notes = read(FRAME.to_csv().encode())
+    pd.testing.assert_frame_equal(table, FRAME)
+    assert notes == ["The first column has no name and is left out."]
+    assert read(b"x,y,\n1,2,\n3,4,\n")[1] == ["The last column has no name and is left out."]
+
+
+def test_dates_and_decimal_commas_of_a_file_are_read(read):
+    table, notes = read(b"day;area;code;y\n2024-01-30;1,5;A1;1\n2024-02-01;-2;B2;2\n;3,25;C3;3\n")
+    assert notes == ["Decimal commas are read in 'area'."]
+    assert table["area"].tolist() == [1.5, -2.0, 3.25]
+    assert (table["day"][1] - table["day"][0]).days == 2
+
+
+def test_codes_keep_their_zeros_and_text_stays_text_if_asked(read):
+    data = b"zip,hour,level,day,y\n01067,08,1,2024-01-01,1\n99999,12,2,2024-01-02,2\n"
+    table, notes = read(data, text=["level", "day"])
+    assert table["zip"].tolist() == ["01067", "99999"]
+    assert table["hour"].tolist() == [8, 12]
+    assert table["level"].tolist() == ["1", "2"]
+    assert table["day"].tolist() == ["2024-01-01", "2024-01-02"]
+    assert notes == ["Numbers with leading zeros are read as categories in 'zip'."]
+
+
+def test_dates_of_parquet_are_dates(read):
+    frame = pd.DataFrame({"day": [d.date() for d in pd.date_range("2024-01-01", periods=3)], "y": [1, 2, 3]})
+    assert read(parquet(frame))[0]["day"].dtype.kind == "M"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "got an empty file"),
+        (b"\n \n", "got an empty file"),
+        (gzip.compress(b""), "got an empty file"),
+        (b"x,y\n", "expected rows below the header"),
+        (b"x\n1\n2\n", "at least two columns"),
+        (b"just a sentence", "at least two columns"),
+        (b"x,x,y\n1,2,3\n", "got 'x' more than once"),
+        (b"1.5,2.5\n3.5,4.5\n", "put a header line"),
+        (b"x,y\n1,2\n1,2,3,4\n", "expected 2 values a line"),
+        (b"x,y\n1,2,3\n1,2,3\n", "expected 2 values a line"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", r"got an image \(PNG\); save the table as CSV or Parquet"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", r"got an image \(JPEG\)"),
+        (b"%PDF-1.7\n", "got a PDF"),
+        (b"\n<!DOCTYPE html>\n<table>", "got HTML or XML"),
+        (json.dumps({"x": [1, 2]}).encode(), "got JSON"),
+        (json.dumps([{"x": 1}], indent=1).encode(), "got JSON"),
+        (pickle.dumps({"x": 1}), "got a pickle"),
+        (b"\x93NUMPY\x01\x00", "got a NumPy array"),
+        (b"x,y\x00z\n\xff\xfe,1\n", "got binary data"),
+        (b"x,y\n\x81\x8d,1\n", "got binary data"),
+        (tarred(TEXT), "got a tar archive"),
+        (gzip.compress(tarred(TEXT)), "got a tar archive"),
+        (gzip.compress(TEXT)[:-9], "the gzip file is damaged"),
+        (lzma.compress(TEXT)[:-9], "the xz file is damaged"),
+        (bz2.compress(TEXT)[:-9], "the bzip2 file is damaged"),
+        (zstd(TEXT * 9)[:-9], "the zstd file is damaged"),
+        (zipped(t=TEXT)[:-9], "the zip file is damaged"),
+        (zipped(a=TEXT, b=TEXT), "zip archive of 2 files .'a', 'b'."),
+        (zipped(**{"[Content_Types].xml": b"", "xl/workbook.xml": b""}), "got a workbook"),
+        (parquet(FRAME)[:-9], "Parquet file cannot be read"),
+        (parquet(FRAME[["x"]]), "at least two columns"),
+        (parquet(FRAME[:0]), "at least two columns and a row"),
+        (b'"' + b"x" * 200_000, "first line has no end"),
+    ],
+)
+def test_files_that_are_no_tables_are_named_in_one_sentence(read, content, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read(content)
+    assert "\n" not in str(caught.value).strip()
+
+
+def test_a_folder_a_missing_file_and_one_that_may_not_be_read_are_named(tmp_path):
+    with pytest.raises(ValueError, match="got a folder"):
+        read_table(tmp_path)
+    with pytest.raises(ValueError, match="there is no such file"):
+        read_table(tmp_path / "nowhere.csv")
+    path = tmp_path / "secret.csv"
+    path.write_bytes(TEXT)
+    path.chmod(0)
+    if not os.access(path, os.R_OK):  # root may read it
+        with pytest.raises(ValueError, match=r"cannot be read \(Permission denied\)"):
+            read_table(path)
+
+
+def test_what_is_too_large_unpacked_is_refused(read, monkeypatch):
+    monkeypatch.setattr(_files, "LARGEST_FILE", 1 << 20)
+    bomb = gzip.compress(b"x,y\n" + b"1,2\n" * (1 << 19))
+    assert len(bomb) < 1 << 14
+    with pytest.raises(ValueError, match="expected at most"):
+        read(bomb)
