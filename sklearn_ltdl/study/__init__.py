@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-_MODULE_OF = {"Comparison": "_study", "compare": "_study", "make_table_pipeline": "_tables"}
+_MODULE_OF = {"Comparison": "_study", "compare": "_study", "make_table_pipeline": "_tables", "winner": "_winner"}
 
 __all__ = [*_MODULE_OF]
 
