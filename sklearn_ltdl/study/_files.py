@@ -6,6 +6,7 @@ import datetime
 import gzip
 import io
 import lzma
+import os
 import re
 import sys
 import warnings
@@ -20,7 +21,7 @@ from sklearn_ltdl.study._columns import listed, require_distinct
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked
 DELIMITERS = ",;\t|"
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".gz", ".bz2", ".xz", ".zip", ".zst")
+TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
 _DECIMAL_COMMA = r"[+-]?\d+(?:,\d+)?"
 _CODE = r"0\d{3,}"  # 01234 is no number
@@ -272,3 +273,13 @@ def _codes(texts):
         for name, column in texts.items()
         if column.str.fullmatch(_CODE).any() and column.dropna().str.fullmatch(r"\d+").all()
     ]
+
+
+def write_whole(path, write):
+    """Write a file at once or not at all, by a function of the path of a part."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

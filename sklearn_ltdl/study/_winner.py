@@ -1,6 +1,5 @@
 """The best model of a comparison, fitted on all rows, saved, loaded and applied to new rows."""
 
-import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_ltdl.study._columns import as_table, hint, is_missing, listed, read_columns
+from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._methods import METHODS
 from sklearn_ltdl.study._tables import make_table_pipeline, read_target
 
@@ -97,12 +97,7 @@ def save(model, path):
     """Write a model at once or not at all."""
     import joblib
 
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        joblib.dump(model, part, compress=3)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, lambda part: joblib.dump(model, part, compress=3))
 
 
 def load(path):

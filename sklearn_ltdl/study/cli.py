@@ -44,6 +44,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"ltdl {sklearn_ltdl.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_compare(commands)
+    _add_suite(commands)
     _add_predict(commands)
     _add_regime(commands)
     return parser
@@ -76,6 +77,21 @@ def _add_compare(commands):
         help="write the model of least loss, fitted on all rows, for ltdl predict (a file of joblib, such as "
         "model.joblib)",
     )
+
+
+def _add_suite(commands):
+    command = commands.add_parser(
+        "suite",
+        help="compare on every table of a folder",
+        description="Compare models on every CSV, TSV and Parquet file of a folder. A line is printed as each ends, "
+        "and mean ranks of the models at the end.",
+    )
+    command.set_defaults(run=_suite)
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder of tables; folders in it are not entered")
+    command.add_argument("--target", metavar="COLUMN", help=_TARGET)
+    _add_protocol(command)
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all comparisons and the mean ranks")
+    command.add_argument("--figure", type=Path, metavar="FILE", help="draw the mean ranks (.png, .svg or .pdf)")
 
 
 def _add_predict(commands):
@@ -186,9 +202,50 @@ def _save_winner(comparison, X, y, path):
     print(f"{path}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
 
 
+def _suite(arguments):
+    from sklearn_ltdl.study._files import TABLES, read_table
+
+    if not arguments.folder.is_dir():
+        raise ValueError(f"{arguments.folder}: expected a folder of tables; a single one is for ltdl compare.")
+    files = sorted(path for path in arguments.folder.iterdir() if path.is_file())
+    tables = [path for path in files if TABLES.fullmatch(path.name)]
+    if not tables:
+        raise ValueError(f"{arguments.folder}: expected CSV, TSV or Parquet files, got none among {len(files)} files.")
+    for option in ("json", "figure"):
+        _check_output(f"--{option}", getattr(arguments, option))
+    if arguments.figure is not None:
+        if arguments.figure.suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"--figure {arguments.figure}: expected a name that ends with .png, .svg or .pdf.")
+        import matplotlib  # noqa: F401  that it is missing is told now, not after the work
+    from sklearn_ltdl.study._suite import Suite
+    from sklearn_ltdl.study._tables import split_target
+
+    predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
+    _tell(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
+    suite, status = Suite(), DONE
+    print(suite.header, flush=True)
+    try:
+        for path in tables:
+            row = suite.run(
+                path.name, lambda path=path: split_target(read_table(path)[0], arguments.target), **_protocol(arguments)
+            )
+            print(suite.line(row), flush=True)
+            if arguments.json is not None:  # now, lest a later table take it along
+                suite.to_json(arguments.json)
+    except KeyboardInterrupt:
+        _tell(f"Interrupted: {len(suite.rows)} of {len(tables)} tables are done.")
+        status = INTERRUPTED
+        if arguments.json is not None:
+            suite.to_json(arguments.json)
+    print(f"\n{suite.summary()}")
+    if arguments.figure is not None and suite.ranks() is not None:
+        suite.draw(arguments.figure)
+    return status or (SOME_FAILED if any(row["failure"] for row in suite.rows) else DONE)
+
+
 def _predict(arguments):
     from sklearn_ltdl.study import _winner
-    from sklearn_ltdl.study._files import read_table
+    from sklearn_ltdl.study._files import read_table, write_whole
 
     _check_output("--output", arguments.output, arguments.data)
     model, notes = _winner.load(arguments.model)
@@ -200,10 +257,9 @@ def _predict(arguments):
     predicted = _winner.predictions(model, X, proba=arguments.proba)
     if arguments.output is None:
         predicted.to_csv(sys.stdout, index=False)
-    elif arguments.output.suffix == ".parquet":
-        predicted.to_parquet(arguments.output, index=False)
     else:
-        predicted.to_csv(arguments.output, index=False)
+        write = predicted.to_parquet if arguments.output.suffix == ".parquet" else predicted.to_csv
+        write_whole(arguments.output, lambda part: write(part, index=False))
     return DONE
 
 
