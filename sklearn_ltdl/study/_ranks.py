@@ -131,7 +131,8 @@ def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_sta
         \mathrm{CD} = q_\alpha \sqrt{\frac{k (k+1)}{6 N}},
 
     where F has :math:`k-1` and :math:`(k-1)(N-1)` degrees of freedom, and :math:`q_\alpha` is the quantile of the
-    studentized range over :math:`\sqrt 2`. They take the tables as independent: copies of a table count twice.
+    studentized range over :math:`\sqrt 2`. All take the tables as independent: copies of a table count twice. The
+    bootstrap intervals of fewer than about ten tables are too narrow.
 
     References
     ----------
