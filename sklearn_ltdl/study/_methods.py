@@ -1,9 +1,12 @@
 """The methods that are compared, by name: how each is built for a task and a seed."""
 
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -11,13 +14,15 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import get_tags
 
 import sklearn_ltdl
 
 RICH_SCALE = 0.1  # output scale at which the network leaves the lazy regime
-INNER_FOLDS = 3  # of the grid searches
-INNER_ROWS = 5000  # at most so many take part in them
+INNER_FOLDS = 3  # on which settings are chosen
+INNER_ROWS = 2000  # at most so many take part in that
 
 
 class Method(NamedTuple):
@@ -25,7 +30,7 @@ class Method(NamedTuple):
 
     Parameters
     ----------
-    family : {'dummy', 'linear', 'kernel', 'network', 'trees'}
+    family : {'dummy', 'linear', 'kernel', 'network', 'rfm', 'trees', 'other'}
     build : callable (task, seed) -> unfitted estimator
     n_seeds : int
         Fits whose predictions are averaged.
@@ -55,34 +60,127 @@ def per_row_loss(task, prediction, y, n_train):
     return -np.log((n_train * chosen + 1) / (n_train + prediction.shape[1]))
 
 
-def predict(model, X, task):
-    """Return predictions of shape (n_rows,), or probabilities of shape (n_rows, n_classes)."""
-    return model.predict(X) if task == "regression" else model.predict_proba(X)
+def predict(model, X, task, n_classes=None):
+    """Return predictions of shape (n_rows,), or probabilities of shape (n_rows, n_classes), 0 for unseen classes."""
+    if task == "regression":
+        return model.predict(X)
+    seen = model.predict_proba(X)
+    if n_classes is None or len(model.classes_) == n_classes:
+        return seen
+    prediction = np.zeros((len(seen), n_classes))
+    prediction[:, model.classes_] = seen
+    return prediction
 
 
-class _InnerFolds(NamedTuple):
-    """Folds of the training rows, or of some of them where there are many: settings are chosen on these."""
+class _Chosen(BaseEstimator):
+    """What predicts with the `best_estimator_` that its fit has chosen."""
 
-    task: str
-    seed: int
+    def predict(self, X):
+        """Return the predictions of the chosen model."""
+        return self.best_estimator_.predict(X)
 
-    def get_n_splits(self, X=None, y=None, groups=None):
-        return INNER_FOLDS
+    def predict_proba(self, X):
+        """Return the probabilities of the chosen model."""
+        return self.best_estimator_.predict_proba(X)
 
-    def split(self, X, y, groups=None):
+    @property
+    def classes_(self):
+        """Classes of the chosen model."""
+        return self.best_estimator_.classes_
+
+    def __sklearn_tags__(self):
+        return get_tags(self.estimator)
+
+
+class Tuned(_Chosen):
+    """An estimator whose settings are chosen within the training rows, on the loss that is compared.
+
+    Parameters
+    ----------
+    estimator : estimator object
+    settings : list of dict
+        Candidates; the first wins ties.
+    task : {'regression', 'classification'}
+    seed : int
+        Draws the inner folds, and the rows that take part where there are more than 2000.
+    """
+
+    def __init__(self, estimator, settings, task, seed):
+        self.estimator = estimator
+        self.settings = settings
+        self.task = task
+        self.seed = seed
+
+    def fit(self, X, y, sample_weight=None):
+        """Choose the setting of least weighted loss over three folds, and fit with it on all rows."""
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
         rows = np.random.default_rng(self.seed).permutation(len(y))[:INNER_ROWS]
-        folds = KFold(INNER_FOLDS) if self.task == "regression" else StratifiedKFold(INNER_FOLDS)
-        for train, test in folds.split(rows, y[rows]):
-            yield rows[train], rows[test]
+        codes = None if self.task == "regression" else np.unique(y, return_inverse=True)[1]
+        losses = np.zeros(len(self.settings))
+        for train, test in self._folds(rows, codes):
+            n_classes = None if codes is None else codes.max() + 1
+            for k in range(len(self.settings)):
+                model = self._fitted(k, X[train], y[train] if codes is None else codes[train], weight[train])
+                prediction = predict(model, X[test], self.task, n_classes)
+                target = y[test] if codes is None else codes[test]
+                losses[k] += weight[test] @ per_row_loss(self.task, prediction, target, len(train))
+        best = int(losses.argmin())
+        self.best_params_, self.best_estimator_ = self.settings[best], self._fitted(best, X, y, weight)
+        return self
+
+    def _fitted(self, k, X, y, weight):
+        return clone(self.estimator).set_params(**self.settings[k]).fit(X, y, sample_weight=weight)
+
+    def _folds(self, rows, codes):
+        """Yield the inner folds; those that would train on one class, of a class with one row, are left out."""
+        if codes is None:
+            folds = KFold(INNER_FOLDS).split(rows)
+        else:
+            folds = StratifiedKFold(min(INNER_FOLDS, np.bincount(codes[rows]).max()))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds
+                folds = list(folds.split(rows, codes[rows]))
+        for train, test in folds:
+            if codes is None or len(np.unique(codes[rows[train]])) > 1:
+                yield rows[train], rows[test]
 
 
-def _tuned(estimator, grid, task, seed):
-    """Choose among few settings by cross-validation within the training rows, on the loss that is compared."""
+class HeldLazy(_Chosen):
+    """A network at a large output scale, with the penalty that the same network takes at the small one.
 
-    def score(model, X, y):
-        return -per_row_loss(task, predict(model, X, task), y, len(y)).mean()
+    The rich network may take another penalty than its linearised model would, where that explains next to nothing;
+    here both train with it, so that they differ by their scale alone.
 
-    return GridSearchCV(estimator, grid, scoring=score, cv=_InnerFolds(task, seed))
+    Parameters
+    ----------
+    estimator : LazyNetRegressor or LazyNetClassifier
+        The lazy network.
+    rich_scale : float
+        Scale of the other one.
+    """
+
+    def __init__(self, estimator, rich_scale):
+        self.estimator = estimator
+        self.rich_scale = rich_scale
+
+    def fit(self, X, y, sample_weight=None):
+        """Take one step of the rich network, which chooses the penalty, and train the lazy one with it."""
+        reference = clone(self.estimator).set_params(scale=self.rich_scale, max_iter=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            penalty = reference.fit(X, y, sample_weight).alpha_
+        self.best_estimator_ = clone(self.estimator).set_params(alpha=penalty).fit(X, y, sample_weight)
+        return self
+
+
+def _of(regressor, classifier, **settings):
+    """Return how an estimator is built that has one class a task and a seed."""
+    return partial(_built, regressor, classifier, settings)
+
+
+def _built(regressor, classifier, settings, task, seed):
+    name = regressor if task == "regression" else classifier
+    return getattr(sklearn_ltdl, name)(**settings, random_state=seed)
 
 
 def _dummy(task, seed):
@@ -91,42 +189,48 @@ def _dummy(task, seed):
 
 def _linear(task, seed):
     estimator = (sklearn_ltdl.SAGRegressor if task == "regression" else sklearn_ltdl.SAGClassifier)(random_state=seed)
-    return _tuned(estimator, {"alpha": [1e-3, 1e-2, 1e-1]}, task, seed)
-
-
-def _kernel(kernel):
-    def build(task, seed):
-        name = "NTKKernelRegressor" if task == "regression" else "NTKKernelClassifier"
-        return getattr(sklearn_ltdl, name)(kernel=kernel, random_state=seed)
-
-    return build
-
-
-def _network(**scale):
-    def build(task, seed):
-        name = "LazyNetRegressor" if task == "regression" else "LazyNetClassifier"
-        return getattr(sklearn_ltdl, name)(**scale, random_state=seed)
-
-    return build
+    return Tuned(estimator, [{"alpha": alpha} for alpha in (1e-3, 1e-2, 1e-1)], task, seed)
 
 
 def _forest(task, seed):
     estimator = RandomForestRegressor if task == "regression" else RandomForestClassifier
-    return _tuned(estimator(random_state=seed), {"max_features": ["sqrt", 0.5, 1.0]}, task, seed)
+    return Tuned(estimator(random_state=seed), [{"max_features": share} for share in ("sqrt", 0.5, 1.0)], task, seed)
 
 
 def _boosting(task, seed):
     estimator = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-    return _tuned(estimator(learning_rate=0.1, random_state=seed), {"max_leaf_nodes": [4, 12, 31]}, task, seed)
+    boosting = estimator(early_stopping=False, random_state=seed)
+    return Tuned(boosting, [{"max_leaf_nodes": leaves} for leaves in (4, 12, 31)], task, seed)
+
+
+_network = partial(_of, "LazyNetRegressor", "LazyNetClassifier")
+_kernel = partial(_of, "NTKKernelRegressor", "NTKKernelClassifier")
+
+
+def _lazy(task, seed):
+    return HeldLazy(_network()(task, seed), RICH_SCALE)
+
+
+def given(estimator):
+    """Return a user's estimator as a Method; its seed is drawn where it has none."""
+    return Method("other", partial(_given, estimator))
+
+
+def _given(estimator, task, seed):
+    model = clone(estimator)
+    if model.get_params(deep=False).get("random_state", seed) is None:
+        model.set_params(random_state=seed)
+    return model
 
 
 METHODS = {
     "dummy": Method("dummy", _dummy),
     "linear": Method("linear", _linear),
-    "rbf": Method("kernel", _kernel("rbf")),
-    "laplace": Method("kernel", _kernel("laplace")),
-    "ntk": Method("kernel", _kernel("ntk")),
-    "lazy": Method("network", _network(), n_seeds=3),
+    "rbf": Method("kernel", _kernel(kernel="rbf")),
+    "laplace": Method("kernel", _kernel(kernel="laplace")),
+    "ntk": Method("kernel", _kernel(kernel="ntk")),
+    "rfm": Method("rfm", _of("RFMRegressor", "RFMClassifier")),
+    "lazy": Method("network", _lazy, n_seeds=3),
     "rich": Method("network", _network(scale=RICH_SCALE), n_seeds=3),
     "forest": Method("trees", _forest),
     "boosting": Method("trees", _boosting),

@@ -1,22 +1,37 @@
-"""Run independent jobs in worker processes that can be killed: a limit in time holds for compiled code too."""
+"""Run independent jobs in worker processes that can be killed: a limit in time holds for compiled code too.
+
+The workers are processes of this machine, or those of a Dask cluster.
+"""
 
 import math
 import os
 import time
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from functools import partial
 
 import joblib
 from joblib.externals.loky import ProcessPoolExecutor
 
+ANSWER_SECONDS = 10  # that a scheduler has to answer, and to have a worker
+
 
 class JobError(RuntimeError):
-    """A job that its worker could not finish; the message is the reason."""
+    """A job that its worker could not finish; the message is the reason.
+
+    Attributes
+    ----------
+    missing : {'time', 'worker'} or None
+        What it was not done for, if it may be done another time; None for the time limit of one job.
+    """
+
+    def __init__(self, reason, missing=None):
+        super().__init__(reason)
+        self.missing = missing
 
 
-def run_each(function, arguments, *, n_jobs=1, time_limit=None):
-    """Yield (index, result) as jobs end; the result of a job that was killed or that died is a JobError.
+def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total_time=None, scheduler=None):
+    """Yield (index, result) as jobs end; the result of a job that was killed, that died or did not start is a JobError.
 
     Parameters
     ----------
@@ -24,34 +39,46 @@ def run_each(function, arguments, *, n_jobs=1, time_limit=None):
         What raises in it is raised here.
     arguments : sequence of tuples
         One a job.
+    shared : tuple
+        First arguments of all jobs.
     n_jobs : int or None, default=1
         As in joblib. Each worker keeps to its share of the cores.
     time_limit : float or None, default=None
         Seconds of one job, not counting the start of its worker. One job at a time without a limit runs in this
         process.
+    total_time : float or None, default=None
+        Seconds after which jobs that run are killed and no other is started.
+    scheduler : str, distributed.Client or None, default=None
+        Address of the scheduler of a Dask cluster, each of whose workers runs one job at a time; `n_jobs` is not used.
     """
-    n_workers = min(joblib.effective_n_jobs(n_jobs), len(arguments))
-    if n_workers == 1 and time_limit is None:
-        yield from ((index, function(*argument)) for index, argument in enumerate(arguments))
-        return
+    end = math.inf if total_time is None else time.monotonic() + total_time
+    if scheduler is None:
+        workers = _Processes(min(joblib.effective_n_jobs(n_jobs), len(arguments)), shared)
+        if workers.n_workers <= 1 and time_limit is None and total_time is None:
+            yield from ((index, function(*shared, *argument)) for index, argument in enumerate(arguments))
+            return
+    else:
+        workers = _Cluster(scheduler, shared)
     waiting = deque(enumerate(arguments))
-    executors = {}  # one of one process for each worker, so that a single job can be killed
     running = {}  # future -> (worker, index of the job, deadline)
 
     def start(worker):
-        executors[worker] = _executor(worker, n_workers)
-        ready = executors[worker].submit(callable, function)  # starts the process and imports what the function needs
+        workers.start(worker)
+        ready = workers.submit(worker, callable, function)  # imports what the function needs
         running[ready] = worker, None, math.inf
 
     try:
-        for worker in range(n_workers):
+        for worker in range(min(workers.n_workers, len(arguments))):
             start(worker)
         while running:
-            patience = min(deadline for *_, deadline in running.values()) - time.monotonic()
+            patience = min(end, *(deadline for *_, deadline in running.values())) - time.monotonic()
             wait(running, timeout=None if patience == math.inf else max(0, patience), return_when=FIRST_COMPLETED)
+            over = time.monotonic() > end
             for future, (worker, index, deadline) in list(running.items()):
                 if future.done():
                     result, alive = _result(future)
+                elif over:
+                    result, alive = JobError(f"stopped at the total time of {total_time:g} s", "time"), False
                 elif time.monotonic() > deadline:
                     result, alive = JobError(f"stopped at the time limit of {time_limit:g} s"), False
                 else:
@@ -59,29 +86,51 @@ def run_each(function, arguments, *, n_jobs=1, time_limit=None):
                 del running[future]
                 if index is not None:
                     yield index, result
-                elif not alive:
+                elif isinstance(result, JobError) and not over:
                     raise result
                 if not alive:
-                    executors[worker].shutdown(kill_workers=True)
-                    if waiting:
-                        start(worker)
-                elif waiting:
+                    workers.kill(worker, future)
+                if over or not waiting:
+                    continue
+                if not alive:
+                    start(worker)
+                else:
                     index, argument = waiting.popleft()
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    running[executors[worker].submit(function, *argument)] = worker, index, deadline
+                    running[workers.submit(worker, function, *workers.shared, *argument)] = worker, index, deadline
+        for index, _ in waiting:
+            yield index, JobError(f"not run, the total time of {total_time:g} s was over", "time")
     finally:
+        workers.close(running)
+
+
+class _Processes:
+    """Workers of this machine: an executor of one process for each, so that a single job can be killed."""
+
+    def __init__(self, n_workers, shared):
+        self.n_workers, self.shared = n_workers, shared
+        self._executors = {}
+
+    def start(self, worker):
+        cores = max(1, joblib.cpu_count() // self.n_workers)
+        environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
+        self._executors[worker] = ProcessPoolExecutor(
+            1, initializer=partial(_keep_to_cores, worker, self.n_workers), env=environment
+        )
+
+    def submit(self, worker, function, *arguments):
+        return self._executors[worker].submit(function, *arguments)
+
+    def kill(self, worker, future):
+        self._executors[worker].shutdown(kill_workers=True)
+
+    def close(self, running):
         patience = time.monotonic() + 1.0  # loky's thread trips over a job that is taken away while it hands it over
         while time.monotonic() < patience and not all(future.running() or future.done() for future in running):
             time.sleep(0.01)
-        for executor in executors.values():
+        for executor in self._executors.values():
             executor.shutdown(kill_workers=True)
-
-
-def _executor(worker, n_workers):
-    cores = max(1, joblib.cpu_count() // n_workers)
-    environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
-    return ProcessPoolExecutor(1, initializer=partial(_keep_to_cores, worker, n_workers), env=environment)
 
 
 def _keep_to_cores(worker, n_workers):
@@ -91,9 +140,89 @@ def _keep_to_cores(worker, n_workers):
         os.sched_setaffinity(0, cores[worker::n_workers] or cores)
 
 
+class _Cluster:
+    """Workers of a Dask cluster; one that has to be killed is started again by its nanny."""
+
+    def __init__(self, scheduler, shared):
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ImportError('backend="dask" needs Dask: pip install "sklearn_ltdl[dask]"') from error
+
+        self._ours = not isinstance(scheduler, Client)
+        try:
+            self._client = Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False) if self._ours else scheduler
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"scheduler={scheduler!r} did not answer within {ANSWER_SECONDS} s ({type(error).__name__}). Is it "
+                "running, as `dask scheduler` does, and is this the address that it printed, such as "
+                "tcp://127.0.0.1:8786?"
+            ) from error
+        try:
+            self._client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+        except TimeoutError as error:
+            self._leave()
+            raise ConnectionError(
+                f"scheduler={scheduler!r} has no workers; start some with `dask worker {scheduler}`."
+            ) from error
+        self.n_workers = len(self._client.nthreads())
+        self._objects, self.shared, self._tasks = list(shared), None, {}
+
+    def start(self, worker):
+        if self.shared is None:
+            self.shared = self._client.scatter(self._objects, broadcast=True, hash=False)
+
+    def submit(self, worker, function, *arguments):
+        addresses = sorted(self._client.nthreads())
+        task = self._client.submit(
+            function, *arguments, workers=addresses[worker % len(addresses)], allow_other_workers=True, pure=False
+        )
+        future = Future()
+        self._tasks[future] = task
+        task.add_done_callback(partial(_settle, future))
+        return future
+
+    def kill(self, worker, future):
+        """Have the process of a job replaced, and with it what it was given."""
+        task = self._tasks.pop(future)
+        addresses = [address for address, keys in self._client.processing().items() if task.key in keys]
+        task.cancel(force=True)
+        try:
+            self._client.restart_workers(addresses)
+        except ValueError as error:
+            raise RuntimeError(
+                "A job is past its limit in time, and its Dask worker has no nanny that could start it again; start "
+                "workers with a nanny (`dask worker` does by default), or set no limit."
+            ) from error
+        self.shared = None
+
+    def close(self, running):
+        for future in running:
+            self._tasks[future].cancel()
+        self._leave()
+
+    def _leave(self):
+        self.shared = None
+        if self._ours:
+            self._client.close()
+
+
+def _settle(future, task):
+    """Hand the outcome of a task of Dask on."""
+    if task.status == "finished":
+        future.set_result(task.result())
+    elif task.status == "cancelled":
+        future.cancel()
+        future.set_running_or_notify_cancel()
+    else:
+        future.set_exception(task.exception())
+
+
 def _result(future):
     try:
         return future.result(), True
-    except BrokenExecutor as error:
+    except Exception as error:
+        if not isinstance(error, BrokenExecutor | CancelledError) and type(error).__name__ != "KilledWorker":
+            raise
         reason = "the worker process died, most often for want of memory; try fewer rows or n_jobs=1"
-        return JobError(f"{reason} ({type(error).__name__})"), False
+        return JobError(f"{reason} ({type(error).__name__})", "worker"), type(error).__name__ == "KilledWorker"

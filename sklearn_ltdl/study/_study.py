@@ -2,34 +2,41 @@
 
 import json
 import os
-import platform
-import sys
 import textwrap
-import time
-import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
-from importlib.metadata import version
 from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
-from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
 
-import sklearn_ltdl
-from sklearn_ltdl._sklearn import Interval, StrOptions, draw_seed, validate_params
-from sklearn_ltdl.study._columns import describe, is_missing, read_columns
-from sklearn_ltdl.study._methods import METHODS, per_row_loss, predict
+from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, check_weights, draw_seed, validate_params
+from sklearn_ltdl.study._columns import describe, hint, is_missing, read_columns
+from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
+from sklearn_ltdl.study._folds import draw_splits
+from sklearn_ltdl.study._jobs import (
+    Data,
+    Journal,
+    failed,
+    fingerprint,
+    fit_and_predict,
+    identity,
+    rows_of,
+    run,
+    versions,
+)
+from sklearn_ltdl.study._methods import METHODS, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
-from sklearn_ltdl.study._tables import make_table_pipeline, read_target
-from sklearn_ltdl.study._verdict import LEVEL, Verdict, decide, draw_contrasts
+from sklearn_ltdl.study._progress import Progress, say
+from sklearn_ltdl.study._tables import read_target
+from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts, interval
 
 SMALL_TABLE = 1000  # rows up to which the folds are drawn three times: one draw of five makes wide intervals
-FEWEST_ROWS_OF_A_CLASS = 4  # leaves two in training at cv=2, for the inner cross-validation
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,23 @@ class Comparison:
         One a method: score with 95 % interval, mean loss, mean seconds of a fold, failure and notes.
     results : tuple of dict
         One a method and fold: score, loss, seconds, failure and notes.
+    evidence : dict
+        What is shown beside the verdict and did not decide it; a part is None where it was not asked for, or has only
+        the key 'failure'.
+
+        differences : dict of lists, with ``curves=True``
+            How each contrast moves with the number of training rows: columns contrast, n_train, candidate, reference,
+            difference, low and high, as in the evidence of the verdict.
+        scale_path : dict, with ``curves=True``
+            The network at several scales, on at most 1000 rows of the first fold: lists scale, scores, losses,
+            displacements, kernel_changes and converged; linearized_score, linearized_loss, n_train, rich_scale, and the
+            name of the score.
+        regime : dict
+            Of the rich network of the first fold, by `regime_report` on the rows held out: verdict, sentence, scale,
+            n_rows, score, diagnostics (a dict), spectrum_before and spectrum_after (lists).
+        agop : dict
+            Of the RFM of the first fold: n_rounds, eigenvalues (largest first, of sum 1), and the columns after
+            preprocessing with their importances, largest first.
     settings : dict
         Task, sizes, folds, margin, seed and versions.
     """
@@ -51,6 +75,7 @@ class Comparison:
     verdict: Verdict
     methods: tuple
     results: tuple
+    evidence: dict
     settings: dict
 
     def to_frame(self):
@@ -74,16 +99,24 @@ class Comparison:
         """Names of the methods that have no score."""
         return [row["method"] for row in self.methods if row["failure"]]
 
+    @property
+    def best(self):
+        """Name of the method of least loss, or None if all but the dummy failed."""
+        alive = [row for row in self.methods if row["loss"] is not None and row["method"] != "dummy"]
+        return min(alive, key=lambda row: row["loss"])["method"] if alive else None
+
     def __str__(self):
-        score, loss = ("R2", "loss") if self.settings["task"] == "regression" else ("accuracy", "log loss")
-        lines = [f"{'model':<9} {score:>9}  {'95 % interval':<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
+        loss = "loss" if self.settings["task"] == "regression" else "log loss"
+        width = max(9, *(len(row["method"]) for row in self.methods))
+        score = self.settings["scoring"]
+        lines = [f"{'model':<{width}} {score:>9}  {'95 % interval':<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
         for row in self.methods:
             if row["failure"]:
-                lines.append(f"{row['method']:<9} failed: {row['failure']}")
+                lines.append(f"{row['method']:<{width}} failed: {row['failure']}")
                 continue
             ends = f"{row['score_low']:.3f} to {row['score_high']:.3f}"
             lines.append(
-                f"{row['method']:<9} {row['score']:>9.3f}  {ends:<17} {row['loss']:>10.4g} "
+                f"{row['method']:<{width}} {row['score']:>{max(9, len(score))}.3f}  {ends:<17} {row['loss']:>10.4g} "
                 f"{row['fit_seconds']:>8.2f} {row['predict_seconds']:>10.2f}"
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
@@ -105,14 +138,18 @@ class Comparison:
             yield f"{contrast['question']:<50} {models:<18} {interval:>16}  {contrast['answer']}"
 
 
-class _Fit(NamedTuple):
-    """One fitted pipeline's predictions on the rows held out, or the reason why there are none."""
+class Interrupted(KeyboardInterrupt):
+    """An interruption of `compare`, with what was done.
 
-    prediction: np.ndarray | None
-    fit_seconds: float
-    predict_seconds: float
-    notes: tuple
-    failure: str | None
+    Attributes
+    ----------
+    comparison : Comparison or None
+        Of the fits that were done; None if not even the dummy was.
+    """
+
+    def __init__(self, message, comparison):
+        super().__init__(message)
+        self.comparison = comparison
 
 
 @validate_params(
@@ -121,10 +158,18 @@ class _Fit(NamedTuple):
         "numeric": ["array-like"],
         "task": [StrOptions({"auto", "regression", "classification"})],
         "models": ["array-like", None],
-        "cv": [Interval(Integral, 2, None, closed="left")],
+        "also": [Mapping, None],
+        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split", "get_n_splits"]), "array-like"],
+        "groups": ["array-like", None],
+        "sample_weight": ["array-like", None],
+        "scoring": [str, callable, None],
         "repeats": [Interval(Integral, 1, None, closed="left"), None],
         "n_jobs": [Integral, None],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
+        "total_time": [Interval(Real, 0, None, closed="neither"), None],
+        "curves": ["boolean"],
+        "journal": [str, os.PathLike, None],
+        "backend": [StrOptions({"loky", "dask"})],
         "margin": [Interval(Real, 0, 1, closed="neither")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -139,11 +184,20 @@ def compare(
     numeric=(),
     task="auto",
     models=None,
+    also=None,
     cv=5,
     repeats=None,
+    groups=None,
+    sample_weight=None,
+    scoring=None,
+    margin=0.01,
+    curves=False,
     n_jobs=None,
     time_limit=None,
-    margin=0.01,
+    total_time=None,
+    journal=None,
+    backend="loky",
+    scheduler=None,
     random_state=0,
     verbose=0,
 ):
@@ -152,8 +206,9 @@ def compare(
     Every method is fitted on the same folds, stratified for classes, each in `make_table_pipeline`. The verdict rests
     on paired differences of out-of-fold losses, row by row (squared error; log loss of probabilities smoothed as if
     one row of each class were added to the training rows), each with an interval: Student's over the rows or the
-    corrected one of Nadeau and Bengio over the folds, whichever is wider. Differences are in units of the dummy's
-    loss. The best method of a family is picked in each fold by the losses on the other folds.
+    corrected one of Nadeau and Bengio over the folds, whichever is wider. Rows of one group, and identical rows, count
+    as one. Differences are in units of the dummy's loss. The best method of a family is picked in each fold by the
+    losses on the other folds.
 
     Parameters
     ----------
@@ -169,26 +224,50 @@ def compare(
     task : {'auto', 'regression', 'classification'}, default='auto'
         'auto' takes text, booleans and at most 10 distinct whole numbers as classes, other numbers as they are.
     models : list of str or None, default=None
-        Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'lazy', 'rich', 'forest' and 'boosting'; None takes
-        all. 'dummy' and 'linear' always run: the verdict is relative to them.
-    cv : int, default=5
-        Number of folds.
+        Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
+        takes all. 'dummy' and 'linear' always run: the verdict is relative to them.
+    also : dict of str to estimator, default=None
+        Other estimators to show beside them, by name; they have no part in the verdict.
+    cv : int, splitter or iterable of (train, test), default=5
+        Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
+        of time. What is not predicted in any of them does not count.
     repeats : int or None, default=None
-        Times that the folds are drawn anew: more narrow the intervals. None is 3 up to 1000 rows and 1 beyond.
+        Times that the folds are drawn anew: more narrow the intervals. None is 3 up to 1000 rows and 1 beyond, and for
+        splits that are given.
+    groups : array-like of shape (n_samples,), default=None
+        Rows of one group are in one fold, and are not independent evidence.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows in fits, losses and scores; a row of weight 0 is left out.
+    scoring : str, callable or None, default=None
+        Score to show, as in scikit-learn, whatever decides; None is R2 or accuracy.
+    margin : float, default=0.01
+        Differences below this share of the dummy's loss are equivalent in practice.
+    curves : bool, default=False
+        Whether to show as well how the contrasts move with the number of training rows, and the network with its scale.
+        It takes about as long again as one draw of the folds.
     n_jobs : int or None, default=None
         Fits that run at a time, as in joblib: None is 1, -1 is one a core.
     time_limit : float or None, default=None
         Seconds of one fit with its predictions, after which its process is killed and the method counts as failed.
-    margin : float, default=0.01
-        Differences below this share of the dummy's loss are equivalent in practice.
+    total_time : float or None, default=None
+        Seconds after which no other fit is started and those that run are killed. If the folds were drawn anew several
+        times, the draws that are done decide; else the methods that miss a fold count as failed.
+    journal : str or path-like, default=None
+        File to which each result is added as it comes. A run that was stopped, even killed, goes on with the same file
+        where it was: results are reused for the same data, settings and versions, and the outcome is that of an
+        undisturbed run.
+    backend : {'loky', 'dask'}, default='loky'
+        Processes of this machine, or the workers of a Dask cluster.
+    scheduler : str or distributed.Client, default=None
+        Address of the scheduler of the Dask cluster, such as ``'tcp://127.0.0.1:8786'``.
     random_state : int, RandomState instance or None, default=0
     verbose : int, default=0
-        With 1, a line on stderr as each fit ends.
+        With 1, progress and the time left on stderr.
 
     Returns
     -------
     comparison : Comparison
-        With `verdict`, `methods`, `results`, `settings`, `to_frame()` and `to_json()`.
+        With `verdict`, `methods`, `results`, `evidence`, `settings`, `to_frame()` and `to_json()`.
 
     References
     ----------
@@ -205,80 +284,209 @@ def compare(
     >>> compare(X, y, models=["linear"]).verdict.code
     'linear'
     """
-    names = _chosen(models)
+    methods = _chosen(models, also or {})
+    if (backend == "dask") != (scheduler is not None):
+        raise ValueError(
+            f"backend={backend!r} and scheduler={scheduler!r}: a Dask cluster takes backend='dask' (--backend dask) "
+            "and the address of its scheduler, such as scheduler='tcp://127.0.0.1:8786'; give both or none."
+        )
     X, columns = read_columns(X, categorical=categorical, numeric=numeric)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         raise ValueError(f"y: expected one target, of shape (n_samples,), got shape {y.shape}; compare one at a time.")
-    check_consistent_length(X, y)
+    groups = None if groups is None else np.asarray(groups)
+    check_consistent_length(X, y, groups, sample_weight)
     present = ~is_missing(y)
-    X, target = _rows(X, present), read_target(y[present], task)
+    weight = np.ones(len(y)) if sample_weight is None else np.where(present, sample_weight, 0.0)
+    if present.any() and not weight.any():
+        raise ValueError("sample_weight is zero for every row that has a target; give at least one a positive weight.")
+    weight = check_weights(weight, y)
+    kept = present & (weight > 0)
+    X, weight, target = rows_of(X, kept), weight[kept], read_target(y[kept], task)
+    groups = None if groups is None else np.unique(groups[kept].astype(str), return_inverse=True)[1]
+    cluster = _clusters(X) if groups is None else groups
     notes = describe(columns) + ([target.note] if target.note else [])
     if not present.all():
         notes.append(f"{np.sum(~present)} rows have no target and are left out.")
-    if verbose:
-        _say(*notes)
-    _check_sizes(target, cv)
+    if cluster.max() + 1 < len(X):
+        what = "groups" if groups is not None else "distinct rows"
+        notes.append(f"The {len(X)} rows count as {cluster.max() + 1} {what} of independent evidence.")
 
     seed = draw_seed(random_state)
-    repeats = repeats or (3 if len(X) <= SMALL_TABLE else 1)
-    splitter = RepeatedKFold if target.classes is None else RepeatedStratifiedKFold
-    splits = list(splitter(n_splits=cv, n_repeats=repeats, random_state=seed).split(X, target.values))
-    jobs = [
-        (split, name, s) for split in range(len(splits)) for name in names for s in range(METHODS[name].n_seeds)
-    ]  # fold by fold, so that the time left can be told early
-    arguments = [
-        (name, int(np.random.SeedSequence((seed, split, s)).generate_state(1)[0] // 2), *splits[split])
-        for split, name, s in jobs
-    ]
-    fits = {}
-    start = time.monotonic()
-    for index, fit in run_each(
-        partial(_fit_and_predict, X, target.values, target.task), arguments, n_jobs=n_jobs, time_limit=time_limit
-    ):
-        fits[jobs[index]] = fit = _Fit(None, 0.0, 0.0, (), str(fit)) if isinstance(fit, JobError) else fit
-        if verbose:
-            _report(jobs[index], fit, len(fits), len(jobs), cv, time.monotonic() - start)
-
-    fold_of = np.empty((len(X), repeats), dtype=int)
-    for split, (_, test) in enumerate(splits):
-        fold_of[test, split // cv] = split % cv
-    scored = {name: _score(name, fits, splits, target, fold_of) for name in names}
-    losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
-    if "dummy" not in losses:
-        raise RuntimeError(f"No model can be fitted, not even the dummy: {scored['dummy'][0]['failure']}.")
-    contrasts = draw_contrasts(losses, {name: METHODS[name].family for name in names}, fold_of, float(margin))
+    drawn = isinstance(cv, Integral)
+    if not drawn and repeats not in (None, 1):
+        raise ValueError(f"repeats={repeats} draws the folds of an integer cv anew; got splits. Repeat them in cv.")
+    repeats = (repeats or (3 if len(X) <= SMALL_TABLE else 1)) if drawn else 1
+    splits = draw_splits(cv, repeats, target, groups, seed)
+    notes += _rare(target, splits)
+    n_classes = None if target.classes is None else len(target.classes)
+    data = Data(X, target.values, None if sample_weight is None else weight, target.task, n_classes)
+    scorer = _scorer(scoring, data, splits)
+    if verbose:
+        say(*notes)
+    if curves:
+        splits += smaller_splits(splits, target, seed)
+    jobs = _jobs(data, methods, splits, curves, seed)
     settings = {
         "task": target.task,
         "classes": None if target.classes is None else [str(label) for label in target.classes],
         "n_rows": len(X),
         "n_columns": X.shape[1],
+        "n_clusters": int(cluster.max()) + 1,
         "columns": [column._asdict() for column in columns],
-        "models": names,
-        "cv": int(cv),
+        "models": list(methods),
+        "cv": int(cv) if drawn else " ".join(str(cv).split()),
         "repeats": int(repeats),
+        "groups": groups is not None,
+        "weights": sample_weight is not None,
+        "scoring": scoring if isinstance(scoring, str) else "score" if scoring else _score_name(target.task),
         "margin": float(margin),
         "time_limit": time_limit and float(time_limit),
+        "total_time": total_time and float(total_time),
         "seed": seed,
         "notes": notes,
-        "versions": {
-            "python": platform.python_version(),
-            "sklearn_ltdl": sklearn_ltdl.__version__,
-            **{package: version(package) for package in ("scikit-learn", "numpy", "scipy", "jax")},
-        },
+        "versions": versions(),
     }
+    plan = _Plan(data, methods, splits, jobs, weight, cluster, scorer, settings)
+    results, limits = {}, {"time_limit": time_limit, "total_time": total_time}
+    try:
+        _work(plan, results, Journal(journal), n_jobs, limits, scheduler, verbose)
+    except KeyboardInterrupt as stop:
+        done = f"{len(results)} of {len(jobs)} fits are done"
+        kept = f"{done} and kept in {journal}; run again with it to go on" if journal else done
+        for identifier in jobs:
+            results.setdefault(identifier, failed("interrupted", "time"))
+        raise Interrupted(
+            f"{kept}.", None if _is_missing(plan, results, "dummy") else _collate(plan, results)
+        ) from stop
+    return _collate(plan, results)
+
+
+class _Job(NamedTuple):
+    """A function, its arguments beside the data, and the key of its result."""
+
+    function: object
+    arguments: tuple
+    key: str
+
+
+class _Plan(NamedTuple):
+    """What is to be done, and what is needed to make something of it."""
+
+    data: Data
+    methods: dict
+    splits: list
+    jobs: dict  # (name, number of the split, number of the seed) -> _Job
+    weight: np.ndarray
+    cluster: np.ndarray
+    scorer: object
+    settings: dict
+
+
+def _jobs(data, methods, splits, curves, seed):
+    """Return the jobs by identifier, fold by fold, so that the time left can be told early."""
+    base = fingerprint(data.X, data.y, data.weight, data.task, data.n_classes, versions())
+    identities = {name: identity(name, method) for name, method in methods.items()}
+    jobs = {}
+    for k, split in enumerate(splits):
+        for name, method in methods.items():
+            for s in range(method.n_seeds):
+                drawn = int(np.random.SeedSequence((seed, k, s)).generate_state(1)[0] // 2)
+                explain = EXPLAIN.get(name) if k == s == 0 else None
+                key = fingerprint(base, identities[name], drawn, split.train, split.test, explain is not None)
+                jobs[name, k, s] = _Job(fit_and_predict, (method, drawn, split.train, split.test, explain), key)
+    if curves:
+        rows = splits[0].train, splits[0].test
+        key = fingerprint(base, "scale_path", seed, *rows)
+        jobs["scale_path", 0, 0] = _Job(path_along_scale, (seed, *rows), key)
+    return jobs
+
+
+def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
+    """Do the jobs whose results the journal does not hold, and put all results into `results`."""
+    missing, time_limit = [], limits["time_limit"]
+    for identifier, job in plan.jobs.items():
+        known = journal.results.get(job.key)
+        if known is None or known.get("time_limit", time_limit) != time_limit:
+            missing.append(identifier)  # what was stopped at another limit may now come to its end
+        else:
+            results[identifier] = known
+    if verbose and results:
+        say(f"{len(results)} of {len(plan.jobs)} fits are in {journal.path}.")
+    progress = Progress([name for name, *_ in missing], verbose)
+    arguments = [(plan.jobs[identifier].function, *plan.jobs[identifier].arguments) for identifier in missing]
+    try:
+        for index, result in run_each(
+            run, arguments, shared=(plan.data,), n_jobs=n_jobs, scheduler=scheduler, **limits
+        ):
+            name, k, _ = identifier = missing[index]
+            if isinstance(result, JobError):
+                result = failed(str(result), result.missing) | {"time_limit": time_limit}
+            if not result.get("missing"):
+                journal.add(plan.jobs[identifier].key, result)
+            results[identifier] = result
+            seconds = result.get("fit_seconds", 0.0) + result.get("predict_seconds", 0.0)
+            progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
+    finally:
+        progress.close()
+
+
+def _collate(plan, results):
+    """Return the Comparison of the results of all jobs."""
+    settings, notes = plan.settings, []
+    main = [k for k, split in enumerate(plan.splits) if split.share == 1]
+    whole = sorted({plan.splits[k].repeat for k in main} - _unfinished(plan, results))
+    if whole and len(whole) < settings["repeats"]:
+        main = [k for k in main if plan.splits[k].repeat in whole]
+        settings = {**settings, "repeats": len(whole)}
+        notes = [f"The time was over after {len(whole)} of {plan.settings['repeats']} draws of the folds."]
+    settings = {**settings, "notes": settings["notes"] + notes}
+    held_out = HeldOut.of([plan.splits[k] for k in main], plan.weight, plan.cluster)
+    scored = {name: _score(plan, results, name, main, held_out) for name in plan.methods}
+    losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
+    if "dummy" not in losses:
+        raise RuntimeError(f"No model can be fitted, not even the dummy: {scored['dummy'][0]['failure']}.")
+    families = {name: method.family for name, method in plan.methods.items()}
+    contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
+    evidence = {"differences": None, "scale_path": None, "regime": None, "agop": None}
+    for part, identifier in {"regime": ("rich", 0, 0), "agop": ("rfm", 0, 0)}.items():
+        evidence[part] = results[identifier].get("explained") if identifier in results else None
+    if ("scale_path", 0, 0) in results:
+        evidence["scale_path"] = results["scale_path", 0, 0]
+        smaller = [k for k, split in enumerate(plan.splits) if split.share < 1]
+        n_train = int(np.mean([len(plan.splits[k].train) for k in main]))
+        evidence["differences"] = differences(
+            {k: plan.splits[k] for k in smaller},
+            lambda name, chosen: _losses(plan, results, name, chosen),
+            families,
+            plan.weight,
+            plan.cluster,
+            settings["margin"],
+            (n_train, contrasts),
+        )
     return Comparison(
         decide(contrasts),
         tuple(summary for summary, _, _ in scored.values()),
-        tuple(result for _, results, _ in scored.values() for result in results),
+        tuple(result for _, rows, _ in scored.values() for result in rows),
+        evidence,
         settings,
     )
 
 
-def _chosen(models):
-    """Return the names to run, in their usual order."""
+def _is_missing(plan, results, name):
+    return any(results[name, k, 0].get("missing") for k, split in enumerate(plan.splits) if split.share == 1)
+
+
+def _unfinished(plan, results):
+    """Return the draws of the folds in which some fit was not done for want of time."""
+    cut = {k for (_, k, _), result in results.items() if result.get("missing") == "time"}
+    return {plan.splits[k].repeat for k in cut if plan.splits[k].share == 1}
+
+
+def _chosen(models, also):
+    """Return the methods to run by name, in their usual order, then the others."""
     wanted = list(METHODS) if models is None else [models] if isinstance(models, str) else list(models)
     unknown = [name for name in wanted if name not in METHODS]
     if unknown:
@@ -286,101 +494,167 @@ def _chosen(models):
         raise ValueError(
             f"models: expected names among {', '.join(METHODS)}; got {', '.join(map(repr, unknown))}.{hint}"
         )
-    return [name for name in METHODS if name in wanted or name in ("dummy", "linear")]
+    for name, estimator in also.items():
+        if name in METHODS or name == "scale_path":
+            raise ValueError(f"also: the name {name!r} is taken; give the estimator another.")
+        if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
+            raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
+    chosen = {name: METHODS[name] for name in METHODS if name in wanted or name in ("dummy", "linear")}
+    return chosen | {name: given(estimator) for name, estimator in also.items()}
 
 
-def _check_sizes(target, cv):
-    n = len(target.values)
-    if n < 2 * cv:
-        raise ValueError(f"cv={cv} folds need at least {2 * cv} rows with a target, got {n}; lower cv or add rows.")
+def _clusters(X):
+    """Return a number of each row, the same for identical ones."""
+    if not hasattr(X, "iloc"):
+        return np.unique(np.asarray(X).astype(str), axis=0, return_inverse=True)[1].ravel()
+    return X.groupby(list(X.columns), sort=False, dropna=False, observed=True).ngroup().to_numpy()
+
+
+def _rare(target, splits):
+    """Return notes on classes that some training rows lack."""
     if target.classes is None:
-        return
-    counts = np.bincount(target.values)
-    fewest = max(cv, FEWEST_ROWS_OF_A_CLASS)
-    if counts.min() < fewest:
-        rare = target.classes[counts.argmin()]
-        raise ValueError(
-            f"cv={cv} folds need at least {fewest} rows of each class, got {counts.min()} of class {str(rare)!r}. "
-            "Merge or leave out rare classes, lower cv, or say task='regression' (--task regression) for counts."
-        )
-
-
-def _rows(X, chosen):
-    return X.iloc[chosen] if hasattr(X, "iloc") else X[chosen]
-
-
-def _fit_and_predict(X, y, task, name, seed, train, test):
-    """Fit one method on the training rows and predict the others; an exception of the model is a reason."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        start = time.perf_counter()
-        try:
-            model = make_table_pipeline(METHODS[name].build(task, seed)).fit(_rows(X, train), y[train])
-            middle = time.perf_counter()
-            prediction = predict(model, _rows(X, test), task)
-            end = time.perf_counter()
-            if not np.isfinite(np.square(prediction).sum()):
-                raise ArithmeticError("the predictions are not finite numbers")
-        except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            return _Fit(None, time.perf_counter() - start, 0.0, (), reason)
-    notes = [
-        f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"
-        for warning in caught
-        if issubclass(warning.category, UserWarning | RuntimeWarning)
+        return []
+    lacking = [set(range(len(target.classes))) - set(target.values[split.train]) for split in splits]
+    rare = sorted(set().union(*lacking))
+    if not rare:
+        return []
+    named = ", ".join(repr(str(target.classes[code])) for code in rare[:5]) + (", ..." if len(rare) > 5 else "")
+    return [
+        f"Classes with too few rows for some training parts: {named}. No model can name them there, and each pays the "
+        "same for it; merge such classes if that matters."
     ]
-    solver = getattr(model[-1], "solver_", "")
-    if "nystroem" in solver:
-        notes.append(f"{solver}: fitted on a subsample of centres")
-    return _Fit(prediction, middle - start, end - middle, tuple(dict.fromkeys(notes)), None)
 
 
-def _score(name, fits, splits, target, fold_of):
-    """Return one method's summary, its results fold by fold, and its losses of shape (n_rows, n_repeats), or None."""
-    method, y, cv = METHODS[name], target.values, int(fold_of.max()) + 1
-    losses, gains = np.empty(fold_of.shape), np.empty(fold_of.shape)
-    results = []
-    for split, (train, test) in enumerate(splits):
-        seeds = [fits[split, name, s] for s in range(method.n_seeds)]
-        result = {
-            "method": name, "family": method.family, "repeat": split // cv, "fold": split % cv,
-            "n_train": len(train), "n_test": len(test), "score": None, "loss": None,
-            "fit_seconds": sum(fit.fit_seconds for fit in seeds),
-            "predict_seconds": sum(fit.predict_seconds for fit in seeds),
-            "failure": next((fit.failure for fit in seeds if fit.failure), None),
-            "notes": [note for fit in seeds for note in fit.notes],
+def _score_name(task):
+    return "R2" if task == "regression" else "accuracy"
+
+
+class _Given(BaseEstimator):
+    """What predicts what it was given: the mean over seeds, for a scorer."""
+
+    def __init__(self, prediction, classes=None):
+        self.prediction = prediction
+        self.classes = classes
+
+    def fit(self, X, y):
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+class _GivenNumbers(RegressorMixin, _Given):
+    def predict(self, X):
+        return self.prediction
+
+
+class _GivenClasses(ClassifierMixin, _Given):
+    @property
+    def classes_(self):
+        return self.classes
+
+    def predict(self, X):
+        return self.classes[self.prediction.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        return self.prediction
+
+
+def _scorer(scoring, data, splits):
+    """Return a function of predictions and rows, or None for the usual scores; it is tried before the work is done."""
+    if scoring is None:
+        return None
+    if isinstance(scoring, str) and scoring not in get_scorer_names():
+        raise ValueError(f"scoring={scoring!r} is no score of scikit-learn; {hint(scoring, get_scorer_names())}")
+    kind = _GivenNumbers if data.task == "regression" else _GivenClasses
+    classes = None if data.n_classes is None else np.arange(data.n_classes)
+    scorer = check_scoring(kind(None, classes), scoring=scoring)
+
+    def score(prediction, rows):
+        weights = {} if data.weight is None else {"sample_weight": data.weight[rows]}
+        return float(scorer(kind(prediction, classes), np.zeros((len(rows), 1)), data.y[rows], **weights))
+
+    rng = np.random.default_rng(0)
+    for split in splits:
+        n = len(split.test)
+        guess = rng.standard_normal(n) if classes is None else rng.dirichlet(np.ones(len(classes)), n)
+        try:
+            value = score(guess, split.test)
+        except Exception as error:
+            raise ValueError(f"scoring={scoring!r} fails on a fold of these data: {error}") from error
+        if not np.isfinite(value):
+            raise ValueError(f"scoring={scoring!r} is {value} on a fold of these data; expected a finite score.")
+    return score
+
+
+def _prediction(plan, results, name, k):
+    """Return the predictions of a method in a split, the mean over its seeds, or None if one failed."""
+    fits = [results[name, k, s] for s in range(plan.methods[name].n_seeds)]
+    return None if any(fit["failure"] for fit in fits) else np.mean([fit["prediction"] for fit in fits], axis=0)
+
+
+def _losses(plan, results, name, chosen):
+    """Return the losses of a method in some splits, one after the other, or None if it failed in one."""
+    losses = []
+    for k in chosen:
+        prediction, split = _prediction(plan, results, name, k), plan.splits[k]
+        if prediction is None:
+            return None
+        losses.append(per_row_loss(plan.data.task, prediction, plan.data.y[split.test], len(split.train)))
+    return np.concatenate(losses)
+
+
+def _score(plan, results, name, chosen, held_out):
+    """Return one method's summary, its results fold by fold, and its losses of shape (n_predictions,), or None."""
+    method, data = plan.methods[name], plan.data
+    losses = _losses(plan, results, name, chosen)
+    spread = np.average((data.y - np.average(data.y, weights=plan.weight)) ** 2, weights=plan.weight)
+    gains, rows = [], []
+    for k in chosen:
+        split, fits = plan.splits[k], [results[name, k, s] for s in range(method.n_seeds)]
+        row = {
+            "method": name, "family": method.family, "repeat": split.repeat, "fold": split.fold,
+            "n_train": len(split.train), "n_test": len(split.test), "score": None, "loss": None,
+            "fit_seconds": sum(fit["fit_seconds"] for fit in fits),
+            "predict_seconds": sum(fit["predict_seconds"] for fit in fits),
+            "failure": next((fit["failure"] for fit in fits if fit["failure"]), None),
+            "notes": [note for fit in fits for note in fit["notes"]],
         }  # fmt: skip
-        if not result["failure"]:
-            prediction = np.mean([fit.prediction for fit in seeds], axis=0)
-            cell = test, split // cv
-            losses[cell] = per_row_loss(target.task, prediction, y[test], len(train))
-            if target.task == "regression":
-                gains[cell] = 1 - losses[cell] / y.var()
-            else:
-                gains[cell] = prediction.argmax(axis=1) == y[test]
-            result["score"], result["loss"] = float(gains[cell].mean()), float(losses[cell].mean())
-        results.append(result)
+        prediction = _prediction(plan, results, name, k)
+        if prediction is not None:
+            y, weight = data.y[split.test], plan.weight[split.test]
+            loss = per_row_loss(data.task, prediction, y, len(split.train))
+            gain = 1 - loss / spread if data.task == "regression" else (prediction.argmax(axis=1) == y).astype(float)
+            gains.append(gain)
+            usual = np.average(gain, weights=weight)
+            row["score"] = float(usual if plan.scorer is None else plan.scorer(prediction, split.test))
+            row["loss"] = float(np.average(loss, weights=weight))
+        rows.append(row)
 
-    failures = [result["failure"] for result in results if result["failure"]]
+    failures = [row["failure"] for row in rows if row["failure"]]
     summary = {
         "method": name, "family": method.family, "score": None, "score_low": None, "score_high": None, "loss": None,
-        "fit_seconds": float(np.mean([result["fit_seconds"] for result in results])),
-        "predict_seconds": float(np.mean([result["predict_seconds"] for result in results])),
-        "failure": f"in {len(failures)} of {len(splits)} folds, {failures[0]}" if failures else None,
-        "notes": _gathered([note for result in results for note in result["notes"]], len(splits) * method.n_seeds),
+        "fit_seconds": float(np.mean([row["fit_seconds"] for row in rows])),
+        "predict_seconds": float(np.mean([row["predict_seconds"] for row in rows])),
+        "failure": f"in {len(failures)} of {len(chosen)} folds, {failures[0]}" if failures else None,
+        "notes": _gathered([note for row in rows for note in row["notes"]], len(chosen) * method.n_seeds),
     }  # fmt: skip
     if failures:
-        return summary, results, None
-    by_row = gains.mean(axis=1)
-    half = stats.t.ppf((1 + LEVEL) / 2, len(y) - 1) * by_row.std(ddof=1) / np.sqrt(len(y))
-    lowest = -np.inf if target.task == "regression" else 0.0
+        return summary, rows, None
+    if plan.scorer is None:
+        score, half, _ = interval(np.concatenate(gains), held_out)
+    else:
+        by_split = np.repeat([row["score"] for row in rows], [row["n_test"] for row in rows])
+        score, _, half = interval(by_split, held_out)
+        score = float(np.mean([row["score"] for row in rows]))
+    lowest, highest = {"R2": (-np.inf, 1.0), "accuracy": (0.0, 1.0)}.get(plan.settings["scoring"], (-np.inf, np.inf))
     summary |= {
-        "score": float(by_row.mean()),
-        "score_low": float(max(lowest, by_row.mean() - half)),
-        "score_high": float(min(1.0, by_row.mean() + half)),
-        "loss": float(losses.mean()),
+        "score": score,
+        "score_low": float(max(lowest, score - half)),
+        "score_high": float(min(highest, score + half)),
+        "loss": float(held_out.mean(losses)),
     }
-    return summary, results, losses
+    return summary, rows, losses
 
 
 def _gathered(notes, n_fits):
@@ -388,15 +662,3 @@ def _gathered(notes, n_fits):
     counts = Counter(note.partition(":")[0] for note in notes)
     first = {note.partition(":")[0]: note for note in reversed(notes)}
     return [f"{first[kind]} ({counts[kind]} of {n_fits} fits)" for kind in counts]
-
-
-def _say(*lines):
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
-
-
-def _report(job, fit, done, total, cv, elapsed):
-    split, name, _ = job
-    outcome = f"failed, {fit.failure}" if fit.failure else f"{fit.fit_seconds + fit.predict_seconds:.1f} s"
-    left = f", about {elapsed * (total - done) / done:.0f} s left" if done < total else ""
-    _say(f"[{done:>{len(str(total))}}/{total}] {name}, fold {split % cv + 1}: {outcome}{left}")

@@ -5,6 +5,7 @@ All differences are in units of the dummy's mean loss, so that they mean the sam
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -22,7 +23,9 @@ class Contrast:
     candidate, reference : str
         The two methods; of a family, the one that was picked most often.
     difference, low, high : float
-        Estimate and 95 % interval, in units of the dummy's mean loss.
+        Estimate and 95 % interval, in units of the dummy's mean loss; the wider of the next two.
+    half_width_rows, half_width_splits : float
+        Of the interval over rows or their clusters, and of that of Nadeau and Bengio over splits.
     margin : float
         Differences within (-margin, margin) are equivalent in practice.
     n_rows : int
@@ -34,8 +37,17 @@ class Contrast:
     difference: float
     low: float
     high: float
+    half_width_rows: float
+    half_width_splits: float
     margin: float
     n_rows: int
+
+    @classmethod
+    def of(cls, name, candidate, reference, difference, by_rows, by_splits, margin, n_rows):
+        """Return the contrast of an estimate and the half widths of its two intervals."""
+        half = max(by_rows, by_splits)
+        ends = difference - half, difference + half
+        return cls(name, candidate, reference, difference, *ends, by_rows, by_splits, margin, n_rows)
 
     @property
     def state(self):
@@ -86,63 +98,136 @@ class Verdict:
     evidence: dict
 
 
-def interval(differences, fold_of):
-    """Return mean, lower and upper end of a 95 % interval of paired differences of losses.
-
-    The wider of two: Student's interval over the rows, each averaged over the repeats, which knows the test rows'
-    noise but takes the fitted models as given; and that of Nadeau and Bengio (2003, Machine Learning 52, eq. 16) over
-    the folds of all repeats, which adds the share of the training sets.
+class HeldOut(NamedTuple):
+    """Which rows were predicted in which split: one entry a prediction, as in the arrays of losses.
 
     Parameters
     ----------
-    differences : ndarray of shape (n_rows, n_repeats)
-    fold_of : integer ndarray of the same shape
-        The fold in which each row was predicted.
+    row, split : integer ndarray of shape (n_predictions,)
+    weight : ndarray of shape (n_rows,)
+        Of the rows.
+    cluster : integer ndarray of shape (n_rows,)
+        Rows of one cluster are not independent evidence.
+    ratio : float
+        Rows predicted over rows of training, in a split.
     """
-    by_row = differences.mean(axis=1)
-    n, repeats = differences.shape
-    row_half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * by_row.std(ddof=1) / np.sqrt(n)
-    by_fold = np.array([differences[fold_of[:, r] == k, r].mean() for r in range(repeats) for k in np.unique(fold_of)])
-    folds = by_fold.size // repeats
-    variance = (1 / by_fold.size + 1 / (folds - 1)) * by_fold.var(ddof=1)  # test over training rows is 1/(folds - 1)
-    fold_half = stats.t.ppf((1 + LEVEL) / 2, by_fold.size - 1) * np.sqrt(variance)
-    center, half = by_row.mean(), max(row_half, fold_half)
-    return center, center - half, center + half
+
+    row: np.ndarray
+    split: np.ndarray
+    weight: np.ndarray
+    cluster: np.ndarray
+    ratio: float
+
+    @classmethod
+    def of(cls, splits, weight, cluster):
+        """Return the predictions of a list of Split."""
+        sizes = [len(split.test) for split in splits]
+        row = np.concatenate([split.test for split in splits])
+        ratio = float(np.mean([len(split.test) / len(split.train) for split in splits]))
+        return cls(row, np.repeat(np.arange(len(splits)), sizes), weight, cluster, ratio)
+
+    def mean(self, values, chosen=slice(None)):
+        """Return the weighted mean over rows, each averaged over its predictions, of some of the predictions."""
+        row, n = self.row[chosen], len(self.weight)
+        counts = np.bincount(row, minlength=n)
+        seen = counts > 0
+        by_row = np.bincount(row, values[chosen], minlength=n)[seen] / counts[seen]
+        return np.average(by_row, weights=self.weight[seen])
+
+    def error(self, values):
+        """Return the standard error of the mean that is clustered, and its degrees of freedom."""
+        n = len(self.weight)
+        counts = np.bincount(self.row, minlength=n)
+        by_row = np.bincount(self.row, values, minlength=n) / np.maximum(counts, 1)
+        influence = self.weight * (counts > 0) * (by_row - self.mean(values))
+        clusters = np.unique(self.cluster[counts > 0], return_inverse=True)[1]
+        by_cluster = np.bincount(clusters, influence[counts > 0])
+        size = max(2, len(by_cluster))
+        total = self.weight[counts > 0].sum()
+        return np.sqrt(size / (size - 1) * np.sum(by_cluster**2)) / total, size - 1
+
+    def corrected_error(self, values):
+        """Return the standard error of Nadeau and Bengio over the splits, and its degrees of freedom."""
+        by_split = np.array([self.mean(values, self.split == k) for k in np.unique(self.split)])
+        return np.sqrt((1 / by_split.size + self.ratio) * by_split.var(ddof=1)), by_split.size - 1
 
 
-def best_of(losses, names, fold_of):
-    """Return the losses, row by row, of the best method of a family, and the name picked most often.
+def interval(values, held_out):
+    """Return the mean and the half widths of two 95 % intervals of values, such as paired differences of losses.
 
-    In each fold the method is the one with the least loss on the rows outside it: the rows that judge a choice have no
-    part in it, so that the best of several equal methods looks no better than each.
+    The first is Student's over the rows, each averaged over its predictions, or over clusters of rows: it knows the
+    noise of the test rows, but takes the fitted models as given. The second is that of Nadeau and Bengio (2003, Machine
+    Learning 52, eq. 16) over the splits, which adds the share of the training sets.
 
     Parameters
     ----------
-    losses : dict of ndarrays of shape (n_rows, n_repeats)
+    values : ndarray of shape (n_predictions,)
+    held_out : HeldOut
+
+    Returns
+    -------
+    mean, by_rows, by_splits : float
+    """
+    halves = (
+        stats.t.ppf((1 + LEVEL) / 2, df) * se for se, df in (held_out.error(values), held_out.corrected_error(values))
+    )
+    return float(held_out.mean(values)), *map(float, halves)
+
+
+def best_of(losses, names, held_out):
+    """Return the losses of the best method of a family, and the name picked most often.
+
+    In each split the method is the one with the least loss on the rows that the split does not predict: the rows that
+    judge a choice have no part in it, so that the best of several equal methods looks no better than each.
+
+    Parameters
+    ----------
+    losses : dict of ndarrays of shape (n_predictions,)
     names : list of keys of `losses`
-    fold_of : integer ndarray of shape (n_rows, n_repeats)
+    held_out : HeldOut
     """
-    picked = np.empty(fold_of.shape)
+    if len(names) == 1:
+        return losses[names[0]], names[0]
+    picked = np.empty(len(held_out.row))
     picks = Counter()
-    for r in range(fold_of.shape[1]):
-        for k in np.unique(fold_of):
-            inside = fold_of[:, r] == k
-            name = min(names, key=lambda name: losses[name][~inside].mean())
-            picked[inside, r] = losses[name][inside, r]
-            picks[name] += 1
+    for k in np.unique(held_out.split):
+        inside = held_out.split == k
+        others = ~np.isin(held_out.row, held_out.row[inside])
+        name = min(names, key=lambda name: held_out.mean(losses[name], others)) if others.any() else names[0]
+        picked[inside] = losses[name][inside]
+        picks[name] += 1
     return picked, picks.most_common(1)[0][0]
 
 
-def draw_contrasts(losses, families, fold_of, margin):
+def questions(families):
+    """Return candidates and references of each contrast, in their fixed order, among the methods asked for."""
+    kernels = [name for name in families if families[name] == "kernel"]
+    trees = [name for name in families if families[name] == "trees"]
+    others = [name for name in families if families[name] not in ("trees", "dummy", "other")]
+    pairs = {"rich": "lazy", "rfm": "ntk"}
+    learned = [name for name, frozen in pairs.items() if {name, frozen} <= set(families)]
+    sides = {
+        "signal": (others + trees, ["dummy"]),
+        "beyond_linear": (kernels, ["linear"]),
+        "feature_learning": (["rich"] if "rich" in learned else [], ["lazy"]),
+        "recursive_features": (["rfm"] if "rfm" in learned else [], ["ntk"]),
+        "learned_against_kernel": (learned, kernels),
+        "learned_against_linear": (learned, ["linear"]),
+        "beyond_all": (trees, others),
+    }
+    return {name: pair for name, pair in sides.items() if all(pair)}
+
+
+def draw_contrasts(losses, families, held_out, margin):
     """Return the contrasts by name, in their fixed order.
 
     Parameters
     ----------
-    losses : dict of ndarrays of shape (n_rows, n_repeats)
+    losses : dict of ndarrays of shape (n_predictions,)
         Out-of-fold losses of the methods that ran without failure.
     families : dict of str
         The family of each method that was asked for.
-    fold_of : integer ndarray of shape (n_rows, n_repeats)
+    held_out : HeldOut
     margin : float
 
     Returns
@@ -150,30 +235,20 @@ def draw_contrasts(losses, families, fold_of, margin):
     contrasts : dict of Contrast or None
         None for a contrast whose candidates or references all failed; a contrast that was not asked for is left out.
     """
-    unit = losses["dummy"].mean()
-    kernels = [name for name in families if families[name] == "kernel"]
-    trees = [name for name in families if families[name] == "trees"]
-    others = [name for name in families if families[name] not in ("trees", "dummy")]
-    rich = ["rich"] if {"rich", "lazy"} <= set(families) else []
-    questions = {
-        "signal": (others + trees, ["dummy"]),
-        "beyond_linear": (kernels, ["linear"]),
-        "feature_learning": (rich, ["lazy"]),
-        "rich_against_kernel": (rich, kernels),
-        "rich_against_linear": (rich, ["linear"]),
-        "beyond_all": (trees, others),
-    }
+    unit = held_out.mean(losses["dummy"])
+    n_rows = len(np.unique(held_out.row))
     contrasts = {}
-    for name, sides in questions.items():
-        if not all(sides):
-            continue
+    for name, sides in questions(families).items():
         alive = [[method for method in side if method in losses] for side in sides]
         if not all(alive):
             contrasts[name] = None
             continue
-        (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, fold_of) for side in alive)
-        estimate = interval((reference - candidate) / unit, fold_of)
-        contrasts[name] = Contrast(name, candidate_name, reference_name, *map(float, estimate), margin, len(fold_of))
+        (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
+        mean, by_rows, by_splits = interval((reference - candidate) / unit, held_out)
+        contrast = Contrast.of(name, candidate_name, reference_name, mean, by_rows, by_splits, margin, n_rows)
+        if name.startswith("learned") and len(alive[0]) < len(sides[0]) and not _answer(name, contrast):
+            contrast = None  # the one that failed might have been the better one
+        contrasts[name] = contrast
     return contrasts
 
 
@@ -181,8 +256,9 @@ _QUESTIONS = {  # each is answered by a threshold: the margin, or minus the marg
     "signal": "any model beats the dummy",
     "beyond_linear": "a kernel beats the linear model",
     "feature_learning": "the rich network beats the same network held lazy",
-    "rich_against_kernel": "the rich network is no worse than the best kernel",
-    "rich_against_linear": "the rich network beats the linear model",
+    "recursive_features": "the NTK in a learned metric (RFM) beats the NTK",
+    "learned_against_kernel": "rich network or RFM is no worse than any kernel",
+    "learned_against_linear": "rich network or RFM beats the linear model",
     "beyond_all": "trees beat every other model",
 }
 
@@ -198,10 +274,13 @@ def decide(contrasts):
     def answer(name):
         return answers.get(name, False)  # what was not asked for is not claimed
 
+    gains = [name for name in ("feature_learning", "recursive_features") if answer(name) is not False]
     features = _all_of(
-        answer("feature_learning"), answers.get("rich_against_kernel", True), answers.get("rich_against_linear", True)
+        _any_of(*map(answer, gains)),
+        answers.get("learned_against_kernel", True),
+        answers.get("learned_against_linear", True),
     )
-    network_beyond_kernel = _all_of(answer("rich_against_linear"), _negated(answer("beyond_linear")))
+    learned_beyond_kernel = _all_of(answer("learned_against_linear"), _negated(answer("beyond_linear")))
     trees, kernel = answer("beyond_all"), answer("beyond_linear")
 
     if answer("signal") is False:
@@ -211,17 +290,18 @@ def decide(contrasts):
     elif trees is True:
         code, because = "trees", ["beyond_all"]
     elif trees is False and features is True:
-        code, because = "features", ["feature_learning", "rich_against_kernel"]
+        code, because = "features", [name for name in gains if answer(name)] + ["learned_against_kernel"]
     elif trees is False and features is False and kernel is True:
-        code, because = "kernel", ["beyond_linear", "feature_learning"]
-    elif trees is False and features is False and kernel is False and network_beyond_kernel is False:
-        code, because = "linear", ["beyond_linear", "rich_against_linear", "beyond_all"]
+        code, because = "kernel", ["beyond_linear", "feature_learning", "recursive_features"]
+    elif trees is False and features is False and kernel is False and learned_beyond_kernel is False:
+        code, because = "linear", ["beyond_linear", "learned_against_linear", "beyond_all"]
     else:
         matters = {
             "beyond_all": trees is None,
-            "feature_learning": features is None,
-            "rich_against_kernel": features is None,
-            "rich_against_linear": features is None or (kernel is False and features is False),
+            "feature_learning": features is None and "feature_learning" in gains,
+            "recursive_features": features is None and "recursive_features" in gains,
+            "learned_against_kernel": features is None,
+            "learned_against_linear": features is None or (kernel is False and features is False),
             "beyond_linear": features is not True,
         }
         code, because = "unclear", [name for name in answers if answers[name] is None and matters.get(name)]
@@ -237,7 +317,7 @@ def decide(contrasts):
 
 
 def _threshold(contrast):
-    return -contrast.margin if contrast.name == "rich_against_kernel" else contrast.margin
+    return -contrast.margin if contrast.name == "learned_against_kernel" else contrast.margin
 
 
 def _answer(name, contrast):
@@ -247,6 +327,11 @@ def _answer(name, contrast):
 def _all_of(*answers):
     """Kleene's conjunction: one no is a no, else one undecided is undecided."""
     return False if False in answers else None if None in answers else True
+
+
+def _any_of(*answers):
+    """Kleene's disjunction: one yes is a yes, else one undecided is undecided."""
+    return True if True in answers else None if None in answers else False
 
 
 def _negated(answer):
@@ -267,8 +352,10 @@ def _sentence(code, because, contrasts):
         evidence = "; ".join(str(contrasts[name]) for name in because if contrasts.get(name))
         return f"{_CLAIMS[code]} ({evidence or contrasts['signal']})."
     if not because:
-        shown = "; ".join(str(contrasts[name]) for name in ("rich_against_linear", "beyond_linear"))
-        return f"Cannot tell: a network beats the linear model, but no kernel does, and learning no features ({shown})."
+        shown = "; ".join(str(contrasts[name]) for name in ("learned_against_linear", "beyond_linear"))
+        return (
+            f"Cannot tell: rich network or RFM beats the linear model, and neither kernels nor features do ({shown})."
+        )
     first = because[0]
     contrast, question = contrasts[first], _QUESTIONS[first]
     if contrast is None:

@@ -11,7 +11,7 @@ import sklearn_ltdl
 from sklearn_ltdl.study._sets import DEMONSTRATION, EMBEDDED, load_embedded
 
 DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
-MODELS = ("dummy", "linear", "rbf", "laplace", "ntk", "lazy", "rich", "forest", "boosting")
+MODELS = ("dummy", "linear", "rbf", "laplace", "ntk", "rfm", "lazy", "rich", "forest", "boosting")
 
 
 def main(argv=None):

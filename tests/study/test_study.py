@@ -11,10 +11,18 @@ from sklearn.datasets import load_diabetes, load_wine
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold, cross_val_predict, cross_val_score
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import (
+    KFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    cross_val_predict,
+    cross_val_score,
+)
 
 from sklearn_ltdl import compare, make_table_pipeline
-from sklearn_ltdl.study._methods import METHODS, Method, per_row_loss
+from sklearn_ltdl.datasets import make_multi_index, make_parity
+from sklearn_ltdl.study._methods import METHODS, Method, Tuned, per_row_loss
 
 CHEAP = {
     "dummy": METHODS["dummy"],
@@ -106,7 +114,7 @@ def test_same_seed_same_numbers_and_everything_is_json(cheap, tmp_path):
     text = first.to_json(tmp_path / "out.json")
     assert json.loads(text) == json.loads((tmp_path / "out.json").read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
-    assert set(json.loads(text)) == {"verdict", "methods", "results", "settings"}
+    assert set(json.loads(text)) == {"verdict", "methods", "results", "evidence", "settings"}
     assert set(json.loads(text)["verdict"]) == {"code", "sentence", "evidence"}
     assert str(pickle.loads(pickle.dumps(first))) == str(first)
 
@@ -122,9 +130,10 @@ def test_rows_without_target_are_left_out(cheap):
 
 
 def test_linear_data_gets_the_verdict_linear_and_noise_the_verdict_nothing(rng):
-    X = rng.standard_normal((600, 4))
-    assert compare(X, X.sum(axis=1) + 0.2 * rng.standard_normal(600), models=["rbf"]).verdict.code == "linear"
-    assert compare(X, rng.standard_normal(600), models=["linear"]).verdict.code in ("nothing", "unclear")
+    X = rng.standard_normal((300, 4))
+    y = X.sum(axis=1) + 0.2 * rng.standard_normal(300)
+    assert compare(X, y, models=["laplace"], repeats=1).verdict.code == "linear"
+    assert compare(X, rng.standard_normal(300), models=["linear"]).verdict.code in ("nothing", "unclear")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +142,17 @@ def test_linear_data_gets_the_verdict_linear_and_noise_the_verdict_nothing(rng):
         ({"models": ["linar"]}, "models: expected names among dummy, .*; got 'linar'"),
         ({"y": np.ones(30)}, "at least two distinct values"),
         ({"y": ["a"] * 30}, "at least two distinct values"),
-        ({"y": ["a"] * 28 + ["b"] * 2}, "at least 5 rows of each class, got 2 of class 'b'"),
+        ({"y": ["a"] * 29 + ["b"]}, "a class of at least 5 rows and another of at least 2, got 29 and 1"),
+        ({"groups": [0, 1] * 15}, "groups: cv=5 folds need at least 5 groups, got 2"),
+        ({"cv": KFold(5), "repeats": 2}, "repeats=2 draws the folds of an integer cv"),
+        ({"cv": [(range(20), range(15, 30)), (range(10), range(10, 30))]}, "split 1 predicts rows that it trains on"),
+        ({"scoring": "roc_auc"}, "scoring='roc_auc' fails on a fold"),
+        ({"scoring": "r3"}, "scoring='r3' is no score of scikit-learn"),
+        ({"backend": "dask"}, "backend='dask' and scheduler=None"),
+        ({"scheduler": "tcp://127.0.0.1:1"}, "backend='loky' and scheduler="),
+        ({"also": {"ntk": Ridge()}}, "the name 'ntk' is taken"),
+        ({"sample_weight": np.zeros(30)}, "sample_weight is zero for every row that has a target"),
+        ({"sample_weight": -np.ones(30)}, "Negative values"),
         ({"cv": 20}, "cv=20 folds need at least 40 rows with a target, got 30"),
         ({"y": np.arange(29.0)}, "inconsistent numbers of samples"),
         ({"y": np.ones((30, 2))}, "expected one target"),
@@ -157,6 +176,149 @@ def test_time_limit_and_workers_end_in_rows():
     table = compare(X, X[:, 0] * X[:, 1], models=["forest"], cv=2, repeats=1, time_limit=5, n_jobs=2).to_frame()
     assert pd.isna(table.loc["dummy", "failure"])
     assert table.loc["forest", "failure"] == "in 2 of 2 folds, stopped at the time limit of 5 s"
+
+
+def test_a_given_splitter_decides_what_is_predicted(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    folds = TimeSeriesSplit(4)
+    comparison = compare(X, y, models=["linear"], cv=folds)
+    results = [result for result in comparison.results if result["method"] == "linear"]
+    expected = -cross_val_score(make_table_pipeline(Ridge()), X, y, cv=folds, scoring="neg_mean_squared_error")
+    assert np.allclose([result["loss"] for result in results], expected)
+    tested = np.concatenate([test for _, test in folds.split(X)])
+    assert comparison.verdict.evidence["signal"]["n_rows"] == len(tested)
+
+
+def test_rows_of_a_group_are_in_one_fold_and_one_piece_of_evidence(cheap):
+    """A target that is constant in each group is learned by heart from its other rows, and not from other groups."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(40), 5)
+    X = np.eye(40)[group] + 0.01 * rng.standard_normal((200, 40))
+    y = rng.standard_normal(40)[group]
+    apart, together = (
+        compare(X, y, models=["linear"], groups=groups, repeats=1) for groups in (None, group.astype(str))
+    )
+    assert apart.verdict.code == "linear"
+    assert together.verdict.code in ("nothing", "unclear")
+    assert together.settings["n_clusters"] == 40
+    assert any("200 rows count as 40 groups" in note for note in together.settings["notes"])
+
+
+def test_weights_are_used_in_fits_losses_and_scores(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    weight = np.random.default_rng(0).uniform(0.5, 3.0, len(y))
+    comparison = compare(X, y, models=["linear"], sample_weight=weight, repeats=1)
+    folds = KFold(5, shuffle=True, random_state=comparison.settings["seed"])
+    losses = []
+    for train, test in folds.split(X):
+        model = make_table_pipeline(Ridge()).fit(X[train], y[train], estimator__sample_weight=weight[train])
+        losses.append(np.average((model.predict(X[test]) - y[test]) ** 2, weights=weight[test]))
+    assert np.allclose([r["loss"] for r in comparison.results if r["method"] == "linear"], losses)
+    some = np.where(np.arange(len(y)) % 7 == 0, 0.0, weight)
+    dropped = compare(X, y, models=["linear"], sample_weight=some, repeats=1)
+    left = compare(X[some > 0], y[some > 0], models=["linear"], sample_weight=some[some > 0], repeats=1)
+    assert [r["loss"] for r in dropped.results] == [r["loss"] for r in left.results]
+
+
+def test_identical_rows_are_no_more_evidence(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = np.tile(X[:100], (4, 1)), np.tile(y[:100], 4)
+    comparison = compare(X, y, models=["linear"], repeats=1)
+    assert comparison.settings["n_clusters"] == 100
+    assert any("400 rows count as 100 distinct rows" in note for note in comparison.settings["notes"])
+
+
+def test_other_estimators_are_shown_and_take_no_part_in_the_verdict(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    plain = compare(X, y, models=["linear"], repeats=1)
+    more = compare(X, y, models=["linear"], repeats=1, also={"my ridge": Ridge(alpha=0.3), "broken": Broken()})
+    table = more.to_frame()
+    folds = KFold(5, shuffle=True, random_state=more.settings["seed"])
+    expected = cross_val_score(make_table_pipeline(Ridge(alpha=0.3)), X, y, cv=folds, scoring="neg_mean_squared_error")
+    assert table.loc["my ridge", "loss"] == pytest.approx(-expected.mean(), rel=1e-2)  # folds of 88 and 89 rows
+    assert table.loc["my ridge", "family"] == "other"
+    assert more.failed == ["broken"]
+    assert more.verdict == plain.verdict
+    with pytest.raises(TypeError, match="expected an estimator for 'my ridge'"):
+        compare(X, y, also={"my ridge": Ridge})
+
+
+def test_any_scorer_is_shown_fold_by_fold(cheap):
+    X, codes = load_wine(return_X_y=True)
+    y = (codes > 0).astype(int)
+    comparison = compare(X, y, models=["linear"], scoring="roc_auc", repeats=1, cv=4)
+    folds = StratifiedKFold(4, shuffle=True, random_state=comparison.settings["seed"])
+    model = make_table_pipeline(LogisticRegression())
+    expected = [
+        roc_auc_score(y[test], model.fit(X[train], y[train]).predict_proba(X[test])[:, 1])
+        for train, test in folds.split(X, y)
+    ]
+    assert np.allclose([r["score"] for r in comparison.results if r["method"] == "linear"], expected)
+    assert comparison.to_frame().loc["linear", "score"] == pytest.approx(np.mean(expected))
+    assert "roc_auc" in str(comparison)
+
+
+def test_a_class_with_fewer_rows_than_folds_is_no_obstacle(cheap):
+    X, codes = load_wine(return_X_y=True)
+    y = np.array(["low", "middle", "high"])[codes]
+    y[:2], y[2] = "rare", "single"
+    comparison = compare(X, y, models=["linear"], repeats=1)
+    assert comparison.failed == []
+    assert any("'single'" in note for note in comparison.settings["notes"])
+    # in the fold of the single row, no model has seen its class: the smoothed log loss of its probability 0
+    n_train = {r["n_train"] for r in comparison.results}
+    assert min(n_train) > 140
+    loss = per_row_loss("classification", np.array([[1.0, 0.0]]), np.array([1]), 141)
+    assert comparison.to_frame().loc["dummy", "loss"] < loss[0]
+
+
+@pytest.mark.filterwarnings("ignore:Stopped at max_iter")
+def test_both_networks_have_one_penalty_and_the_first_weights(rng):
+    """Only the scale differs; on the product of three signs the rich network alone takes a weak penalty by itself."""
+    X, y = make_parity(160, 6, n_relevant=3, random_state=0)
+    lazy, rich = (METHODS[name].build("classification", 5).fit(X, y) for name in ("lazy", "rich"))
+    lazy = lazy.best_estimator_
+    assert lazy.alpha_ == rich.alpha_
+    assert all(np.array_equal(a, b) for a, b in zip(lazy.weights_init_, rich.weights_init_))
+    different = {key for key, value in lazy.get_params().items() if value != rich.get_params()[key]}
+    assert different == {"scale", "alpha"}
+    assert lazy.displacement_ < 0.1 * rich.displacement_
+
+
+def test_settings_are_chosen_by_the_weighted_loss_of_held_out_rows():
+    """Rows of one half of the table follow a line, those of the other are noise: the weights say which setting wins."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 30))
+    y = np.where(np.arange(300) < 150, 3 * X[:, 0], 20 * rng.standard_normal(300))
+    settings = [{"alpha": 1e6}, {"alpha": 1e-6}]
+    for heavy, expected in ((slice(150), 1e-6), (slice(150, None), 1e6)):
+        weight = np.full(300, 1e-3)
+        weight[heavy] = 1.0
+        assert Tuned(Ridge(), settings, "regression", 0).fit(X, y, weight).best_params_ == {"alpha": expected}
+
+
+def test_the_learning_curve_draws_the_contrasts_on_parts_of_the_training_rows(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    comparison = compare(X, y, models=["linear"], repeats=1, curves=True)
+    table = pd.DataFrame(comparison.evidence["differences"])
+    assert table["n_train"].tolist() == [44, 88, 176, 353]
+    assert (table["contrast"] == "signal").all()
+    last = comparison.verdict.evidence["signal"]
+    assert table.iloc[-1][["difference", "low", "high"]].tolist() == [last["difference"], last["low"], last["high"]]
+    assert table["difference"].iloc[0] < table["difference"].iloc[-1]  # a line is learned better from more rows
+    path = comparison.evidence["scale_path"]
+    assert path["failure"] is None
+    assert np.all(np.diff(path["displacements"]) < 0)  # the larger the scale, the less the weights move
+    json.dumps(comparison.evidence, allow_nan=False)
+
+
+def test_the_regime_and_the_directions_of_the_trained_models_are_reported():
+    X, y = make_multi_index(200, 5, n_directions=1, random_state=0)
+    evidence = compare(X, y, models=["ntk", "rfm", "lazy", "rich"], cv=2, repeats=1).evidence
+    assert evidence["regime"]["verdict"] == "features"
+    assert evidence["agop"]["n_rounds"] > 0
+    assert evidence["agop"]["eigenvalues"][0] > 0.9  # one direction
+    assert len(evidence["agop"]["columns"]) == 5
 
 
 def test_importing_the_command_line_leaves_jax_and_numba_alone():

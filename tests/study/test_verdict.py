@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sklearn_ltdl.study._verdict import Contrast, best_of, decide, draw_contrasts, interval
+from sklearn_ltdl.study._folds import Split
+from sklearn_ltdl.study._verdict import Contrast, HeldOut, best_of, decide, draw_contrasts, interval
 
 FAMILIES = {
     "dummy": "dummy",
     "linear": "linear",
     "rbf": "kernel",
     "ntk": "kernel",
+    "rfm": "rfm",
     "lazy": "network",
     "rich": "network",
     "forest": "trees",
@@ -22,36 +24,50 @@ QUESTIONS = (
     "signal",
     "beyond_linear",
     "feature_learning",
-    "rich_against_kernel",
-    "rich_against_linear",
+    "recursive_features",
+    "learned_against_kernel",
+    "learned_against_linear",
     "beyond_all",
 )
 
 
+def contrast(name, low, high, margin=0.01, n_rows=100):
+    half = (high - low) / 2
+    return Contrast.of(name, "a", "b", (low + high) / 2, half, 0.0, margin, n_rows)
+
+
 def contrasts(ends):
-    return {name: Contrast(name, "a", "b", sum(ends[name]) / 2, *ends[name], 0.01, 100) for name in ends}
+    return {name: contrast(name, *ends[name]) for name in ends}
 
 
-def folds(n, repeats=1, k=5, seed=0):
+def folds(n, repeats=1, k=5, seed=0, weight=None, cluster=None):
+    """Folds drawn at random, with weights and clusters of the rows."""
     rng = np.random.default_rng(seed)
-    return np.column_stack([rng.permutation(np.arange(n) % k) for _ in range(repeats)])
+    splits = []
+    for repeat in range(repeats):
+        fold_of = rng.permutation(np.arange(n) % k)
+        splits += [Split(repeat, f, np.flatnonzero(fold_of != f), np.flatnonzero(fold_of == f)) for f in range(k)]
+    weight = np.ones(n) if weight is None else weight
+    return HeldOut.of(splits, weight, np.arange(n) if cluster is None else cluster)
 
 
 def losses(means, n=4000, noise=0.02, seed=0):
     """Per-row losses with the given means, a row's difficulty being common to all methods."""
     rng = np.random.default_rng(seed)
-    difficulty = rng.exponential(size=(n, 1)) - 1
-    return {name: mean + 0.5 * difficulty + noise * rng.standard_normal((n, 1)) for name, mean in means.items()}
+    difficulty = rng.exponential(size=n) - 1
+    return {name: mean + 0.5 * difficulty + noise * rng.standard_normal(n) for name, mean in means.items()}
 
 
 def verdict(noise=0.02, margin=0.01, without=(), **means):
     means = {"dummy": 1.0, **means}
     families = {name: FAMILIES[name] for name in means}
-    drawn = {name: loss for name, loss in losses(means, noise=noise).items() if name not in without}
-    return decide(draw_contrasts(drawn, families, folds(4000), margin))
+    held_out = folds(4000)
+    by_row = losses(means, noise=noise).items()
+    drawn = {name: loss[held_out.row] for name, loss in by_row if name not in without}
+    return decide(draw_contrasts(drawn, families, held_out, margin))
 
 
-ALL = {"linear": 0.5, "rbf": 0.5, "ntk": 0.5, "lazy": 0.5, "rich": 0.5, "forest": 0.5}
+ALL = dict.fromkeys(("linear", "rbf", "ntk", "rfm", "lazy", "rich", "forest"), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +76,11 @@ ALL = {"linear": 0.5, "rbf": 0.5, "ntk": 0.5, "lazy": 0.5, "rich": 0.5, "forest"
         ("nothing", dict.fromkeys(ALL, 1.0)),
         ("nothing", dict.fromkeys(ALL, 1.2)),
         ("linear", ALL),
-        ("linear", {**ALL, "rbf": 0.7, "ntk": 0.7, "lazy": 0.9, "rich": 0.6, "forest": 0.8}),
-        ("kernel", {**ALL, "ntk": 0.3, "lazy": 0.3, "rich": 0.3}),
+        ("linear", {**ALL, "rbf": 0.7, "ntk": 0.7, "rfm": 0.7, "lazy": 0.9, "rich": 0.6, "forest": 0.8}),
+        ("kernel", {**ALL, "ntk": 0.3, "rfm": 0.3, "lazy": 0.3, "rich": 0.3}),
+        ("features", {**ALL, "rfm": 0.3}),  # the second contrast alone
+        ("features", {**ALL, "ntk": 0.4, "lazy": 0.3, "rich": 0.3, "rfm": 0.3}),  # the RFM gains, the network does not
+        ("kernel", {**ALL, "rbf": 0.2, "rfm": 0.3}),  # the RFM gains, but a kernel is better still
         ("kernel", {**ALL, "rbf": 0.3, "rich": 0.4}),  # learns features, but a kernel is better still
         ("features", {**ALL, "rich": 0.3}),
         ("features", {**ALL, "rbf": 0.3, "rich": 0.3}),  # beats the lazy network, no worse than the best kernel
@@ -97,12 +116,15 @@ def test_what_was_not_asked_for_is_not_claimed_and_what_failed_is_undecided():
     assert "trees beat every other model, since its models failed" in failed.sentence
     assert failed.evidence["beyond_all"] == {"question": "trees beat every other model", "answer": "undecided"}
     assert verdict(without=["rich"], **{**ALL, "rbf": 0.4}).code == "unclear"
+    assert verdict(without=["rfm"], **{**ALL, "rbf": 0.4}).code == "unclear"
+    assert verdict(without=["rfm"], **{**ALL, "rich": 0.3}).code == "features"  # one that gains is enough
     assert verdict(without=["ntk"], **ALL).code == "linear"  # another kernel is there
 
 
 def test_only_what_blocks_the_verdict_is_called_undecided():
     wide, yes, no = (-0.5, 0.5), (0.1, 0.2), (-0.2, -0.1)
-    ends = dict(zip(QUESTIONS, [yes, wide, no, wide, yes, no]))  # features are refuted by the lazy network already
+    # neither the network nor the RFM gains by features
+    ends = dict(zip(QUESTIONS, [yes, wide, no, no, wide, yes, no]))
     decision = decide(contrasts(ends))
     assert "whether a kernel beats the linear model" in decision.sentence
     assert "rich" not in decision.sentence
@@ -110,66 +132,108 @@ def test_only_what_blocks_the_verdict_is_called_undecided():
 
 
 def test_margin_decides_what_counts():
-    means = {**ALL, "rbf": 0.48, "ntk": 0.48, "lazy": 0.48, "rich": 0.48}
+    means = {**dict.fromkeys(ALL, 0.48), "linear": 0.5, "forest": 0.5}
     assert verdict(margin=0.005, **means).code == "kernel"
     assert verdict(margin=0.05, **means).code == "linear"
 
 
 def test_row_interval_is_students():
-    half = np.random.default_rng(0).standard_normal(100)
-    d = np.concatenate([half, 0.1 - half])[:, None]
-    fold_of = np.tile(np.arange(100) % 5, 2)  # every fold has the same mean: the rows' interval is the wider
-    expected = stats.ttest_1samp(d[:, 0], 0).confidence_interval(0.95)
-    assert interval(d, fold_of[:, None]) == pytest.approx((d.mean(), *expected), rel=1e-12)
+    d, held_out = np.random.default_rng(0).standard_normal(100), folds(100)
+    expected = stats.ttest_1samp(d, 0).confidence_interval(0.95)
+    mean, half, _ = interval(d[held_out.row], held_out)
+    assert (mean - half, mean + half) == pytest.approx(tuple(expected), rel=1e-12)
+
+
+def test_repeated_predictions_of_a_row_are_averaged_first():
+    rng = np.random.default_rng(0)
+    d, held_out = rng.standard_normal((60, 3)), folds(60, repeats=3)
+    values = d[held_out.row, held_out.split // 5]
+    expected = stats.ttest_1samp(d.mean(axis=1), 0).confidence_interval(0.95)
+    mean, half, _ = interval(values, held_out)
+    assert (mean - half, mean + half) == pytest.approx(tuple(expected), rel=1e-12)
+
+
+def test_rows_given_several_times_are_no_more_evidence():
+    """Copies of a row in one cluster give the interval of the rows themselves with the copies as weights."""
+    rng = np.random.default_rng(0)
+    d, copies = rng.standard_normal(40), rng.integers(1, 5, 40)
+    once = folds(40, weight=copies.astype(float))
+    cluster = np.repeat(np.arange(40), copies)
+    many = folds(copies.sum(), cluster=cluster)
+    expected = interval(d[once.row], once)[:2]
+    assert interval(d[cluster][many.row], many)[:2] == pytest.approx(expected, rel=1e-12)
+    apart = folds(copies.sum())
+    assert interval(d[cluster][apart.row], apart)[1] < 0.8 * expected[1]  # as if they were independent
+
+
+def test_clustered_interval_covers_where_rows_of_a_group_agree():
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(30), 10)
+    held_out = folds(300, cluster=cluster)
+    misses = 0
+    for _ in range(1000):
+        d = (rng.standard_normal(30)[cluster] + rng.standard_normal(300))[held_out.row]
+        mean, half, _ = interval(d, held_out)
+        misses += abs(mean) > half
+    assert misses <= stats.binom.ppf(0.999, 1000, 0.05)
 
 
 def test_fold_interval_is_that_of_nadeau_and_bengio():
     n, k, repeats = 100, 5, 2
-    fold_of = folds(n, repeats, k)
-    d = fold_of.astype(float)  # all the variance is between folds
-    center, low, high = interval(d, fold_of)
+    held_out = folds(n, repeats, k)
+    d = (held_out.split % k).astype(float)  # all the variance is between folds
+    mean, _, half = interval(d, held_out)
     by_fold = np.tile(np.arange(k), repeats)
     J, n_test, n_train = k * repeats, n // k, n - n // k
-    half = stats.t.ppf(0.975, J - 1) * np.sqrt((1 / J + n_test / n_train) * by_fold.var(ddof=1))
-    assert (center, low, high) == pytest.approx((2.0, 2 - half, 2 + half), rel=1e-12)
+    expected = stats.t.ppf(0.975, J - 1) * np.sqrt((1 / J + n_test / n_train) * by_fold.var(ddof=1))
+    assert (mean, half) == pytest.approx((2.0, expected), rel=1e-12)
+
+
+def test_rows_that_no_fold_predicts_do_not_count():
+    splits = [Split(0, k, np.arange(20 * (k + 1)), np.arange(20 * (k + 1), 20 * (k + 2))) for k in range(4)]  # of time
+    held_out = HeldOut.of(splits, np.ones(100), np.arange(100))
+    d = np.random.default_rng(0).standard_normal(80)
+    expected = stats.ttest_1samp(d, 0).confidence_interval(0.95)
+    mean, half, _ = interval(d, held_out)
+    assert (mean - half, mean + half) == pytest.approx(tuple(expected), rel=1e-12)
+    assert draw_contrasts({"dummy": d + 9, "linear": d}, FAMILIES, held_out, 0.01)["signal"].n_rows == 80
 
 
 def test_interval_covers_the_mean_at_least_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    fold_of = folds(60)
+    held_out = folds(60)
     misses = 0
     for _ in range(1000):
-        _, low, high = interval(rng.exponential(size=(60, 1)) - 1, fold_of)
-        misses += not low < 0 < high
+        mean, by_rows, by_splits = interval(rng.exponential(size=60)[held_out.row] - 1, held_out)
+        misses += abs(mean) > max(by_rows, by_splits)
     assert misses <= stats.binom.ppf(0.999, 1000, 0.05)
 
 
 def test_best_of_equal_methods_looks_no_better_than_each():
     # Picking by the losses that are then compared would gain about 1.16 standard errors (the mean of the least of 4).
-    n, names, fold_of = 100, list("abcd"), folds(100)
+    n, names, held_out = 100, list("abcd"), folds(100)
     rng = np.random.default_rng(0)
-    gains = [
-        best_of({name: rng.standard_normal((n, 1)) for name in names}, names, fold_of)[0].mean() for _ in range(500)
-    ]
+    gains = [best_of({name: rng.standard_normal(n) for name in names}, names, held_out)[0].mean() for _ in range(500)]
     assert abs(np.mean(gains)) < 3.3 / np.sqrt(n * 500)
 
 
 def test_best_of_takes_the_better_method():
-    fold_of = folds(50, repeats=2)
-    table = {"a": np.full((50, 2), 0.2), "b": np.full((50, 2), 0.1)}
-    picked, name = best_of(table, ["a", "b"], fold_of)
+    held_out = folds(50, repeats=2)
+    table = {"a": np.full(100, 0.2), "b": np.full(100, 0.1)}
+    picked, name = best_of(table, ["a", "b"], held_out)
     assert name == "b"
     assert np.array_equal(picked, table["b"])
 
 
 def test_false_claims_are_no_more_frequent_than_nominal():
     """All methods are equal but for noise: 'features', 'trees' and 'kernel' are each false, at 2.5 % at most."""
-    runs, fold_of = 300, folds(100)
+    runs, held_out = 300, folds(100)
     families = FAMILIES
     codes = []
     for seed in range(runs):
         table = losses({"dummy": 1.0, **ALL}, n=100, noise=0.3, seed=seed)
-        codes.append(decide(draw_contrasts(table, families, fold_of, 0.01)).code)
+        drawn = {name: loss[held_out.row] for name, loss in table.items()}
+        codes.append(decide(draw_contrasts(drawn, families, held_out, 0.01)).code)
     for code in ("features", "trees", "kernel"):
         assert codes.count(code) <= stats.binom.ppf(0.999, runs, 0.025)
     assert codes.count("unclear") > runs / 2  # 100 noisy rows do not prove a tie
@@ -187,15 +251,15 @@ def test_false_claims_are_no_more_frequent_than_nominal():
     ],
 )
 def test_states_of_a_contrast(low, high, state, exceeds):
-    contrast = Contrast("signal", "a", "b", (low + high) / 2, low, high, 0.01, 100)
-    assert contrast.state == state
-    assert contrast.exceeds(0.01) is exceeds
+    drawn = contrast("signal", low, high)
+    assert drawn.state == state
+    assert drawn.exceeds(0.01) is exceeds
 
 
 def test_rows_to_decide_follow_the_root_law():
-    contrast = Contrast("signal", "a", "b", 0.03, -0.01, 0.07, 0.01, 300)
-    assert contrast.rows_to_decide(0.01) == 1000  # 300 (0.04 / 0.02)^2 = 1200, one significant figure
-    at_the_threshold = Contrast("signal", "a", "b", 0.01, -0.03, 0.05, 0.01, 300)
+    drawn = contrast("signal", -0.01, 0.07, n_rows=300)
+    assert drawn.rows_to_decide(0.01) == 1000  # 300 (0.04 / 0.02)^2 = 1200, one significant figure
+    at_the_threshold = contrast("signal", -0.03, 0.05, n_rows=300)
     assert at_the_threshold.rows_to_decide(0.01) == 5000  # 300 (0.04 / 0.01)^2 = 4800: the interval is then +- margin
 
 
@@ -210,8 +274,8 @@ def test_every_combination_of_answers_has_a_verdict():
         if given.code in ("linear", "kernel", "features"):
             assert decided["beyond_all"] is False
         if given.code == "features":
-            assert decided["feature_learning"]
-            assert drawn["rich_against_kernel"].low > -0.01
+            assert decided["feature_learning"] or decided["recursive_features"]
+            assert drawn["learned_against_kernel"].low > -0.01
         if given.code == "linear":
             assert decided["beyond_linear"] is False
         assert given.sentence.endswith(".")

@@ -1,0 +1,140 @@
+"""What is shown beside the verdict and does not decide it: plain data, tables as dicts of lists."""
+
+import time
+import warnings
+
+import numpy as np
+
+from sklearn_ltdl.study._folds import smaller
+from sklearn_ltdl.study._methods import RICH_SCALE
+from sklearn_ltdl.study._tables import make_table_pipeline
+from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the training rows, in the learning curve of the contrasts
+FEWEST_ROWS = 20  # of training, in it
+PATH_ROWS = 1000  # at most so many train, and as many are predicted, along the scales
+SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
+
+
+def regime_of(model, X, y):
+    """Return the regime report of a fitted pipeline of a network, on rows that it has not seen."""
+    from sklearn_ltdl import regime_report
+
+    report = regime_report(model, X, y)
+    return {
+        "verdict": report.verdict,
+        "sentence": report.sentence,
+        "scale": float(model[-1].scale),
+        "n_rows": int(report.n_rows),
+        "score": report.score,
+        "diagnostics": {name: None if value is None else float(value) for name, value in report.diagnostics.items()},
+        "spectrum_before": np.asarray(report.spectrum_before).tolist(),
+        "spectrum_after": np.asarray(report.spectrum_after).tolist(),
+    }
+
+
+def agop_of(model, X, y):
+    """Return the spectrum of the average gradient outer product of a fitted pipeline of an RFM."""
+    machine = model[-1]
+    eigenvalues = np.maximum(np.linalg.eigvalsh(machine.agop_)[::-1], 0.0)
+    order = np.argsort(-machine.feature_importances_, kind="stable")
+    return {
+        "n_rounds": int(machine.n_rounds_),
+        "eigenvalues": (eigenvalues / max(eigenvalues.sum(), np.finfo(float).tiny)).tolist(),
+        "columns": model[:-1].get_feature_names_out()[order].astype(str).tolist(),
+        "importances": machine.feature_importances_[order].tolist(),
+    }
+
+
+EXPLAIN = {"rich": regime_of, "rfm": agop_of}
+
+
+def path_along_scale(data, seed, train, test):
+    """Return the scores and displacements of the network of the comparison at several scales, on some rows."""
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            path = _path(data, seed, train, test)
+        except Exception as error:
+            return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    return path | {"failure": None, "fit_seconds": time.perf_counter() - start}
+
+
+def _path(data, seed, train, test):
+    from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, scale_path
+    from sklearn_ltdl.study._jobs import rows_of
+
+    rng = np.random.default_rng(seed)
+    train, test = (np.sort(rng.permutation(rows)[:PATH_ROWS]) for rows in (train, test))
+    network = (LazyNetRegressor if data.task == "regression" else LazyNetClassifier)(random_state=seed)
+    path = scale_path(
+        rows_of(data.X, train),
+        data.y[train],
+        SCALES,
+        estimator=make_table_pipeline(network),
+        X_test=rows_of(data.X, test),
+        y_test=data.y[test],
+    )
+    columns = ("scores", "losses", "displacements", "kernel_changes", "converged")
+    return {
+        "n_train": len(train),
+        "score": path.score,
+        "scale": path.scales.tolist(),
+        **{name: getattr(path, name).tolist() for name in columns},
+        "linearized_score": float(path.linearized_score),
+        "linearized_loss": float(path.linearized_loss),
+        "rich_scale": RICH_SCALE,
+    }
+
+
+def smaller_splits(splits, target, seed):
+    """Return the splits of the learning curve: those of the first repeat, with shares of their training rows."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for share in SHARES:
+        some = [smaller(split, share, target, rng) for split in splits if split.repeat == 0]
+        if all(split is not None and len(split.train) >= FEWEST_ROWS for split in some):
+            found += some
+    return found
+
+
+def differences(splits, losses_of, families, weight, cluster, margin, whole):
+    """Return how each contrast moves with the number of training rows.
+
+    Parameters
+    ----------
+    splits : dict of Split
+        With shares of the training rows, by number.
+    losses_of : callable (name, list of numbers) -> ndarray of shape (n_predictions,) or None
+    families : dict of str
+    weight, cluster : ndarray of shape (n_rows,)
+    margin : float
+    whole : tuple of (int, dict of Contrast or None)
+        The number of training rows and the contrasts of the verdict.
+
+    Returns
+    -------
+    table : dict of lists
+        Columns contrast, n_train, candidate, reference, difference, low and high.
+    """
+    names = ("contrast", "n_train", "candidate", "reference", "difference", "low", "high")
+    table = {name: [] for name in names}
+
+    def add(contrasts, n_train):
+        for name, contrast in contrasts.items():
+            if contrast is not None:
+                values = (name, n_train, *(getattr(contrast, column) for column in names[2:]))
+                for column, value in zip(names, values):
+                    table[column].append(value)
+
+    for share in sorted({split.share for split in splits.values()}):
+        chosen = [k for k, split in splits.items() if split.share == share]
+        losses = {name: loss for name in families if (loss := losses_of(name, chosen)) is not None}
+        if "dummy" in losses:
+            some = [splits[k] for k in chosen]
+            contrasts = draw_contrasts(losses, families, HeldOut.of(some, weight, cluster), margin)
+            add(contrasts, int(np.mean([len(split.train) for split in some])))
+    n_train, contrasts = whole
+    add(contrasts, n_train)
+    return table

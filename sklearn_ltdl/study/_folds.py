@@ -1,0 +1,95 @@
+"""Which rows train and which are predicted: folds drawn by row or by group, or those of the user's own splitter."""
+
+import warnings
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, check_cv
+
+
+class Split(NamedTuple):
+    """One split of the rows.
+
+    Parameters
+    ----------
+    repeat, fold : int
+    train, test : ndarray
+        Row numbers.
+    share : float
+        Of the training rows of the fold that are used, 1 but in learning curves.
+    """
+
+    repeat: int
+    fold: int
+    train: np.ndarray
+    test: np.ndarray
+    share: float = 1.0
+
+
+def draw_splits(cv, repeats, target, groups, seed):
+    """Return the list of Split, checked: each trains on at least two rows and two distinct targets.
+
+    Parameters
+    ----------
+    cv : int, splitter object or iterable of (train, test)
+    repeats : int
+        Times that the folds of an integer `cv` are drawn.
+    target : Target
+    groups : ndarray of shape (n_rows,) or None
+        Rows of one group are in one fold.
+    seed : int
+    """
+    if isinstance(cv, Integral):
+        _check_sizes(cv, target, groups)
+        rng = np.random.RandomState(seed)  # as scikit-learn's repeated folds do
+        pairs = [pair for _ in range(repeats) for pair in _folds(cv, target, groups, rng)]
+    else:
+        cv = check_cv(cv)
+        pairs = [
+            (np.asarray(a), np.asarray(b)) for a, b in cv.split(np.zeros(len(target.values)), target.values, groups)
+        ]
+    splits = []
+    for k, (train, test) in enumerate(pairs):
+        repeat, fold = divmod(k, cv) if isinstance(cv, Integral) else (0, k)
+        if len(train) < 2 or len(np.unique(target.values[train])) < 2 or len(test) == 0:
+            raise ValueError(
+                f"cv: split {k + 1} trains on {len(train)} rows with {len(np.unique(target.values[train]))} distinct "
+                f"targets and predicts {len(test)} rows; expected at least two, two and one. Use fewer folds."
+            )
+        if np.intersect1d(train, test).size:
+            raise ValueError(f"cv: split {k + 1} predicts rows that it trains on; expected disjoint rows.")
+        splits.append(Split(repeat, fold, train, test))
+    if len(splits) < 2:
+        raise ValueError(f"cv: expected at least two splits, got {len(splits)}.")
+    return splits
+
+
+def smaller(split, share, target, rng):
+    """Return the split with a share of its training rows drawn at random, or None if they hold one target only."""
+    size = int(share * len(split.train))
+    train = np.sort(rng.permutation(split.train)[:size])
+    return split._replace(train=train, share=share) if len(np.unique(target.values[train])) > 1 else None
+
+
+def _folds(cv, target, groups, rng):
+    kinds = (KFold, StratifiedKFold) if groups is None else (GroupKFold, StratifiedGroupKFold)
+    splitter = kinds[target.classes is not None](cv, shuffle=True, random_state=rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds, which is noted
+        return list(splitter.split(np.zeros(len(target.values)), target.values, groups))
+
+
+def _check_sizes(cv, target, groups):
+    n = len(target.values)
+    if n < 2 * cv:
+        raise ValueError(f"cv={cv} folds need at least {2 * cv} rows with a target, got {n}; lower cv or add rows.")
+    if groups is not None and len(np.unique(groups)) < cv:
+        raise ValueError(f"groups: cv={cv} folds need at least {cv} groups, got {len(np.unique(groups))}; lower cv.")
+    if target.classes is not None:
+        counts = np.sort(np.bincount(target.values))
+        if counts[-1] < cv or counts[-2] < 2:
+            raise ValueError(
+                f"cv={cv} folds need a class of at least {cv} rows and another of at least 2, got {counts[-1]} and "
+                f"{counts[-2]}. Merge classes, lower cv, or say task='regression' (--task regression) for counts."
+            )

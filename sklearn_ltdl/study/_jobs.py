@@ -1,0 +1,224 @@
+"""Jobs of a comparison: one fit each, with a key that says what it depends on, and a file that remembers its result."""
+
+import hashlib
+import json
+import platform
+import sys
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+from sklearn.utils.validation import has_fit_parameter
+
+import sklearn_ltdl
+from sklearn_ltdl.study._methods import predict
+from sklearn_ltdl.study._tables import make_table_pipeline
+
+_HEADER = {"journal": "ltdl compare", "format": 1}
+
+
+class Data(NamedTuple):
+    """What all jobs share.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_rows, n_columns)
+    y : ndarray of shape (n_rows,)
+        Numbers, or codes of the classes.
+    weight : ndarray of shape (n_rows,) or None
+    task : {'regression', 'classification'}
+    n_classes : int or None
+    """
+
+    X: object
+    y: np.ndarray
+    weight: np.ndarray | None
+    task: str
+    n_classes: int | None
+
+
+def run(data, function, *arguments):
+    """Return what a job finds, a dict of plain values with the key 'failure'."""
+    return function(data, *arguments)
+
+
+def failed(reason, missing=None):
+    """Return the result of a fit that failed; `missing` says what it was not done for, if it can be done again."""
+    return {
+        "prediction": None, "fit_seconds": 0.0, "predict_seconds": 0.0, "notes": [], "failure": reason,
+        "explained": None, "missing": missing,
+    }  # fmt: skip
+
+
+def rows_of(X, chosen):
+    """Return some rows of a DataFrame or an array."""
+    return X.iloc[chosen] if hasattr(X, "iloc") else X[chosen]
+
+
+def fit_and_predict(data, method, seed, train, test, explain=None):
+    """Fit a method on the training rows and predict the others; an exception of the model is a reason.
+
+    Parameters
+    ----------
+    data : Data
+    method : Method
+    seed : int
+    train, test : ndarray
+    explain : callable (pipeline, X_test, y_test) -> dict, default=None
+        What else to say of the fitted pipeline.
+
+    Returns
+    -------
+    result : dict
+        Of plain values: prediction (None if there is a failure), fit_seconds, predict_seconds, notes, failure and
+        explained.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        start = time.perf_counter()
+        try:
+            model = make_table_pipeline(method.build(data.task, seed))
+            model.fit(rows_of(data.X, train), data.y[train], **_weights(model[-1], data.weight, train))
+            middle = time.perf_counter()
+            prediction = predict(model, rows_of(data.X, test), data.task, data.n_classes)
+            end = time.perf_counter()
+            if not np.isfinite(np.square(prediction).sum()):
+                raise ArithmeticError("the predictions are not finite numbers")
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return failed(reason) | {"fit_seconds": time.perf_counter() - start}
+    notes = [
+        f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"
+        for warning in caught
+        if issubclass(warning.category, UserWarning | RuntimeWarning)
+    ]
+    solver = getattr(model[-1], "solver_", "")
+    if "nystroem" in solver:
+        notes.append(f"{solver}: fitted on a subsample of centres")
+    return {
+        "prediction": prediction.tolist(),
+        "fit_seconds": middle - start,
+        "predict_seconds": end - middle,
+        "notes": list(dict.fromkeys(notes)),
+        "failure": None,
+        "explained": None if explain is None else _explained(explain, model, rows_of(data.X, test), data.y[test]),
+    }
+
+
+def _weights(estimator, weight, train):
+    if weight is None:
+        return {}
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise TypeError(f"{type(estimator).__name__}.fit takes no sample_weight; leave this model or the weights out")
+    return {"estimator__sample_weight": weight[train]}
+
+
+def _explained(explain, model, X, y):
+    """Return what a fitted pipeline has to say beside its predictions; it is not worth a failure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return explain(model, X, y)
+        except Exception as error:
+            return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+
+def fingerprint(*values):
+    """Return a hash of tables, arrays and plain values that is the same in another process."""
+    digest = hashlib.sha256()
+    for value in values:
+        if hasattr(value, "iloc"):
+            columns = (
+                (f"{name!r} {value.dtypes.iloc[j]}", value.iloc[:, j].to_numpy())
+                for j, name in enumerate(value.columns)
+            )
+        else:
+            columns = [("", value)]
+        for name, column in columns:
+            if not isinstance(column, np.ndarray):
+                text = repr(column)
+            elif column.dtype.kind in "OT":
+                text = f"{column.shape} {[str(entry) for entry in column.ravel()]} {[type(v) for v in column.ravel()]}"
+            else:
+                digest.update(f"{column.dtype.str} {column.shape}".encode())
+                digest.update(np.ascontiguousarray(column).view(np.uint8).data)
+                text = ""
+            digest.update(f"{name}\x00{text}\x00".encode())
+    return digest.hexdigest()
+
+
+def versions():
+    """Return the versions on which results depend."""
+    packages = "scikit-learn", "numpy", "scipy", "jax", "numba"
+    return {
+        "python": platform.python_version(),
+        "sklearn_ltdl": sklearn_ltdl.__version__,
+        **{package: version(package) for package in packages},
+    }
+
+
+def identity(name, method):
+    """Return what tells a method from another: its name, and the settings of an estimator that was given."""
+    if method.family != "other":
+        return name
+    estimator = method.build.args[0]
+    root = type(estimator).__module__.partition(".")[0]
+    release = getattr(sys.modules.get(root), "__version__", "")
+    return joblib.hash((type(estimator).__module__, type(estimator).__qualname__, release, estimator.get_params()))
+
+
+class Journal:
+    """A file of results by key, one JSON object a line, to which every result is added as it comes.
+
+    A line that was torn by a kill is left out, and its job runs again.
+
+    Parameters
+    ----------
+    path : str, path-like or None
+        None remembers nothing.
+
+    Attributes
+    ----------
+    results : dict of str to dict
+    """
+
+    def __init__(self, path):
+        self.path = None if path is None else Path(path)
+        self.results = {}
+        if self.path is not None:
+            self._open()
+
+    def _open(self):
+        head = json.dumps(_HEADER)
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+            first, newline, _ = text.partition("\n")
+            if text and not (first == head or (not newline and head.startswith(first))):
+                raise ValueError(
+                    f"journal={str(self.path)!r}: expected a new file or the journal of a run, got another."
+                )
+            with self.path.open("a", encoding="utf-8") as file:
+                if first != head:  # new, or torn in its first line
+                    file.truncate(0)
+                    file.write(head + "\n")
+                elif not text.endswith("\n"):
+                    file.write("\n")
+        except OSError as error:
+            raise OSError(f"journal={str(self.path)!r}: cannot be written, {error.strerror or error}.") from error
+        for line in text.splitlines()[1:]:
+            try:
+                entry = json.loads(line)
+                self.results[entry.pop("key")] = entry
+            except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
+                continue
+
+    def add(self, key, result):
+        """Remember a result."""
+        self.results[key] = result
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, **result}, allow_nan=False) + "\n")

@@ -1,0 +1,105 @@
+"""What is said while the jobs run: one line that is rewritten on a terminal, a few lines elsewhere."""
+
+import importlib.util
+import sys
+import time
+from collections import defaultdict
+
+SECONDS_BETWEEN_LINES = 30.0
+SHARE_BETWEEN_LINES = 0.1
+
+
+def say(*lines):
+    """Print lines on stderr."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Tell of jobs as they end, and of the time left, on stderr.
+
+    Parameters
+    ----------
+    methods : list of str
+        The method of each job that will run.
+    verbose : int
+        0 says nothing.
+    """
+
+    def __init__(self, methods, verbose):
+        self._left = defaultdict(int)
+        for method in methods:
+            self._left[method] += 1
+        self.total, self.done = len(methods), 0
+        self._seconds = defaultdict(list)
+        self._start, self._last_line, self._last_done = time.monotonic(), -SECONDS_BETWEEN_LINES, 0
+        self._verbose, self._terminal = verbose, verbose and sys.stderr.isatty()
+        self._bar = _bar(self.total) if self._terminal and self.total else None
+
+    def tell(self, method, fold, seconds, failure):
+        """Count a job that has ended."""
+        self.done += 1
+        self._left[method] -= 1
+        self._seconds[method].append(seconds)
+        if not self._verbose:
+            return
+        outcome = f"failed, {failure}" if failure else f"{seconds:.1f} s"
+        text = f"{method}, {fold}: {outcome}"
+        rest = "" if self.done == self.total else f", about {_shown(self.seconds_left())} left"
+        if self._bar is not None:
+            self._bar(self.done, text + rest, failure)
+            return
+        line = f"[{self.done:>{len(str(self.total))}}/{self.total}] {text}{rest}"
+        if self._terminal:
+            print(
+                f"\r\x1b[2K{line}", end="\n" if failure or self.done == self.total else "", file=sys.stderr, flush=True
+            )
+            return
+        now = time.monotonic()
+        due = now - self._last_line >= SECONDS_BETWEEN_LINES
+        due |= self.done - self._last_done >= SHARE_BETWEEN_LINES * self.total
+        if failure or due or self.done == self.total:
+            say(line)
+            self._last_line, self._last_done = now, self.done
+
+    def seconds_left(self):
+        """Return the seconds that the other jobs will take, by the mean of those of the same method."""
+        every = [second for seconds in self._seconds.values() for second in seconds]
+        usual = sum(every) / len(every)
+        means = {method: sum(seconds) / len(seconds) for method, seconds in self._seconds.items() if seconds}
+        work = sum(left * means.get(method, usual) for method, left in self._left.items())
+        return work * (time.monotonic() - self._start) / max(sum(every), 1e-9)  # as many at a time as so far
+
+    def close(self):
+        """Leave the terminal with a new line."""
+        if self._bar is not None:
+            self._bar(None, "", None)
+        elif self._terminal and 0 < self.done < self.total:
+            print(file=sys.stderr)
+
+
+def _shown(seconds):
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _bar(total):
+    """Return a function that shows a bar of rich, or None where it is not installed."""
+    if importlib.util.find_spec("rich") is None:
+        return None
+    from rich import progress
+    from rich.console import Console
+
+    text = progress.TextColumn("{task.description}", markup=False)
+    bar = progress.Progress(progress.BarColumn(), progress.MofNCompleteColumn(), text, console=Console(stderr=True))
+    task = bar.add_task("", total=total)
+    bar.start()
+
+    def show(done, text, failure):
+        if done is None:
+            bar.stop()
+            return
+        if failure:
+            bar.console.print(text, markup=False, highlight=False)
+        bar.update(task, completed=done, description=text)
+
+    return show
