@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 import sklearn_ltdl
+from sklearn_ltdl import make_table_pipeline
 from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._winner import save
 from sklearn_ltdl.study.cli import MODELS, main
 
 
@@ -237,6 +240,36 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
     assert process.returncode == 130, errors
     assert errors.endswith("ltdl compare: interrupted\n")
     assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="sends a POSIX signal")
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5])  # in the middle of imports
+def test_an_interruption_in_the_first_second_has_no_traceback(seconds, table):
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = "from sklearn_ltdl.study.cli import main; print('go', flush=True); sys.exit(main())"
+    code = f"import signal, sys; {heard}; {start}"
+    command = [sys.executable, "-c", code, "compare", table]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.endswith(": interrupted\n")
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    code = "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    save(make_table_pipeline(LinearRegression()).fit(np.eye(2), [1.0, 2.0]), tmp_path / "model.joblib")
+    np.savetxt(tmp_path / "new.csv", np.eye(2)[np.arange(20_000) % 2], delimiter=",", header="a,b", comments="")
+    command = [sys.executable, "-c", code, "predict", tmp_path / "model.joblib", tmp_path / "new.csv"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "prediction\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0
 
 
 def test_the_table_is_not_overwritten_by_the_results(table, capsys):
