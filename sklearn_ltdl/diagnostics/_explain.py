@@ -1,16 +1,23 @@
 """A trained network as a machine of its own tangent kernel."""
 
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 
-from sklearn.base import TransformerMixin
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 
 from sklearn_ltdl._sklearn import Interval, validate_params
 from sklearn_ltdl.diagnostics._regime import LAZY_GAP, Ridge, linearization_gap, mean_gap, prediction_gap
-from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, checked_rows, dense, trained_network, unwrapped
+from sklearn_ltdl.diagnostics._trained import (
+    FEWEST_ROWS,
+    checked_column,
+    checked_rows,
+    dense,
+    some_rows,
+    trained_network,
+    unwrapped,
+)
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 
 MAX_ROWS = 2000
@@ -24,9 +31,9 @@ class KernelExplanation:
     Parameters
     ----------
     verdict : {'lazy', 'kernel enough', 'learned kernel', 'no kernel', 'unknown'}
-        Which kernel predicts the same as the network (an agreement of at least 0.95): that of its initial weights, the
-        network being lazy as `regime_report` has it, or not; only that of its trained ones; or neither. Unknown where
-        neither does on rows that the network has seen, where a machine leaves out what the network has interpolated.
+        'lazy' is what `regime_report` calls so. If it is not: which kernel predicts the same (an agreement of at least
+        0.95), that of its initial weights; only that of its trained ones; or neither. Unknown where neither does on
+        rows that the network has seen, where a machine leaves out what the network has interpolated.
     sentence : str
         The verdict with its evidence.
     agreement_before, agreement_after : float
@@ -41,8 +48,8 @@ class KernelExplanation:
         The same with the kernel of the initial weights.
     notes : tuple of str
         What was left out.
-    steps : transformer or None
-        Those of a pipeline before the network.
+    model : estimator, Pipeline, search or callable
+        The model that is explained.
     """
 
     verdict: str
@@ -55,7 +62,7 @@ class KernelExplanation:
     machine: NTKKernelRegressor | NTKKernelClassifier
     initial_machine: NTKKernelRegressor | NTKKernelClassifier
     notes: tuple
-    steps: TransformerMixin | None = field(default=None, repr=False)
+    model: object
 
     def predict(self, X):
         """Return the predictions of ridge with the kernel of the trained network.
@@ -69,7 +76,7 @@ class KernelExplanation:
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self.machine.predict(X if self.steps is None else self.steps.transform(X))
+        return self.machine.predict(self._rows(X))
 
     def influence(self, X):
         """Return what each row of the machine adds to each of its predictions.
@@ -84,7 +91,11 @@ class KernelExplanation:
         ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_outputs)
             The prediction, or the score of a class, less that of a machine that was fitted without the row.
         """
-        return self.machine.influence(X if self.steps is None else self.steps.transform(X))
+        return self.machine.influence(self._rows(X))
+
+    def _rows(self, X):
+        """Return rows as the network sees them."""
+        return dense(checked_rows(*unwrapped(self.model), X, fewest=1))
 
     def __str__(self):
         return "\n".join([textwrap.fill(self.sentence, 100), *(textwrap.fill(note, 100) for note in self.notes)])
@@ -123,7 +134,7 @@ def explain_as_kernel(
     before, after, classes : parameters, default=None
         As in `regime_report`.
     max_rows : int, default=2000
-        At most so many rows of `X`, drawn at random, take part.
+        At most so many rows of `X`, and of `X_test`, drawn at random, take part.
     random_state : int, RandomState instance or None, default=0
         Draws the rows, if there are more.
 
@@ -167,31 +178,32 @@ def explain_as_kernel(
         max_rows=max_rows,
         random_state=random_state,
     )
-    steps, network = unwrapped(model)
     machines = [_machine(trained, weights).fit(X, y) for weights in (trained.before, trained.after)]
     if X_test is None:
         rows, target, ridges = X, y, [Ridge.left_out(machine) for machine in machines]
     else:
-        rows, target = dense(checked_rows(steps, network, X_test, "X_test")), None
-        ridges = [Ridge.at(machine, rows) for machine in machines]
+        rows, target = checked_rows(*unwrapped(model), X_test, "X_test"), None
         if y_test is not None:
-            target = trained.checked_target(
-                check_array(y_test, ensure_2d=False, dtype=None, input_name="y_test"), "y_test"
-            )
+            target = checked_column(y_test, "y_test")
             check_consistent_length(rows, target)
+            target = trained.checked_target(target, "y_test")
+        some, more = some_rows(rows.shape[0], max_rows, random_state, "rows of X_test")
+        rows, target, notes = dense(rows[some]), None if target is None else target[some], notes + more
+        ridges = [Ridge.at(machine, rows) for machine in machines]
     predictions = [trained.predict(trained.after, rows), *(ridge.predictions for ridge in ridges)]
     before, after = (trained.score(predictions[0], other) for other in predictions[1:])
     scores = [None if target is None else trained.score(target, prediction) for prediction in predictions]
-    if before >= SAME:
-        gap = mean_gap(linearization_gap(trained, rows), prediction_gap(*ridges))
-        verdict = "lazy" if gap <= LAZY_GAP else "kernel enough"
+    if mean_gap(linearization_gap(trained, rows), prediction_gap(*ridges)) <= LAZY_GAP:
+        verdict = "lazy"
+    elif before >= SAME:
+        verdict = "kernel enough"
     elif after >= SAME:
         verdict = "learned kernel"
     else:
         verdict = "unknown" if X_test is None else "no kernel"
     where = f"{len(X)} rows, each left out in turn" if X_test is None else f"{len(rows)} rows that it has not seen"
     sentence = _sentence(verdict, trained, (before, after), scores, where)
-    return KernelExplanation(verdict, sentence, before, after, *scores, *machines[::-1], tuple(notes), steps)
+    return KernelExplanation(verdict, sentence, before, after, *scores, *machines[::-1], tuple(notes), model)
 
 
 def _machine(trained, weights):
@@ -202,7 +214,12 @@ def _machine(trained, weights):
 
 def _sentence(verdict, trained, agreements, scores, where):
     opening = {
-        "lazy": "Your network is lazy: ridge regression with the kernel of its initial weights predicts the same",
+        "lazy": (
+            "Your network is lazy: ridge regression with the kernel of its initial weights predicts the same"
+            if agreements[0] >= SAME
+            else "Your network is lazy, a linear model of its weights with the kernel that it began with. Ridge "
+            "regression with that kernel predicts something else: it has another penalty, or training ended early"
+        ),
         "kernel enough": (
             "Your network went further than a lazy one, and need not have: ridge regression with the kernel of its "
             "initial weights predicts the same"

@@ -19,7 +19,8 @@ from sklearn_ltdl.networks._model import displacement
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 
 MAX_ROWS = 1000
-KAPPA_ROWS = 300  # at most so many say how curved the network is
+FEW_ROWS = 300  # at most so many say how curved the network is, and which directions it reads
+GRADIENT_BYTES = 2**28  # of the gradients in those rows
 LAZY_GAP, RICH_GAP = 0.1, 0.4  # of the mean gap: benchmarks/regimes.py
 
 _CHANGES = {
@@ -128,11 +129,10 @@ def regime_report(model, X, y, *, before=None, after=None, classes=None, max_row
         function of JAX, its parameters before training.
     after : tree of arrays, default=None
         Of a function of JAX, its parameters after training. Leaves that hold no real numbers, such as counters, are
-        kept at these values, and are no weights.
+        kept at these values, and are no weights. Copies, where training works in place.
     classes : array-like of shape (n_classes,), default=None
-        Of a function of JAX, the classes whose scores it returns, in increasing order. If None, `y` of shape
-        (n_samples,) has classes where the function has several outputs, 0, 1, ... or as many as are found, and where it
-        has one and `y` holds text, booleans or two whole numbers; floats are then numbers.
+        Of a function of JAX, the classes whose scores it returns, in increasing order. If None, `y` holds numbers,
+        except if it holds text or booleans, or if the function has several outputs and `y` one column.
     max_rows : int, default=1000
         At most so many rows, drawn at random, take part; the kernels need memory of ``max_rows ** 2``.
     random_state : int, RandomState instance or None, default=0
@@ -147,8 +147,8 @@ def regime_report(model, X, y, *, before=None, after=None, classes=None, max_row
     Raises
     ------
     ValueError
-        If the initial weights are not known, the parameters do not match, there are fewer than ten rows, or their
-        targets are all the same.
+        If the initial weights are not known, the parameters do not match or are those before training, there are fewer
+        than ten rows, their targets are all the same, or it cannot be told which classes they are.
 
     See Also
     --------
@@ -196,13 +196,16 @@ def regime_report(model, X, y, *, before=None, after=None, classes=None, max_row
     prediction = trained.predict(weights, X)
     K0, K = function.kernel(first, X), function.kernel(weights, X)
     flips = _flips(function, first, weights, X)
-    spectra = [_spectrum(function.input_gradients(w, X)) for w in (first, weights)]
+    few = _few(len(X), trained.n_outputs * X.shape[1])
+    spectra = [_spectrum(function.input_gradients(w, X[few])) for w in (first, weights)]
     targets = trained.targets(y)
     C0, C, T = (_centred(gram) for gram in (K0, K, targets @ targets.T))
     ridges = [kernel_ridge(trained, gram, X, y) for gram in (K0, K)]
     gaps = linearization_gap(trained, X), prediction_gap(*ridges)
     if gaps[1] is None:
         notes.append("Neither kernel predicts this target: prediction_gap is unknown, and mean_gap the other gap.")
+        if _predicts(trained, y, prediction):
+            notes.append("But the network does. Is X standardised? A verdict of 'lazy' is not given here.")
     values = {
         "displacement": _moved(first, weights),
         "kernel_angle": 1 - _cosine(K0, K),
@@ -212,7 +215,7 @@ def regime_report(model, X, y, *, before=None, after=None, classes=None, max_row
         "linearization_gap": gaps[0],
         "prediction_gap": gaps[1],
         "mean_gap": mean_gap(*gaps),
-        "kappa": _kappa(trained, targets, X),
+        "kappa": _kappa(trained, targets[few], X[few]),
         "score_network": trained.score(y, prediction),
         "score_kernel_before": trained.score(y, ridges[0].predictions),
         "score_kernel_after": trained.score(y, ridges[1].predictions),
@@ -225,6 +228,8 @@ def regime_report(model, X, y, *, before=None, after=None, classes=None, max_row
     if flips is None:
         notes.append("A function of JAX does not show its activations: activation_flips is unknown.")
     verdict = verdict_of(values)
+    if verdict == "lazy" and gaps[1] is None and _predicts(trained, y, prediction):
+        verdict = "between"
     score = "R2" if trained.classes is None else "accuracy"
     return RegimeReport(
         verdict,
@@ -388,10 +393,22 @@ def _directions(spectrum):
     return float(1 / squares) if squares > 0 else 0.0
 
 
+def _few(n, n_slopes):
+    """Return some of n rows, evenly spread, that have so many gradients each."""
+    most = max(FEWEST_ROWS, min(FEW_ROWS, GRADIENT_BYTES // (8 * n_slopes)))
+    return slice(None, None, -(-n // most))
+
+
+def _predicts(trained, y, prediction):
+    """Return whether predictions beat the mean, or the most frequent class."""
+    if trained.classes is None:
+        return trained.score(y, prediction) > 0
+    return trained.score(y, prediction) > np.unique(y, return_counts=True)[1].max() / len(y)
+
+
 def _kappa(trained, targets, X):
     """Return kappa of Chizat, Oyallon and Bach (2019, section 2.3), |f0 - y| being the slope of the loss over L."""
-    loss, some = trained.loss, slice(None, None, -(-len(X) // KAPPA_ROWS))
-    X, targets = X[some], targets[some]
+    loss = trained.loss
     slope, bend = trained.function.slope_and_bend(trained.before, X)
     start = trained.function.outputs(trained.before, X)
     scores = 0 * start if trained.subtracted else start

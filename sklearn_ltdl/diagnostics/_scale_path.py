@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl.diagnostics._trained import checked_column
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.networks._linearized import tangent_gram
 from sklearn_ltdl.networks._model import feature_map
@@ -144,9 +145,20 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
     if (X_test is None) != (y_test is None):
         raise ValueError("X_test and y_test come together; got one of them. Give both, or none to hold out a quarter.")
     rng = check_random_state(random_state)
+    y = checked_column(y, "y")
+    if len(np.unique(y.astype(str))) < 2:
+        raise ValueError(f"y is {y.ravel()[0]!s} in all {len(y)} rows; there is nothing to learn.")
     if X_test is None:
         stratify = y if is_classifier(network) else None
         X, X_test, y, y_test = train_test_split(X, y, random_state=rng, stratify=stratify)
+    y_test = checked_column(y_test, "y_test")
+    if len(y_test) < 2:
+        raise ValueError(
+            f"{len(y_test)} row is held out; a score needs two at least. Give more rows, or X_test, y_test."
+        )
+    unknown = sorted(set(y_test.tolist()) - set(y.tolist()), key=str) if is_classifier(network) else []
+    if unknown:
+        raise ValueError(f"y_test has classes {unknown} that y has not. Leave their rows out, or train on some.")
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         steps = estimator[:-1].fit(X, y)
         X, X_test = steps.transform(X), steps.transform(X_test)

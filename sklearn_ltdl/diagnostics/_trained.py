@@ -1,12 +1,14 @@
 """One view of a trained network, whoever trained it: a function of weights, before and after training."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length, check_random_state
@@ -69,7 +71,7 @@ class Dense:
         """Return |Df| ** 2 and |D2f|, operator norms into functions with the mean of squares over rows."""
         from sklearn_ltdl.diagnostics import _jax
 
-        return _jax.slope_and_bend(_jax.traced(self.network), weights, self.lift(X))
+        return _jax.slope_and_bend(self.network, weights, self.lift(X))
 
     def _unit(self, weights):
         """Return that of the network's gradient."""
@@ -144,30 +146,25 @@ class TrainedNetwork:
         return codes[:, None].astype(float) if self.n_outputs == 1 else np.eye(self.n_outputs)[codes]
 
     def checked_target(self, y, name="y"):
-        """Return `y` as numbers or known classes, not all of them the same."""
+        """Return `y` as numbers, or as classes that the network knows."""
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
         if self.classes is None:
             y = _numbers(y, name)
             if y.reshape(len(y), -1).shape[1] != self.n_outputs:
-                columns = y.reshape(len(y), -1).shape[1]
-                raise ValueError(f"{name} has {columns} columns; the network has {self.n_outputs} outputs.")
-        else:
-            if y.ndim != 1:
-                raise ValueError(
-                    f"{name} has shape {y.shape}; expected the class of each row, of shape (n_samples,), as in "
-                    "fit: one column and not one a class."
-                )
-            unknown = sorted(set(y.tolist()) - set(self.classes.tolist()), key=str)
-            if unknown:
-                raise ValueError(
-                    f"{name} has classes {unknown} that the network does not know; it knows {self.classes.tolist()}."
-                )
-            y = y.astype(self.classes.dtype)
-        if np.all(y == y[0]):
+                raise ValueError(f"{name} has shape {y.shape}; outputs of the network a row: {self.n_outputs}.")
+            return y
+        if y.ndim != 1:
             raise ValueError(
-                f"{name} is {y[0]!s} in all {len(y)} rows; whether a kernel predicts the same shows on targets that "
-                "differ. Give more rows."
+                f"{name} has shape {y.shape}; expected the class of each row, of shape (n_samples,), as in fit: one "
+                "column and not one a class."
             )
-        return y
+        unknown = sorted(set(y.tolist()) - set(self.classes.tolist()), key=str)
+        if unknown:
+            raise ValueError(
+                f"{name} has classes {unknown} that the network does not know; it knows {self.classes.tolist()}."
+            )
+        return y.astype(self.classes.dtype)
 
     def score(self, y, prediction):
         """Return the R2, or the accuracy."""
@@ -194,27 +191,54 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     notes : list of str
     """
     steps, network = unwrapped(model)
-    X = checked_rows(steps, network, X)
-    y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
+    X, y = checked_rows(steps, network, X), checked_column(y, "y")
     check_consistent_length(X, y)
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    rows, notes = slice(None), []
-    if max_rows is not None:
-        require_memory(min(X.shape[0], max_rows), 8, "Use a smaller max_rows.")
-        if X.shape[0] > max_rows:
-            rows = np.sort(check_random_state(random_state).permutation(X.shape[0])[:max_rows])
-            notes.append(f"{max_rows} of {len(y)} rows, drawn at random, take part (max_rows={max_rows}).")
-    X, y = dense(X[rows]), y[rows]
     if isinstance(network, BaseEstimator):
         _refuse(network, after=after, classes=classes)
-        if isinstance(network, _OURS):
-            _refuse(network, before=before)
-        trained = _own(network) if isinstance(network, _OURS) else _perceptron(network, before)
     else:
-        trained = _applied(network, X, y, before, after, classes)
+        network = _function_of(network, before, after)
+        classes = network.classes_of(X[:1], y, classes)
+    rows, notes = some_rows(X.shape[0], max_rows, random_state, "rows")
+    X, y = dense(X[rows]), y[rows]
+    if isinstance(network, _Function):
+        trained = network.trained(X, classes)
+    elif isinstance(network, _OURS):
+        _refuse(network, before=before)
+        trained = _own(network)
+    else:
+        trained = _perceptron(network, before)
     y = trained.checked_target(y)
+    _check_that_rows_differ(y)
+    if not any(layer.any() for layer in trained.move):
+        raise ValueError(
+            "The weights before and after training are the same, so that there is nothing to report on. If training "
+            "works in place, give a copy as `before` (copy.deepcopy)."
+        )
     _check_values(trained, X)
     return trained, X, y, notes
+
+
+def _check_that_rows_differ(y):
+    if y.dtype.kind == "f":
+        constant = np.ptp(y, axis=0).max() <= 10 * np.finfo(float).eps * np.abs(y).max()
+    else:
+        constant = np.all(y == y[0])
+    if constant:
+        raise ValueError(
+            f"y is {y[0]!s} in all {len(y)} rows, up to rounding; whether a kernel predicts the same shows on targets "
+            "that differ. Give more rows."
+        )
+
+
+def some_rows(n, max_rows, random_state, what):
+    """Return at most so many of n rows, drawn at random, and notes."""
+    if max_rows is None:
+        return slice(None), []
+    require_memory(min(n, max_rows), 8, "Use a smaller max_rows.")
+    if n <= max_rows:
+        return slice(None), []
+    rows = np.sort(check_random_state(random_state).permutation(n)[:max_rows])
+    return rows, [f"{max_rows} of {n} {what}, drawn at random, take part (max_rows={max_rows})."]
 
 
 def _check_values(trained, X):
@@ -240,7 +264,7 @@ def _check_values(trained, X):
 def unwrapped(model):
     """Return the steps before a network as one transformer, None without any, and the network."""
     steps = []
-    while isinstance(model, Pipeline) or (isinstance(model, MetaEstimatorMixin) and hasattr(model, "refit")):
+    while isinstance(model, (Pipeline, GridSearchCV, RandomizedSearchCV)) or hasattr(model, "best_estimator_"):
         if isinstance(model, Pipeline):
             check_is_fitted(model)
             steps += [(f"steps{len(steps)}", model[:-1])] if len(model) > 1 else []
@@ -264,7 +288,7 @@ def unwrapped(model):
     return (None if not steps else steps[0][1] if len(steps) == 1 else Pipeline(steps)), model
 
 
-def checked_rows(steps, network, X, name="X"):
+def checked_rows(steps, network, X, name="X", fewest=FEWEST_ROWS):
     """Return the rows as a network sees them, sparse where the steps before it make them so."""
     X = X if steps is None else steps.transform(X)
     checks = {"dtype": np.float64, "accept_sparse": "csr"}
@@ -272,9 +296,20 @@ def checked_rows(steps, network, X, name="X"):
         X = validate_data(network, X, reset=False, **checks)
     else:
         X = check_array(X, input_name=name, **checks)
-    if X.shape[0] < FEWEST_ROWS:
-        raise ValueError(f"{name} has {X.shape[0]} rows; at least {FEWEST_ROWS} are needed to compare predictions.")
+    if X.shape[0] < fewest:
+        raise ValueError(f"{name} has {X.shape[0]} rows; at least {fewest} are needed to compare predictions.")
     return X
+
+
+def checked_column(y, name):
+    """Return a target as an array."""
+    if y is None:
+        raise ValueError(f"{name} is None; expected the target of each row.")
+    y = check_array(y, ensure_2d=False, dtype=None, input_name=name)
+    if y.dtype.kind == "O":
+        with suppress(TypeError, ValueError):  # numbers in an array of objects
+            return y.astype(float)
+    return y
 
 
 def dense(X):
@@ -283,6 +318,8 @@ def dense(X):
 
 
 def _numbers(y, name):
+    if y.dtype.kind in "mM":
+        raise ValueError(f"{name} must be finite numbers, as the network predicts; got values of type {y.dtype}.")
     try:
         return check_array(y, dtype=np.float64, ensure_2d=False, input_name=name)
     except (TypeError, ValueError) as error:
@@ -358,8 +395,47 @@ def _checked_before(before, model):
     return coefs, intercepts
 
 
-def _applied(apply_fn, X, y, before, after, classes):
-    """Return the network of a function of JAX."""
+class _Function(NamedTuple):
+    """A function of JAX and its weights before and after training."""
+
+    applied: Callable
+    before: tuple
+    after: tuple
+    names: tuple
+
+    def classes_of(self, X, y, classes):
+        """Return the classes whose scores the outputs are, or None if they are numbers."""
+        n_outputs = self._outputs(self.after, X).shape[1]
+        return _guessed_classes(y, n_outputs) if classes is None else _checked_classes(classes, n_outputs)
+
+    def trained(self, X, classes):
+        """Return the TrainedNetwork, if the function works row by row."""
+        for weights, when in ((self.before, "before"), (self.after, "after")):
+            outputs = self._outputs(weights, X)
+            alone = self.applied.outputs_of_rows(weights, X)
+            if np.abs(outputs - alone).max() > 1e-6 * np.abs(outputs).max():
+                raise ValueError(
+                    f"apply_fn must work row by row: with the parameters {when} training it returns other numbers of a "
+                    "row alone than of that row among all. Fix its batch statistics, and leave out what is random."
+                )
+        n_outputs = outputs.shape[1]
+        kind = "function of JAX"
+        return TrainedNetwork(self.applied, self.before, self.after, self.names, n_outputs, kind, classes)
+
+    def _outputs(self, weights, X):
+        try:
+            self.applied.check(weights, dense(X))
+            return self.applied.outputs(weights, dense(X))
+        except Exception as error:
+            raise ValueError(
+                f"apply_fn(parameters, X) failed for X of shape {X.shape} in float64, or cannot be differentiated: "
+                f"{error}. Its parameters must be those of `before` and `after`, its formulas those of jax.numpy, and "
+                "its result an array of shape (n_samples,) or (n_samples, n_outputs)."
+            ) from error
+
+
+def _function_of(apply_fn, before, after):
+    """Return the _Function of a function of JAX."""
     from sklearn_ltdl.diagnostics import _jax
 
     if before is None or after is None:
@@ -367,41 +443,28 @@ def _applied(apply_fn, X, y, before, after, classes):
             "A function of JAX needs its parameters before and after training: give `before` and `after`, trees of "
             "arrays such that apply_fn(before, X) and apply_fn(after, X) are the outputs."
         )
-    first, _, names, tree = _jax.leaves_of(before)
-    last, real, _, other = _jax.leaves_of(after)
+    first, names, tree = _jax.leaves_of(before)
+    last, _, other = _jax.leaves_of(after)
     if tree != other:
         raise ValueError(f"before and after must be trees of one structure; got {tree} and {other}.")
-    first, moved, names = ([leaf for leaf, is_real in zip(part, real) if is_real] for part in (first, last, names))
-    for name, old, new in zip(names, first, moved):
-        if np.shape(old) != new.shape:
+    real = [_jax.is_real(old) or _jax.is_real(new) for old, new in zip(first, last)]
+    fixed = tuple(None if is_real else leaf for leaf, is_real in zip(last, real))
+    weights = [(name, old, new) for name, old, new, is_real in zip(names, first, last, real) if is_real]
+    for name, old, new in zip(names, first, last):
+        if _jax.is_complex(old) or _jax.is_complex(new):
+            raise ValueError(f"{name} is complex; a report needs real weights. Split it into its two parts.")
+    for name, old, new in weights:
+        if np.shape(old) != np.shape(new):
             raise ValueError(
-                f"{name} has shape {np.shape(old)} before training and {new.shape} after; they must be equal."
+                f"{name} has shape {np.shape(old)} before training and {np.shape(new)} after; they must be equal."
             )
         if not (np.all(np.isfinite(old)) and np.all(np.isfinite(new))):
             raise ValueError(f"{name} is not finite, before or after training; a report needs all its weights.")
-    if sum(leaf.size for leaf in moved) == 0:
+    if sum(np.size(new) for _, _, new in weights) == 0:
         raise ValueError("before has no parameters of real numbers; a network needs some that training moves.")
-    fixed = tuple(None if is_real else leaf for leaf, is_real in zip(last, real))
-    function = _jax.Applied(partial(apply_fn), tree, fixed)  # a new object, lest JAX recalls globals that have changed
-    try:
-        function.check(moved, X)
-        outputs = function.outputs(moved, X)
-    except Exception as error:
-        raise ValueError(
-            f"apply_fn(after, X) failed for X of shape {X.shape} in float64, or cannot be differentiated: {error}. Its "
-            "parameters must be those of `before` and `after`, its formulas those of jax.numpy, and its result an "
-            "array of shape (n_samples,) or (n_samples, n_outputs)."
-        ) from error
-    for row in (len(X) // 2, len(X) - 1):
-        alone = function.outputs(moved, X[[row]])
-        if np.abs(outputs[row] - alone).max() > 1e-6 * np.abs(outputs).max():
-            raise ValueError(
-                "apply_fn must work row by row: of one row alone it returns other numbers than of that row among all. "
-                "Fix its batch statistics, and leave out what is random."
-            )
-    n_outputs = outputs.shape[1]
-    classes = _guessed_classes(y, n_outputs) if classes is None else _checked_classes(classes, n_outputs)
-    return TrainedNetwork(function, tuple(first), tuple(moved), tuple(names), n_outputs, "function of JAX", classes)
+    names, first, last = zip(*weights)
+    as_float = (tuple(np.asarray(leaf, dtype=float) for leaf in leaves) for leaves in (first, last))
+    return _Function(_jax.Applied(apply_fn, tree, fixed), *as_float, names)
 
 
 def _checked_classes(classes, n_outputs):
@@ -416,16 +479,18 @@ def _checked_classes(classes, n_outputs):
 
 def _guessed_classes(y, n_outputs):
     """Return the classes whose scores so many outputs are, or None if they predict numbers."""
-    if y.ndim == 2 or (n_outputs == 1 and y.dtype.kind == "f"):
+    if y.ndim == 2 and y.shape[1] == n_outputs > 1:
         return None
-    found = np.array(sorted(set(y.tolist())))
-    if n_outputs == 1 and found.dtype.kind in "iu" and len(found) != 2:
+    y = y.ravel()
+    found = sorted(set(y.tolist()), key=lambda label: (str(type(label)), label))
+    if n_outputs == 1 and y.dtype.kind in "iuf" and (y.dtype.kind == "f" or len(found) != 2):
         return None
-    if n_outputs > 1 and found.dtype.kind in "iu" and found.min() >= 0 and found.max() < n_outputs:
+    if n_outputs > 1 and y.dtype.kind in "iu" and found[0] == 0 and found[-1] < n_outputs:
         return np.arange(n_outputs)
-    if len(found) != max(2, n_outputs):
+    if len(found) != max(2, n_outputs) or (n_outputs == 1 and y.dtype.kind in "iu"):
         raise ValueError(
-            f"The network has {n_outputs} outputs and y {len(found)} classes, so that which is which cannot be told. "
-            "Give all classes, in increasing order, as classes=; or, for a regression, floats of as many columns as y."
+            f"Which classes the outputs of the network stand for, or whether they are numbers, cannot be told: outputs "
+            f"a row {n_outputs}, distinct values in y {len(found)}. Give all classes, in increasing order, as "
+            "classes=, or numbers of type float with a column an output."
         )
-    return found
+    return np.array(found)

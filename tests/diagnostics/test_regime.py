@@ -1,5 +1,8 @@
 """The report on a trained network, and its explanation as a kernel machine."""
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +53,8 @@ def test_a_function_of_jax_has_the_report_of_its_mlp(n_classes, rng):
     before, after = parameters_of(network)
     seen = jax.config.jax_enable_x64
     known = regime_report(network, X[100:], y[100:])
-    applied = regime_report(two_layers, X[100:], y[100:], before=before, after=after)
+    classes = np.arange(n_classes)
+    applied = regime_report(two_layers, X[100:], y[100:], before=before, after=after, classes=classes)
     assert jax.config.jax_enable_x64 == seen
     assert applied.diagnostics["activation_flips"] is None
     assert any("activation" in note for note in applied.notes)
@@ -106,17 +110,18 @@ def test_the_gaps_of_an_exponential_are_those_of_its_tangent_at_the_start(rng):
 
 
 @unconverged
-def test_what_was_not_trained_changed_nothing(rng):
+def test_what_was_hardly_trained_changed_hardly_anything(rng):
     X = rng.standard_normal((60, 4))
     y = X[:, 0] + X[:, 1]
-    network = MLPRegressor(solver="sgd", learning_rate_init=1e-300, max_iter=1, random_state=0).fit(X, y)
+    network = MLPRegressor(solver="sgd", learning_rate_init=1e-9, max_iter=1, random_state=0).fit(X, y)
     report = regime_report(network, X, y)
     unchanged = ("displacement", "kernel_angle", "kernel_change", "kernel_misalignment", "activation_flips")
     for name in (*unchanged, "linearization_gap", "prediction_gap", "mean_gap"):
-        assert report.diagnostics[name] == pytest.approx(0, abs=1e-12)
-    assert report.diagnostics["score_kernel_before"] == report.diagnostics["score_kernel_after"]
+        assert report.diagnostics[name] == pytest.approx(0, abs=1e-6)
+    assert report.diagnostics["score_kernel_before"] == pytest.approx(report.diagnostics["score_kernel_after"])
     assert report.verdict == "lazy"
-    assert {layer["score_put_back"] for layer in report.layers} == {report.diagnostics["score_network"]}
+    for layer in report.layers:
+        assert layer["score_put_back"] == pytest.approx(report.diagnostics["score_network"])
 
 
 @unconverged
@@ -248,16 +253,80 @@ def test_classes_are_those_given_or_those_that_can_be_told(rng):
     assert classes_of(softmax, names).tolist() == ["no", "yes"]
     assert classes_of(softmax, np.arange(40) % 2).tolist() == [0, 1]
     assert classes_of(first, names).tolist() == ["no", "yes"]
-    assert classes_of(first, np.arange(40) % 2).tolist() == [0, 1]
+    assert classes_of(first, np.arange(40) % 2 > 0).tolist() == [False, True]
+    assert classes_of(first, np.arange(40) % 2, [0, 1]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="whether they are numbers, cannot be told"):
+        classes_of(first, np.arange(40) % 2)
+    assert classes_of(first, np.where(X[:, 0] > 0, 1.0, 0.5).astype(object)) is None
     assert classes_of(first, 1.0 * (np.arange(40) % 2)) is None
     assert classes_of(first, np.arange(40) % 5) is None
     assert classes_of(first, 1.0 * (np.arange(40) % 2), [0.0, 1.0]).tolist() == [0, 1]
-    with pytest.raises(ValueError, match="2 outputs and y 3 classes"):
+    with pytest.raises(ValueError, match="cannot be told: outputs a row 2, distinct values in y 3"):
         classes_of(softmax, np.array(["a", "b", "c"])[np.arange(40) % 3])
+    with pytest.raises(ValueError, match="distinct values in y 1"):
+        classes_of(softmax, np.ones(40, dtype=int))  # of the classes 1 and 2, or of 0 and 1
     with pytest.raises(ValueError, match="classes must be the 2 classes"):
         classes_of(softmax, names, ["yes", "no"])
     with pytest.raises(ValueError, match=r"classes \['maybe'\]"):
         classes_of(softmax, np.array(["no", "maybe"])[np.arange(40) % 2], ["no", "yes"])
+
+
+def test_classes_are_those_of_all_rows_not_of_those_drawn(rng):
+    """With the labels 1 to 3, of which the last is rare, some rows alone would be taken for 0 to 2."""
+    X = rng.standard_normal((200, 2))
+    y = np.where(np.arange(200) < 3, 3, 1 + np.arange(200) % 2)
+    before = [S[0], np.array([[1.0, -1.0, 0.0], [0.5, 0.2, 1.0], [-0.3, 0.8, 0.5]])]
+    after = [2 * s for s in before]
+    some = regime_report(softmax, X, y, before=before, after=after, max_rows=20)
+    given = regime_report(softmax, X, y, before=before, after=after, max_rows=20, classes=[1, 2, 3])
+    assert some.diagnostics == given.diagnostics
+
+
+def test_weights_are_what_is_real_in_either_tree(rng):
+    """Numbers that were rounded are weights, complex ones are refused, and shapes and switches may be used as such."""
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+
+    def network(w, X):
+        return (jnp.tanh(X @ w["w"]) if w["on"] else X[:, 0]).reshape(w["shape"])
+
+    trees = [{"w": w, "on": True, "shape": [-1]} for w in (np.array([0.9, 2.2]), np.array([1, 2]))]
+    report = regime_report(network, X, y, before=trees[0], after=trees[1])
+    assert report.diagnostics["displacement"] == pytest.approx(np.hypot(0.1, 0.2) / np.hypot(0.9, 2.2))
+    squeezed = regime_report(lambda w, X: network(w, X).squeeze(), X, y, before=trees[0], after=trees[1])
+    assert squeezed.diagnostics == report.diagnostics
+    trees = [{"w": 1j * np.ones(2), "v": np.ones(2)}, {"w": 2j * np.ones(2), "v": 2 * np.ones(2)}]
+    with pytest.raises(ValueError, match="w is complex"):
+        regime_report(lambda w, X: jnp.abs(X @ w["w"]) * w["v"][0], X, y, before=trees[0], after=trees[1])
+
+
+def test_a_report_keeps_nothing_of_the_users_function(rng):
+    X, y = rng.standard_normal((20, 2)), rng.standard_normal(20)
+    held = np.ones(3)
+
+    def network(w, X):
+        return jnp.tanh(X @ w) * held[0]
+
+    regime_report(network, X, y, before=np.ones(2), after=2 * np.ones(2))
+    seen = weakref.ref(network)
+    del network
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_network_that_predicts_where_no_kernel_does_is_not_called_lazy(rng):
+    """A large constant hides the rows from both kernels, not from the network."""
+    X = rng.standard_normal((200, 2))
+    y = X[:, 0] + 0.1 * X[:, 1]
+
+    def network(w, X):
+        return 1e9 * (w[2] - 1) + X[:, 0] * w[0] + X[:, 1] * w[1]
+
+    report = regime_report(network, X, y, before=np.array([0.1, 0.1, 1.0]), after=np.array([1.0, 0.1, 1.0]))
+    assert report.diagnostics["score_network"] > 0.99
+    assert report.diagnostics["prediction_gap"] is None
+    assert report.diagnostics["linearization_gap"] < 1e-6
+    assert report.verdict == "between"
+    assert any("standardised" in note for note in report.notes)
 
 
 def test_a_counter_is_no_weight(rng):
@@ -298,6 +367,7 @@ def broken(w, X):
 
 
 W = {"a": np.ones((3, 1)), "b": np.ones(2)}
+V = {"a": 2 * np.ones((3, 1)), "b": 2 * np.ones(2)}
 
 
 @pytest.mark.parametrize(
@@ -307,16 +377,21 @@ W = {"a": np.ones((3, 1)), "b": np.ones(2)}
         (broken, {"before": W}, "needs its parameters before and after"),
         (broken, {"before": W, "after": {"a": W["a"]}}, "one structure"),
         (broken, {"before": W, "after": {"a": np.ones((4, 1)), "b": W["b"]}}, r"a has shape \(3, 1\) before"),
-        (broken, {"before": {"a": np.ones((5, 1))}, "after": {"a": np.ones((5, 1))}}, r"apply_fn\(after, X\) failed"),
-        (lambda w, X: X @ w["a"] / 0.0 * jnp.nan, {"before": W, "after": W}, "not finite"),
-        (lambda w, X: (X @ w["a"]).sum(), {"before": W, "after": W}, "its result has shape"),
+        (
+            broken,
+            {"before": {"a": np.ones((5, 1))}, "after": {"a": np.ones((5, 1))}},
+            r"apply_fn\(parameters, X\) failed",
+        ),
+        (lambda w, X: X @ w["a"] / 0.0 * jnp.nan, {"before": V, "after": W}, "not finite"),
+        (lambda w, X: (X @ w["a"]).sum(), {"before": V, "after": W}, "its result has shape"),
         (broken, {"before": {}, "after": {}}, "no parameters"),
         (broken, {"before": W, "after": {**W, "b": np.full(2, np.nan)}}, "b is not finite"),
-        (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": W, "after": W}, "row by row"),
-        (lambda w, X: X @ w["a"] * (1 + (len(X) == 1)), {"before": W, "after": W}, "row by row"),
-        (lambda w, X: np.tanh(np.asarray(X @ w["a"])), {"before": W, "after": W}, "formulas those of jax.numpy"),
-        (lambda w, X: jax.lax.stop_gradient(X @ w["a"]), {"before": W, "after": W}, "no tangent kernel"),
-        (lambda w, X: 1e200 * X @ w["a"], {"before": W, "after": W}, "not finite at these rows"),
+        (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": V, "after": W}, "row by row"),
+        (lambda w, X: X @ w["a"] * (1 + (len(X) == 1)), {"before": V, "after": W}, "row by row"),
+        (lambda w, X: X @ w["a"] + (w["b"][0] - 1) * X.mean(), {"before": V, "after": W}, "parameters before training"),
+        (lambda w, X: np.tanh(np.asarray(X @ w["a"])), {"before": V, "after": W}, "formulas those of jax.numpy"),
+        (lambda w, X: jax.lax.stop_gradient(X @ w["a"]), {"before": V, "after": W}, "no tangent kernel"),
+        (lambda w, X: 1e200 * X @ w["a"], {"before": V, "after": W}, "not finite at these rows"),
         (3, {}, "model is a int"),
         (MLPRegressor, {}, "the class MLPRegressor"),
     ],
@@ -336,12 +411,14 @@ def test_rows_that_the_network_cannot_take_are_refused(rng):
         regime_report(classifier, X, np.full(40, 7))
     with pytest.raises(ValueError, match="X has 2 features"):
         regime_report(regressor, X[:, :2], X[:, 0])
-    with pytest.raises(ValueError, match="y has 2 columns"):
+    with pytest.raises(ValueError, match=r"y has shape \(40, 2\); outputs of the network a row: 1"):
         regime_report(regressor, X, X[:, :2])
     with pytest.raises(ValueError, match="5 rows; at least 10"):
         regime_report(regressor, X[:5], X[:5, 0])
     with pytest.raises(ValueError, match="'max_rows'"):
         regime_report(regressor, X, X[:, 0], max_rows=3)
+    with pytest.raises(ValueError, match="weights before and after training are the same"):
+        regime_report(softmax, X[:, :2], X[:, :2], before=S, after=S)
     with pytest.raises(MemoryError, match="smaller max_rows"):
         regime_report(one_column, np.zeros((10**7, 1)), np.zeros(10**7), max_rows=10**7)
     with pytest.raises(ValueError, match="before is for functions of JAX"):
@@ -358,6 +435,9 @@ def test_targets_that_tell_nothing_or_are_of_another_kind_are_refused(report, rn
     regressor = LazyNetRegressor(width=8, random_state=0).fit(X, X[:, 0])
     for network, y, message in (
         (regressor, np.full(40, 2.0), "y is 2.0 in all 40 rows"),
+        (regressor, 1 + 4e-16 * X[:, 0], "y is 1.0 in all 40 rows"),
+        (regressor, np.arange(40).astype("datetime64[D]"), "must be finite numbers"),
+        (regressor, None, "y is None"),
         (classifier, np.full(40, "a"), "y is a in all 40 rows"),
         (classifier, np.eye(2)[np.arange(40) % 2], r"shape \(40, 2\); expected the class of each row"),
         (classifier, np.array(["a", None], dtype=object)[np.arange(40) % 2], "y"),
@@ -375,6 +455,7 @@ def test_the_rows_that_are_predicted_are_checked_too(rng):
     for parameters, message in (
         ({"X_test": X[:1]}, "X_test has 1 rows"),
         ({"X_test": X, "y_test": np.full(40, "a")}, "y_test must be finite numbers"),
+        ({"X_test": X[:, :2]}, "X has 2 features"),
         ({"X_test": X, "y_test": X[:10, 0]}, "inconsistent"),
         ({"y_test": X[:, 0]}, "X_test, which is missing"),
     ):
@@ -404,8 +485,13 @@ def test_the_kernel_that_explains_is_the_one_that_the_network_is(rng):
 def test_without_fresh_rows_nothing_is_held_against_a_kernel(rng):
     """A lazy network that interpolates noise: a machine that leaves a row out cannot tell its noise."""
     X, y = rng.standard_normal((100, 5)), rng.standard_normal(100)
-    network = LazyNetRegressor(scale=100.0, alpha=1e-6, max_iter=3000, random_state=0).fit(X, y)
-    assert explain_as_kernel(network, X, y).verdict == "unknown"
+    network = LazyNetRegressor(scale=1e4, alpha=1e-6, activation="tanh", max_iter=3000, random_state=0).fit(X, y)
+    explanation = explain_as_kernel(network, X, y)
+    assert explanation.agreement_before < 0.5
+    assert explanation.verdict == "lazy"
+    assert "predicts something else" in explanation.sentence
+    rich = LazyNetRegressor(scale=0.01, alpha=1e-9, max_iter=3000, random_state=0).fit(X, y)
+    assert explain_as_kernel(rich, X, y).verdict == "unknown"
 
 
 @unconverged

@@ -174,6 +174,10 @@ def test_the_table_is_that_of_the_models_own_predict(rng):
     with pytest.raises(ValueError, match="feature names"):
         explain_as_kernel(network, X, y, X_test=X[[*"cba"]])
     inner = make_pipeline(StandardScaler(), MLPRegressor(max_iter=30, random_state=0))
+    explanation = explain_as_kernel(network, X, y)
+    np.testing.assert_array_equal(explanation.predict(X), explanation.machine.predict(X.to_numpy()))
+    with pytest.raises(ValueError, match="feature names"):
+        explanation.predict(X[[*"cba"]])
     nested = make_pipeline(FunctionTransformer(sparse.csr_array), MaxAbsScaler(), inner.set_params(standardscaler=None))
     nested.fit(X.to_numpy(), y)
     flat = make_pipeline(MaxAbsScaler(), MLPRegressor(max_iter=30, random_state=0)).fit(X.to_numpy(), y)
