@@ -114,5 +114,10 @@ class CriticalDifferenceDisplay:
             ends = [ranks[names.index(group[0])] - 0.01 * k, ranks[names.index(group[-1])] + 0.01 * k]
             self.bars_ += ax.plot(ends, [-0.4 * row - 0.4] * 2, color="black", lw=4, solid_capstyle="butt")
         self.difference_ = ax.plot([1, 1 + self.ranks.critical_difference], [1.3, 1.3], color="black", lw=2)[0]
-        ax.text(1 + self.ranks.critical_difference, 1.3, f"  critical difference {self.ranks.critical_difference:.2f}", va="center")
+        ax.text(
+            1 + self.ranks.critical_difference,
+            1.3,
+            f"  critical difference {self.ranks.critical_difference:.2f}",
+            va="center",
+        )
         return self

@@ -5,8 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
 
 from sklearn_ltdl.study._columns import as_table, hint, is_missing, listed, read_columns
 from sklearn_ltdl.study._files import write_whole
@@ -54,12 +52,12 @@ def winner(comparison, X, y):
     target = read_target(y[present], task)
     table = _as_compared(comparison.settings["columns"], X)
     labels = target.values if target.classes is None else target.classes[target.values]
-    table = table.iloc[present] if hasattr(table, "iloc") else table[present]
-    estimator = METHODS[best_method(comparison)].build(task, seed)
-    if isinstance(estimator, GridSearchCV):  # its losses are of codes of the classes
-        search = make_table_pipeline(estimator.set_params(refit=False)).fit(table, target.values)[-1]
-        estimator = clone(search.estimator).set_params(**search.best_params_)
-    return make_table_pipeline(estimator).fit(table, labels)
+    pipeline = make_table_pipeline(METHODS[best_method(comparison)].build(task, seed))
+    pipeline.fit(table.iloc[present] if hasattr(table, "iloc") else table[present], labels)
+    chosen = getattr(pipeline[-1], "best_estimator_", None)
+    if chosen is not None:
+        pipeline.steps[-1] = ("estimator", chosen)
+    return pipeline
 
 
 def best_method(comparison):
