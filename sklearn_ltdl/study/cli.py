@@ -18,7 +18,11 @@ def main(argv=None):
     """Run the command line and return its exit code."""
     name = "ltdl"
     try:
-        arguments = _parser().parse_args(argv)
+        parser = _parser()
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help(sys.stderr)
+            return BAD_USAGE
         name = f"ltdl {arguments.command}"
         arguments.line = shlex.join(["ltdl", *(sys.argv[1:] if argv is None else map(str, argv))])
         status = arguments.run(arguments)
@@ -42,7 +46,7 @@ def _parser():
         epilog="Exit status: 0 done, 1 some models or tables failed, 2 bad usage or data, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"ltdl {sklearn_ltdl.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     _add_compare(commands)
     _add_suite(commands)
     _add_predict(commands)

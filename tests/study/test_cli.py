@@ -285,6 +285,8 @@ def test_version_and_help(capsys):
             main([option])
         assert stop.value.code == 0
         assert expected in capsys.readouterr().out
+    assert main([]) == 2
+    assert "compare" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         main(["compare", "--cv", "many"])
     assert stop.value.code == 2

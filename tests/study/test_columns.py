@@ -144,10 +144,11 @@ def test_the_description_has_every_kind_and_stays_short():
     assert len(lines) < 20
     assert max(map(len, lines)) <= 120
     assert [line.split()[:2] for line in lines[:4]] == [
-        ["100", "numbers"], ["1", "dates"], ["1", "categories"], ["20", "left"]
+        ["100", "numbers"], ["1", "date"], ["1", "category"], ["20", "left"]
     ]  # fmt: skip
     assert "kind (1 with missing values)" in lines[2]
     assert "and 12 more" in lines[-2]
+    assert describe([_columns.Column("x", "left out", "empty", 9)])[-1].strip() == "x: empty"  # cannot be kept
 
 
 @pytest.mark.parametrize(
