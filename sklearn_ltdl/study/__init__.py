@@ -2,7 +2,15 @@
 
 from importlib import import_module
 
-_MODULE_OF = {"Comparison": "_study", "compare": "_study", "make_table_pipeline": "_tables"}
+_MODULE_OF = {
+    "Comparison": "_study",
+    "compare": "_study",
+    "make_table_pipeline": "_tables",
+    "winner": "_winner",
+    "MeanRanks": "_ranks",
+    "mean_ranks": "_ranks",
+    "CriticalDifferenceDisplay": "_display",
+}
 
 __all__ = [*_MODULE_OF]
 

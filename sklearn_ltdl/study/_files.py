@@ -6,6 +6,7 @@ import datetime
 import gzip
 import io
 import lzma
+import os
 import re
 import sys
 import warnings
@@ -20,7 +21,7 @@ from sklearn_ltdl.study._columns import listed, require_distinct
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked
 DELIMITERS = ",;\t|"
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".gz", ".bz2", ".xz", ".zip", ".zst")
+TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
 _DECIMAL_COMMA = r"[+-]?\d+(?:,\d+)?"
 _CODE = r"0\d{3,}"  # 01234 is no number
@@ -51,7 +52,7 @@ _FORMATS = {  # how files begin that are no table of text
 _REMEDY = "save the table as CSV or Parquet"
 
 
-def read_table(path, *, text=()):
+def read_table(path, *, text=(), least_columns=2):
     """Return the DataFrame of a CSV, TSV or Parquet file, compressed or not, and notes on how it was read.
 
     The delimiter of a text file is the comma, semicolon, tab or bar that makes most columns of its header; ``?`` is a
@@ -64,6 +65,8 @@ def read_table(path, *, text=()):
         ``-`` is the standard input. The content says what format and compression it is, not the name.
     text : collection of str, default=()
         Names of columns that are read as text, even if they look like numbers.
+    least_columns : int, default=2
+        One to predict from, and one to predict.
 
     Raises
     ------
@@ -78,9 +81,9 @@ def read_table(path, *, text=()):
     where = "standard input" if str(path) == "-" else str(path)
     data = _unpacked(where, _content(path))
     if data.startswith(b"PAR1"):
-        return _read_parquet(where, data)
+        return _read_parquet(where, data, least_columns)
     encoding, notes = _encoding(where, data)
-    delimiter, names = _header(where, data, encoding)
+    delimiter, names = _header(where, data, encoding, least_columns)
     read = {
         "sep": delimiter,
         "names": names,
@@ -102,6 +105,7 @@ def read_table(path, *, text=()):
         raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {error}") from error
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
+    codes = [name for name in codes if name not in text]
     if codes:
         notes.append(f"Numbers with leading zeros are read as categories in {listed(codes)}.")
     unnamed = [name for name in names if name == ""]
@@ -185,7 +189,7 @@ def _open_zip(file):
     return archive.open(names[0])
 
 
-def _read_parquet(where, data):
+def _read_parquet(where, data, least):
     import pandas as pd
 
     try:
@@ -196,8 +200,8 @@ def _read_parquet(where, data):
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
     table.columns = [str(name) for name in table.columns]
     require_distinct(where, list(table.columns))
-    if table.shape[1] < 2 or table.empty:
-        raise ValueError(f"{where}: expected at least two columns and a row, got shape {table.shape}.")
+    if table.shape[1] < least or table.empty:
+        raise ValueError(f"{where}: expected rows of at least {least} columns, got shape {table.shape}.")
     for name in table.columns[[dtype.kind == "O" for dtype in table.dtypes]]:
         values = table[name].dropna()
         if not values.empty and all(isinstance(value, datetime.date) for value in values):
@@ -228,7 +232,7 @@ def _encoding(where, data):
     raise ValueError(f"{where}: expected a table, got binary data; {_REMEDY}.")
 
 
-def _header(where, data, encoding):
+def _header(where, data, encoding, least):
     """Return the delimiter and the names of the columns."""
     parsed = {}
     for delimiter in DELIMITERS:
@@ -241,7 +245,7 @@ def _header(where, data, encoding):
         raise ValueError(f"{where}: expected a table, got text whose first line has no end; {_REMEDY}.")
     delimiter = max(parsed, key=lambda delimiter: len(parsed[delimiter]))
     names = [name.strip() for name in parsed[delimiter]]
-    if len(names) < 2:
+    if len(names) < least:
         raise ValueError(
             f"{where}: expected at least two columns (comma, semicolon, tab or bar between them), got one, "
             f"{names[0][:40]!r}."
@@ -269,3 +273,13 @@ def _codes(texts):
         for name, column in texts.items()
         if column.str.fullmatch(_CODE).any() and column.dropna().str.fullmatch(r"\d+").all()
     ]
+
+
+def write_whole(path, write):
+    """Write a file at once or not at all, by a function of the path of a part."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

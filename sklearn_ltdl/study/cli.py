@@ -1,6 +1,7 @@
 """The command ``ltdl``: what is slow to import is imported by the command that needs it."""
 
 import argparse
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -20,12 +21,17 @@ def main(argv=None):
         arguments = _parser().parse_args(argv)
         name = f"ltdl {arguments.command}"
         arguments.line = shlex.join(["ltdl", *(sys.argv[1:] if argv is None else map(str, argv))])
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
         print(f"{name}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return BAD_USAGE
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"{name}: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -38,6 +44,9 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"ltdl {sklearn_ltdl.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_compare(commands)
+    _add_suite(commands)
+    _add_predict(commands)
+    _add_regime(commands)
     return parser
 
 
@@ -61,17 +70,71 @@ def _add_compare(commands):
     _add_columns(command)
     _add_protocol(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
+    command.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write the model of least loss, fitted on all rows, for ltdl predict (a file of joblib, such as "
+        "model.joblib)",
+    )
+
+
+def _add_suite(commands):
+    command = commands.add_parser(
+        "suite",
+        help="compare on every table of a folder",
+        description="Compare models on every CSV, TSV and Parquet file of a folder. A line is printed as each ends, "
+        "and mean ranks of the models at the end.",
+    )
+    command.set_defaults(run=_suite)
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder of tables; folders in it are not entered")
+    command.add_argument("--target", metavar="COLUMN", help=_TARGET)
+    _add_protocol(command)
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all comparisons and the mean ranks")
+    command.add_argument("--figure", type=Path, metavar="FILE", help="draw the mean ranks (.png, .svg or .pdf)")
+
+
+def _add_predict(commands):
+    command = commands.add_parser(
+        "predict",
+        help="apply a saved model to new rows",
+        description="Predict each row of a table with a model that ltdl compare --save wrote, or another fitted "
+        "scikit-learn model. Columns are found by name, in any order; others are not used.",
+        epilog=_TRUST,
+    )
+    command.set_defaults(run=_predict)
+    _add_model_and_data(command)
+    command.add_argument("--output", type=Path, metavar="FILE", help="CSV or .parquet file (default: print CSV)")
+    command.add_argument("--proba", action="store_true", help="add the probability of each class")
+
+
+def _add_regime(commands):
+    command = commands.add_parser(
+        "regime",
+        help="has a trained network learned features, or was it lazy?",
+        description="Report whether a fitted network, or a pipeline that ends with one (MLPClassifier, MLPRegressor, "
+        "or those of sklearn_ltdl), learned features or was lazy, on rows that it was not trained on.",
+        epilog=_TRUST,
+    )
+    command.set_defaults(run=_regime)
+    _add_model_and_data(command)
+    command.add_argument("--target", metavar="COLUMN", help=_TARGET)
+
+
+_TARGET = "column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)"
+_TRUST = "Files of joblib run code when they are loaded: open only those that you trust."
+
+
+def _add_model_and_data(command):
+    command.add_argument("model", metavar="MODEL", help="file of joblib with a fitted model")
+    command.add_argument("data", metavar="DATA", help="CSV, TSV or Parquet file with a header, '-' for standard input")
 
 
 def _add_columns(command):
     group = command.add_argument_group(
         "columns", "How each is read is printed first. NAMES are separated by commas; options may be repeated."
     )
-    group.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)",
-    )
+    group.add_argument("--target", metavar="COLUMN", help=_TARGET)
     options = {
         "categorical": "read them as categories, numbers or not",
         "numeric": "read them as numbers; what is no number is missing",
@@ -79,6 +142,10 @@ def _add_columns(command):
     }
     for name, text in options.items():
         group.add_argument(f"--{name}", metavar="NAMES", action="append", default=[], help=text)
+    group.add_argument(
+        "--groups", metavar="NAME", help="rows of one value, such as a patient's, stay together; not predicted from"
+    )
+    group.add_argument("--weights", metavar="NAME", help="weights of the rows; not predicted from")
 
 
 def _add_protocol(command):
@@ -95,46 +162,196 @@ def _add_protocol(command):
         metavar="MODEL",
         help=f"among {', '.join(MODELS)} (default: all; dummy, linear always run)",
     )
+    group.add_argument(
+        "--also",
+        metavar="MODULE:CLASS",
+        action="append",
+        default=[],
+        help="show another estimator as well, such as sklearn.svm:SVR; may be repeated",
+    )
+    group.add_argument("--scoring", metavar="NAME", help="score to show, of scikit-learn (default: R2 or accuracy)")
     group.add_argument("--cv", type=int, default=5, help="number of folds (default: 5)")
     group.add_argument(
         "--repeats", type=int, help="times the folds are drawn anew (default: 3 up to 1000 rows, else 1)"
     )
-    group.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
-    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
     group.add_argument(
         "--margin", type=float, default=0.01, help="share of the dummy's loss that does not matter (default: 0.01)"
     )
     group.add_argument("--random-state", type=int, default=0, metavar="SEED", help="default: 0")
+    group = command.add_argument_group("work")
+    group.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
+    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
+    group.add_argument(
+        "--total-time",
+        type=float,
+        metavar="SECONDS",
+        help="time after which no fit of a table is started (default: none)",
+    )
+    group.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="keep each fit in this file; after an interruption, the same command goes on where it was",
+    )
+    group.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster, such as tcp://127.0.0.1:8786")
+    group.add_argument(
+        "--backend", choices=["loky", "dask"], help="default: dask with a scheduler, else processes here"
+    )
 
 
 def _protocol(arguments):
     """Return the arguments of `compare` that the options of `_add_protocol` stand for."""
-    names = ("task", "cv", "repeats", "n_jobs", "time_limit", "margin", "random_state")
-    models = arguments.models and [name for names in arguments.models for name in names.split(",") if name]
-    return {"models": models} | {name: getattr(arguments, name) for name in names}
+    names = (
+        "task", "scoring", "cv", "repeats", "margin", "random_state", "n_jobs", "time_limit", "total_time", "journal",
+        "scheduler",
+    )  # fmt: skip
+    _check_output("--journal", arguments.journal)
+    return {
+        "models": arguments.models and [name for names in arguments.models for name in names.split(",") if name],
+        "also": dict(map(_imported, arguments.also)) or None,
+        "backend": arguments.backend or ("dask" if arguments.scheduler else "loky"),
+    } | {name: getattr(arguments, name) for name in names}
+
+
+def _imported(path):
+    """Return the name of a class such as ``sklearn.svm:SVR``, and an object of it."""
+    from importlib import import_module
+
+    module, _, name = path.partition(":")
+    try:
+        return name, getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--also {path}: expected MODULE:CLASS of an estimator, such as sklearn.svm:SVR ({error})."
+        ) from error
 
 
 def _compare(arguments):
-    _check_output("--json", arguments.json, arguments.data)
+    for option in ("json", "save", "journal"):
+        _check_output(f"--{option}", getattr(arguments, option), arguments.data)
     X, y, columns, origin = _load(arguments)
-    print(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns", file=sys.stderr, flush=True)
-    from sklearn_ltdl.study._study import compare
+    _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns")
+    from sklearn_ltdl.study._study import Interrupted, compare
 
-    comparison = compare(X, y, **columns, **_protocol(arguments), verbose=1)
+    protocol = _protocol(arguments)
+    try:
+        comparison = compare(X, y, **columns, **protocol, verbose=1)
+    except Interrupted as stop:
+        if stop.comparison is not None:
+            _report(stop.comparison, origin, arguments)
+        raise
+    _report(comparison, origin, arguments)
+    if arguments.save is not None:
+        _save_winner(comparison, X, y, columns.get("sample_weight"), protocol["also"], arguments.save)
+    return SOME_FAILED if comparison.failed else DONE
+
+
+def _report(comparison, origin, arguments):
     print(comparison)
     if arguments.json is not None:
         settings = {**comparison.settings, "data": origin, "command": arguments.line}
         replace(comparison, settings=settings).to_json(arguments.json)
-    return SOME_FAILED if comparison.failed else DONE
+
+
+def _save_winner(comparison, X, y, weight, also, path):
+    from sklearn_ltdl.study._winner import best_method, save, winner
+
+    name, n_rows = best_method(comparison), comparison.settings["n_rows"]
+    save(winner(comparison, X, y, sample_weight=weight, also=also), path)
+    print(f"{path}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
+
+
+def _suite(arguments):
+    from sklearn_ltdl.study._files import TABLES, read_table
+
+    if not arguments.folder.is_dir():
+        raise ValueError(f"{arguments.folder}: expected a folder of tables; a single one is for ltdl compare.")
+    files = sorted(path for path in arguments.folder.iterdir() if path.is_file())
+    tables = [path for path in files if TABLES.fullmatch(path.name)]
+    if not tables:
+        raise ValueError(f"{arguments.folder}: expected CSV, TSV or Parquet files, got none among {len(files)} files.")
+    for option in ("json", "figure"):
+        _check_output(f"--{option}", getattr(arguments, option))
+    if arguments.figure is not None:
+        if arguments.figure.suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"--figure {arguments.figure}: expected a name that ends with .png, .svg or .pdf.")
+        import matplotlib  # noqa: F401  that it is missing is told now, not after the work
+    from sklearn_ltdl.study._suite import Suite
+    from sklearn_ltdl.study._tables import split_target
+
+    predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
+    _tell(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
+    suite, status = Suite(), DONE
+    print(suite.header, flush=True)
+    try:
+        for path in tables:
+            row = suite.run(
+                path.name, lambda path=path: split_target(read_table(path)[0], arguments.target), **_protocol(arguments)
+            )
+            print(suite.line(row), flush=True)
+            if arguments.json is not None:  # now, lest a later table take it along
+                suite.to_json(arguments.json)
+    except KeyboardInterrupt:
+        _tell(f"Interrupted: {len(suite.rows)} of {len(tables)} tables are done.")
+        status = INTERRUPTED
+        if arguments.json is not None:
+            suite.to_json(arguments.json)
+    print(f"\n{suite.summary()}")
+    if arguments.figure is not None and suite.ranks() is not None:
+        suite.draw(arguments.figure)
+    return status or (SOME_FAILED if any(row["failure"] for row in suite.rows) else DONE)
+
+
+def _predict(arguments):
+    from sklearn_ltdl.study import _winner
+    from sklearn_ltdl.study._files import read_table, write_whole
+
+    _check_output("--output", arguments.output, arguments.data)
+    model, notes = _winner.load(arguments.model)
+    if arguments.output is not None and arguments.output.exists() and arguments.output.samefile(arguments.model):
+        raise ValueError(f"--output {arguments.output}: expected another file than the model, which would be lost.")
+    table, more = read_table(arguments.data, text=_winner.text_columns(model), least_columns=1)
+    X, unused = _winner.matched(arguments.data, model, table)
+    _tell(*notes, *more, *unused)
+    predicted = _winner.predictions(model, X, proba=arguments.proba)
+    if arguments.output is None:
+        predicted.to_csv(sys.stdout, index=False)
+    else:
+        write = predicted.to_parquet if arguments.output.suffix == ".parquet" else predicted.to_csv
+        write_whole(arguments.output, lambda part: write(part, index=False))
+    return DONE
+
+
+def _regime(arguments):
+    from sklearn_ltdl.study import _winner
+    from sklearn_ltdl.study._files import read_table
+    from sklearn_ltdl.study._tables import split_target
+
+    model, notes = _winner.load(arguments.model)
+    table, more = read_table(arguments.data, text=_winner.text_columns(model))
+    others, y = split_target(table, arguments.target)
+    X, unused = _winner.matched(arguments.data, model, others)
+    _tell(*notes, *more, *unused)
+    from sklearn_ltdl.diagnostics import regime_report
+
+    present = y.notna().to_numpy()
+    print(regime_report(model, X[present], y[present].to_numpy()))
+    return DONE
+
+
+def _tell(*lines):
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
 
 
 def _load(arguments):
     """Return the columns, the target, the arguments of `compare` that speak of columns, and a line on the origin."""
     data, target = arguments.data, arguments.target
-    lists = {name: _names(getattr(arguments, name)) for name in ("categorical", "numeric", "drop")}
+    named = {option: _names(getattr(arguments, option)) for option in ("categorical", "numeric", "drop")}
+    named |= {option: list(filter(None, [getattr(arguments, option)])) for option in ("groups", "weights")}
     if data in EMBEDDED and not Path(data).exists():
-        if target is not None or any(lists.values()):
-            raise ValueError(f"--target and lists of columns are for files; the embedded set {data!r} has its own.")
+        if target is not None or any(named.values()):
+            raise ValueError(f"--target and names of columns are for files; the embedded set {data!r} has its own.")
         return *load_embedded(data), {}, data
     if data != "-" and not Path(data).exists():
         raise ValueError(f"{data}: no such file, and not one of the embedded sets {', '.join(EMBEDDED)}.")
@@ -142,22 +359,35 @@ def _load(arguments):
     from sklearn_ltdl.study._files import read_table
     from sklearn_ltdl.study._tables import split_target
 
-    table, notes = read_table(data, text=lists["categorical"])
+    table, notes = read_table(data, text=named["categorical"])
     X, y = split_target(table, target)
-    for note in notes:
-        print(note, file=sys.stderr)
-    for option, names in lists.items():
+    _tell(*notes)
+    for option, names in named.items():
         for name in names:
             if name == y.name:
                 raise ValueError(f"--{option} {name}: this is the column to predict (see --target).")
             if name not in X.columns:
                 raise ValueError(f"--{option} {name}: there is no such column; {hint(name, list(X.columns))}")
-    if len(lists["drop"]) == X.shape[1]:
-        raise ValueError("--drop leaves no column to predict from.")
+    columns = {option: named[option] for option in ("categorical", "numeric")}
+    if arguments.groups is not None:
+        columns["groups"] = X[arguments.groups].to_numpy()
+    if arguments.weights is not None:
+        columns["sample_weight"] = _weights(X[arguments.weights])
+    X = X.drop(columns=named["drop"] + named["groups"] + named["weights"])
+    if X.shape[1] == 0:
+        raise ValueError("No column is left to predict from: all others are dropped, groups or weights.")
     origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
     if target is None:
         origin += " (the last column; --target takes another)"
-    return X.drop(columns=lists["drop"]), y, {key: lists[key] for key in ("categorical", "numeric")}, origin
+    return X, y, columns, origin
+
+
+def _weights(column):
+    from sklearn_ltdl.study._columns import reads_as_float
+
+    if not reads_as_float(column.to_numpy(dtype=object)) or column.isna().any():
+        raise ValueError(f"--weights {column.name}: expected a number in every row.")
+    return column.to_numpy(dtype=float)
 
 
 def _names(options):

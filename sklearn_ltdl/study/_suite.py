@@ -1,0 +1,120 @@
+"""The comparison on many tables: one row a table, and mean ranks over all."""
+
+import json
+import time
+from dataclasses import asdict
+
+import numpy as np
+
+from sklearn_ltdl.study._files import write_whole
+from sklearn_ltdl.study._ranks import mean_ranks
+from sklearn_ltdl.study._study import compare
+from sklearn_ltdl.study._winner import best_method
+
+
+class Suite:
+    """Comparisons table by table.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One a table: its name, sizes, task, verdict, the method of least loss with its score, seconds and failure.
+    comparisons : dict of str to Comparison
+        Those that did not fail, by the name of the table.
+    """
+
+    header = (
+        f"{'table':<28} {'rows':>7} {'columns':>7}  {'task':<14} {'verdict':<9} {'best':<10} {'score':>6} {'time':>7}"
+    )
+
+    def __init__(self):
+        self.rows, self.comparisons = [], {}
+
+    def run(self, name, load, **protocol):
+        """Compare on one table, and return its row; what a table cannot be used for is its failure.
+
+        Parameters
+        ----------
+        name : str
+        load : callable () -> X, y
+        **protocol : arguments of `compare`
+        """
+        start = time.monotonic()
+        row = dict.fromkeys(("table", "n_rows", "n_columns", "task", "verdict", "best", "score", "seconds", "failure"))
+        row["table"] = name
+        try:
+            comparison = compare(*load(), **protocol)
+        except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+            row["failure"] = " ".join(str(error).split()) or type(error).__name__
+        else:
+            self.comparisons[name] = comparison
+            settings, best = comparison.settings, best_method(comparison)
+            row |= {key: settings[key] for key in ("n_rows", "n_columns", "task")}
+            row |= {"verdict": comparison.verdict.code, "best": best}
+            row["score"] = next(method["score"] for method in comparison.methods if method["method"] == best)
+            if comparison.failed:
+                row["failure"] = f"models that failed: {', '.join(comparison.failed)}"
+        row["seconds"] = round(time.monotonic() - start, 2)
+        self.rows.append(row)
+        return row
+
+    @staticmethod
+    def line(row):
+        """Return a row as text."""
+        name = row["table"] if len(row["table"]) <= 28 else f"{row['table'][:25]}..."
+        if row["verdict"] is None:
+            return f"{name:<28} failed: {row['failure']}"
+        failed = f"  {row['failure']}" if row["failure"] else ""
+        return (
+            f"{name:<28} {row['n_rows']:>7} {row['n_columns']:>7}  {row['task']:<14} {row['verdict']:<9} "
+            f"{row['best']:<10} {row['score']:>6.3f} {row['seconds']:>5.0f} s{failed}"
+        )
+
+    def losses(self):
+        """Return the names of the models, but for the dummy, and their losses of shape (n_tables, n_methods)."""
+        tables = [
+            {row["method"]: np.nan if row["failure"] else row["loss"] for row in comparison.methods}
+            for comparison in self.comparisons.values()
+        ]
+        names = [name for name in tables[0] if name != "dummy"] if tables else []
+        return names, np.array([[losses[name] for name in names] for losses in tables])
+
+    def ranks(self):
+        """Return the MeanRanks of the models, None for fewer than two tables or models."""
+        names, losses = self.losses()
+        return mean_ranks(losses, names=names) if len(losses) > 1 and len(names) > 1 else None
+
+    def summary(self):
+        """Return the number of tables by verdict, and the mean ranks, as text."""
+        verdicts = [comparison.verdict.code for comparison in self.comparisons.values()]
+        counts = ", ".join(f"{verdicts.count(code)} {code}" for code in dict.fromkeys(sorted(verdicts)))
+        failed = sum(row["verdict"] is None for row in self.rows)
+        lines = [f"Verdicts of {len(verdicts)} tables: {counts or 'none'}" + f"; {failed} failed." * (failed > 0)]
+        ranks = self.ranks()
+        return "\n".join([*lines, "", str(ranks) if ranks else "Mean ranks need two tables and two models at least."])
+
+    def to_json(self, path):
+        """Write the rows, the ranks and every comparison, at once or not at all."""
+        ranks = self.ranks()
+        found = None if ranks is None else {
+            "methods": [
+                {"method": name, "mean_rank": rank, "low": low, "high": high}
+                for name, (rank, low, high) in zip(ranks.names, ranks.to_frame().to_numpy().tolist())
+            ],
+            "critical_difference": ranks.critical_difference, "alpha": ranks.alpha, "p_value": ranks.p_value,
+            "n_tables": ranks.n_tables, "groups": ranks.groups,
+        }  # fmt: skip
+        comparisons = {name: asdict(comparison) for name, comparison in self.comparisons.items()}
+        text = json.dumps({"tables": self.rows, "ranks": found, "comparisons": comparisons}, indent=1, allow_nan=False)
+        write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+    def draw(self, path):
+        """Write the critical-difference diagram."""
+        from matplotlib.figure import Figure
+
+        from sklearn_ltdl.study._display import CriticalDifferenceDisplay
+
+        display = CriticalDifferenceDisplay(self.ranks())
+        figure = Figure(figsize=display.size, layout="constrained")
+        display.plot(ax=figure.subplots())
+        write_whole(path, lambda part: figure.savefig(part, dpi=150, format=path.suffix[1:]))

@@ -1,0 +1,182 @@
+"""The best model of a comparison, fitted on all rows, saved, loaded and applied to new rows."""
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from sklearn_ltdl.study._columns import as_table, hint, is_missing, listed, read_columns
+from sklearn_ltdl.study._files import write_whole
+from sklearn_ltdl.study._methods import METHODS, given
+from sklearn_ltdl.study._tables import make_table_pipeline, read_target
+
+
+def winner(comparison, X, y, *, sample_weight=None, also=None):
+    """Return the best model of a comparison, fitted on all rows.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `compare` returned.
+    X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
+        The table that was compared.
+    y : array-like of shape (n_samples,)
+        Its target; rows without one are left out.
+    sample_weight : array-like of shape (n_samples,), default=None
+    also : dict of str to estimator, default=None
+        As given to `compare`.
+
+    Returns
+    -------
+    pipeline : sklearn.pipeline.Pipeline
+        As made by `make_table_pipeline`, with the method of least loss, columns read as in the comparison, and classes
+        called as in `y`. A network is fitted once, with the first seed, where the comparison averages several. Of
+        methods that choose among settings, it has the one chosen.
+
+    Raises
+    ------
+    ValueError
+        If a column of the comparison is missing, or its weights or its best model are not given.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn_ltdl import compare
+    >>> from sklearn_ltdl.study import winner
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> model = winner(compare(X, y, models=["linear"], repeats=1), X, y)
+    >>> model.predict(X[["bp", "bmi", "s5", *X.columns.difference(["bp", "bmi", "s5"])]]).shape  # in another order
+    (442,)
+    """
+    task, seed = comparison.settings["task"], comparison.settings["seed"]
+    methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
+    name = best_method(comparison)
+    if name not in methods:
+        raise ValueError(f"The best model is {name!r}, which is none of the package: give it in also, as to compare.")
+    if (sample_weight is not None) != comparison.settings["weights"]:
+        raise ValueError("sample_weight: give the weights of the comparison, if it had any, and else none.")
+    X, y = as_table(X), np.asarray(y)
+    present = ~is_missing(y)
+    weight = {}
+    if sample_weight is not None:
+        present &= np.asarray(sample_weight) > 0
+        weight = {"estimator__sample_weight": np.asarray(sample_weight)[present]}
+    target = read_target(y[present], task)
+    table = _as_compared(comparison.settings["columns"], X)
+    labels = target.values if target.classes is None else target.classes[target.values]
+    pipeline = make_table_pipeline(methods[name].build(task, seed))
+    pipeline.fit(table.iloc[present] if hasattr(table, "iloc") else table[present], labels, **weight)
+    chosen = getattr(pipeline[-1], "best_estimator_", None)
+    if chosen is not None:
+        pipeline.steps[-1] = ("estimator", chosen)
+    return pipeline
+
+
+def best_method(comparison):
+    """Return the name of the method of least loss."""
+    return min((row for row in comparison.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
+
+
+def _as_compared(columns, X):
+    """Return the table with its columns read as they were in the comparison."""
+    by_kind = {kind: [c["name"] for c in columns if c["kind"] == kind] for kind in ("number", "category")}
+    if not hasattr(X, "iloc"):
+        return read_columns(X, categorical=by_kind["category"])[0]
+    kept = [c["name"] for c in columns if c["kind"] != "left out"]
+    require_columns("X", kept, X)
+    return read_columns(
+        X.loc[:, [str(label) in kept for label in X.columns]],
+        categorical=by_kind["category"],
+        numeric=by_kind["number"],
+    )[0]
+
+
+def require_columns(where, names, table):
+    """Raise a ValueError that says which columns are missing, and which may be meant."""
+    present = list(map(str, table.columns))
+    missing = [name for name in names if name not in present]
+    if missing:
+        others = [name for name in present if name not in names]
+        raise ValueError(
+            f"{where}: expected the {len(names)} columns of the model, but {listed(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing; {hint(missing[0], others or present)}"
+        )
+
+
+def save(model, path):
+    """Write a model at once or not at all."""
+    import joblib
+
+    write_whole(path, lambda part: joblib.dump(model, part, compress=3))
+
+
+def load(path):
+    """Return the model in a file of joblib, and notes; what the file holds is run, so it must be trusted."""
+    import joblib
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: expected the file of a model, as ltdl compare --save writes; there is no such file.")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InconsistentVersionWarning)
+        try:
+            model = joblib.load(path)
+        except Exception as error:  # what a file that is no pickle raises depends on its first bytes
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise ValueError(
+                f"{path}: expected the file of a model, as ltdl compare --save or joblib.dump writes, but it cannot be "
+                f"loaded ({reason})."
+            ) from error
+    if not hasattr(model, "predict"):
+        raise ValueError(f"{path}: expected a model that predicts, got an object of type {type(model).__name__}.")
+    versions = {
+        warning.message.original_sklearn_version
+        for warning in caught
+        if issubclass(warning.category, InconsistentVersionWarning)
+    }
+    return model, [f"The model was saved with scikit-learn {version}." for version in versions]
+
+
+def text_columns(model):
+    """Return the names of the columns that a model of `make_table_pipeline` takes for categories."""
+    encode = getattr(model, "named_steps", {}).get("encode")
+    for name, _, chosen in getattr(encode, "transformers_", []):
+        if name == "levels" and hasattr(encode, "feature_names_in_"):
+            return list(encode.feature_names_in_[np.asarray(chosen)])
+    return []
+
+
+def matched(where, model, table):
+    """Return the columns of a table that a model takes, in its order, and notes on the others."""
+    names = None
+    with suppress(AttributeError):
+        names = list(model.feature_names_in_)
+    if names is None:
+        wanted = getattr(model, "n_features_in_", table.shape[1])
+        if table.shape[1] != wanted:
+            raise ValueError(
+                f"{where}: the model takes {wanted} columns, without names, but the table has {table.shape[1]} "
+                f"({listed(list(table.columns))})."
+            )
+        return table.to_numpy(), []
+    require_columns(where, names, table)
+    others = [name for name in table.columns if name not in names]
+    return table[names], [f"The model does not use {listed(others)}."] if others else []
+
+
+def predictions(model, X, *, proba=False):
+    """Return a DataFrame with the prediction of each row and, if asked, the probability of each class."""
+    from pandas import DataFrame
+
+    if proba and not hasattr(model, "predict_proba"):
+        raise ValueError(f"--proba: expected a classifier with probabilities, got {type(last_step(model)).__name__}.")
+    columns = {"prediction": np.asarray(model.predict(X))}
+    if proba:
+        columns |= {f"probability_{label}": p for label, p in zip(model.classes_, model.predict_proba(X).T)}
+    return DataFrame(columns)
+
+
+def last_step(model):
+    """Return the estimator at the end of a pipeline."""
+    return model[-1] if hasattr(model, "steps") else model

@@ -1,0 +1,204 @@
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ltdl import LazyNetRegressor, compare, make_table_pipeline, regime_report
+from sklearn_ltdl.study import winner
+from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._winner import best_method, load, save
+from sklearn_ltdl.study.cli import main
+
+FAST = ["--cv", "2", "--repeats", "1", "--n-jobs", "1"]
+
+
+@pytest.fixture
+def houses(rng):
+    n = 90
+    X = pd.DataFrame(
+        {
+            "id": [f"house {i}" for i in range(n)],
+            "surface": rng.uniform(20, 200, n).round(1),
+            "zone": rng.integers(1, 4, n),
+            "zip": rng.choice(["01067", "01069", "90210"], n),
+            "sold": pd.date_range("2023-01-01", periods=n, freq="9D"),
+        }
+    )
+    X.loc[::11, "surface"] = np.nan
+    price = X["surface"].fillna(100) + 90 * (X["zone"] == 2) + 50 * (X["zip"] == "90210") + rng.standard_normal(n)
+    return X.assign(price=price.round(3))
+
+
+@pytest.fixture
+def saved(houses, tmp_path, capsys):
+    houses.to_csv(tmp_path / "houses.csv", index=False)
+    options = ["--models", "linear", *FAST, "--categorical", "zone", "--save", str(tmp_path / "model.joblib")]
+    assert main(["compare", str(tmp_path / "houses.csv"), *options]) == 0
+    assert "model.joblib: linear, the model of least loss, fitted on all 90 rows" in capsys.readouterr().out
+    return tmp_path / "model.joblib"
+
+
+def predict(model, table, capsys, *options):
+    """Return what the command predicts, and what it tells."""
+    path = model.with_name("new.csv")
+    table.to_csv(path, index=False)
+    assert main(["predict", str(model), str(path), *options]) == 0
+    out, told = capsys.readouterr()
+    return pd.read_csv(io.StringIO(out)), told
+
+
+def test_the_winner_is_the_method_of_least_loss_fitted_on_all_rows(houses):
+    X, y = houses.drop(columns="price"), houses["price"].where(houses.index % 10 > 0)
+    comparison = compare(X, y, categorical=["zone"], models=["linear", "ntk"], cv=2, repeats=1)
+    name = comparison.to_frame()["loss"].idxmin()
+    assert best_method(comparison) == name
+    model = winner(comparison, X, y)
+    expected = make_table_pipeline(METHODS[name].build("regression", comparison.settings["seed"]))
+    kept = X.drop(columns="id").astype({"zone": "category"})
+    expected.fit(kept[y.notna()], y.dropna().to_numpy())
+    np.testing.assert_allclose(model.predict(X), expected.predict(kept))
+    assert list(model.feature_names_in_) == ["surface", "zone", "zip", "sold"]
+    with pytest.raises(
+        ValueError, match="expected the 4 columns of the model, but 'zone' is missing; did you mean 'zon'"
+    ):
+        winner(comparison, X.rename(columns={"zone": "zon"}), y)
+
+
+def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path):
+    X = rng.standard_normal((120, 3))
+    y = np.where(X[:, 0] * X[:, 1] > 0, "yes", "no")
+    comparison = compare(X, y, models=["forest"], cv=2, repeats=1)
+    assert best_method(comparison) == "forest"
+    save(winner(comparison, X, y), tmp_path / "model.joblib")
+    model, notes = load(tmp_path / "model.joblib")
+    assert notes == []
+    assert model.classes_.tolist() == ["no", "yes"]
+    assert np.mean(model.predict(X) == y) > 0.9
+    search = make_table_pipeline(METHODS["forest"].build("classification", comparison.settings["seed"]))
+    assert model[-1].max_features == search.fit(X, y)[-1].best_params_["max_features"]
+
+
+def test_new_rows_are_predicted_whatever_their_order_columns_and_types(saved, houses, capsys):
+    expected = joblib.load(saved).predict(houses.drop(columns="price"))
+    plain, told = predict(saved, houses, capsys)
+    np.testing.assert_allclose(plain["prediction"], expected)
+    assert told == "The model does not use 'id', 'price'.\n"
+    other = houses[["sold", "zip", "zone", "surface"]].iloc[::-1].astype({"zone": float})
+    np.testing.assert_allclose(predict(saved, other, capsys)[0]["prediction"], expected[::-1])
+    alone, told = predict(saved, other[other["zip"] == "01067"], capsys)  # all are numerals
+    np.testing.assert_allclose(alone["prediction"], expected[::-1][other["zip"] == "01067"])
+    assert told == ""
+    strange = houses.assign(zone=9, zip=None, surface=None, sold=None)  # what training has not seen
+    assert np.isfinite(predict(saved, strange, capsys)[0]["prediction"]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"zone": None}, "new.csv: expected the 4 columns of the model, but 'zone' is missing; did you mean 'zones'?"),
+        ({"surface": "large"}, "Column 'surface' held numbers when the model was fitted"),
+        ({"surface": "2024-01-01"}, "Column 'surface' held numbers when the model was fitted"),
+        ({"sold": "yesterday"}, "Column 'sold' held dates when the model was fitted"),
+        ({"sold": 2024}, "Column 'sold' held dates when the model was fitted"),
+    ],
+)
+def test_columns_that_do_not_fit_are_one_sentence(saved, houses, capsys, change, message):
+    table = houses.assign(**change, zones=houses["zone"])
+    table = table.drop(columns=[name for name, value in change.items() if value is None])
+    path = saved.with_name("new.csv")
+    table.to_csv(path, index=False)
+    assert main(["predict", str(saved), str(path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("ltdl predict: ")
+    assert message in error
+
+
+def test_probabilities_and_files_are_written(tmp_path, rng, capsys):
+    X = pd.DataFrame(rng.standard_normal((100, 2)), columns=["a", "b"])
+    model = make_table_pipeline(LogisticRegression()).fit(X, np.where(X["a"] > 0, "yes", "no"))
+    save(model, tmp_path / "model.joblib")
+    X.to_parquet(tmp_path / "new.parquet")
+    for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
+        files = [str(tmp_path / file) for file in ("model.joblib", "new.parquet", name)]
+        assert main(["predict", files[0], files[1], "--proba", "--output", files[2]]) == 0
+        written = read(files[2])
+        assert written["prediction"].tolist() == model.predict(X).tolist()
+        np.testing.assert_allclose(written[["probability_no", "probability_yes"]], model.predict_proba(X))
+    assert capsys.readouterr().out == ""
+    X[["a"]].rename(columns={"a": "b"}).assign(a=X["b"])[["b"]].to_csv(tmp_path / "one.csv", index=False)
+    save(make_table_pipeline(LinearRegression()).fit(X[["b"]], X["a"]), tmp_path / "line.joblib")
+    assert len(predict(tmp_path / "line.joblib", X[["b"]], capsys)[0]) == 100  # a table of one column
+    assert main(["predict", str(tmp_path / "line.joblib"), str(tmp_path / "one.csv"), "--proba"]) == 2
+    assert "expected a classifier with probabilities, got LinearRegression" in capsys.readouterr().err
+    assert main(["predict", files[0], files[1], "--output", files[0]]) == 2
+    assert "which would be lost" in capsys.readouterr().err
+    assert main(["predict", files[0], files[1], "--output", str(tmp_path / "no" / "out.csv")]) == 2
+    assert "expected a file in a folder that exists" in capsys.readouterr().err
+
+
+def test_a_model_without_names_takes_as_many_columns(tmp_path, capsys):
+    save(LinearRegression().fit(np.eye(2), [1.0, 2.0]), tmp_path / "model.joblib")
+    new = pd.DataFrame({"u": [1.0, 0.0], "v": [0.0, 1.0]})
+    np.testing.assert_allclose(predict(tmp_path / "model.joblib", new, capsys)[0]["prediction"], [1, 2])
+    new.assign(w=1).to_csv(tmp_path / "new.csv")
+    assert main(["predict", str(tmp_path / "model.joblib"), str(tmp_path / "new.csv")]) == 2
+    assert "the model takes 2 columns, without names, but the table has 3 ('u', 'v', 'w')" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be loaded"),
+        (b"x,y\n1,2\n", "cannot be loaded"),
+        (b"\x80\x04\x95", "cannot be loaded"),
+        (pickle.dumps({"x": 1}), "expected a model that predicts, got an object of type dict"),
+        (b"cno_such_module\nModel\n.", "cannot be loaded (ModuleNotFoundError: No module named 'no_such_module')"),
+        (None, "there is no such file"),
+    ],
+)
+def test_files_that_are_no_models_are_one_sentence(tmp_path, content, message, capsys):
+    path = tmp_path / "model.joblib"
+    if content is not None:
+        path.write_bytes(content)
+    for command in ("predict", "regime"):
+        assert main([command, str(path), "table.csv"]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_a_model_that_cannot_be_written_leaves_the_earlier_file_alone(tmp_path):
+    save(LinearRegression(), tmp_path / "model.joblib")
+    before = (tmp_path / "model.joblib").read_bytes()
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        save(lambda X: X, tmp_path / "model.joblib")
+    assert (tmp_path / "model.joblib").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
+
+
+def test_the_report_of_the_command_is_that_of_python(tmp_path, rng, capsys):
+    X = pd.DataFrame(rng.standard_normal((120, 3)), columns=["a", "b", "c"])
+    y = pd.Series(np.where(X["a"] * X["b"] > 0, "yes", "no"), name="kind")
+    networks = {
+        "mlp": make_pipeline(StandardScaler(), MLPClassifier(50, random_state=0, max_iter=500, tol=1e-3)).fit(
+            X[:80], y[:80]
+        ),
+        "lazy": make_table_pipeline(LazyNetRegressor(width=64, random_state=0)).fit(X[:80], X["a"][:80] ** 2),
+    }
+    targets = {"mlp": y, "lazy": (X["a"] ** 2).rename("square")}
+    for name, network in networks.items():
+        target = targets[name][80:]
+        save(network, tmp_path / f"{name}.joblib")
+        X[80:].assign(**{target.name: target})[[target.name, "c", "b", "a"]].to_parquet(tmp_path / "new.parquet")
+        assert main(["regime", str(tmp_path / f"{name}.joblib"), str(tmp_path / "new.parquet"), "--target", "1"]) == 0
+        assert capsys.readouterr().out == f"{regime_report(network, X[80:], target)}\n"
+    save(LinearRegression().fit(X, X["a"]), tmp_path / "line.joblib")
+    assert main(["regime", str(tmp_path / "line.joblib"), str(tmp_path / "new.parquet"), "--target", "1"]) == 2
+    assert "LinearRegression" in capsys.readouterr().err
