@@ -39,7 +39,7 @@ def test_an_interruption_says_what_is_kept_and_the_same_command_goes_on(table, t
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "fits are done and kept in" in errors
-    assert errors.endswith("ltdl compare: interrupted\n")
+    assert "ltdl compare: interrupted; " in errors
     assert "Traceback" not in errors
     assert "Verdict (linear)" in out or "Verdict (unclear)" in out  # of the draws of the folds that were whole
     done = journal.read_text().count("\n") - 1
@@ -64,7 +64,7 @@ def test_an_interruption_in_the_first_second_leaves_no_traceback(delay):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert errors.endswith("ltdl compare: interrupted\n")
+    assert "ltdl compare: interrupted" in errors.splitlines()[-1]
 
 
 def test_few_plain_lines_where_there_is_no_terminal(table, capsys):
@@ -109,19 +109,8 @@ def test_rows_are_predicted_from_those_before_them(table, tmp_path, capsys):
     assert written["settings"]["cv"] == "4 splits"
     assert [row["n_train"] for row in written["results"] if row["method"] == "linear"] == [24, 48, 72, 96]
     assert [column["name"] for column in written["settings"]["columns"]] == ["a", "b", "c"]
-    assert main(["compare", str(table), "--time", "date"]) == 2
+    assert main(["compare", str(table), "--time", "dya"]) == 2
     assert "did you mean 'day'" in capsys.readouterr().err
-
-
-def test_another_estimator_is_named_by_module_and_class(table, capsys):
-    options = ["--models", "linear", "--repeats", "1", "--n-jobs", "1", "--scoring", "neg_mean_absolute_error"]
-    assert main(["compare", str(table), *options, "--also", "sklearn.linear_model:BayesianRidge"]) == 0
-    out = capsys.readouterr().out
-    assert "BayesianRidge" in out
-    assert "neg_mean_absolute_error" in out
-    for name in ("sklearn.linear_model:Rigde", "nowhere:Ridge", "Ridge"):
-        assert main(["compare", str(table), "--also", name]) == 2
-        assert f"--also {name}: expected the module and the class" in capsys.readouterr().err
 
 
 def test_the_order_in_time_is_that_of_the_column(rng):
