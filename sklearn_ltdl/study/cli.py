@@ -73,6 +73,7 @@ def _add_compare(commands):
     )
     _add_columns(command)
     _add_protocol(command)
+    _add_engine(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
     command.add_argument(
         "--save",
@@ -203,6 +204,33 @@ def _add_protocol(command):
     )
 
 
+def _add_engine(command):
+    group = command.add_argument_group("order and curves")
+    group.add_argument(
+        "--time", metavar="NAME", help="column of time: each of --cv parts is predicted from the rows before it"
+    )
+    group.add_argument(
+        "--curves", action="store_true", help="also how differences move with the rows, and the network with its scale"
+    )
+
+
+def _by_time(X, column, cv):
+    """Return the other columns, and splits that predict each of `cv` parts from the rows before it."""
+    import numpy as np
+    from sklearn.model_selection import TimeSeriesSplit
+
+    from sklearn_ltdl.study._columns import hint
+
+    if not hasattr(X, "columns") or column not in X.columns:
+        raise ValueError(f"--time {column}: there is no such column; {hint(column, list(getattr(X, 'columns', [])))}")
+    if X[column].isna().any():
+        raise ValueError(f"--time {column}: expected a time in each row, got {X[column].isna().sum()} without.")
+    if cv < 2 or len(X) <= cv:
+        raise ValueError(f"--cv {cv}: expected at least 2 parts of time, and more rows than parts.")
+    order = np.argsort(X[column].to_numpy(), kind="stable")
+    return X.drop(columns=column), [(order[a], order[b]) for a, b in TimeSeriesSplit(cv).split(order)]
+
+
 def _protocol(arguments):
     """Return the arguments of `compare` that the options of `_add_protocol` stand for."""
     names = (
@@ -237,7 +265,9 @@ def _compare(arguments):
     _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns")
     from sklearn_ltdl.study._study import Interrupted, compare
 
-    protocol = _protocol(arguments)
+    protocol = _protocol(arguments) | {"curves": arguments.curves}
+    if arguments.time is not None:
+        X, protocol["cv"] = _by_time(X, arguments.time, arguments.cv)
     try:
         comparison = compare(X, y, **columns, **protocol, verbose=1)
     except Interrupted as stop:
