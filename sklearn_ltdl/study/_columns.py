@@ -12,6 +12,7 @@ OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart,
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # mean number of words from which a text is a sentence
 _LEADING_ZERO = re.compile(r"\s*[+-]?0\d")  # 01234 is a code
+_DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
     r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|row[_ ]?(?:id|number|no|nr))|index|idx|key)|.*[a-z](?:ID|Id)"
@@ -123,7 +124,7 @@ def _series_to_numbers(column):
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Column {column.name!r} held numbers when the model was fitted; expected numbers, got values of type "
-            f"{column.dtype} ({error}). Clean the column, or fit on it as text."
+            f"{column.dtype} ({error}). Repair them, have them read as missing (--numeric), or fit on text."
         ) from error
 
 
@@ -262,7 +263,7 @@ def listed(names, most=8):
 def _read(name, series, given, named):
     """Return the Column, and the series as models see it."""
     if given == "number":
-        series, strays = _coerced(name, series)
+        series, strays = coerced(name, series)
         note = f"{len(strays)} values that are no numbers are missing, such as {strays[0]!r}" if strays else ""
         return Column(name, "number", note, int(series.isna().sum())), series
     kind, n_missing, note = given or _kind(series), int(series.isna().sum()), ""
@@ -294,7 +295,8 @@ def _reason(name, series, kind, n_missing):
         if share > OWN_SENTENCE and sample.str.count(r"\s+").mean() + 1 >= WORDS:
             return f"free text, such as {example!r}"
         if share > OWN_TEXT and sum(map(is_numeral, set(texts))) < distinct / 2:
-            return f"a text of its own in nearly every row, such as {example!r}"
+            hint = "; dates are read if they are like 2024-05-31" if _DATE.fullmatch(example) else ""
+            return f"a text of its own in nearly every row, such as {example!r}{hint}"
     return ""
 
 
@@ -321,7 +323,7 @@ def is_numeral(text):
     return True
 
 
-def _coerced(name, series):
+def coerced(name, series):
     """Return a column as float64, and the texts that are no numbers."""
     from pandas import to_numeric
 
@@ -344,10 +346,6 @@ def _typed(series, kind):
         from pandas import Series
 
         return Series(_levels(series.to_numpy(dtype=object)), index=series.index, name=series.name).astype("category")
-    if kind == "number" and series.dtype == object:
-        from pandas import to_numeric
-
-        return to_numeric(series).astype("float64")
     return series
 
 
@@ -407,7 +405,7 @@ def describe(columns):
 def _fitting(names, width=70):
     """Return as many of the names as fit."""
     shown, length = [], 0
-    for name in names:
+    for name in map(_plain, names):
         length += len(name) + 2
         if shown and length > width:
             return f"{', '.join(shown)}, ..."
@@ -417,4 +415,9 @@ def _fitting(names, width=70):
 
 def _some(lines):
     more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return [f"{'':>8}{textwrap.shorten(line, 110, placeholder=' ...')}" for line in lines[:MOST_LINES] + more]
+    return [f"{'':>8}{textwrap.shorten(_plain(line), 110, placeholder=' ...')}" for line in lines[:MOST_LINES] + more]
+
+
+def _plain(text):
+    """Return a text of the user's that a terminal takes for nothing but text."""
+    return "".join(character if character.isprintable() else " " for character in text)

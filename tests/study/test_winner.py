@@ -99,6 +99,14 @@ def test_new_rows_are_predicted_whatever_their_order_columns_and_types(saved, ho
     assert np.isfinite(predict(saved, strange, capsys)[0]["prediction"]).all()
 
 
+def test_what_is_no_number_is_missing_if_asked(saved, houses, capsys):
+    texts = houses.assign(surface=houses["surface"].astype(object).where(houses.index % 5 > 0, "large"))
+    expected = predict(saved, houses.assign(surface=houses["surface"].where(houses.index % 5 > 0)), capsys)[0]
+    np.testing.assert_array_equal(predict(saved, texts, capsys, "--numeric", "surface")[0], expected)
+    assert main(["predict", str(saved), str(saved.with_name("new.csv")), "--numeric", "surfac"]) == 2
+    assert "--numeric surfac: the model takes no such column; did you mean 'surface'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
