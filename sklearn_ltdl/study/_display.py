@@ -113,11 +113,7 @@ class CriticalDifferenceDisplay:
         for row, group in enumerate(groups):
             ends = [ranks[names.index(group[0])] - 0.01 * k, ranks[names.index(group[-1])] + 0.01 * k]
             self.bars_ += ax.plot(ends, [-0.4 * row - 0.4] * 2, color="black", lw=4, solid_capstyle="butt")
-        self.difference_ = ax.plot([1, 1 + self.ranks.critical_difference], [1.3, 1.3], color="black", lw=2)[0]
-        ax.text(
-            1 + self.ranks.critical_difference,
-            1.3,
-            f"  critical difference {self.ranks.critical_difference:.2f}",
-            va="center",
-        )
+        difference = self.ranks.critical_difference
+        self.difference_ = ax.plot([1, 1 + difference], [1.3, 1.3], color="black", lw=2)[0]
+        ax.text(1 + difference, 1.3, f"  critical difference {difference:.2f}", va="center")
         return self

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
 
 import sklearn_ltdl
 from sklearn_ltdl.study._methods import predict
@@ -42,8 +43,12 @@ class Data(NamedTuple):
 
 
 def run(data, function, *arguments):
-    """Return what a job finds, a dict of plain values with the key 'failure'."""
-    return function(data, *arguments)
+    """Return what a job finds, a dict of plain values with the key 'failure'.
+
+    On one thread, lest the bits depend on the number of cores, and so on the machine and on `n_jobs`.
+    """
+    with threadpool_limits(1):
+        return function(data, *arguments)
 
 
 def failed(reason, missing=None):

@@ -319,6 +319,10 @@ def compare(
     if not drawn and repeats not in (None, 1):
         raise ValueError(f"repeats={repeats} draws the folds of an integer cv anew; got splits. Repeat them in cv.")
     repeats = (repeats or (3 if len(X) <= SMALL_TABLE else 1)) if drawn else 1
+    if not drawn and not hasattr(cv, "split"):
+        cv = list(cv)
+        new = np.cumsum(kept) - 1  # row numbers without the rows that are left out
+        cv = [tuple(new[rows][kept[rows]] for rows in map(np.asarray, pair)) for pair in cv]
     splits = draw_splits(cv, repeats, target, groups, seed)
     notes += _rare(target, splits)
     n_classes = None if target.classes is None else len(target.classes)
@@ -337,7 +341,7 @@ def compare(
         "n_clusters": int(cluster.max()) + 1,
         "columns": [column._asdict() for column in columns],
         "models": list(methods),
-        "cv": int(cv) if drawn else " ".join(str(cv).split()),
+        "cv": int(cv) if drawn else " ".join(str(cv).split()) if hasattr(cv, "split") else f"{len(cv)} splits",
         "repeats": int(repeats),
         "groups": groups is not None,
         "weights": sample_weight is not None,
@@ -358,9 +362,11 @@ def compare(
         kept = f"{done} and kept in {journal}; run again with it to go on" if journal else done
         for identifier in jobs:
             results.setdefault(identifier, failed("interrupted", "time"))
-        raise Interrupted(
-            f"{kept}.", None if _is_missing(plan, results, "dummy") else _collate(plan, results)
-        ) from stop
+        try:
+            partial = _collate(plan, results)
+        except RuntimeError:  # not even the dummy is done
+            partial = None
+        raise Interrupted(f"{kept}.", partial) from stop
     return _collate(plan, results)
 
 
@@ -473,10 +479,6 @@ def _collate(plan, results):
         evidence,
         settings,
     )
-
-
-def _is_missing(plan, results, name):
-    return any(results[name, k, 0].get("missing") for k, split in enumerate(plan.splits) if split.share == 1)
 
 
 def _unfinished(plan, results):

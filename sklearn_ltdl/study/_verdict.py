@@ -246,7 +246,7 @@ def draw_contrasts(losses, families, held_out, margin):
         (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
         mean, by_rows, by_splits = interval((reference - candidate) / unit, held_out)
         contrast = Contrast.of(name, candidate_name, reference_name, mean, by_rows, by_splits, margin, n_rows)
-        if name.startswith("learned") and len(alive[0]) < len(sides[0]) and not _answer(name, contrast):
+        if name in _OF_ANY_KIND and len(alive[0]) < len(sides[0]) and not _answer(name, contrast):
             contrast = None  # the one that failed might have been the better one
         contrasts[name] = contrast
     return contrasts
@@ -261,6 +261,8 @@ _QUESTIONS = {  # each is answered by a threshold: the margin, or minus the marg
     "learned_against_linear": "rich network or RFM beats the linear model",
     "beyond_all": "trees beat every other model",
 }
+
+_OF_ANY_KIND = ("signal", "learned_against_kernel", "learned_against_linear")  # whose candidates are not of one family
 
 
 def decide(contrasts):

@@ -5,16 +5,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
 
 from sklearn_ltdl.study._columns import as_table, hint, is_missing, listed, read_columns
 from sklearn_ltdl.study._files import write_whole
-from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._methods import METHODS, given
 from sklearn_ltdl.study._tables import make_table_pipeline, read_target
 
 
-def winner(comparison, X, y):
+def winner(comparison, X, y, *, sample_weight=None, also=None):
     """Return the best model of a comparison, fitted on all rows.
 
     Parameters
@@ -25,6 +23,9 @@ def winner(comparison, X, y):
         The table that was compared.
     y : array-like of shape (n_samples,)
         Its target; rows without one are left out.
+    sample_weight : array-like of shape (n_samples,), default=None
+    also : dict of str to estimator, default=None
+        As given to `compare`.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def winner(comparison, X, y):
     Raises
     ------
     ValueError
-        If a column of the comparison is missing.
+        If a column of the comparison is missing, or its weights or its best model are not given.
 
     Examples
     --------
@@ -49,17 +50,27 @@ def winner(comparison, X, y):
     (442,)
     """
     task, seed = comparison.settings["task"], comparison.settings["seed"]
+    methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
+    name = best_method(comparison)
+    if name not in methods:
+        raise ValueError(f"The best model is {name!r}, which is none of the package: give it in also, as to compare.")
+    if (sample_weight is not None) != comparison.settings["weights"]:
+        raise ValueError("sample_weight: give the weights of the comparison, if it had any, and else none.")
     X, y = as_table(X), np.asarray(y)
     present = ~is_missing(y)
+    weight = {}
+    if sample_weight is not None:
+        present &= np.asarray(sample_weight) > 0
+        weight = {"estimator__sample_weight": np.asarray(sample_weight)[present]}
     target = read_target(y[present], task)
     table = _as_compared(comparison.settings["columns"], X)
     labels = target.values if target.classes is None else target.classes[target.values]
-    table = table.iloc[present] if hasattr(table, "iloc") else table[present]
-    estimator = METHODS[best_method(comparison)].build(task, seed)
-    if isinstance(estimator, GridSearchCV):  # its losses are of codes of the classes
-        search = make_table_pipeline(estimator.set_params(refit=False)).fit(table, target.values)[-1]
-        estimator = clone(search.estimator).set_params(**search.best_params_)
-    return make_table_pipeline(estimator).fit(table, labels)
+    pipeline = make_table_pipeline(methods[name].build(task, seed))
+    pipeline.fit(table.iloc[present] if hasattr(table, "iloc") else table[present], labels, **weight)
+    chosen = getattr(pipeline[-1], "best_estimator_", None)
+    if chosen is not None:
+        pipeline.steps[-1] = ("estimator", chosen)
+    return pipeline
 
 
 def best_method(comparison):

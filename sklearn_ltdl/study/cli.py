@@ -18,7 +18,11 @@ def main(argv=None):
     """Run the command line and return its exit code."""
     name = "ltdl"
     try:
-        arguments = _parser().parse_args(argv)
+        parser = _parser()
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help(sys.stderr)
+            return BAD_USAGE
         name = f"ltdl {arguments.command}"
         arguments.line = shlex.join(["ltdl", *(sys.argv[1:] if argv is None else map(str, argv))])
         status = arguments.run(arguments)
@@ -30,8 +34,8 @@ def main(argv=None):
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
         print(f"{name}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return BAD_USAGE
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"{name}: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -42,7 +46,7 @@ def _parser():
         epilog="Exit status: 0 done, 1 some models or tables failed, 2 bad usage or data, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"ltdl {sklearn_ltdl.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     _add_compare(commands)
     _add_suite(commands)
     _add_predict(commands)
@@ -69,6 +73,7 @@ def _add_compare(commands):
     )
     _add_columns(command)
     _add_protocol(command)
+    _add_engine(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
     command.add_argument(
         "--save",
@@ -105,6 +110,7 @@ def _add_predict(commands):
     command.set_defaults(run=_predict)
     _add_model_and_data(command)
     command.add_argument("--output", type=Path, metavar="FILE", help="CSV or .parquet file (default: print CSV)")
+    command.add_argument("--numeric", metavar="NAMES", action="append", default=[], help=_NUMERIC)
     command.add_argument("--proba", action="store_true", help="add the probability of each class")
 
 
@@ -122,6 +128,7 @@ def _add_regime(commands):
 
 
 _TARGET = "column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)"
+_NUMERIC = "read them as numbers; what is no number is missing"
 _TRUST = "Files of joblib run code when they are loaded: open only those that you trust."
 
 
@@ -137,11 +144,15 @@ def _add_columns(command):
     group.add_argument("--target", metavar="COLUMN", help=_TARGET)
     options = {
         "categorical": "read them as categories, numbers or not",
-        "numeric": "read them as numbers; what is no number is missing",
+        "numeric": _NUMERIC,
         "drop": "leave them out",
     }
     for name, text in options.items():
         group.add_argument(f"--{name}", metavar="NAMES", action="append", default=[], help=text)
+    group.add_argument(
+        "--groups", metavar="NAME", help="rows of one value, such as a patient's, stay together; not predicted from"
+    )
+    group.add_argument("--weights", metavar="NAME", help="weights of the rows; not predicted from")
 
 
 def _add_protocol(command):
@@ -158,47 +169,131 @@ def _add_protocol(command):
         metavar="MODEL",
         help=f"among {', '.join(MODELS)} (default: all; dummy, linear always run)",
     )
+    group.add_argument(
+        "--also",
+        metavar="MODULE:CLASS",
+        action="append",
+        default=[],
+        help="show another estimator as well, such as sklearn.svm:SVR; may be repeated",
+    )
+    group.add_argument("--scoring", metavar="NAME", help="score to show, of scikit-learn (default: R2 or accuracy)")
     group.add_argument("--cv", type=int, default=5, help="number of folds (default: 5)")
     group.add_argument(
         "--repeats", type=int, help="times the folds are drawn anew (default: 3 up to 1000 rows, else 1)"
     )
-    group.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
-    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
     group.add_argument(
         "--margin", type=float, default=0.01, help="share of the dummy's loss that does not matter (default: 0.01)"
     )
     group.add_argument("--random-state", type=int, default=0, metavar="SEED", help="default: 0")
+    group = command.add_argument_group("work")
+    group.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
+    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
+    group.add_argument(
+        "--total-time",
+        type=float,
+        metavar="SECONDS",
+        help="time after which no fit of a table is started (default: none)",
+    )
+    group.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="keep each fit in this file; after an interruption, the same command goes on where it was",
+    )
+    group.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster, such as tcp://127.0.0.1:8786")
+    group.add_argument(
+        "--backend", choices=["loky", "dask"], help="default: dask with a scheduler, else processes here"
+    )
+
+
+def _add_engine(command):
+    group = command.add_argument_group("order and curves")
+    group.add_argument(
+        "--time", metavar="NAME", help="column of time: each of --cv parts is predicted from the rows before it"
+    )
+    group.add_argument(
+        "--curves", action="store_true", help="also how differences move with the rows, and the network with its scale"
+    )
+
+
+def _by_time(X, column, cv):
+    """Return the other columns, and splits that predict each of `cv` parts from the rows before it."""
+    import numpy as np
+    from sklearn.model_selection import TimeSeriesSplit
+
+    from sklearn_ltdl.study._columns import hint
+
+    if not hasattr(X, "columns") or column not in X.columns:
+        raise ValueError(f"--time {column}: there is no such column; {hint(column, list(getattr(X, 'columns', [])))}")
+    if X[column].isna().any():
+        raise ValueError(f"--time {column}: expected a time in each row, got {X[column].isna().sum()} without.")
+    if cv < 2 or len(X) <= cv:
+        raise ValueError(f"--cv {cv}: expected at least 2 parts of time, and more rows than parts.")
+    order = np.argsort(X[column].to_numpy(), kind="stable")
+    return X.drop(columns=column), [(order[a], order[b]) for a, b in TimeSeriesSplit(cv).split(order)]
 
 
 def _protocol(arguments):
     """Return the arguments of `compare` that the options of `_add_protocol` stand for."""
-    names = ("task", "cv", "repeats", "n_jobs", "time_limit", "margin", "random_state")
-    models = arguments.models and [name for names in arguments.models for name in names.split(",") if name]
-    return {"models": models} | {name: getattr(arguments, name) for name in names}
+    names = (
+        "task", "scoring", "cv", "repeats", "margin", "random_state", "n_jobs", "time_limit", "total_time", "journal",
+        "scheduler",
+    )  # fmt: skip
+    _check_output("--journal", arguments.journal)
+    return {
+        "models": arguments.models and [name for names in arguments.models for name in names.split(",") if name],
+        "also": dict(map(_imported, arguments.also)) or None,
+        "backend": arguments.backend or ("dask" if arguments.scheduler else "loky"),
+    } | {name: getattr(arguments, name) for name in names}
+
+
+def _imported(path):
+    """Return the name of a class such as ``sklearn.svm:SVR``, and an object of it."""
+    from importlib import import_module
+
+    module, _, name = path.partition(":")
+    try:
+        return name, getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--also {path}: expected MODULE:CLASS of an estimator, such as sklearn.svm:SVR ({error})."
+        ) from error
 
 
 def _compare(arguments):
-    for option in ("json", "save"):
+    for option in ("json", "save", "journal"):
         _check_output(f"--{option}", getattr(arguments, option), arguments.data)
     X, y, columns, origin = _load(arguments)
-    print(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns", file=sys.stderr, flush=True)
-    from sklearn_ltdl.study._study import compare
+    _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns")
+    from sklearn_ltdl.study._study import Interrupted, compare
 
-    comparison = compare(X, y, **columns, **_protocol(arguments), verbose=1)
+    protocol = _protocol(arguments) | {"curves": arguments.curves}
+    if arguments.time is not None:
+        X, protocol["cv"] = _by_time(X, arguments.time, arguments.cv)
+    try:
+        comparison = compare(X, y, **columns, **protocol, verbose=1)
+    except Interrupted as stop:
+        if stop.comparison is not None:
+            _report(stop.comparison, origin, arguments)
+        raise
+    _report(comparison, origin, arguments)
+    if arguments.save is not None:
+        _save_winner(comparison, X, y, columns.get("sample_weight"), protocol["also"], arguments.save)
+    return SOME_FAILED if comparison.failed else DONE
+
+
+def _report(comparison, origin, arguments):
     print(comparison)
     if arguments.json is not None:
         settings = {**comparison.settings, "data": origin, "command": arguments.line}
         replace(comparison, settings=settings).to_json(arguments.json)
-    if arguments.save is not None:
-        _save_winner(comparison, X, y, arguments.save)
-    return SOME_FAILED if comparison.failed else DONE
 
 
-def _save_winner(comparison, X, y, path):
+def _save_winner(comparison, X, y, weight, also, path):
     from sklearn_ltdl.study._winner import best_method, save, winner
 
     name, n_rows = best_method(comparison), comparison.settings["n_rows"]
-    save(winner(comparison, X, y), path)
+    save(winner(comparison, X, y, sample_weight=weight, also=also), path)
     print(f"{path}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
 
 
@@ -245,6 +340,7 @@ def _suite(arguments):
 
 def _predict(arguments):
     from sklearn_ltdl.study import _winner
+    from sklearn_ltdl.study._columns import coerced, hint
     from sklearn_ltdl.study._files import read_table, write_whole
 
     _check_output("--output", arguments.output, arguments.data)
@@ -253,6 +349,10 @@ def _predict(arguments):
         raise ValueError(f"--output {arguments.output}: expected another file than the model, which would be lost.")
     table, more = read_table(arguments.data, text=_winner.text_columns(model), least_columns=1)
     X, unused = _winner.matched(arguments.data, model, table)
+    for name in _names(arguments.numeric):
+        if name not in getattr(X, "columns", []):
+            raise ValueError(f"--numeric {name}: the model takes no such column; {hint(name, list(table.columns))}")
+        X = X.assign(**{name: coerced(name, X[name])[0]})
     _tell(*notes, *more, *unused)
     predicted = _winner.predictions(model, X, proba=arguments.proba)
     if arguments.output is None:
@@ -288,10 +388,11 @@ def _tell(*lines):
 def _load(arguments):
     """Return the columns, the target, the arguments of `compare` that speak of columns, and a line on the origin."""
     data, target = arguments.data, arguments.target
-    lists = {name: _names(getattr(arguments, name)) for name in ("categorical", "numeric", "drop")}
+    named = {option: _names(getattr(arguments, option)) for option in ("categorical", "numeric", "drop")}
+    named |= {option: list(filter(None, [getattr(arguments, option)])) for option in ("groups", "weights")}
     if data in EMBEDDED and not Path(data).exists():
-        if target is not None or any(lists.values()):
-            raise ValueError(f"--target and lists of columns are for files; the embedded set {data!r} has its own.")
+        if target is not None or any(named.values()):
+            raise ValueError(f"--target and names of columns are for files; the embedded set {data!r} has its own.")
         return *load_embedded(data), {}, data
     if data != "-" and not Path(data).exists():
         raise ValueError(f"{data}: no such file, and not one of the embedded sets {', '.join(EMBEDDED)}.")
@@ -299,21 +400,35 @@ def _load(arguments):
     from sklearn_ltdl.study._files import read_table
     from sklearn_ltdl.study._tables import split_target
 
-    table, notes = read_table(data, text=lists["categorical"])
+    table, notes = read_table(data, text=named["categorical"])
     X, y = split_target(table, target)
     _tell(*notes)
-    for option, names in lists.items():
+    for option, names in named.items():
         for name in names:
             if name == y.name:
                 raise ValueError(f"--{option} {name}: this is the column to predict (see --target).")
             if name not in X.columns:
                 raise ValueError(f"--{option} {name}: there is no such column; {hint(name, list(X.columns))}")
-    if len(lists["drop"]) == X.shape[1]:
-        raise ValueError("--drop leaves no column to predict from.")
+    columns = {option: named[option] for option in ("categorical", "numeric")}
+    if arguments.groups is not None:
+        columns["groups"] = X[arguments.groups].to_numpy()
+    if arguments.weights is not None:
+        columns["sample_weight"] = _weights(X[arguments.weights])
+    X = X.drop(columns=named["drop"] + named["groups"] + named["weights"])
+    if X.shape[1] == 0:
+        raise ValueError("No column is left to predict from: all others are dropped, groups or weights.")
     origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
     if target is None:
         origin += " (the last column; --target takes another)"
-    return X.drop(columns=lists["drop"]), y, {key: lists[key] for key in ("categorical", "numeric")}, origin
+    return X, y, columns, origin
+
+
+def _weights(column):
+    from sklearn_ltdl.study._columns import reads_as_float
+
+    if not reads_as_float(column.to_numpy(dtype=object)) or column.isna().any():
+        raise ValueError(f"--weights {column.name}: expected a number in every row.")
+    return column.to_numpy(dtype=float)
 
 
 def _names(options):

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 
 import sklearn_ltdl
-from sklearn_ltdl import make_table_pipeline
+from sklearn_ltdl import compare, make_table_pipeline
+from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._methods import METHODS
 from sklearn_ltdl.study._winner import save
 from sklearn_ltdl.study.cli import MODELS, main
@@ -90,7 +93,17 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         (["iris", "--target", "petal"], "the embedded set 'iris' has its own"),
         (["{table}", "--drop", "towm"], "--drop towm: there is no such column; did you mean 'town'?"),
         (["{table}", "--categorical", "price"], "--categorical price: this is the column to predict"),
-        (["{table}", "--drop", "id,surface", "--drop", "town"], "--drop leaves no column"),
+        (["{table}", "--drop", "id,surface", "--drop", "town"], "No column is left to predict from"),
+        (["{table}", "--groups", "twon"], "--groups twon: there is no such column; did you mean 'town'?"),
+        (["{table}", "--weights", "town"], "--weights town: expected a number in every row"),
+        (["{table}", "--weights", "surface"], "--weights surface: expected a number in every row"),  # one is missing
+        (["{table}", "--also", "sklearn.svm:SVRR"], "--also sklearn.svm:SVRR: expected MODULE:CLASS of an estimator"),
+        (["{table}", "--also", "SVR"], "--also SVR: expected MODULE:CLASS of an estimator"),
+        (
+            ["{table}", "--scheduler", "tcp://127.0.0.1:1"],
+            "did not answer within 10 s" if find_spec("distributed") else "needs Dask: pip install",
+        ),
+        (["{table}", "--journal", "{table}"], "which would be lost"),
         (["{table}", "--numeric", "town"], "'town' cannot be read as numbers, its values are such as 'A'"),
         (["{folder}"], "got a folder"),
     ],
@@ -160,6 +173,58 @@ def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):
     assert "predicting 'y': 40 rows, 1 columns" in capsys.readouterr().err
 
 
+def test_the_command_gives_the_numbers_of_python(tmp_path, rng):
+    n = 60
+    X = pd.DataFrame({"a": rng.standard_normal(n), "b": rng.standard_normal(n)})
+    patient, weight = np.arange(n) // 3, rng.uniform(1, 2, n).round(2)
+    y = (X["a"] + rng.standard_normal(20)[patient]).rename("y")
+    X.assign(patient=patient, weight=weight, y=y).to_csv(tmp_path / "t.csv", index=False)
+    options = [
+        "--groups",
+        "patient",
+        "--weights",
+        "weight",
+        "--also",
+        "sklearn.linear_model:Ridge",
+        "--random-state",
+        "3",
+    ]
+    files = ["--json", str(tmp_path / "out.json"), "--save", str(tmp_path / "model.joblib")]
+    protocol = ["--models", "linear", "--cv", "3", "--repeats", "1", "--n-jobs", "1", "--scoring", "r2"]
+    assert main(["compare", str(tmp_path / "t.csv"), *protocol, *options, *files]) == 0
+    written = json.loads((tmp_path / "out.json").read_text())
+    python = {"groups": patient, "sample_weight": weight, "also": {"Ridge": Ridge()}, "random_state": 3}
+    expected = compare(X, y, models=["linear"], cv=3, repeats=1, scoring="r2", **python)
+    assert [row["loss"] for row in written["methods"]] == pytest.approx([row["loss"] for row in expected.methods])
+    assert [row["method"] for row in written["methods"]] == ["dummy", "linear", "Ridge"]
+    assert written["settings"]["n_clusters"] == 20
+    model = winner(expected, X, y, sample_weight=weight, also={"Ridge": Ridge()})
+    np.testing.assert_allclose(joblib.load(tmp_path / "model.joblib").predict(X), model.predict(X))
+    with pytest.raises(ValueError, match="sample_weight: give the weights of the comparison"):
+        winner(expected, X, y, also={"Ridge": Ridge()})
+
+
+def test_a_journal_saves_the_work_of_a_second_run(table, tmp_path, capsys):
+    options = [
+        "--models",
+        "linear",
+        "--cv",
+        "2",
+        "--repeats",
+        "1",
+        "--n-jobs",
+        "1",
+        "--journal",
+        str(tmp_path / "fits"),
+    ]
+    printed = []
+    for _ in range(2):
+        assert main(["compare", str(table), *options]) == 0
+        printed.append(capsys.readouterr())
+    assert "4 of 4 fits are in" in printed[1].err
+    assert printed[0].out == printed[1].out
+
+
 def test_the_standard_input_is_compared(monkeypatch, capsys):
     class Input:
         buffer = io.BytesIO(b"x,kind,y\n" + ROWS.encode())
@@ -220,6 +285,8 @@ def test_version_and_help(capsys):
             main([option])
         assert stop.value.code == 0
         assert expected in capsys.readouterr().out
+    assert main([]) == 2
+    assert "compare" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         main(["compare", "--cv", "many"])
     assert stop.value.code == 2
@@ -238,7 +305,8 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - start < 30
     assert process.returncode == 130, errors
-    assert errors.endswith("ltdl compare: interrupted\n")
+    assert "ltdl compare: interrupted; " in errors.splitlines()[-1]
+    assert errors.endswith(" fits are done.\n")
     assert "Traceback" not in errors
 
 

@@ -120,10 +120,11 @@ def test_dates_and_decimal_commas_of_a_file_are_read(read):
 
 
 def test_codes_keep_their_zeros_and_text_stays_text_if_asked(read):
-    data = b"zip,hour,level,day,y\n01067,08,1,2024-01-01,1\n99999,12,2,2024-01-02,2\n"
+    data = b"zip,hour,dose,level,day,y\n01067,08,0150,1,2024-01-01,1\n99999,12,1.5,2,2024-01-02,2\n"
     table, notes = read(data, text=["level", "day"])
     assert table["zip"].tolist() == ["01067", "99999"]
     assert table["hour"].tolist() == [8, 12]
+    assert table["dose"].tolist() == [150, 1.5]
     assert table["level"].tolist() == ["1", "2"]
     assert table["day"].tolist() == ["2024-01-01", "2024-01-02"]
     assert notes == ["Numbers with leading zeros are read as categories in 'zip'."]
@@ -134,6 +135,7 @@ def test_dates_of_parquet_are_dates(read):
     assert read(parquet(frame))[0]["day"].dtype.kind == "M"
 
 
+@pytest.mark.filterwarnings("ignore")  # else those of pandas are errors, whatever is done with them
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -198,3 +200,5 @@ def test_what_is_too_large_unpacked_is_refused(read, monkeypatch):
     assert len(bomb) < 1 << 14
     with pytest.raises(ValueError, match="expected at most"):
         read(bomb)
+    with pytest.raises(ValueError, match="200000 rows of 2 columns are too many"):
+        read(parquet(pd.DataFrame({"x": [1.0] * 200_000, "y": [2.0] * 200_000})))

@@ -189,6 +189,17 @@ def test_a_given_splitter_decides_what_is_predicted(cheap):
     assert comparison.verdict.evidence["signal"]["n_rows"] == len(tested)
 
 
+def test_given_splits_speak_of_the_rows_as_given(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    splits = [(np.arange(200), np.arange(200, 442)), (np.arange(200, 442), np.arange(200))]
+    holes = np.arange(442) % 9 == 0
+    comparison = compare(X, np.where(holes, np.nan, y), models=["linear"], cv=splits)
+    for (train, test), row in zip(splits, [row for row in comparison.results if row["method"] == "linear"]):
+        train, test = (rows[~holes[rows]] for rows in (train, test))
+        model = make_table_pipeline(Ridge()).fit(X[train], y[train])
+        assert row["loss"] == pytest.approx(np.mean((model.predict(X[test]) - y[test]) ** 2))
+
+
 def test_rows_of_a_group_are_in_one_fold_and_one_piece_of_evidence(cheap):
     """A target that is constant in each group is learned by heart from its other rows, and not from other groups."""
     rng = np.random.default_rng(0)

@@ -82,7 +82,7 @@ def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path)
     assert model.classes_.tolist() == ["no", "yes"]
     assert np.mean(model.predict(X) == y) > 0.9
     search = make_table_pipeline(METHODS["forest"].build("classification", comparison.settings["seed"]))
-    assert model[-1].max_features == search.fit(X, (y == "yes").astype(int))[-1].best_params_["max_features"]
+    assert model[-1].max_features == search.fit(X, y)[-1].best_params_["max_features"]
 
 
 def test_new_rows_are_predicted_whatever_their_order_columns_and_types(saved, houses, capsys):
@@ -97,6 +97,14 @@ def test_new_rows_are_predicted_whatever_their_order_columns_and_types(saved, ho
     assert told == ""
     strange = houses.assign(zone=9, zip=None, surface=None, sold=None)  # what training has not seen
     assert np.isfinite(predict(saved, strange, capsys)[0]["prediction"]).all()
+
+
+def test_what_is_no_number_is_missing_if_asked(saved, houses, capsys):
+    texts = houses.assign(surface=houses["surface"].astype(object).where(houses.index % 5 > 0, "large"))
+    expected = predict(saved, houses.assign(surface=houses["surface"].where(houses.index % 5 > 0)), capsys)[0]
+    np.testing.assert_array_equal(predict(saved, texts, capsys, "--numeric", "surface")[0], expected)
+    assert main(["predict", str(saved), str(saved.with_name("new.csv")), "--numeric", "surfac"]) == 2
+    assert "--numeric surfac: the model takes no such column; did you mean 'surface'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,205 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import Ridge
+
+from sklearn_ltdl import compare
+from sklearn_ltdl.study import _study
+from sklearn_ltdl.study._jobs import Journal, fingerprint, run
+from sklearn_ltdl.study._study import Interrupted
+
+MODELS = ["linear", "ntk"]
+
+
+def outcome(comparison):
+    """Return what a comparison says, but for the seconds that it took."""
+    rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in comparison.results]
+    return comparison.verdict, rows, comparison.evidence
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The names of the methods that are fitted, in this process."""
+    names = []
+
+    def count(data, function, method, *rest):
+        names.append(method)
+        return run(data, function, method, *rest)
+
+    monkeypatch.setattr(_study, "run", count)
+    return names
+
+
+def test_a_second_run_repeats_nothing_and_says_the_same(tmp_path, counted):
+    X, y = load_diabetes(return_X_y=True)
+    options = {"models": MODELS, "repeats": 1, "journal": tmp_path / "run.jsonl"}
+    first = compare(X, y, **options)
+    assert len(counted) == 15
+    again = compare(X, y, **options, margin=0.02)  # the margin is not of the fits
+    assert len(counted) == 15
+    assert outcome(again)[1:] == outcome(first)[1:]
+    assert outcome(compare(X, y, models=MODELS, repeats=1)) == outcome(first)
+    more = compare(X, y, models=["linear", "rbf", "ntk"], repeats=1, journal=tmp_path / "run.jsonl")
+    assert len(counted) == 15 + 15 + 5  # the run without a journal, and the one more kernel
+    assert len(more.methods) == 4
+
+
+@pytest.mark.parametrize("change", ["data", "target", "weights", "seed", "estimator", "folds", "column name"])
+def test_results_of_other_data_or_settings_are_not_taken(change, tmp_path, counted):
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    arguments = {"X": X, "y": y, "also": {"mine": Ridge()}, "sample_weight": np.ones(len(y))}
+    options = {"models": ["linear"], "repeats": 1, "journal": tmp_path / "run.jsonl"}
+    compare(**arguments, **options)
+    changed = {
+        "data": {"X": X.mask(X.iloc[3, 2] == X, 0.5)},
+        "target": {"y": y.mask(y.index == 3, 7.0)},
+        "weights": {"sample_weight": 1.0 + (np.arange(len(y)) == 3)},
+        "seed": {"random_state": 1},
+        "estimator": {"also": {"mine": Ridge(alpha=2.0)}},
+        "folds": {"cv": 6},
+        "column name": {"X": X.rename(columns={"bmi": "mass"})},
+    }[change]
+    before = len(counted)
+    compare(**arguments | changed, **options)
+    new = len(counted) - before
+    assert new == (5 if change == "estimator" else 18 if change == "folds" else 15)
+
+
+def test_a_fingerprint_is_of_values_types_and_names():
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", None]})
+    same = pd.DataFrame({"a": np.array([1.0, 2.0]), "b": pd.Series(["x", None])})
+    assert fingerprint(frame) == fingerprint(same)
+    others = [
+        frame.rename(columns={"a": "c"}),
+        frame.astype({"a": "int64"}),
+        frame.astype({"a": "category"}),
+        frame.assign(b=["x", "None"]),
+        frame.iloc[::-1],
+    ]
+    assert len({fingerprint(other) for other in [frame, *others]}) == 6
+    code = (
+        "import pandas as pd; from sklearn_ltdl.study._jobs import fingerprint; "
+        "print(fingerprint(pd.DataFrame({'a': [1.0, 2.0], 'b': ['x', None]})))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip() == fingerprint(frame)  # whatever the hash seed of the process
+
+
+def test_a_torn_line_is_left_out_and_what_follows_is_kept(tmp_path):
+    path = tmp_path / "run.jsonl"
+    Journal(path).add("one", {"prediction": [0.1]})
+    with path.open("a") as file:
+        file.write('{"key": "two", "predic')  # a kill in the middle of a line
+    journal = Journal(path)
+    assert journal.results == {"one": {"prediction": [0.1]}}
+    journal.add("three", {"prediction": [1 / 3]})
+    assert Journal(path).results == {"one": {"prediction": [0.1]}, "three": {"prediction": [1 / 3]}}
+    path.write_text('{"jour')  # in the first line
+    assert Journal(path).results == {}
+    Journal(path).add("one", {"prediction": None})
+    assert Journal(path).results == {"one": {"prediction": None}}
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
+    path = tmp_path / "houses.csv"
+    path.write_text("a,b\n1,2\n")
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match="expected a new file or the journal of a run"):
+        compare(X, y, models=["linear"], journal=path)
+    assert path.read_text() == "a,b\n1,2\n"
+    with pytest.raises(OSError, match="cannot be written"):
+        compare(X, y, models=["linear"], journal=tmp_path / "nowhere" / "run.jsonl")
+
+
+RUN = """
+import sys
+from sklearn.datasets import load_diabetes
+from sklearn_ltdl import compare
+if __name__ == "__main__":
+    X, y = load_diabetes(return_X_y=True)
+    c = compare(X, y, models=["linear", "ntk"], repeats=1, n_jobs=int(sys.argv[1]), journal=sys.argv[2], verbose=1)
+    print(c.verdict)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="sends SIGKILL")
+@pytest.mark.parametrize("n_jobs", ["1", "2"])
+def test_a_run_that_is_killed_goes_on_where_it_was(n_jobs, tmp_path, counted):
+    (tmp_path / "run.py").write_text(RUN)
+    journal = tmp_path / "run.jsonl"
+    command = [sys.executable, tmp_path / "run.py", n_jobs, journal]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (journal.exists() and journal.read_text().count("\n") >= 5):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    known = len(Journal(journal).results)
+    X, y = load_diabetes(return_X_y=True)
+    options = {"models": MODELS, "repeats": 1}
+    resumed = compare(X, y, **options, journal=journal)
+    assert len(counted) == 15 - known
+    assert outcome(resumed) == outcome(compare(X, y, **options))
+    lines = [json.loads(line) for line in journal.read_text().splitlines() if line.endswith("}")]
+    assert len({line["key"] for line in lines[1:]}) == len(lines[1:]) == 15
+
+
+def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
+    done = []
+
+    def stop(data, function, *rest):
+        if len(done) == 7:
+            raise KeyboardInterrupt
+        done.append(rest)
+        return run(data, function, *rest)
+
+    monkeypatch.setattr(_study, "run", stop)
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(Interrupted, match=r"7 of 15 fits are done and kept in .*run.jsonl") as caught:
+        compare(X, y, models=MODELS, repeats=1, journal=tmp_path / "run.jsonl")
+    assert caught.value.comparison is None  # the dummy lacks two folds
+    assert len(Journal(tmp_path / "run.jsonl").results) == 7
+    done.clear()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        compare(X, y, models=["linear"], repeats=3, cv=2)
+    partial = caught.value.comparison
+    assert partial.settings["repeats"] == 1
+    assert "The time was over after 1 of 3 draws" in partial.settings["notes"][-1]
+    monkeypatch.undo()
+    whole = compare(X, y, models=["linear"], repeats=1, cv=2)
+    assert partial.verdict == whole.verdict  # that of the draws which are whole
+
+
+def test_the_total_time_ends_a_run_with_what_is_done():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20_000, 20))  # on which a forest takes a minute
+    start = time.monotonic()
+    comparison = compare(X, X[:, 0] * X[:, 1], models=["forest"], cv=2, repeats=1, total_time=8, n_jobs=2)
+    assert time.monotonic() - start < 60
+    table = comparison.to_frame()
+    assert pd.isna(table.loc["dummy", "failure"])
+    assert "the total time of 8 s" in table.loc["forest", "failure"]
+    assert comparison.verdict.code == "unclear"
+
+
+def test_a_fit_that_was_stopped_is_tried_again_at_another_limit_only(tmp_path, monkeypatch):
+    X, y = load_diabetes(return_X_y=True)
+    journal = tmp_path / "run.jsonl"
+    compare(X, y, models=["linear"], repeats=1, journal=journal)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines[2] = {"key": lines[2]["key"], "failure": "stopped", "prediction": None, "time_limit": 5.0} | {
+        "fit_seconds": 0.0, "predict_seconds": 0.0, "notes": []
+    }  # fmt: skip
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    for limit, failures in ((5.0, 1), (6.0, 0), (None, 0)):
+        journal.write_text(text)
+        comparison = compare(X, y, models=["linear"], repeats=1, journal=journal, time_limit=limit)
+        assert sum(bool(row["failure"]) for row in comparison.results) == failures
