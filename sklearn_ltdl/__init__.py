@@ -30,6 +30,9 @@ _MODULE_OF = {
     "explain_as_kernel": "diagnostics",
     "make_table_pipeline": "study",
     "compare": "study",
+    "ComparisonDisplay": "study",
+    "LazyToRichDisplay": "study",
+    "ContrastCurveDisplay": "study",
 }
 
 __all__ = ["__version__", *_MODULE_OF]

@@ -5,6 +5,9 @@ from importlib import import_module
 _MODULE_OF = {
     "Comparison": "_study",
     "compare": "_study",
+    "ComparisonDisplay": "_display",
+    "LazyToRichDisplay": "_display",
+    "ContrastCurveDisplay": "_display",
     "make_table_pipeline": "_tables",
     "winner": "_winner",
     "MeanRanks": "_ranks",

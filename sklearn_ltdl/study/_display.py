@@ -1,6 +1,310 @@
-"""Pictures of comparisons over many tables."""
+"""Pictures of a comparison, and of comparisons over many tables."""
+
+import numpy as np
 
 from sklearn_ltdl.study._ranks import mean_ranks
+
+_FAMILIES = {  # a colour, a mark and a line for each, so that grey will do
+    "dummy": ("0.6", "x", ":"),
+    "linear": ("tab:brown", "s", ":"),
+    "kernel": ("tab:blue", "o", "--"),
+    "rfm": ("tab:purple", "v", "--"),
+    "network": ("tab:orange", "^", "-"),
+    "trees": ("tab:green", "D", "-."),
+}
+_OTHER = ("black", "*", (0, (1, 3)))
+
+
+class ComparisonDisplay:
+    """Scores of the models, and the differences on which the verdict rests.
+
+    The first panel has a model a line, with its 95 % interval. The second has a contrast a line: the share of the
+    dummy's loss that its first model saves over the second, with a 95 % interval, against the margin (shaded) within
+    which two models count as equal. A hollow mark is undecided.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `compare` returns.
+
+    Attributes
+    ----------
+    axes_ : ndarray of two matplotlib Axes
+    figure_ : matplotlib Figure
+    scores_ : dict of str to matplotlib ErrorbarContainer
+        By the name of the model; models that failed are missing.
+    contrasts_ : dict of str to matplotlib ErrorbarContainer
+        By the name of the contrast; those that could not be drawn are missing.
+
+    See Also
+    --------
+    LazyToRichDisplay : One network at several scales, beside the other models.
+    ContrastCurveDisplay : The differences against the number of rows.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn_ltdl import ComparisonDisplay, compare
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> display = ComparisonDisplay(compare(X, y, models=["linear"])).plot()
+    >>> sorted(display.scores_)
+    ['dummy', 'linear']
+    """
+
+    def __init__(self, comparison):
+        self.comparison = comparison
+
+    def plot(self, *, axes=None):
+        """Draw both panels.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib Axes, default=None
+            Those of a new figure if None.
+
+        Returns
+        -------
+        display : ComparisonDisplay
+        """
+        import matplotlib.pyplot as plt
+
+        comparison = self.comparison
+        methods = sorted((row for row in comparison.methods if not row["failure"]), key=lambda row: row["score"])
+        contrasts = {name: row for name, row in comparison.verdict.evidence.items() if "low" in row}
+        if axes is None:
+            height = 1.2 + 0.32 * max(len(methods), 1.4 * len(contrasts))
+            _, axes = plt.subplots(1, 2, figsize=(10, height), layout="constrained")
+        self.axes_, self.figure_ = np.asarray(axes), axes[0].figure
+        self.scores_ = {row["method"]: _draw_score(axes[0], line, row) for line, row in enumerate(methods)}
+        axes[0].set_yticks(range(len(methods)), [row["method"] for row in methods])
+        axes[0].set(xlabel=comparison.settings["scoring"], title="Out-of-fold scores")
+        axes[0].grid(axis="x", alpha=0.3)
+
+        margin = 100 * comparison.settings["margin"]
+        axes[1].axvspan(-margin, margin, color="0.85")
+        axes[1].axvline(0, color="0.5", linewidth=0.8)
+        lines = dict(zip(contrasts, range(len(contrasts) - 1, -1, -1)))
+        self.contrasts_ = {name: _draw_contrast(axes[1], lines[name], row) for name, row in contrasts.items()}
+        labels = [f"{row['candidate']} against {row['reference']}" for row in contrasts.values()]
+        axes[1].set_yticks(list(lines.values()), labels)
+        axes[1].set(xlabel="loss saved, % of the dummy's", title="Differences, the margin shaded")
+        axes[1].grid(axis="x", alpha=0.3)
+        return self
+
+
+def _draw_score(ax, line, row):
+    colour, mark, _ = _FAMILIES.get(row["family"], _OTHER)
+    ends = [[row["score"] - row["score_low"]], [row["score_high"] - row["score"]]]
+    return ax.errorbar(row["score"], line, xerr=ends, color=colour, marker=mark, capsize=3)
+
+
+def _draw_contrast(ax, line, row):
+    center, low, high = (100 * row[key] for key in ("difference", "low", "high"))
+    fill = "white" if row["answer"] == "undecided" else "black"
+    ends = [[center - low], [high - center]]
+    return ax.errorbar(center, line, xerr=ends, color="black", marker="o", markerfacecolor=fill, capsize=3)
+
+
+class LazyToRichDisplay:
+    """One network from rich to lazy, with nothing changed but the scale of its output, beside the other models.
+
+    All are of the first fold, in the unit of the verdict: the share of the dummy's loss on the rows held out that is
+    saved. The network trains on at most 1000 rows of that fold, the others on all of them. A hollow mark is a training
+    that did not converge, the dashed line at the right the limit of large scales.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `compare` returns with ``curves=True``.
+    models : list of str, default=None
+        Whose lines are drawn. None takes the linear model, and of the kernels and of the trees the one that saves most.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    curve_ : matplotlib Line2D
+        The network.
+    lines_ : dict of str to matplotlib Line2D
+        By the name of the model.
+
+    Raises
+    ------
+    ValueError
+        Without ``curves=True``, or if those trainings failed.
+
+    See Also
+    --------
+    ScalePathDisplay : More of the network alone.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl import LazyToRichDisplay, compare
+    >>> from sklearn_ltdl.datasets import make_multi_index
+    >>> X, y = make_multi_index(120, n_features=5, random_state=0)
+    >>> comparison = compare(X, y, models=["ntk"], repeats=1, curves=True)
+    >>> sorted(LazyToRichDisplay(comparison).plot().lines_)
+    ['linear', 'ntk']
+    """
+
+    def __init__(self, comparison, *, models=None):
+        self.comparison = comparison
+        self.models = models
+
+    def plot(self, *, ax=None):
+        """Draw the network's curve and the models' lines.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            A new figure's if None.
+
+        Returns
+        -------
+        display : LazyToRichDisplay
+        """
+        import matplotlib.pyplot as plt
+
+        path = _evidence(self.comparison, "scale_path")
+        losses = {
+            row["method"]: (row["loss"], row["family"])
+            for row in self.comparison.results
+            if row["repeat"] == row["fold"] == 0 and row["loss"] is not None
+        }
+        dummy = losses["dummy"][0]
+        saved = {name: (100 * (1 - loss / dummy), family) for name, (loss, family) in losses.items()}
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        scales, share = np.array(path["scale"]), 100 * (1 - np.array(path["losses"]) / dummy)
+        converged = np.array(path["converged"])
+        (self.curve_,) = ax.plot(scales, share, "-^", color="tab:orange", label="network")
+        ax.plot(scales[~converged], share[~converged], "^", color="tab:orange", markerfacecolor="white")
+        limit = 100 * (1 - path["linearized_loss"] / dummy)
+        ax.hlines(limit, scales[-1], 3 * scales[-1], color="tab:orange", linestyle="--", label="its linear limit")
+        self.lines_ = {}
+        for name in self._drawn(saved) if self.models is None else self.models:
+            value, family = saved[name]
+            colour, _, line = _FAMILIES.get(family, _OTHER)
+            self.lines_[name] = ax.axhline(value, color=colour, linestyle=line, label=name)
+        ax.set(
+            xscale="log",
+            xlabel="scale of the output: rich (left) to lazy (right)",
+            ylabel="loss saved, % of the dummy's",
+        )
+        _plain_ticks(ax, scales)
+        floor = min([0.0, *(value for value, _ in saved.values() if value > -20)])
+        ax.set_ylim(bottom=max(ax.get_ylim()[0], floor - 5))
+        ax.legend()
+        return self
+
+    def _drawn(self, saved):
+        for family in ("linear", "kernel", "trees"):
+            of_family = [name for name in saved if saved[name][1] == family]
+            if of_family:
+                yield max(of_family, key=lambda name: saved[name][0])
+
+
+class ContrastCurveDisplay:
+    """How the differences between models move with the number of training rows.
+
+    Each line is a contrast: the share of the dummy's loss that its first model saves over the second, with a 95 %
+    interval, for folds whose training rows were thinned at random. Within the margin, shaded, two models count as
+    equal. A difference that still grows at the right may be decided by more rows.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `compare` returns with ``curves=True``.
+    contrasts : list of str, default=('beyond_linear', 'feature_learning', 'recursive_features', 'beyond_all')
+        Names in ``comparison.verdict.evidence``; those that were not drawn are left out.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    curves_ : dict of str to matplotlib ErrorbarContainer
+        By the name of the contrast.
+
+    Raises
+    ------
+    ValueError
+        Without ``curves=True``.
+
+    See Also
+    --------
+    ComparisonDisplay : The differences with all rows.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl import ContrastCurveDisplay, compare
+    >>> from sklearn_ltdl.datasets import make_multi_index
+    >>> X, y = make_multi_index(240, n_features=5, random_state=0)
+    >>> comparison = compare(X, y, models=["ntk"], repeats=1, curves=True)
+    >>> sorted(ContrastCurveDisplay(comparison).plot().curves_)
+    ['beyond_linear']
+    """
+
+    def __init__(
+        self, comparison, *, contrasts=("beyond_linear", "feature_learning", "recursive_features", "beyond_all")
+    ):
+        self.comparison = comparison
+        self.contrasts = contrasts
+
+    def plot(self, *, ax=None):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            A new figure's if None.
+
+        Returns
+        -------
+        display : ContrastCurveDisplay
+        """
+        import matplotlib.pyplot as plt
+
+        table = {name: np.array(column) for name, column in _evidence(self.comparison, "differences").items()}
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_, self.curves_ = ax, ax.figure, {}
+        margin = 100 * self.comparison.settings["margin"]
+        ax.axhspan(-margin, margin, color="0.85")
+        ax.axhline(0, color="0.5", linewidth=0.8)
+        marks = iter(["o", "^", "v", "D", "s", "*"])
+        for k, name in enumerate(self.contrasts):
+            chosen = table["contrast"] == name
+            if not chosen.any():
+                continue
+            n, center, low, high = (table[key][chosen] for key in ("n_train", "difference", "low", "high"))
+            self.curves_[name] = ax.errorbar(
+                n * 1.03**k,  # side by side
+                100 * center,
+                yerr=100 * np.array([center - low, high - center]),
+                marker=next(marks),
+                capsize=3,
+                label=self.comparison.verdict.evidence[name]["question"],
+            )
+        ax.set(xscale="log", xlabel="training rows", ylabel="loss saved, % of the dummy's")
+        _plain_ticks(ax, np.unique(table["n_train"]))
+        if self.curves_:
+            ax.legend(fontsize="small")
+        return self
+
+
+def _plain_ticks(ax, values):
+    """Put ticks of a logarithmic axis at some values."""
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.minorticks_off()
+
+
+def _evidence(comparison, part):
+    found = comparison.evidence[part]
+    if found is None or found.get("failure"):
+        reason = "were not asked for: say compare(..., curves=True)" if found is None else found["failure"]
+        raise ValueError(f"This comparison has no {part.replace('_', ' ')}; its curves {reason}.")
+    return found
 
 
 class CriticalDifferenceDisplay:

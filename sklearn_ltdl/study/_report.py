@@ -2,10 +2,9 @@
 
 import io
 import re
-import shlex
 from pathlib import Path
 
-from sklearn_ltdl.study._comparison_display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
+from sklearn_ltdl.study._display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
 
 MOST_COLUMNS = 10  # of the recursive feature machine, that are drawn
 
@@ -169,18 +168,25 @@ def _drawing(figure, text):
 
 
 def _usage(settings):
-    data = shlex.quote(settings.get("data_file", "table.csv"))
+    if "command" not in settings:
+        return (
+            "from sklearn_ltdl.study import winner\n\n"
+            "model = winner(comparison, X, y)  # a fitted scikit-learn Pipeline\n"
+            "predictions = model.predict(X_new)"
+        )
     return (
-        f"$ ltdl compare {data} --save model.joblib\n$ ltdl predict model.joblib new_rows.csv\n\n"
-        "import joblib\nimport pandas as pd\n\n"
-        'model = joblib.load("model.joblib")  # a scikit-learn Pipeline; load only what you trust\n'
-        'predictions = model.predict(pd.read_csv("new_rows.csv"))'
+        f"$ {settings['command']} --save model.joblib\n$ ltdl predict model.joblib new_rows.csv\n\n"
+        "import joblib\n\n"
+        'model = joblib.load("model.joblib")  # a fitted scikit-learn Pipeline; load only what you trust\n'
+        "predictions = model.predict(X_new)"
     )
 
 
 def _facts(settings):
     """Yield what was run, as pairs of a name and a text."""
     yield "command", settings.get("command", "sklearn_ltdl.compare")
-    yield "folds", f"{settings['cv']}, drawn {settings['repeats']} times, seed {settings['seed']}"
+    drawn = f", drawn {settings['repeats']} times" if settings["repeats"] > 1 else ""
+    yield "folds", f"{settings['cv']}{drawn}, seed {settings['seed']}"
+    yield "margin", f"{100 * settings['margin']:g} % of the dummy's loss"
     yield "models", ", ".join(settings["models"])
     yield "versions", ", ".join(f"{package} {version}" for package, version in settings["versions"].items())

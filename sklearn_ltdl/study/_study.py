@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_consistent_length
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, check_weights, draw_seed, validate_params
 from sklearn_ltdl.study._columns import describe, hint, is_missing, read_columns
 from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
+from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._folds import draw_splits
 from sklearn_ltdl.study._jobs import (
     Data,
@@ -88,11 +89,20 @@ class Comparison:
         """Return everything as JSON text; with a path, write it there at once or not at all."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False)
         if path is not None:
-            path = Path(path)
-            part = path.with_name(f"{path.name}.{os.getpid()}.part")
-            part.write_text(text + "\n", encoding="utf-8")
-            part.replace(path)
+            write_whole(Path(path), lambda part: part.write_text(text + "\n", encoding="utf-8"))
         return text
+
+    def to_html(self, path=None):
+        """Return a report as one HTML page that needs nothing else; with a path, write it there at once or not at all.
+
+        It takes jinja2 and matplotlib, the extra ``report``.
+        """
+        from sklearn_ltdl.study._report import to_html
+
+        page = to_html(self)
+        if path is not None:
+            write_whole(Path(path), lambda part: part.write_text(page, encoding="utf-8"))
+        return page
 
     @property
     def failed(self):

@@ -74,6 +74,7 @@ def _add_compare(commands):
     _add_columns(command)
     _add_protocol(command)
     _add_engine(command)
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a report to read, as one page")
     command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
     command.add_argument(
         "--save",
@@ -261,8 +262,11 @@ def _imported(path):
 
 
 def _compare(arguments):
-    for option in ("json", "save", "journal"):
+    for option in ("html", "json", "save", "journal"):
         _check_output(f"--{option}", getattr(arguments, option), arguments.data)
+    if arguments.html is not None:
+        import jinja2  # noqa: F401  that it is missing is told now, not after the work
+        import matplotlib  # noqa: F401
     X, y, columns, origin = _load(arguments)
     _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns")
     from sklearn_ltdl.study._study import Interrupted, compare
@@ -284,9 +288,12 @@ def _compare(arguments):
 
 def _report(comparison, origin, arguments):
     print(comparison)
+    comparison = replace(comparison, settings={**comparison.settings, "data": origin, "command": arguments.line})
     if arguments.json is not None:
-        settings = {**comparison.settings, "data": origin, "command": arguments.line}
-        replace(comparison, settings=settings).to_json(arguments.json)
+        comparison.to_json(arguments.json)
+    if arguments.html is not None:
+        comparison.to_html(arguments.html)
+        _tell(f"{arguments.html}: the report.")
 
 
 def _save_winner(comparison, X, y, weight, also, path):
