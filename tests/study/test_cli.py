@@ -173,6 +173,14 @@ def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):
     assert "predicting 'y': 40 rows, 1 columns" in capsys.readouterr().err
 
 
+def test_levels_are_what_is_written_in_the_file(tmp_path):
+    rows = "".join(f"{code},{y + i % 2 / 10}\n" for i in range(30) for code, y in (("1", 0), ("01", 5), ("001", 2)))
+    options = ["--categorical", "code", "--json", str(tmp_path / "out.json")]
+    assert compare_file(tmp_path / "t.csv", f"code,y\n{rows}", *options) == 0
+    linear = json.loads((tmp_path / "out.json").read_text())["methods"][1]
+    assert linear["score"] > 0.9  # as numbers they would all be 1
+
+
 def test_the_command_gives_the_numbers_of_python(tmp_path, rng):
     n = 60
     X = pd.DataFrame({"a": rng.standard_normal(n), "b": rng.standard_normal(n)})

@@ -5,6 +5,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -69,6 +70,22 @@ def test_the_winner_is_the_method_of_least_loss_fitted_on_all_rows(houses):
         ValueError, match="expected the 4 columns of the model, but 'zone' is missing; did you mean 'zon'"
     ):
         winner(comparison, X.rename(columns={"zone": "zon"}), y)
+
+
+def test_weights_and_other_estimators_are_those_of_the_comparison(rng):
+    X = rng.standard_normal((60, 2))
+    y, weight = np.exp(X[:, 0]), np.where(np.arange(60) % 4, rng.uniform(1, 3, 60), 0.0)
+    also = {"forest2": RandomForestRegressor(5, random_state=0)}
+    comparison = compare(X, y, sample_weight=weight, also=also, models=["linear"], cv=2, repeats=1)
+    assert best_method(comparison) == "forest2"
+    expected = make_table_pipeline(RandomForestRegressor(5, random_state=0))
+    expected.fit(X[weight > 0], y[weight > 0], estimator__sample_weight=weight[weight > 0])
+    model = winner(comparison, X, y, sample_weight=weight, also=also)
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+    with pytest.raises(ValueError, match="best model is 'forest2', which is none of the package"):
+        winner(comparison, X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="give the weights of the comparison"):
+        winner(comparison, X, y, also=also)
 
 
 def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path):
