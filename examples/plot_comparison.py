@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 from sklearn_ltdl import ComparisonDisplay, LazyToRichDisplay, compare
 from sklearn_ltdl.datasets import make_multi_index
 
-X, y = make_multi_index(250, n_features=8, random_state=0)
+X, y = make_multi_index(300, n_features=8, random_state=0)
 models = ["linear", "ntk", "lazy", "rich", "forest"]
-comparison = compare(X, y, models=models, cv=3, repeats=1, curves=True)
+comparison = compare(X, y, models=models, repeats=1, curves=True)
 print(comparison)
 
 # %%
