@@ -33,7 +33,7 @@ def read(**columns):
         ([1, "one", None, 1.5] * 10, "category"),
         (pd.Categorical(ROWS), "category"),
         (pd.Series(["01", "02", "11", "30"] * 10, dtype=object), "category"),  # codes
-        (pd.Series(["1", "2", "11", "30"] * 10, dtype="str"), "category"),  # the dtype says text
+        (pd.Series(["1", "2", "11", "30"] * 10, dtype="string"), "category"),  # the dtype says text
     ],
 )
 def test_the_dtype_says_how_a_column_is_read(values, kind):
