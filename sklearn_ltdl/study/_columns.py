@@ -18,7 +18,7 @@ _IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
     r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|row[_ ]?(?:id|number|no|nr))|index|idx|key)|.*[a-z](?:ID|Id)"
 )
 EMPTY, CONSTANT = "empty", "the same value in every row"
-MOST_COLUMNS = 5000  # beyond, a forest takes minutes a fold
+MOST_COLUMNS = 2000  # beyond, forests and feature machines take many minutes a fold
 MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
 MOST_LEVELS = 50  # columns that one categorical column may become
 MOST_LINES = 8  # of one kind, of what is told of the columns

@@ -5,13 +5,17 @@ The workers are processes of this machine, or those of a Dask cluster.
 
 import math
 import os
+import pickle
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from functools import partial
+from threading import Thread
 
 import joblib
 from joblib.externals.loky import ProcessPoolExecutor
+
+import sklearn_ltdl
 
 ANSWER_SECONDS = 10  # that a scheduler has to answer, and to have a worker
 
@@ -64,7 +68,7 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
 
     def start(worker):
         workers.start(worker)
-        ready = workers.submit(worker, callable, function)  # imports what the function needs
+        ready = workers.submit(worker, callable, (), (function,))  # imports what the function needs
         running[ready] = worker, None, math.inf
 
     try:
@@ -97,7 +101,7 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
                 else:
                     index, argument = waiting.popleft()
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    running[workers.submit(worker, function, *workers.shared, *argument)] = worker, index, deadline
+                    running[workers.submit(worker, function, workers.shared, argument)] = worker, index, deadline
         for index, _ in waiting:
             yield index, JobError(f"not run, the total time of {total_time:g} s was over", "time")
     finally:
@@ -119,8 +123,8 @@ class _Processes:
             1, initializer=partial(_keep_to_cores, worker, self.n_workers), env=environment
         )
 
-    def submit(self, worker, function, *arguments):
-        return self._executors[worker].submit(function, *arguments)
+    def submit(self, worker, function, shared, arguments):
+        return self._executors[worker].submit(function, *shared, *arguments)
 
     def kill(self, worker, future):
         self._executors[worker].shutdown(kill_workers=True)
@@ -151,7 +155,8 @@ class _Cluster:
 
         self._ours = not isinstance(scheduler, Client)
         try:
-            self._client = Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False) if self._ours else scheduler
+            connect = partial(Client, scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
+            self._client = _answer(connect) if self._ours else scheduler
         except (OSError, ValueError) as error:
             raise ConnectionError(
                 f"scheduler={scheduler!r} did not answer within {ANSWER_SECONDS} s ({type(error).__name__}). Is it "
@@ -166,16 +171,33 @@ class _Cluster:
                 f"scheduler={scheduler!r} has no workers; start some with `dask worker {scheduler}`."
             ) from error
         self.n_workers = len(self._client.nthreads())
+        try:
+            theirs = set(self._client.run(eval, "__import__('sklearn_ltdl').__version__").values())
+        except ModuleNotFoundError as error:
+            self._leave()
+            raise RuntimeError(
+                "The workers of the Dask cluster lack sklearn_ltdl; install it where they run."
+            ) from error
+        if theirs != {sklearn_ltdl.__version__}:
+            self._leave()
+            raise RuntimeError(
+                f"The workers of the Dask cluster have sklearn_ltdl {', '.join(sorted(theirs))}, expected "
+                f"{sklearn_ltdl.__version__} as here; results would differ."
+            )
         self._objects, self.shared, self._tasks = list(shared), None, {}
 
     def start(self, worker):
         if self.shared is None:
-            self.shared = self._client.scatter(self._objects, broadcast=True, hash=False)
+            put = self._client.scatter
+            self.shared = put(self._objects, broadcast=True, hash=False) if self._objects else []
 
-    def submit(self, worker, function, *arguments):
+    def submit(self, worker, function, shared, arguments):
         addresses = sorted(self._client.nthreads())
+        from cloudpickle import dumps  # of Dask's own dependencies
+
+        job = dumps((function, arguments))  # Dask says nothing of what its workers cannot read
         task = self._client.submit(
-            function, *arguments, workers=addresses[worker % len(addresses)], allow_other_workers=True, pure=False
+            _do, job, *shared, workers=addresses[worker % len(addresses)], allow_other_workers=True, pure=False
         )
         future = Future()
         self._tasks[future] = task
@@ -207,15 +229,31 @@ class _Cluster:
             self._client.close()
 
 
+def _answer(connect):
+    """Return what a function returns, or raise TimeoutError: Dask has no limit for who accepts and never speaks."""
+    future = Future()
+
+    def wait_for():
+        try:
+            future.set_result(connect())
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=wait_for, daemon=True).start()
+    return future.result(ANSWER_SECONDS)
+
+
+def _do(job, *shared):
+    function, arguments = pickle.loads(job)
+    return function(*shared, *arguments)
+
+
 def _settle(future, task):
     """Hand the outcome of a task of Dask on."""
-    if task.status == "finished":
+    try:
         future.set_result(task.result())
-    elif task.status == "cancelled":
-        future.cancel()
-        future.set_running_or_notify_cancel()
-    else:
-        future.set_exception(task.exception())
+    except BaseException as error:  # of the job, of what it needs, or of the cluster
+        future.set_exception(error)
 
 
 def _result(future):

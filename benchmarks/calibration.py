@@ -1,0 +1,324 @@
+"""How often is the verdict of `compare` wrong, and how often can it not tell?
+
+Problems are drawn from configurations: a kind of target, its parameters, a number of rows. For each problem `compare`
+runs as users run it, and every method is fitted once on all rows and judged on fresh ones. The truth of a configuration
+is the sign, against the margin, of the differences of risk at this number of rows in the mean over its *other* draws:
+not the generator's label, since with too few rows a product of two signs needs features for nobody. Where two standard
+errors of that mean do not settle a question, nobody is wrong about it.
+
+    python benchmarks/calibration.py results.jsonl --problems 1000              # hours: about 20 s a problem and core
+    python benchmarks/calibration.py results.jsonl --problems 1000 --seeds rule # those on which rules were set
+    python benchmarks/calibration.py results.jsonl --replicate ../shared/data   # two large tables, 20 draws of 1000
+    python benchmarks/calibration.py results.jsonl --problems 0                 # print what the file holds
+
+Each problem is a line of the file, so that a run that was stopped goes on where it was. Problems on real features take
+the tables of --data. Run with OMP_NUM_THREADS=1.
+"""
+
+import argparse
+import importlib.util
+import json
+import time
+import warnings
+from collections import Counter, defaultdict
+from itertools import cycle, islice, product
+from pathlib import Path
+
+import joblib
+import numpy as np
+from scipy.stats import beta, t
+from threadpoolctl import threadpool_limits
+
+from sklearn_ltdl.study._methods import METHODS, per_row_loss, predict
+from sklearn_ltdl.study._study import compare
+from sklearn_ltdl.study._tables import make_table_pipeline
+from sklearn_ltdl.study._verdict import Contrast, decide, questions
+
+DRAWS = 10  # problems of a configuration: nine of them are the truth of the tenth
+FRESH = 2000  # rows on which a fitted model is judged
+MARGIN = 0.01
+CLEAR = 3  # margins from 0, from which a difference should be told
+SEEDS = {"rule": 1, "final": 2}  # of the problems on which a rule is set, and of those on which it is judged
+SIZES = (100, 200, 300, 500)
+REAL = ("hl__kin8nm", "uci__pol", "fd__magic", "fd__spambase", "fd__wine-quality-white", "keel__marketing")
+REPLICATED = ("uci__kin40k", "large__diamonds")
+
+
+def unit_rows(A):
+    return A / np.linalg.norm(A, axis=-1, keepdims=True)
+
+
+def linear(rng, d):
+    w = unit_rows(rng.standard_normal(d))
+    return lambda X: X @ w
+
+
+def sphere(rng, d):
+    poles = unit_rows(rng.standard_normal((3, d)))
+    return lambda X: np.exp(2 * unit_rows(X) @ poles.T).sum(axis=1)
+
+
+def multi_index(rng, d):
+    U = np.linalg.qr(rng.standard_normal((d, d)))[0][: rng.integers(1, 4)]
+    signs = rng.choice([-1, 1], len(U))
+    return lambda X: np.abs(X @ U.T) @ signs
+
+
+def parity(rng, d):
+    k = rng.integers(2, 4)
+    return lambda X: np.sign(X[:, :k]).prod(axis=1)
+
+
+def few_of_many(rng, d):
+    a, b, c = rng.permutation(d)[:3]
+    return lambda X: np.sin(2 * X[:, a]) + X[:, b] * X[:, c]
+
+
+def steps(rng, d):
+    columns, levels = rng.integers(d, size=(8, 2)), rng.normal(0, 0.7, (8, 2))
+    heights = rng.standard_normal(8)
+    return lambda X: np.all(X[:, columns] > levels, axis=2) @ heights
+
+
+def noise(rng, d):
+    return lambda X: np.zeros(len(X))
+
+
+KINDS = {f.__name__: f for f in (linear, sphere, multi_index, parity, few_of_many, steps, noise)}
+
+
+def configurations(n, seeds):
+    """Return `n` configurations, spread over kinds, sizes, dimensions, noise and tasks; a third on real features."""
+    grid = {
+        "generated": list(product(KINDS, (4, 10, 20))),
+        "real": list(product([kind for kind in KINDS if kind not in ("sphere", "parity")], REAL)),
+    }
+    found = []
+    for place, (source, size) in enumerate(islice(zip(cycle(("generated", "generated", "real")), cycle(SIZES)), n)):
+        rng = np.random.default_rng([SEEDS[seeds], place])
+        kind, where = grid[source][rng.integers(len(grid[source]))]
+        classes = kind == "parity" or rng.random() < 0.3
+        level = float(rng.choice([0.1, 0.3, 1.0]))  # of the noise, in units of the signal
+        found.append({
+            "seeds": seeds, "place": place, "kind": kind, "n": size, "noise": level, "classes": classes,
+            "real": where if source == "real" else None, "d": where if source == "generated" else None,
+        })  # fmt: skip
+    return found
+
+
+def load(data, name):
+    spec = importlib.util.spec_from_file_location("load", Path(data) / "load.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load(name)
+
+
+def draw(config, number, data):
+    """Return rows to learn from and fresh ones: X, y, X_fresh, y_fresh and whether y are classes."""
+    rng = np.random.default_rng([SEEDS[config["seeds"]], config["place"], 1 + number])
+    n = config["n"]
+    if config["kind"] == "replicate":
+        table = load(data, config["real"])
+        rows = rng.permutation(len(table["y"]))[: n + 5 * FRESH]
+        X, y = table["X"][rows], table["y"][rows]
+        return X[:n], y[:n], X[n:], y[n:], table["task"] == "classification"
+    if config["real"] is None:
+        X = rng.standard_normal((n + FRESH, config["d"]))
+        X = np.sign(X) if config["kind"] == "parity" else unit_rows(X) if config["kind"] == "sphere" else X
+    else:
+        X = load(data, config["real"])["X"]
+        X = X[rng.permutation(len(X))[: n + FRESH]]
+    inputs = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9)
+    signal = KINDS[config["kind"]](np.random.default_rng([SEEDS[config["seeds"]], config["place"], 0]), X.shape[1])(
+        X if config["real"] is None else np.clip(inputs, -5, 5)
+    )
+    spread = signal.std() or 1.0
+    y = (signal - np.median(signal)) / spread + config["noise"] * rng.standard_normal(len(X))
+    if config["classes"]:
+        y = (y > 0).astype(int)
+    return X[:n], y[:n], X[n:], y[n:], config["classes"]
+
+
+def solve(config, number, data, repeats):
+    """Return what `compare` says of one problem, and the risk of each method on fresh rows."""
+    start = time.process_time()
+    X, y, fresh, target, classes = draw(config, number, data)
+    task = "classification" if classes else "regression"
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        seed = int(np.random.SeedSequence([SEEDS[config["seeds"]], config["place"], number]).generate_state(1)[0] // 2)
+        comparison = compare(X, y, task=task, margin=MARGIN, repeats=repeats, random_state=seed)
+        risks = {}
+        for name, method in METHODS.items():
+            fits = [make_table_pipeline(method.build(task, seed + s)).fit(X, y) for s in range(method.n_seeds)]
+            prediction = np.mean([predict(fit, fresh, task, int(y.max()) + 1) for fit in fits], axis=0)
+            risks[name] = float(per_row_loss(task, prediction, target, len(y)).mean())
+    contrasts = {name: value for name, value in comparison.verdict.evidence.items() if "low" in value}
+    return {
+        "config": config, "number": number, "repeats": repeats, "code": comparison.verdict.code, "risks": risks,
+        "contrasts": contrasts, "cpu": time.process_time() - start,
+    }  # fmt: skip
+
+
+def truths(results):
+    """Return, for each result, the contrasts of the other draws of its configuration, with two standard errors."""
+    families = {name: method.family for name, method in METHODS.items()}
+    by_place = defaultdict(list)
+    for result in results:
+        by_place[key_of(result)[:-1]].append(result)
+    found = {}
+    for group in by_place.values():
+        for result in group:
+            others = [other["risks"] for other in group if other["number"] != result["number"]]
+            if len(others) < 3:
+                continue
+            risks = {name: np.array([risk[name] for risk in others]) for name in families}
+            contrasts = {}
+            for name, sides in questions(families).items():
+                candidate, reference = (min(side, key=lambda m: risks[m].mean()) for side in sides)
+                gain = (risks[reference] - risks[candidate]) / risks["dummy"].mean()
+                half = float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)))
+                contrasts[name] = Contrast.of(
+                    name, candidate, reference, float(gain.mean()), half, 0.0, MARGIN, result["config"]["n"]
+                )
+            found[key_of(result)] = contrasts
+    return found
+
+
+def key_of(result):
+    config = result["config"]
+    return config["kind"], config["real"], config["seeds"], config["place"], result["repeats"], result["number"]
+
+
+RULES = {  # half of the width of an interval, by those over rows and over splits
+    "wider": max,
+    "rows": lambda rows, splits: rows,
+    "splits": lambda rows, splits: splits,
+    "rows x 1.3": lambda rows, splits: 1.3 * rows,
+    "mean": lambda rows, splits: 0.5 * (rows + splits),
+}
+
+
+def judged(result, rule):
+    """Return the contrasts and the verdict of a result, had the intervals been drawn by another rule."""
+    contrasts = {}
+    for name, value in result["contrasts"].items():
+        half = RULES[rule](value["half_width_rows"], value["half_width_splits"])
+        sides = value["candidate"], value["reference"]
+        contrasts[name] = Contrast.of(name, *sides, value["difference"], half, 0.0, MARGIN, value["n_rows"])
+    return contrasts, decide(contrasts)
+
+
+def bounds(k, n):
+    """Return the ends of the 95 % interval of Clopper and Pearson."""
+    low = 0.0 if k == 0 else beta.ppf(0.025, k, n - k + 1)
+    return low, 1.0 if k == n else beta.ppf(0.975, k + 1, n - k)
+
+
+def share(hits):
+    hits = list(hits)
+    if not hits:
+        return "none of 0"
+    low, high = bounds(sum(hits), len(hits))
+    return (
+        f"{100 * np.mean(hits):5.1f}% ({sum(hits)} of {len(hits)}; 95% interval {100 * low:.1f} to {100 * high:.1f}%)"
+    )
+
+
+DECIDES = {
+    "kernel": ["beyond_linear"], "features": ["feature_learning", "recursive_features"], "trees": ["beyond_all"],
+    "linear": ["signal"],
+}  # fmt: skip
+
+
+def report(results):
+    """Print the shares of wrong and of missing claims, by rule of the interval and by kind."""
+    truth = truths(results)
+    results = [result for result in results if key_of(result) in truth]
+    if not results:
+        print("Fewer than four draws of any configuration: nothing to judge.")
+        return
+    true_codes = {key_of(result): decide(truth[key_of(result)]).code for result in results}
+    print(f"{len(results)} problems, {np.mean([result['cpu'] for result in results]):.0f} s of one core each")
+    print("true verdicts:", dict(Counter(true_codes.values())), "(unclear: the draws do not settle it)\n")
+    for rule in RULES:
+        wrong, missing, wrong_answers, missing_answers, codes = [], [], [], [], Counter()
+        by_kind = defaultdict(list)
+        for result in results:
+            key, (contrasts, verdict) = key_of(result), judged(result, rule)
+            codes[verdict.code] += 1
+            true_code = true_codes[key]
+            answers, true_answers = (decide(c).evidence for c in (contrasts, truth[key]))
+            for name in answers:
+                given, known = answers[name]["answer"], true_answers[name]["answer"]
+                if known != "undecided":
+                    wrong_answers.append(given not in (known, "undecided"))
+                if abs(truth[key][name].difference) >= CLEAR * MARGIN:
+                    missing_answers.append(given == "undecided")
+            if true_code != "unclear":
+                wrong.append(verdict.code not in (true_code, "unclear"))
+                by_kind[result["config"]["kind"]].append((true_code, verdict.code))
+                largest = max((truth[key][name].difference for name in DECIDES.get(true_code, [])), default=0)
+                if largest >= CLEAR * MARGIN:
+                    missing.append(verdict.code == "unclear")
+        print(f"interval: {rule}; verdicts {dict(codes)}")
+        print(f"  wrong verdicts              {share(wrong)}")
+        print(f"  wrong answers to questions  {share(wrong_answers)}")
+        print(f"  cannot tell, verdict        {share(missing)}, of those whose true difference is {CLEAR} margins")
+        print(f"  cannot tell, question       {share(missing_answers)}, likewise")
+        if rule == "wider":
+            for kind, pairs in sorted(by_kind.items()):
+                print(
+                    f"    {kind:12}", "; ".join(f"{a} told as {b}: {c}" for (a, b), c in Counter(pairs).most_common())
+                )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--problems", type=int, default=1000)
+    parser.add_argument("--seeds", choices=SEEDS, default="final")
+    parser.add_argument("--repeats", type=int, default=3, help="of the folds, the default of compare for small tables")
+    parser.add_argument("--replicate", metavar="DATA", help="instead, 20 draws of 1000 rows of two large tables")
+    parser.add_argument("--data", default="../shared/data", help="folder of real features")
+    parser.add_argument("--n-jobs", type=int, default=-1)
+    options = parser.parse_args()
+    results = []
+    if options.results.exists():
+        for line in options.results.read_text(encoding="utf-8").splitlines():
+            try:
+                results.append(json.loads(line))
+            except json.JSONDecodeError:  # torn by a kill
+                continue
+    if options.replicate:
+        wanted = [
+            ({"seeds": "final", "place": place, "kind": "replicate", "n": 1000, "real": name}, number)
+            for place, name in enumerate(REPLICATED)
+            for number in range(20)
+        ]
+    else:
+        places = configurations(-(-options.problems // DRAWS), options.seeds)
+        wanted = [(config, number) for config in places for number in range(DRAWS)][: options.problems]
+    known = {key_of(result) for result in results}
+    missing = [
+        (config, number)
+        for config, number in wanted
+        if key_of({"config": config, "number": number, "repeats": options.repeats}) not in known
+    ]
+    data = options.replicate or options.data
+    jobs = (joblib.delayed(solve)(config, number, data, options.repeats) for config, number in missing)
+    with options.results.open("a", encoding="utf-8") as file:
+        if options.results.stat().st_size and not options.results.read_text(encoding="utf-8").endswith("\n"):
+            file.write("\n")
+        for done, result in enumerate(joblib.Parallel(options.n_jobs, return_as="generator_unordered")(jobs), 1):
+            results.append(result)
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            print(f"\r{done} of {len(missing)}", end="", flush=True)
+    print()
+    mine = [result for result in results if (result["config"]["kind"] == "replicate") == bool(options.replicate)]
+    report([r for r in mine if r["config"]["seeds"] == options.seeds and r["repeats"] == options.repeats])
+
+
+if __name__ == "__main__":
+    main()

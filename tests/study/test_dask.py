@@ -1,0 +1,90 @@
+import socket
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes
+
+from sklearn_ltdl import compare
+from sklearn_ltdl.study._pool import run_each
+from sklearn_ltdl.study.cli import main
+
+distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes of one thread."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, worker_dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+def outcome(comparison):
+    rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in comparison.results]
+    return comparison.verdict, rows, comparison.evidence
+
+
+def test_a_cluster_gives_the_results_of_this_process(cluster):
+    X, y = load_diabetes(return_X_y=True)
+    options = {"models": ["linear", "ntk", "lazy"], "repeats": 1, "cv": 3}
+    here = compare(X[:200], y[:200], **options)
+    there = compare(X[:200], y[:200], **options, backend="dask", scheduler=cluster.scheduler_address)
+    assert outcome(there) == outcome(here)
+
+
+def test_both_workers_take_part(cluster):
+    with distributed.Client(cluster.scheduler_address) as client:
+        job = "[__import__('time').sleep(0.3), __import__('os').getpid()][1]"
+        pids = {pid for _, pid in run_each(eval, [(job,)] * 6, scheduler=client)}
+        assert pids == set(client.run(eval, "__import__('os').getpid()").values())
+        assert client.status == "running"  # a client that was given is left open
+
+
+def test_what_the_workers_cannot_import_is_an_error_and_no_hang(cluster):
+    here = types.ModuleType("only_here")
+    exec("def double(x):\n    return 2 * x", here.__dict__)
+    sys.modules["only_here"] = here
+    try:
+        with pytest.raises(ModuleNotFoundError, match="only_here"):
+            list(run_each(here.double, [(1,)], scheduler=cluster.scheduler_address))
+    finally:
+        del sys.modules["only_here"]
+
+
+def test_a_job_beyond_the_limit_is_killed_and_the_others_run(cluster):
+    start = time.monotonic()
+    jobs = [(0.0,), (600.0,), (0.0,), (0.0,)]
+    results = dict(run_each(time.sleep, jobs, time_limit=2.0, scheduler=cluster.scheduler_address))
+    assert time.monotonic() - start < 60
+    assert str(results.pop(1)) == "stopped at the time limit of 2 s"
+    assert results == {0: None, 2: None, 3: None}
+    shared = np.arange(5.0)  # is still there for a worker that was started again
+    sums = dict(run_each(np.dot, [(shared,)] * 4, shared=(shared,), scheduler=cluster.scheduler_address))
+    assert sums == dict.fromkeys(range(4), 30.0)
+
+
+def test_a_scheduler_that_does_not_answer_is_told_soon(capsys):
+    with socket.socket() as listening:  # it accepts, and never speaks
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        start = time.monotonic()
+        options = ["diabetes", "--models", "linear", "--backend", "dask", "--scheduler", address]
+        assert main(["compare", *options]) == 2
+        assert time.monotonic() - start < 30  # 10 s, and the imports
+    errors = capsys.readouterr().err
+    assert "did not answer within 10 s" in errors
+    assert "dask scheduler" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_scheduler_without_workers_is_told():
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
+        pytest.raises(ConnectionError, match="has no workers; start some with `dask worker"),
+    ):
+        list(run_each(time.sleep, [(0,)], scheduler=empty.scheduler_address))
