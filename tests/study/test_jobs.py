@@ -178,18 +178,6 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
     assert partial.verdict == whole.verdict  # that of the draws which are whole
 
 
-def test_the_total_time_ends_a_run_with_what_is_done():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((20_000, 20))  # on which a forest takes a minute
-    start = time.monotonic()
-    comparison = compare(X, X[:, 0] * X[:, 1], models=["forest"], cv=2, repeats=1, total_time=8, n_jobs=2)
-    assert time.monotonic() - start < 60
-    table = comparison.to_frame()
-    assert pd.isna(table.loc["dummy", "failure"])
-    assert "the total time of 8 s" in table.loc["forest", "failure"]
-    assert comparison.verdict.code == "unclear"
-
-
 def test_a_fit_that_was_stopped_is_tried_again_at_another_limit_only(tmp_path, monkeypatch):
     X, y = load_diabetes(return_X_y=True)
     journal = tmp_path / "run.jsonl"
