@@ -191,3 +191,15 @@ def test_a_fit_that_was_stopped_is_tried_again_at_another_limit_only(tmp_path, m
         journal.write_text(text)
         comparison = compare(X, y, models=["linear"], repeats=1, journal=journal, time_limit=limit)
         assert sum(bool(row["failure"]) for row in comparison.results) == failures
+
+
+def test_networks_compile_once_for_all_folds_seeds_and_scales():
+    """Folds of 112 and 113 rows, three seeds, a lazy and a rich network: one program of descent."""
+    from sklearn_ltdl.networks import _flow
+
+    X, y = load_diabetes(return_X_y=True)
+    X = X[:141, :7]  # of a width that no other test has
+    before = _flow._descend._cache_size()
+    comparison = compare(X, y[:141], models=["lazy", "rich"], repeats=2)
+    assert {row["n_train"] for row in comparison.results} == {112, 113}
+    assert _flow._descend._cache_size() == before + 1
