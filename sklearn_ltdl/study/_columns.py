@@ -12,11 +12,13 @@ OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart,
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # mean number of words from which a text is a sentence
 _LEADING_ZERO = re.compile(r"\s*[+-]?0\d")  # 01234 is a code
+_DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
     r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|row[_ ]?(?:id|number|no|nr))|index|idx|key)|.*[a-z](?:ID|Id)"
 )
-MOST_COLUMNS = 5000  # beyond, a forest takes minutes a fold
+EMPTY, CONSTANT = "empty", "the same value in every row"
+MOST_COLUMNS = 2000  # beyond, forests and feature machines take many minutes a fold
 MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
 MOST_LEVELS = 50  # columns that one categorical column may become
 MOST_LINES = 8  # of one kind, of what is told of the columns
@@ -122,7 +124,7 @@ def _series_to_numbers(column):
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Column {column.name!r} held numbers when the model was fitted; expected numbers, got values of type "
-            f"{column.dtype} ({error}). Clean the column, or fit on it as text."
+            f"{column.dtype} ({error}). Repair them, have them read as missing (--numeric), or fit on text."
         ) from error
 
 
@@ -261,7 +263,7 @@ def listed(names, most=8):
 def _read(name, series, given, named):
     """Return the Column, and the series as models see it."""
     if given == "number":
-        series, strays = _coerced(name, series)
+        series, strays = coerced(name, series)
         note = f"{len(strays)} values that are no numbers are missing, such as {strays[0]!r}" if strays else ""
         return Column(name, "number", note, int(series.isna().sum())), series
     kind, n_missing, note = given or _kind(series), int(series.isna().sum()), ""
@@ -277,13 +279,13 @@ def _reason(name, series, kind, n_missing):
     """Return why a column is left out; empty for most."""
     n = len(series)
     if n_missing == n:
-        return "empty"
+        return EMPTY
     try:
         distinct = series.nunique()
     except TypeError:
         return "its values are lists or other objects"
     if distinct == 1 and n_missing == 0 and n > 1:
-        return "the same value in every row"
+        return CONSTANT
     if kind == "number" and distinct == n > RARE_LEVEL and series.dtype.kind in "iu" and _IDENTIFIER.fullmatch(name):
         return "an identifier by its name, another whole number in every row"
     if kind == "category" and series.dtype.name != "category" and n - n_missing > RARE_LEVEL:
@@ -293,17 +295,18 @@ def _reason(name, series, kind, n_missing):
         if share > OWN_SENTENCE and sample.str.count(r"\s+").mean() + 1 >= WORDS:
             return f"free text, such as {example!r}"
         if share > OWN_TEXT and sum(map(is_numeral, set(texts))) < distinct / 2:
-            return f"a text of its own in nearly every row, such as {example!r}"
+            hint = "; dates are read if they are like 2024-05-31" if _DATE.fullmatch(example) else ""
+            return f"a text of its own in nearly every row, such as {example!r}{hint}"
     return ""
 
 
 def _suspicion(name, series, kind):
     """Return what looks like a mistake."""
     if kind == "category" and series.dtype.name != "category":
-        texts = series.dropna().astype(str)
-        strays = texts[[not is_numeral(text) for text in texts]]
-        if 0 < len(strays) < len(texts) / 2:
-            return f"{len(texts) - len(strays)} of {len(texts)} values are numbers, {strays.iloc[0]!r} is not"
+        counts = series.dropna().astype(str).value_counts(sort=False)
+        strays = counts[[not is_numeral(text) for text in counts.index]]
+        if 0 < strays.sum() < counts.sum() / 2:
+            return f"{counts.sum() - strays.sum()} of {counts.sum()} values are numbers, {strays.index[0]!r} is not"
     if series.dtype.kind in "iuO" and _IDENTIFIER.fullmatch(name) and series.nunique() < series.count():
         return (
             "named like an identifier, but some of its values are in several rows: do these belong together (groups)?"
@@ -320,7 +323,7 @@ def is_numeral(text):
     return True
 
 
-def _coerced(name, series):
+def coerced(name, series):
     """Return a column as float64, and the texts that are no numbers."""
     from pandas import to_numeric
 
@@ -343,10 +346,6 @@ def _typed(series, kind):
         from pandas import Series
 
         return Series(_levels(series.to_numpy(dtype=object)), index=series.index, name=series.name).astype("category")
-    if kind == "number" and series.dtype == object:
-        from pandas import to_numeric
-
-        return to_numeric(series).astype("float64")
     return series
 
 
@@ -380,25 +379,45 @@ def _require_size(columns, X):
         )
 
 
+_TITLES = {"number": ("number", "numbers"), "date": ("date", "dates"), "category": ("category", "categories")}
+
+
 def describe(columns):
     """Return lines that say how the columns are read: by kind, with what is remarkable, and what is left out."""
     lines = []
-    for kind, title in (("number", "numbers"), ("date", "dates"), ("category", "categories")):
+    for kind, titles in _TITLES.items():
         chosen = [column for column in columns if column.kind == kind]
         if chosen:
-            names = textwrap.shorten(", ".join(column.name for column in chosen), 70, placeholder=" ...")
             missing = sum(column.n_missing > 0 for column in chosen)
             holes = f" ({missing} with missing values)" if missing else ""
-            lines.append(f"{len(chosen):>5} {title:<10}  {names}{holes}")
+            names = _fitting([column.name for column in chosen])
+            lines.append(f"{len(chosen):>5} {titles[len(chosen) > 1]:<10}  {names}{holes}")
             lines += _some([f"{column.name}: {column.note}" for column in chosen if column.note])
     left_out = [column for column in columns if column.kind == "left out"]
     if left_out:
         lines.append(f"{len(left_out):>5} left out")
         lines += _some([f"{column.name}: {column.note}" for column in left_out])
+    if any(column.note not in (EMPTY, CONSTANT) for column in left_out):
         lines.append(f"{'':>8}(--categorical NAME or --numeric NAME keeps one; in Python, categorical= and numeric=)")
     return lines
 
 
+def _fitting(names, width=70):
+    """Return as many of the names as fit."""
+    shown, length = [], 0
+    for name in map(_plain, names):
+        length += len(name) + 2
+        if shown and length > width:
+            return f"{', '.join(shown)}, ..."
+        shown.append(textwrap.shorten(name, width, placeholder="..."))
+    return ", ".join(shown)
+
+
 def _some(lines):
     more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return [f"{'':>8}{line}" for line in lines[:MOST_LINES] + more]
+    return [f"{'':>8}{textwrap.shorten(_plain(line), 110, placeholder=' ...')}" for line in lines[:MOST_LINES] + more]
+
+
+def _plain(text):
+    """Return a text of the user's that a terminal takes for nothing but text."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -190,14 +190,22 @@ def _open_zip(file):
 
 
 def _read_parquet(where, data, least):
-    import pandas as pd
-
     try:
-        table = pd.read_parquet(io.BytesIO(data))
+        import pandas as pd
+        from pyarrow.parquet import read_metadata
+
+        size = read_metadata(io.BytesIO(data))
+        fits = 8 * size.num_rows * size.num_columns <= LARGEST_FILE  # bytes of numbers
+        table = pd.read_parquet(io.BytesIO(data)) if fits else None
     except ImportError as error:
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+    if not fits:
+        raise ValueError(
+            f"{where}: {size.num_rows} rows of {size.num_columns} columns are too many for the memory; draw some "
+            "rows at random."
+        )
     table.columns = [str(name) for name in table.columns]
     require_distinct(where, list(table.columns))
     if table.shape[1] < least or table.empty:

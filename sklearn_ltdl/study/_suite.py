@@ -73,11 +73,11 @@ class Suite:
     def losses(self):
         """Return the names of the models, but for the dummy, and their losses of shape (n_tables, n_methods)."""
         tables = [
-            {row["method"]: np.nan if row["failure"] else row["loss"] for row in comparison.methods}
+            {row["method"]: row["loss"] for row in comparison.methods}  # None of one that failed
             for comparison in self.comparisons.values()
         ]
         names = [name for name in tables[0] if name != "dummy"] if tables else []
-        return names, np.array([[losses[name] for name in names] for losses in tables])
+        return names, np.array([[losses[name] for name in names] for losses in tables], dtype=float)
 
     def ranks(self):
         """Return the MeanRanks of the models, None for fewer than two tables or models."""

@@ -18,7 +18,11 @@ def main(argv=None):
     """Run the command line and return its exit code."""
     name = "ltdl"
     try:
-        arguments = _parser().parse_args(argv)
+        parser = _parser()
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help(sys.stderr)
+            return BAD_USAGE
         name = f"ltdl {arguments.command}"
         arguments.line = shlex.join(["ltdl", *(sys.argv[1:] if argv is None else map(str, argv))])
         status = arguments.run(arguments)
@@ -42,7 +46,7 @@ def _parser():
         epilog="Exit status: 0 done, 1 some models or tables failed, 2 bad usage or data, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"ltdl {sklearn_ltdl.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     _add_compare(commands)
     _add_suite(commands)
     _add_predict(commands)
@@ -106,6 +110,7 @@ def _add_predict(commands):
     command.set_defaults(run=_predict)
     _add_model_and_data(command)
     command.add_argument("--output", type=Path, metavar="FILE", help="CSV or .parquet file (default: print CSV)")
+    command.add_argument("--numeric", metavar="NAMES", action="append", default=[], help=_NUMERIC)
     command.add_argument("--proba", action="store_true", help="add the probability of each class")
 
 
@@ -123,6 +128,7 @@ def _add_regime(commands):
 
 
 _TARGET = "column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)"
+_NUMERIC = "read them as numbers; what is no number is missing"
 _TRUST = "Files of joblib run code when they are loaded: open only those that you trust."
 
 
@@ -138,7 +144,7 @@ def _add_columns(command):
     group.add_argument("--target", metavar="COLUMN", help=_TARGET)
     options = {
         "categorical": "read them as categories, numbers or not",
-        "numeric": "read them as numbers; what is no number is missing",
+        "numeric": _NUMERIC,
         "drop": "leave them out",
     }
     for name, text in options.items():
@@ -334,6 +340,7 @@ def _suite(arguments):
 
 def _predict(arguments):
     from sklearn_ltdl.study import _winner
+    from sklearn_ltdl.study._columns import coerced, hint
     from sklearn_ltdl.study._files import read_table, write_whole
 
     _check_output("--output", arguments.output, arguments.data)
@@ -342,6 +349,10 @@ def _predict(arguments):
         raise ValueError(f"--output {arguments.output}: expected another file than the model, which would be lost.")
     table, more = read_table(arguments.data, text=_winner.text_columns(model), least_columns=1)
     X, unused = _winner.matched(arguments.data, model, table)
+    for name in _names(arguments.numeric):
+        if name not in getattr(X, "columns", []):
+            raise ValueError(f"--numeric {name}: the model takes no such column; {hint(name, list(table.columns))}")
+        X = X.assign(**{name: coerced(name, X[name])[0]})
     _tell(*notes, *more, *unused)
     predicted = _winner.predictions(model, X, proba=arguments.proba)
     if arguments.output is None:

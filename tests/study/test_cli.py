@@ -142,7 +142,7 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
         (b"\x89PNG\r\n\x1a\n\x00\x00", "got an image (PNG)"),
         (bytes(range(256)), "got binary data"),
         (",".join(f"x{j}" for j in range(10_000)) + ("\n" + ",".join("12" * 5000) + "\n" + ",".join("21" * 5000)) * 9,
-         "expected at most 5000 columns to predict from, got 9999; drop the needless ones"),
+         "expected at most 2000 columns to predict from, got 9999; drop the needless ones"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_one_sentence_and_exit_code_2(content, message, tmp_path, capsys):
@@ -171,6 +171,14 @@ def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):
     columns = json.loads((tmp_path / "out.json").read_text())["settings"]["columns"]
     assert [(column["name"], column["kind"]) for column in columns] == [("x", "category")]
     assert "predicting 'y': 40 rows, 1 columns" in capsys.readouterr().err
+
+
+def test_levels_are_what_is_written_in_the_file(tmp_path):
+    rows = "".join(f"{code},{y + i % 2 / 10}\n" for i in range(30) for code, y in (("1", 0), ("01", 5), ("001", 2)))
+    options = ["--categorical", "code", "--json", str(tmp_path / "out.json")]
+    assert compare_file(tmp_path / "t.csv", f"code,y\n{rows}", *options) == 0
+    linear = json.loads((tmp_path / "out.json").read_text())["methods"][1]
+    assert linear["score"] > 0.9  # as numbers they would all be 1
 
 
 def test_the_command_gives_the_numbers_of_python(tmp_path, rng):
@@ -285,6 +293,8 @@ def test_version_and_help(capsys):
             main([option])
         assert stop.value.code == 0
         assert expected in capsys.readouterr().out
+    assert main([]) == 2
+    assert "compare" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         main(["compare", "--cv", "many"])
     assert stop.value.code == 2

@@ -32,8 +32,8 @@ def read(**columns):
         (["a", "b", None, "a"] * 10, "category"),
         ([1, "one", None, 1.5] * 10, "category"),
         (pd.Categorical(ROWS), "category"),
-        (np.array(["01", "02", "11", "30"] * 10, dtype=object), "category"),  # codes
-        (pd.Series(["1", "2", "11", "30"] * 10, dtype="str"), "category"),  # the dtype says text
+        (pd.Series(["01", "02", "11", "30"] * 10, dtype=object), "category"),  # codes
+        (pd.Series(["1", "2", "11", "30"] * 10, dtype="string"), "category"),  # the dtype says text
     ],
 )
 def test_the_dtype_says_how_a_column_is_read(values, kind):
@@ -45,6 +45,7 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
     [
         ("text", [f"row {i}" for i in ROWS], "a text of its own in nearly every row, such as 'row 0'"),
         ("text", [f"row {i}" for i in ROWS[:-3]] + ["row 1", None, None], "a text of its own"),
+        ("day", [f"{i % 28 + 1}/{i % 12 + 1}/2024" for i in ROWS], "dates are read if they are like 2024-05-31"),
         ("review", [f"I stayed here on day {2 * i // 3}" for i in ROWS], "free text, such as 'I stayed here on day 0'"),
         ("id", ROWS[::-1], "an identifier by its name"),
         ("customer_id", 7919 * ROWS % 10007, "an identifier by its name"),
@@ -96,6 +97,8 @@ def test_the_user_has_the_last_word():
         read_columns(X, categorical=["id"], numeric=["id"])
     with pytest.raises(ValueError, match="'name' cannot be read as numbers, its values are such as 'row 0'"):
         read_columns(X, numeric=["name"])
+    _, columns = read_columns(np.array([["u", 1], ["u", 2]] * 20, dtype=object))  # constant, but of an array
+    assert [column.kind for column in columns] == ["category", "number"]
     array, columns = read_columns(np.column_stack([ROWS, ROWS % 3]), categorical=[1])
     assert [column.kind for column in columns] == ["number", "category"]
     assert kinds_of(array).tolist() == ["number", "category"]
@@ -127,6 +130,8 @@ def test_levels_that_are_the_same_number_are_one():
 def test_dates_are_days_since_1970_and_durations_are_days():
     days = to_days(pd.DataFrame({"a": ["1970-01-03", None], "b": pd.to_timedelta(["36h", "1h"])}))
     np.testing.assert_allclose(days, [[2, 1.5], [np.nan, 1 / 24]])
+    offsets = pd.Series(["1970-01-02T01:00+01:00", "1970-01-01T23:00-01:00", "1970-01-02"]).to_frame()
+    np.testing.assert_allclose(to_days(offsets)[:, 0], 1)
 
 
 def test_what_looks_like_a_mistake_is_said():
@@ -144,10 +149,13 @@ def test_the_description_has_every_kind_and_stays_short():
     assert len(lines) < 20
     assert max(map(len, lines)) <= 120
     assert [line.split()[:2] for line in lines[:4]] == [
-        ["100", "numbers"], ["1", "dates"], ["1", "categories"], ["20", "left"]
+        ["100", "numbers"], ["1", "date"], ["1", "category"], ["20", "left"]
     ]  # fmt: skip
     assert "kind (1 with missing values)" in lines[2]
     assert "and 12 more" in lines[-2]
+    hostile = describe([_columns.Column("\x1b[2Jred\n\x07", "number", "a\nb", 0)])
+    assert all(line.isprintable() for line in hostile)
+    assert describe([_columns.Column("x", "left out", "empty", 9)])[-1].strip() == "x: empty"  # cannot be kept
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,7 @@ def test_the_description_has_every_kind_and_stays_short():
         (pd.DataFrame([[1, 2]] * 5, columns=["a", "a"]), "distinct column names, got 'a' more than once"),
         (pd.DataFrame({"a": [1.0, np.inf, 2.0], "b": [1, 2, 3]}), r"column 'a' holds infinite values \(1 of 3\)"),
         (pd.DataFrame({"a": [1.0] * 3, "b": ["u"] * 3}), "No column is left to predict from .a: the same value in"),
-        (np.zeros((3, 5001)), "at most 5000 columns to predict from, got 5001"),
+        (np.zeros((3, 2001)), "at most 2000 columns to predict from, got 2001"),
     ],
 )
 def test_tables_that_cannot_be_used_are_named(X, message):

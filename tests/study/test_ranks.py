@@ -77,6 +77,7 @@ def test_the_same_order_on_every_table_is_no_chance():
     assert ranks.ranks.tolist() == ranks.low.tolist() == ranks.high.tolist() == [1, 2, 3]
     assert ranks.p_value == 0
     assert "p < 0.0001" in str(ranks)
+    assert mean_ranks(np.arange(120.0).reshape(40, 3)).groups == []  # 40 tables tell all apart
 
 
 @pytest.mark.parametrize("losses", [[1.0, 2.0], [[1.0, 2.0]], [[1.0], [2.0]], np.zeros((3, 3, 3))])

@@ -53,6 +53,17 @@ def test_every_table_is_a_row_and_the_ranks_are_those_of_its_losses(folder, tmp_
     assert "<svg" in (tmp_path / "ranks.svg").read_text()
 
 
+def test_a_model_that_fails_is_told_and_ranked_last(folder, tmp_path, capsys):
+    (folder / "broken.csv").unlink()
+    (folder / "signs.csv.gz").unlink()
+    options = ["--also", "sklearn.svm:SVC", "--json", str(tmp_path / "suite.json")]  # which takes classes only
+    assert main(["suite", str(folder), *FAST, *options]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert all(line.endswith("models that failed: SVC") for line in printed[1:3])
+    ranks = json.loads((tmp_path / "suite.json").read_text())["ranks"]["methods"]
+    assert (ranks[-1]["method"], ranks[-1]["mean_rank"]) == ("SVC", 4.0)
+
+
 def test_a_named_target_and_a_single_table(folder, capsys):
     for name in ("bump.tsv", "signs.csv.gz", "broken.csv"):
         (folder / name).unlink()

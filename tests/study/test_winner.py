@@ -5,6 +5,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -71,6 +72,22 @@ def test_the_winner_is_the_method_of_least_loss_fitted_on_all_rows(houses):
         winner(comparison, X.rename(columns={"zone": "zon"}), y)
 
 
+def test_weights_and_other_estimators_are_those_of_the_comparison(rng):
+    X = rng.standard_normal((60, 2))
+    y, weight = np.exp(X[:, 0]), np.where(np.arange(60) % 4, rng.uniform(1, 3, 60), 0.0)
+    also = {"forest2": RandomForestRegressor(5, random_state=0)}
+    comparison = compare(X, y, sample_weight=weight, also=also, models=["linear"], cv=2, repeats=1)
+    assert best_method(comparison) == "forest2"
+    expected = make_table_pipeline(RandomForestRegressor(5, random_state=0))
+    expected.fit(X[weight > 0], y[weight > 0], estimator__sample_weight=weight[weight > 0])
+    model = winner(comparison, X, y, sample_weight=weight, also=also)
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+    with pytest.raises(ValueError, match="best model is 'forest2', which is none of the package"):
+        winner(comparison, X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="give the weights of the comparison"):
+        winner(comparison, X, y, also=also)
+
+
 def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path):
     X = rng.standard_normal((120, 3))
     y = np.where(X[:, 0] * X[:, 1] > 0, "yes", "no")
@@ -97,6 +114,14 @@ def test_new_rows_are_predicted_whatever_their_order_columns_and_types(saved, ho
     assert told == ""
     strange = houses.assign(zone=9, zip=None, surface=None, sold=None)  # what training has not seen
     assert np.isfinite(predict(saved, strange, capsys)[0]["prediction"]).all()
+
+
+def test_what_is_no_number_is_missing_if_asked(saved, houses, capsys):
+    texts = houses.assign(surface=houses["surface"].astype(object).where(houses.index % 5 > 0, "large"))
+    expected = predict(saved, houses.assign(surface=houses["surface"].where(houses.index % 5 > 0)), capsys)[0]
+    np.testing.assert_array_equal(predict(saved, texts, capsys, "--numeric", "surface")[0], expected)
+    assert main(["predict", str(saved), str(saved.with_name("new.csv")), "--numeric", "surfac"]) == 2
+    assert "--numeric surfac: the model takes no such column; did you mean 'surface'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
