@@ -6,7 +6,7 @@ is the sign, against the margin, of the differences of risk at this number of ro
 not the generator's label, since with too few rows a product of two signs needs features for nobody. Where two standard
 errors of that mean do not settle a question, nobody is wrong about it.
 
-    python benchmarks/calibration.py results.jsonl --problems 1000              # about 3 hours of 2 cores, 21 s of one core a problem
+    python benchmarks/calibration.py results.jsonl --problems 1000              # hours: 21 s of a core a problem
     python benchmarks/calibration.py results.jsonl --problems 1000 --seeds rule # those on which rules were set
     python benchmarks/calibration.py results.jsonl --replicate ../shared/data   # two large tables, 20 draws of 1000
     python benchmarks/calibration.py results.jsonl --problems 0                 # print what the file holds
