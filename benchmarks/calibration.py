@@ -6,7 +6,7 @@ is the sign, against the margin, of the differences of risk at this number of ro
 not the generator's label, since with too few rows a product of two signs needs features for nobody. Where two standard
 errors of that mean do not settle a question, nobody is wrong about it.
 
-    python benchmarks/calibration.py results.jsonl --problems 1000              # hours: about 20 s a problem and core
+    python benchmarks/calibration.py results.jsonl --problems 1000              # hours: 21 s of a core a problem
     python benchmarks/calibration.py results.jsonl --problems 1000 --seeds rule # those on which rules were set
     python benchmarks/calibration.py results.jsonl --replicate ../shared/data   # two large tables, 20 draws of 1000
     python benchmarks/calibration.py results.jsonl --problems 0                 # print what the file holds
@@ -21,7 +21,7 @@ import json
 import time
 import warnings
 from collections import Counter, defaultdict
-from itertools import cycle, islice, product
+from itertools import cycle, islice
 from pathlib import Path
 
 import joblib
@@ -89,14 +89,15 @@ KINDS = {f.__name__: f for f in (linear, sphere, multi_index, parity, few_of_man
 
 def configurations(n, seeds):
     """Return `n` configurations, spread over kinds, sizes, dimensions, noise and tasks; a third on real features."""
-    grid = {
-        "generated": list(product(KINDS, (4, 10, 20))),
-        "real": list(product([kind for kind in KINDS if kind not in ("sphere", "parity")], REAL)),
+    kinds = {
+        "generated": cycle(KINDS),
+        "real": cycle([kind for kind in KINDS if kind not in ("sphere", "parity")]),
     }
+    places = {"generated": (4, 10, 20), "real": REAL}
     found = []
     for place, (source, size) in enumerate(islice(zip(cycle(("generated", "generated", "real")), cycle(SIZES)), n)):
         rng = np.random.default_rng([SEEDS[seeds], place])
-        kind, where = grid[source][rng.integers(len(grid[source]))]
+        kind, where = next(kinds[source]), places[source][rng.integers(len(places[source]))]
         classes = kind == "parity" or rng.random() < 0.3
         level = float(rng.choice([0.1, 0.3, 1.0]))  # of the noise, in units of the signal
         found.append({

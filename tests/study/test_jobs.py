@@ -178,18 +178,6 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
     assert partial.verdict == whole.verdict  # that of the draws which are whole
 
 
-def test_the_total_time_ends_a_run_with_what_is_done():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((20_000, 20))  # on which a forest takes a minute
-    start = time.monotonic()
-    comparison = compare(X, X[:, 0] * X[:, 1], models=["forest"], cv=2, repeats=1, total_time=8, n_jobs=2)
-    assert time.monotonic() - start < 60
-    table = comparison.to_frame()
-    assert pd.isna(table.loc["dummy", "failure"])
-    assert "the total time of 8 s" in table.loc["forest", "failure"]
-    assert comparison.verdict.code == "unclear"
-
-
 def test_a_fit_that_was_stopped_is_tried_again_at_another_limit_only(tmp_path, monkeypatch):
     X, y = load_diabetes(return_X_y=True)
     journal = tmp_path / "run.jsonl"
@@ -203,3 +191,15 @@ def test_a_fit_that_was_stopped_is_tried_again_at_another_limit_only(tmp_path, m
         journal.write_text(text)
         comparison = compare(X, y, models=["linear"], repeats=1, journal=journal, time_limit=limit)
         assert sum(bool(row["failure"]) for row in comparison.results) == failures
+
+
+def test_networks_compile_once_for_all_folds_seeds_and_scales():
+    """Folds of 112 and 113 rows, three seeds, a lazy and a rich network: one program of descent."""
+    from sklearn_ltdl.networks import _flow
+
+    X, y = load_diabetes(return_X_y=True)
+    X = X[:141, :7]  # of a width that no other test has
+    before = _flow._descend._cache_size()
+    comparison = compare(X, y[:141], models=["lazy", "rich"], repeats=2)
+    assert {row["n_train"] for row in comparison.results} == {112, 113}
+    assert _flow._descend._cache_size() == before + 1

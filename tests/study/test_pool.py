@@ -42,3 +42,14 @@ def test_no_worker_is_left_behind():
     jobs.close()  # as an interruption does
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
+
+
+def test_the_total_time_ends_what_runs_and_what_waits():
+    start = time.monotonic()
+    jobs = [(0.0,), (600.0,), (600.0,), (600.0,)]
+    results = dict(run_each(time.sleep, jobs, n_jobs=2, total_time=6.0))
+    assert time.monotonic() - start < 60
+    assert results[0] is None
+    assert {str(results[1]), str(results[2])} == {"stopped at the total time of 6 s"}
+    assert str(results[3]) == "not run, the total time of 6 s was over"
+    assert {results[k].missing for k in (1, 2, 3)} == {"time"}

@@ -54,9 +54,10 @@ def test_an_interruption_says_what_is_kept_and_the_same_command_goes_on(table, t
 
 
 @POSIX
-@pytest.mark.parametrize("delay", [0.05, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("delay", [0.0, 0.3, 0.6, 1.0])
 def test_an_interruption_in_the_first_second_leaves_no_traceback(delay):
-    code = f"{HEARD}from sklearn_ltdl.study.cli import main; print(flush=True); sys.exit(main(['compare']))"
+    within = "parser = cli._parser; cli._parser = lambda: (print(flush=True), parser())[1]; "
+    code = f"{HEARD}from sklearn_ltdl.study import cli; {within}sys.exit(cli.main(['compare']))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()  # the command is about to import what it needs
     time.sleep(delay)
@@ -64,7 +65,7 @@ def test_an_interruption_in_the_first_second_leaves_no_traceback(delay):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "ltdl compare: interrupted" in errors.splitlines()[-1]
+    assert ": interrupted" in errors.splitlines()[-1]
 
 
 def test_few_plain_lines_where_there_is_no_terminal(table, capsys):
