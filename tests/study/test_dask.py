@@ -18,7 +18,7 @@ distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 def cluster():
     """Two worker processes of one thread."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, worker_dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", worker_dashboard_address=None
     ) as cluster:
         yield cluster
 
@@ -84,7 +84,7 @@ def test_a_scheduler_that_does_not_answer_is_told_soon(capsys):
 
 def test_a_scheduler_without_workers_is_told():
     with (
-        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty,
         pytest.raises(ConnectionError, match="has no workers; start some with `dask worker"),
     ):
         list(run_each(time.sleep, [(0,)], scheduler=empty.scheduler_address))
