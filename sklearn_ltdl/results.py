@@ -13,12 +13,39 @@ class Status(Enum):
 
     CONVERGED = "converged"
     OUT_OF_STEPS = "stopped at max_iter before the tolerance was reached"
+    STOPPED = "was stopped by a callback"
+    DIVERGED = "took steps that were too long, and went back to its best point"
     SEPARABLE = "found a hyperplane between the classes, so that with alpha=0 the objective has no minimum"
 
     @classmethod
     def of(cls, gap, tolerance):
         """Return CONVERGED if the gap is within the tolerance."""
         return cls.CONVERGED if gap <= tolerance else cls.OUT_OF_STEPS
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was certified of the iterates of a solver, in order.
+
+    Parameters
+    ----------
+    passes : ndarray of shape (n_certificates,)
+        Rows read by the solver so far, over the number of samples. Certificates are not counted.
+    seconds : ndarray of shape (n_certificates,)
+        Wall clock of the solver so far, without the certificates.
+    primal : ndarray of shape (n_certificates,)
+        The objective, against the weighted mean loss.
+    dual : ndarray of shape (n_certificates,)
+        A lower bound on the minimum of the objective; -inf with ``alpha=0``.
+    gap : ndarray of shape (n_certificates,)
+        ``primal - dual``, computed without cancellation.
+    """
+
+    passes: np.ndarray
+    seconds: np.ndarray
+    primal: np.ndarray
+    dual: np.ndarray
+    gap: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -30,12 +57,19 @@ class Solution:
     coef : ndarray of shape (n_outputs, n_features)
     intercept : ndarray of shape (n_outputs,)
     n_iter : int
-        Passes over the data.
+        Epochs of a stochastic solver, steps of another.
     gap : float
         Upper bound on the suboptimality of the objective, inf where none is known.
     status : Status
     solver : str
         The algorithm that ran.
+    slopes : ndarray of shape (n_samples, n_outputs)
+        The dual variables of the certificate.
+    trace : Trace
+    step : float or None
+        Largest step of a row or of the gradient; None where there is none.
+    reason : str
+        Why 'auto' took the solver.
     """
 
     coef: np.ndarray
@@ -44,6 +78,10 @@ class Solution:
     gap: float
     status: Status
     solver: str
+    slopes: np.ndarray
+    trace: Trace
+    step: float | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

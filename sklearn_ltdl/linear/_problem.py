@@ -1,8 +1,10 @@
 r"""The problem that every linear solver minimises, and the certificate of how far a point is from its minimum.
 
-.. math:: P(W, b) = \sum_i q_i \, \ell(W x_i + b, y_i) + \frac{\alpha}{2} |W|^2, \qquad q_i = s_i / \sum_j s_j,
+.. math:: P(W, b) = \sum_i q_i \, \ell(W x_i + b, y_i) + \frac{\lambda_2}{2} |W|^2 + \lambda_1 |W|_1,
+          \qquad q_i = s_i / \sum_j s_j,
 
-with sample weights s and an intercept b that is not penalised. Solvers move W; the best b for it is found here.
+with sample weights s, an intercept b that is not penalised, :math:`\lambda_1 = \alpha r` and :math:`\lambda_2 = \alpha
+(1 - r)` for a share r of the l1 norm. Solvers move W; the best b for it is found here.
 """
 
 from contextlib import suppress
@@ -20,7 +22,7 @@ BLOCK = 2**17  # numbers of a block of rows: 1 MB, the size of a level-2 cache
 
 @dataclass(frozen=True)
 class Point:
-    """Coefficients with the best intercept for them, and what is known of the objective there.
+    """Coefficients with an intercept, and what is known of the objective there.
 
     Parameters
     ----------
@@ -29,6 +31,7 @@ class Point:
     margins, slopes : ndarray of shape (n_samples, n_outputs)
         Predictions, and feasible dual variables: the derivative of the loss, balanced so that its mean is zero.
     gradient : ndarray of shape (n_outputs, n_features)
+        Of the objective less the l1 norm.
     objective : float
     gap : float
         Upper bound on the suboptimality of the objective; inf if alpha is 0, where no bound of this kind exists.
@@ -44,7 +47,7 @@ class Point:
 
 
 class FiniteSum:
-    """Weighted mean of the losses of a linear model, plus a ridge penalty.
+    """Weighted mean of the losses of a linear model, plus a penalty.
 
     Parameters
     ----------
@@ -52,44 +55,81 @@ class FiniteSum:
     Y : ndarray of shape (n_samples, n_outputs)
     loss : loss object
     alpha : float
-        Weight of ``|W|^2 / 2`` against the mean loss.
+        Weight of the penalty against the mean loss.
     weight : ndarray of shape (n_samples,), default=None
         Positive sample weights of any sum; None for equal ones.
     fit_intercept : bool, default=True
+    l1_ratio : float, default=0.0
+        Share of the l1 norm in the penalty, ``l1_ratio |W|_1 + (1 - l1_ratio) |W|^2 / 2``.
     """
 
-    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True):
+    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
-        self.share = np.full(len(Y), 1 / len(Y)) if weight is None else weight / weight.sum()  # q
+        self.l1, self.l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self.equal = weight is None or np.ptp(weight) == 0
+        self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         size = _square(X.data if sparse.issparse(X) else X) * max(1.0, _square(Y))
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
+
+    def with_alpha(self, alpha):
+        """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""
+        other = object.__new__(FiniteSum)
+        other.__dict__.update(self.__dict__)
+        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
+        other.alpha, other.l1, other.l2 = alpha, alpha * ratio, alpha * (1 - ratio)
+        for name in ("start", "nothing_to_gain"):
+            other.__dict__.pop(name, None)
+        return other
 
     @cached_property
     def start(self):
         """The point of zero coefficients: the best constant prediction."""
         return self.at(np.zeros((self.Y.shape[1], self.X.shape[1])))
 
-    def at(self, coef, intercept=None):
-        r"""Return the point of `coef`, looking for its intercept from `intercept` on.
+    def at(self, coef, intercept=None, *, best=True):
+        r"""Return the point of `coef`, looking for its intercept from `intercept` on if it is to be the best.
 
-        With dual variables u and :math:`r = \alpha W + \sum_i q_i u_i x_i'`, the duality gap is the sum of
-        non-negative terms :math:`\sum_i q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i] + |r|^2 / 2\alpha`.
+        With dual variables u and :math:`v = -\sum_i q_i u_i x_i'`, the duality gap is the sum of the non-negative terms
+        :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
+        coefficients.
         """
-        margins = self.X @ coef.T
+        margins = self.X @ coef.T if coef.any() else np.zeros_like(self.Y)
         intercept = np.zeros(len(coef)) if intercept is None else intercept
         if self.fit_intercept:
-            intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
+            if best:
+                intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
             margins += intercept
-        slopes = self.loss.derivative(margins, self.Y)
+        slopes = raw = self.loss.derivative(margins, self.Y)
         if self.fit_intercept:
-            slopes = balanced_slopes(self.loss, slopes, self.Y, self.share)
-        gradient = self.alpha * coef + self.transposed(self.share[:, None] * slopes)
-        objective = self._mean_loss(margins) + self.alpha / 2 * _square(coef)
+            slopes = balanced_slopes(self.loss, raw, self.Y, self.share)
+        pull = self.transposed(self.share[:, None] * slopes)  # -v
+        gradient = self.l2 * coef + pull
+        objective = self._mean_loss(margins) + self.l2 / 2 * _square(coef) + self.l1 * np.sum(np.abs(coef))
         gap = np.inf
         if self.alpha > 0:
-            gap = self._mean(self.loss.fenchel_young(margins, slopes, self.Y)) + _square(gradient) / (2 * self.alpha)
+            if self.l2 == 0:  # the conjugate of the l1 norm is 0 in a box, infinite outside: shrink u into it
+                shrink = min(1.0, self.l1 / max(np.max(np.abs(pull)), np.finfo(float).tiny))
+                slopes, pull = shrink * slopes, shrink * pull
+            gap = self._penalty_gap(coef, pull)
+            if slopes is not raw:  # else zero, term by term
+                gap += self._mean(self.loss.fenchel_young(margins, slopes, self.Y))
         return Point(coef, intercept, margins, slopes, gradient, objective, gap)
+
+    def _penalty_gap(self, coef, pull):
+        """Return the sum of the terms ``omega(w) + omega*(v) - v w >= 0`` of the coefficients, for ``v = -pull``."""
+        if self.l1 == 0:
+            return _square(self.l2 * coef + pull) / (2 * self.l2)
+        v = -pull
+        inside = np.clip(v, -self.l1, self.l1)
+        rest = np.sum(np.maximum(self.l1 * np.abs(coef) - inside * coef, 0))
+        return rest + (_square(self.l2 * coef - (v - inside)) / (2 * self.l2) if self.l2 > 0 else 0.0)
+
+    def gradient(self, point):
+        """Return the gradient of the objective less the l1 norm, which a feasible dual of the lasso has shrunk."""
+        if self.l1 == 0 or self.l2 > 0:
+            return point.gradient
+        return self.transposed(self.share[:, None] * self.loss.derivative(point.margins, self.Y))
 
     def error(self, point):
         """Return the gap over the range of the objective, or the length of the gradient over its length at zero."""
@@ -103,12 +143,20 @@ class FiniteSum:
         """The rounding error of the loss at zero, which no range of the objective undercuts."""
         return np.finfo(float).eps * self._mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
 
+    @cached_property
+    def nothing_to_gain(self):
+        """Whether the best constant is the minimum up to rounding, as where all columns are constant."""
+        rounding = (10 * np.finfo(float).eps * np.max(np.abs(self.Y))) ** 2
+        if self.l2 > 0:
+            rounding *= 1 + np.mean(self.squared_lengths) / (2 * self.l2)
+        return self.start.gap <= rounding + 100 * np.finfo(float).eps * self.start.objective
+
     def status(self, point, tol):
         """Return whether the point is within `tol` of the minimum, or will never be because there is none."""
         likelihood = isinstance(self.loss, Logistic | Multinomial)
         if likelihood and self.alpha == 0 and np.max(self.loss.value(point.margins, self.Y)) < np.log(2):
             return Status.SEPARABLE  # every decision is right, and larger coefficients lower every loss
-        if self.start.gap <= 100 * self.resolution:  # as where all columns are constant: there is nothing to gain
+        if self.nothing_to_gain:
             return Status.CONVERGED
         return Status.of(self.error(point), tol)
 
@@ -116,12 +164,53 @@ class FiniteSum:
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""
         return np.ascontiguousarray((self.X.T @ U).T)
 
-    def smoothness(self):
-        """Return the largest smoothness of a term, ``n_samples`` times its share of the objective."""
+    @cached_property
+    def squared_lengths(self):
+        """Squared lengths of the rows."""
+        if not sparse.issparse(self.X):
+            return np.einsum("ij,ij->i", self.X, self.X)
+        squares, indptr = np.zeros(len(self.Y)), self.X.indptr
+        for rows in self.blocks():
+            ends = indptr[rows.start : rows.stop + 1] - indptr[rows.start]
+            filled = np.flatnonzero(np.diff(ends))
+            if len(filled):
+                data = self.X.data[indptr[rows.start] : indptr[rows.stop]]
+                squares[rows.start + filled] = np.add.reduceat(data * data, ends[filled])
+        return squares
+
+    def blocks(self):
+        """Return slices of rows that hold about `BLOCK` numbers."""
         X = self.X
-        squares = sparse.linalg.norm(X, axis=1) ** 2 if sparse.issparse(X) else np.einsum("ij,ij->i", X, X)
-        largest = np.max(len(self.Y) * self.share * (squares + self.fit_intercept))
-        return self.loss.smoothness * largest + self.alpha + np.finfo(float).tiny
+        width = max(1, X.nnz // len(self.Y)) if sparse.issparse(X) else X.shape[1]
+        size = max(1, BLOCK // width)
+        return [slice(begin, min(begin + size, len(self.Y))) for begin in range(0, len(self.Y), size)]
+
+    @cached_property
+    def term_smoothness(self):
+        """Smoothness of the terms less the penalty, each ``n_samples`` times its share of the objective."""
+        return len(self.Y) * self.share * self.loss.smoothness * (self.squared_lengths + self.fit_intercept)
+
+    def smoothness(self):
+        """Return the largest smoothness of a term."""
+        return np.max(self.term_smoothness) + self.l2 + np.finfo(float).tiny
+
+    @cached_property
+    def loss_smoothness(self):
+        """Smoothness of the mean loss where the intercept is the best, by power iterations, with a margin."""
+        v = np.random.default_rng(0).normal(size=self.X.shape[1])
+        value = 0.0
+        centre = self.share @ self.X if self.fit_intercept else np.zeros(len(v))
+        for _ in range(100):
+            norm = np.linalg.norm(v)
+            if norm == 0:
+                break
+            v /= norm
+            z = self.share * (self.X @ v - centre @ v)
+            v = self.X.T @ z - z.sum() * centre
+            value, before = np.linalg.norm(v), value
+            if value <= before * 1.005:
+                break
+        return 1.05 * self.loss.smoothness * value
 
     def newton_step(self, point):
         """Return the function that maps a gradient at `point` to the Newton step of the coefficients."""
@@ -129,21 +218,60 @@ class FiniteSum:
         if self.loss.coupled:
             P = point.slopes + self.Y
             hessian = self._hessian(n_outputs, lambda j, k: self.share * P[:, j] * ((j == k) - P[:, k]))
-            inverse = _inverse(hessian, self.alpha)
+            inverse = _inverse(hessian, self.l2)
             return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
         curvatures = (self.share[:, None] * self.loss.second_derivative(point.margins, self.Y)).T
         if np.ptp(curvatures, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
-            inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.alpha)
+            inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.l2)
             return lambda gradient: inverse(gradient.T).T
-        inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.alpha) for c in curvatures]
+        inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.l2) for c in curvatures]
         return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
+
+    def hessian_product(self, point):
+        """Return the function that multiplies coefficients by the Hessian at `point`, the best intercept following."""
+        X, share = self.X, self.share[:, None]
+        if self.loss.coupled:
+            P = self.loss.derivative(point.margins, self.Y) + self.Y
+            corner = np.diag((share * P).sum(axis=0)) - P.T @ (share * P)
+
+            def curved(Z):
+                return share * P * (Z - np.sum(P * Z, axis=1, keepdims=True))
+
+            def product(V):
+                Z = X @ V.T
+                if self.fit_intercept:
+                    Z -= np.linalg.lstsq(corner, curved(Z).sum(axis=0), rcond=1e-14)[0]
+                return self.l2 * V + self.transposed(curved(Z))
+
+            return product
+        C = share * self.loss.second_derivative(point.margins, self.Y)
+        edge = self.transposed(C) if self.fit_intercept else 0.0
+        total_curvature = np.maximum(C.sum(axis=0), np.finfo(float).tiny)
+        blocks = [slice(None)] if sparse.issparse(X) else self.blocks()
+
+        def product(V):  # rows are read once: they are in the cache when they are multiplied again
+            result = self.l2 * V
+            for rows in blocks:
+                A = X[rows] if not sparse.issparse(X) else X
+                result += (A.T @ (C[rows] * (A @ V.T))).T
+            if self.fit_intercept:
+                result -= edge * (np.sum(edge * V, axis=1) / total_curvature)[:, None]
+            return result
+
+        return product
+
+    def subset(self, rows):
+        """Return the problem of some rows."""
+        weight = None if self.equal else self.share[rows]
+        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
+        return FiniteSum(self.X[rows], self.Y[rows], self.loss, self.alpha, weight, self.fit_intercept, ratio)
 
     def rotated(self):
         """Return the same problem in n_samples coordinates, and the map of its coefficients to these features."""
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
         basis, triangle = np.linalg.qr(X.T)
         problem = FiniteSum(
-            np.ascontiguousarray(triangle.T), self.Y, self.loss, self.alpha, self.share, self.fit_intercept
+            np.ascontiguousarray(triangle.T), self.Y, self.loss, self.l2, self.share, self.fit_intercept
         )
         return problem, basis.T
 
@@ -160,7 +288,9 @@ class FiniteSum:
         """
         p = self.X.shape[1]
         diagonal = sum(weight(k, k) for k in range(K))
-        centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny) if self.fit_intercept else np.zeros(p)
+        centre = np.zeros(p)
+        if self.fit_intercept and (sparse.issparse(self.X) or self._is_far_from_centred):
+            centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny)
         hessian = np.empty((K, p, K, p))
         edge, corner = np.empty((K, p, K)), np.empty((K, K))
         for j in range(K):
@@ -173,8 +303,14 @@ class FiniteSum:
         hessian, edge = hessian.reshape(K * p, K * p), edge.reshape(K * p, K)
         if self.fit_intercept:
             hessian -= edge @ np.linalg.lstsq(corner, edge.T, rcond=1e-14)[0]
-        hessian[np.diag_indices_from(hessian)] += self.alpha
+        hessian[np.diag_indices_from(hessian)] += self.l2
         return hessian
+
+    @cached_property
+    def _is_far_from_centred(self):
+        """Whether products of columns would lose their last digits to the columns' means."""
+        sample = self.X[:: max(1, len(self.X) // 1000)]
+        return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * sample.var(axis=0)))
 
 
 def _square(array):
@@ -191,8 +327,10 @@ def _moments(X, centre, weight):
         return gram, first - weight.sum() * centre
     root, gram, first = np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
     size = max(1, BLOCK // p)
+    buffer = np.empty((min(size, len(X)), p))
     for rows in (slice(begin, begin + size) for begin in range(0, len(X), size)):
-        A = (X[rows] - centre) * root[rows, None]
+        A = buffer[: len(root[rows])]
+        np.multiply(X[rows] - centre if centre.any() else X[rows], root[rows, None], out=A)
         gram += A.T @ A
         first += root[rows] @ A
     sign = -1 if weight.sum() < 0 else 1
