@@ -85,6 +85,30 @@ class Solution:
 
 
 @dataclass(frozen=True)
+class RegularizationPath:
+    """Solutions of a finite sum for several penalties.
+
+    Parameters
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+    coefs : ndarray of shape (n_alphas, n_features) or (n_alphas, n_outputs, n_features)
+    intercepts : ndarray of shape (n_alphas,) or (n_alphas, n_outputs)
+    dual_gaps : ndarray of shape (n_alphas,)
+        Upper bounds on the suboptimality of the objective; inf where alpha is 0.
+    n_iters : ndarray of shape (n_alphas,)
+    solvers : tuple of str
+        The algorithms that ran.
+    """
+
+    alphas: np.ndarray
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    dual_gaps: np.ndarray
+    n_iters: np.ndarray
+    solvers: tuple
+
+
+@dataclass(frozen=True)
 class Certificate:
     """How far a network, as a measure, is from the best one.
 
@@ -130,13 +154,13 @@ class Certificate:
         return f"{word}={self.gap:.3g} ({100 * self.relative_gap:.2g} % of the objective), by {self.method}"
 
 
-def warn_unless_converged(solution, remedy):
+def warn_unless_converged(solution, remedy, stacklevel=3):
     """Return the solution, after a ConvergenceWarning with the remedy if it did not converge."""
     if solution.status is not Status.CONVERGED:
         distance = f"; the objective is within {solution.gap:.2e} of its minimum" if solution.gap < np.inf else ""
         warnings.warn(
             f"The solver '{solution.solver}' {solution.status.value}{distance}. {remedy}",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return solution

@@ -328,7 +328,7 @@ def asgd(problem, state, *, step, sampling):
     """Minimise with stochastic gradients and return the average of the iterates (Bach and Moulines 2013).
 
     For the squared loss the steps are constant, 1/(4L). For others a constant step leaves a bias of its order, and they
-    fall as the root of the number of passes, unless one is given. arXiv:1306.2119
+    fall as the root of their number after some thousand, unless one is given. arXiv:1306.2119
     """
     yield from _plain(problem, state, step, sampling, average=True)
 
@@ -355,7 +355,7 @@ def descend(problem, state, rows, draw, step, average):
     if step is None and not average:
         steps /= 1 + constant * problem.l2 * times
     elif step is None and not isinstance(problem.loss, Squared):
-        steps /= np.sqrt(1 + times / n)
+        steps /= np.sqrt(1 + times / 1000)
     kernel = kernel_of("plain", problem)
     weight = n * problem.share * draw.correction
     bounds = np.flatnonzero(np.diff(np.floor(np.cumsum(steps * problem.l2) / 200))) + 1  # products stay above e^-400
@@ -508,13 +508,13 @@ def newton_cg(problem, state, *, tol):
         size = np.linalg.norm(point.gradient)
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
-        step, products = _conjugate_gradients(problem.hessian_product(point), point.gradient, max(target, 1e-14 * size))
+        step, products = conjugate_gradients(problem.hessian_product(point), point.gradient, max(target, 1e-14 * size))
         point, _ = _search(problem, point, step)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0 + products, point
 
 
-def _conjugate_gradients(product, rhs, target, most=1000):
+def conjugate_gradients(product, rhs, target, most=1000):
     """Return an approximate solution of ``product(x) = rhs`` with a residual of length `target`, and the products."""
     x, residual = np.zeros_like(rhs), rhs.copy()
     direction, size = residual.copy(), np.vdot(residual, residual)
