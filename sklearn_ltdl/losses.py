@@ -78,7 +78,7 @@ class Logistic(NamedTuple):
 
     def value(self, z, y):
         """Return the loss of each prediction."""
-        return np.logaddexp(0.0, z) - y * z
+        return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))) - y * z  # faster than logaddexp
 
     def derivative(self, z, y):
         """Return the derivative in `z`: the probability of class 1, less `y`."""
@@ -91,8 +91,9 @@ class Logistic(NamedTuple):
 
     def fenchel_young(self, z, u, y):
         """Return the divergence from the probability `u + y` to that of log-odds `z`."""
-        p = np.clip(u + y, 0, 1)
-        return np.maximum(xlogy(p, p) + xlogy(1 - p, 1 - p) + np.logaddexp(0, z) - p * z, 0)
+        p, tiny = np.clip(u + y, 0, 1), np.finfo(float).tiny
+        entropy = p * np.log(np.maximum(p, tiny)) + (1 - p) * np.log(np.maximum(1 - p, tiny))
+        return np.maximum(entropy + self.value(z, p), 0)
 
 
 @LOSSES.register
@@ -216,7 +217,9 @@ class SmoothHinge(NamedTuple):
 
 def of_rows(loss, values):
     """Return the losses of samples from what the loss returns: those of outputs are summed unless it is coupled."""
-    return values if loss.coupled else values.sum(axis=1)
+    if loss.coupled:
+        return values
+    return values[:, 0] if values.shape[1] == 1 else values.sum(axis=1)
 
 
 def total(loss, z, y, weight):

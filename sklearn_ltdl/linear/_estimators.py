@@ -118,9 +118,9 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Why 'auto' took it; empty if it was asked for.
     step_size_ : float or None
         The step taken; None for solvers without one.
-    smoothness_ : tuple of two floats
-        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included. Over
-        ``alpha * n_samples`` the largest is the condition number that the rates of stochastic solvers see.
+    smoothness_ : tuple of two floats or None
+        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included: over
+        `alpha`, the condition numbers that stochastic solvers see. None where no solver asked.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where `X` has feature names that are all strings.
@@ -338,9 +338,9 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Why 'auto' took it; empty if it was asked for.
     step_size_ : float or None
         The step taken; None for solvers without one.
-    smoothness_ : tuple of two floats
-        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included. Over
-        ``alpha * n_samples`` the largest is the condition number that the rates of stochastic solvers see.
+    smoothness_ : tuple of two floats or None
+        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included: over
+        `alpha`, the condition numbers that stochastic solvers see. None where no solver asked.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where `X` has feature names that are all strings.
@@ -671,8 +671,8 @@ def _minimise(estimator, problem, kept, shown):
     estimator.n_iter_, estimator.dual_gap_, estimator.trace_ = solution.n_iter, solution.gap, solution.trace
     estimator.solver_, estimator.solver_reason_ = solution.solver, solution.reason
     estimator.step_size_ = solution.step
-    terms = problem.term_smoothness
-    estimator.smoothness_ = float(terms.max()), float(terms.mean())
+    terms = vars(problem).get("term_smoothness")
+    estimator.smoothness_ = None if terms is None else (float(terms.max()), float(terms.mean()))
     if estimator.warm_start:
         estimator._state = {**state, "solver": solution.solver, "n_samples": len(problem.Y)}
     return estimator

@@ -8,7 +8,6 @@ with sample weights s, an intercept b that is not penalised, :math:`\lambda_1 = 
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -20,30 +19,69 @@ from sklearn_ltdl.results import Status
 BLOCK = 2**17  # numbers of a block of rows: 1 MB, the size of a level-2 cache
 
 
-@dataclass(frozen=True)
 class Point:
-    """Coefficients with an intercept, and what is known of the objective there.
+    """Coefficients with an intercept, and what is known of the objective there, computed when it is asked for.
 
-    Parameters
+    Attributes
     ----------
     coef : ndarray of shape (n_outputs, n_features)
     intercept : ndarray of shape (n_outputs,)
-    margins, slopes : ndarray of shape (n_samples, n_outputs)
-        Predictions, and feasible dual variables: the derivative of the loss, balanced so that its mean is zero.
-    gradient : ndarray of shape (n_outputs, n_features)
-        Of the objective less the l1 norm.
-    objective : float
-    gap : float
-        Upper bound on the suboptimality of the objective; inf if alpha is 0, where no bound of this kind exists.
+    margins : ndarray of shape (n_samples, n_outputs)
+        Predictions.
     """
 
-    coef: np.ndarray
-    intercept: np.ndarray
-    margins: np.ndarray
-    slopes: np.ndarray
-    gradient: np.ndarray
-    objective: float
-    gap: float
+    def __init__(self, problem, coef, intercept, margins):
+        self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
+
+    @cached_property
+    def objective(self):
+        """The mean loss plus the penalty."""
+        problem = self.problem
+        penalty = problem.l2 / 2 * _square(self.coef) + (problem.l1 and problem.l1 * np.sum(np.abs(self.coef)))
+        return problem.mean_loss(self.margins) + penalty
+
+    @cached_property
+    def _balanced(self):
+        """Derivatives of the loss, balanced so that their mean is zero, their pull ``X' (q u)``, and whether exact."""
+        problem = self.problem
+        raw = problem.loss.derivative(self.margins, problem.Y)
+        slopes = balanced_slopes(problem.loss, raw, problem.Y, problem.share) if problem.fit_intercept else raw
+        return slopes, problem.transposed(problem.share[:, None] * slopes), slopes is raw
+
+    @cached_property
+    def gradient(self):
+        """Of the objective less the l1 norm, of shape (n_outputs, n_features)."""
+        return self.problem.l2 * self.coef + self._balanced[1]
+
+    @property
+    def _shrink(self):
+        """Factor that makes the slopes feasible: the conjugate of the l1 norm is 0 in a box, and infinite outside."""
+        problem = self.problem
+        if problem.l1 == 0 or problem.l2 > 0:
+            return 1.0
+        return min(1.0, problem.l1 / max(np.max(np.abs(self._balanced[1])), np.finfo(float).tiny))
+
+    @property
+    def slopes(self):
+        """Feasible dual variables u of shape (n_samples, n_outputs)."""
+        return self._shrink * self._balanced[0]
+
+    @cached_property
+    def gap(self):
+        r"""Upper bound on the suboptimality of the objective; inf if alpha is 0, where no bound of this kind exists.
+
+        With :math:`v = -\sum_i q_i u_i x_i'` it is the sum of the non-negative terms
+        :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
+        coefficients.
+        """
+        problem, (_, pull, exact) = self.problem, self._balanced
+        if problem.alpha == 0:
+            return np.inf
+        shrink = self._shrink
+        of_rows = 0.0
+        if not exact or shrink < 1:  # else zero, term by term
+            of_rows = np.sum(problem.share @ problem.loss.fenchel_young(self.margins, self.slopes, problem.Y))
+        return float(of_rows) + problem.penalty_gap(self.coef, shrink * pull)
 
 
 class FiniteSum:
@@ -88,48 +126,28 @@ class FiniteSum:
         return self.at(np.zeros((self.Y.shape[1], self.X.shape[1])))
 
     def at(self, coef, intercept=None, *, best=True):
-        r"""Return the point of `coef`, looking for its intercept from `intercept` on if it is to be the best.
-
-        With dual variables u and :math:`v = -\sum_i q_i u_i x_i'`, the duality gap is the sum of the non-negative terms
-        :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
-        coefficients.
-        """
-        margins = self.X @ coef.T if coef.any() else np.zeros_like(self.Y)
+        """Return the point of `coef`, looking for its intercept from `intercept` on if it is to be the best."""
+        if not coef.any():
+            margins = np.zeros_like(self.Y)
+        elif len(coef) == 1:
+            margins = (self.X @ coef[0])[:, None]  # faster than a matrix of one column
+        else:
+            margins = self.X @ coef.T
         intercept = np.zeros(len(coef)) if intercept is None else intercept
         if self.fit_intercept:
             if best:
                 intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
             margins += intercept
-        slopes = raw = self.loss.derivative(margins, self.Y)
-        if self.fit_intercept:
-            slopes = balanced_slopes(self.loss, raw, self.Y, self.share)
-        pull = self.transposed(self.share[:, None] * slopes)  # -v
-        gradient = self.l2 * coef + pull
-        objective = self._mean_loss(margins) + self.l2 / 2 * _square(coef) + self.l1 * np.sum(np.abs(coef))
-        gap = np.inf
-        if self.alpha > 0:
-            if self.l2 == 0:  # the conjugate of the l1 norm is 0 in a box, infinite outside: shrink u into it
-                shrink = min(1.0, self.l1 / max(np.max(np.abs(pull)), np.finfo(float).tiny))
-                slopes, pull = shrink * slopes, shrink * pull
-            gap = self._penalty_gap(coef, pull)
-            if slopes is not raw:  # else zero, term by term
-                gap += self._mean(self.loss.fenchel_young(margins, slopes, self.Y))
-        return Point(coef, intercept, margins, slopes, gradient, objective, gap)
+        return Point(self, coef, intercept, margins)
 
-    def _penalty_gap(self, coef, pull):
+    def penalty_gap(self, coef, pull):
         """Return the sum of the terms ``omega(w) + omega*(v) - v w >= 0`` of the coefficients, for ``v = -pull``."""
         if self.l1 == 0:
             return _square(self.l2 * coef + pull) / (2 * self.l2)
         v = -pull
         inside = np.clip(v, -self.l1, self.l1)
-        rest = np.sum(np.maximum(self.l1 * np.abs(coef) - inside * coef, 0))
+        rest = float(np.sum(np.maximum(self.l1 * np.abs(coef) - inside * coef, 0)))
         return rest + (_square(self.l2 * coef - (v - inside)) / (2 * self.l2) if self.l2 > 0 else 0.0)
-
-    def gradient(self, point):
-        """Return the gradient of the objective less the l1 norm, which a feasible dual of the lasso has shrunk."""
-        if self.l1 == 0 or self.l2 > 0:
-            return point.gradient
-        return self.transposed(self.share[:, None] * self.loss.derivative(point.margins, self.Y))
 
     def error(self, point):
         """Return the gap over the range of the objective, or the length of the gradient over its length at zero."""
@@ -141,7 +159,7 @@ class FiniteSum:
     @cached_property
     def resolution(self):
         """The rounding error of the loss at zero, which no range of the objective undercuts."""
-        return np.finfo(float).eps * self._mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
+        return np.finfo(float).eps * self.mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
 
     @cached_property
     def nothing_to_gain(self):
@@ -151,17 +169,22 @@ class FiniteSum:
             rounding *= 1 + np.mean(self.squared_lengths) / (2 * self.l2)
         return self.start.gap <= rounding + 100 * np.finfo(float).eps * self.start.objective
 
+    def separates(self, point):
+        """Return whether there is no minimum, because the point decides rightly and larger coefficients are better."""
+        likelihood = isinstance(self.loss, Logistic | Multinomial)
+        return likelihood and self.alpha == 0 and np.max(self.loss.value(point.margins, self.Y)) < np.log(2)
+
     def status(self, point, tol):
         """Return whether the point is within `tol` of the minimum, or will never be because there is none."""
-        likelihood = isinstance(self.loss, Logistic | Multinomial)
-        if likelihood and self.alpha == 0 and np.max(self.loss.value(point.margins, self.Y)) < np.log(2):
-            return Status.SEPARABLE  # every decision is right, and larger coefficients lower every loss
-        if self.nothing_to_gain:
-            return Status.CONVERGED
-        return Status.of(self.error(point), tol)
+        if self.separates(point):
+            return Status.SEPARABLE
+        status = Status.of(self.error(point), tol)
+        return Status.CONVERGED if status is not Status.CONVERGED and self.nothing_to_gain else status
 
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""
+        if U.shape[1] == 1:
+            return (self.X.T @ U[:, 0])[None]
         return np.ascontiguousarray((self.X.T @ U).T)
 
     @cached_property
@@ -216,12 +239,14 @@ class FiniteSum:
         """Return the function that maps a gradient at `point` to the Newton step of the coefficients."""
         n_outputs = len(point.coef)
         if self.loss.coupled:
-            P = point.slopes + self.Y
+            P = self.loss.derivative(point.margins, self.Y) + self.Y
             hessian = self._hessian(n_outputs, lambda j, k: self.share * P[:, j] * ((j == k) - P[:, k]))
             inverse = _inverse(hessian, self.l2)
             return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
         curvatures = (self.share[:, None] * self.loss.second_derivative(point.margins, self.Y)).T
-        if np.ptp(curvatures, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
+        if (
+            len(curvatures) == 1 or np.ptp(curvatures, axis=0).max() == 0
+        ):  # outputs of the squared loss share their Hessian
             inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.l2)
             return lambda gradient: inverse(gradient.T).T
         inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.l2) for c in curvatures]
@@ -275,10 +300,8 @@ class FiniteSum:
         )
         return problem, basis.T
 
-    def _mean(self, values):
-        return float(np.sum(self.share @ values))
-
-    def _mean_loss(self, margins):
+    def mean_loss(self, margins):
+        """Return the weighted mean of the losses of predictions."""
         return float(total(self.loss, margins, self.Y, self.share))
 
     def _hessian(self, K, weight):
@@ -325,16 +348,18 @@ def _moments(X, centre, weight):
         gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
         gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
         return gram, first - weight.sum() * centre
-    root, gram, first = np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
+    equal = np.ptp(weight) == 0
+    root, gram, first = np.ones(len(X)) if equal else np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
     size = max(1, BLOCK // p)
     buffer = np.empty((min(size, len(X)), p))
     for rows in (slice(begin, begin + size) for begin in range(0, len(X), size)):
-        A = buffer[: len(root[rows])]
-        np.multiply(X[rows] - centre if centre.any() else X[rows], root[rows, None], out=A)
+        A = X[rows] - centre if centre.any() else X[rows]
+        if not equal:
+            A = np.multiply(A, root[rows, None], out=buffer[: len(A)])
         gram += A.T @ A
         first += root[rows] @ A
-    sign = -1 if weight.sum() < 0 else 1
-    return sign * gram, sign * first
+    factor = weight[0] if equal else np.sign(weight.sum())
+    return factor * gram, factor * first
 
 
 def _inverse(hessian, alpha):

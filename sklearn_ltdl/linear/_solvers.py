@@ -70,7 +70,7 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
     """
     point, status = _first(problem, state), Status.OUT_OF_STEPS
     best, begin, paused, passes, due, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 1, 0, []
-    records = [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
+    records = [] if direct else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
     while n_iter < max_iter and (direct or not problem.nothing_to_gain):
         cost, iterate = next(steps, (None, None))
         if cost is None:  # a direct solver is done
@@ -115,7 +115,7 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         status,
         name,
         point.slopes,
-        Trace(*np.array(records).T),
+        Trace(*np.array(records).reshape(-1, 5).T),
         state.get("step"),
     )
 
@@ -386,7 +386,7 @@ def gd(problem, state, *, step):
     step = _set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
     point = _first(problem, state)
     while True:
-        coef = _proximal(problem, point.coef - step * problem.gradient(point), step)
+        coef = _proximal(problem, point.coef - step * point.gradient, step)
         point = problem.at(coef, point.intercept)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0, point
@@ -407,8 +407,7 @@ def agd(problem, state, *, step):
         state.update(coef=first.coef, intercept=first.intercept, ahead=first.coef, momentum=1.0)
     while True:
         point = problem.at(state["ahead"], state["intercept"])
-        gradient = problem.gradient(point)
-        coef = _proximal(problem, point.coef - step * gradient, step)
+        coef = _proximal(problem, point.coef - step * point.gradient, step)
         if root > 0:
             beta = (1 - root) / (1 + root)
         else:
@@ -463,7 +462,7 @@ def _newton(problem, state, tol, name):
     if "coef" not in state and basis is None:
         best = _from_few_rows(inner, best)
     newton_step, exact = None, n * p <= EXACT
-    while inner.status(best, tol) is not Status.SEPARABLE:
+    while not inner.separates(best):
         if newton_step is None or not isinstance(problem.loss, Squared):
             newton_step = inner.newton_step(best)
         point, decrease = _search(inner, best, newton_step(best.gradient))
