@@ -181,13 +181,15 @@ def seconds(model, X, y):
 
 
 def first_tolerances(table, problem, lowest, candidates, limit):
-    """Return for each contender the first tolerance that reaches each accuracy, and how it ended."""
-    chosen = {}
+    """Return for each contender the first tolerance that reaches each accuracy.
+
+    A contender is given up after `limit` seconds, or 5 times the seconds of the fastest that reached all accuracies.
+    """
+    chosen, fastest = {}, limit / 5
     for name, make in candidates.items():
         left = list(ACCURACIES)
         for tol in 10.0 ** -np.arange(1, 13):
             try:
-                make(tol=1e-1 if tol == 1e-1 else tol)  # a model is made anew for each fit
                 model = make(tol=tol)
                 spent = seconds(model, table.X, table.y)
             except Exception as error:
@@ -198,7 +200,9 @@ def first_tolerances(table, problem, lowest, candidates, limit):
             error = (objective - lowest) / (problem.start.objective - lowest)
             while left and error <= left[0]:
                 chosen[name, left.pop(0)] = tol
-            if not left or spent > limit:
+            if not left:
+                fastest = min(fastest, spent)
+            if not left or spent > 5 * fastest:
                 break
     return chosen
 
