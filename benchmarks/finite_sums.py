@@ -127,7 +127,7 @@ class Cyanure:
     def fit(self, X, y):
         self.model.fit(X, 2 * y - 1 if self.labels == 2 else y)
         coef = np.asarray(self.model.coef_)
-        self.coef_ = coef.reshape(-1, X.shape[1]) if self.labels <= 2 else coef
+        self.coef_ = coef.reshape(-1, X.shape[1]) if self.labels <= 2 else coef.T
         self.intercept_ = np.ravel(self.model.intercept_)
         return self
 

@@ -499,36 +499,47 @@ def _from_few_rows(problem, start):
 
 @solver
 def newton_cg(problem, state, *, tol):
-    """Minimise by Newton steps from conjugate gradients, as exact as the step needs (Eisenstat and Walker 1996)."""
-    point = _first(problem, state)
+    """Minimise by Newton steps from conjugate gradients, as exact as the step needs (Eisenstat and Walker 1996).
+
+    The gradients are preconditioned by the diagonal of the Hessian. `budget` in the state is the most passes.
+    """
+    point, left = _first(problem, state), state.pop("budget", np.inf)
     first = np.linalg.norm(point.gradient)
-    while True:
+    while left > 0:
         target = np.sqrt(0.5 * problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
         size = np.linalg.norm(point.gradient)
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
-        step, products = conjugate_gradients(problem.hessian_product(point), point.gradient, max(target, 1e-14 * size))
+        step, products = conjugate_gradients(
+            problem.hessian_product(point),
+            point.gradient,
+            max(target, 1e-14 * size),
+            problem.hessian_diagonal(point),
+            most=min(1000, left),
+        )
+        left -= products
         point, _ = _search(problem, point, step)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0 + products, point
 
 
-def conjugate_gradients(product, rhs, target, most=1000):
+def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
     """Return an approximate solution of ``product(x) = rhs`` with a residual of length `target`, and the products."""
     x, residual = np.zeros_like(rhs), rhs.copy()
-    direction, size = residual.copy(), np.vdot(residual, residual)
-    for n_products in range(most):
-        if size <= target**2:
-            return x, n_products
+    direction = residual / diagonal
+    size, n_products = np.vdot(residual, direction), 0
+    while n_products < most and np.linalg.norm(residual) > target:
+        n_products += 1
         image = product(direction)
         curvature = np.vdot(direction, image)
         if curvature <= 0:  # rounding, or a direction that the objective does not see
-            return (x, n_products) if n_products else (rhs, 1)
+            return (x if x.any() else direction), n_products
         x += size / curvature * direction
         residual -= size / curvature * image
-        size, before = np.vdot(residual, residual), size
-        direction = residual + size / before * direction
-    return x, most
+        scaled = residual / diagonal
+        size, before = np.vdot(residual, scaled), size
+        direction = scaled + size / before * direction
+    return x, n_products
 
 
 def side(problem):
@@ -554,21 +565,49 @@ def _search(problem, point, step):
 
 
 @SOLVERS.register
-def auto(problem, **options):
-    """Minimise with the solver that `choose` names."""
+def auto(problem, *, state=None, max_iter=1000, **options):
+    """Minimise with the solver that `choose` names; where conjugate gradients turn out to be slow, go on directly."""
     name, reason = choose(problem)
-    solution = SOLVERS[name](problem, **options)
+    state, direct = {} if state is None else state, "cholesky" if isinstance(problem.loss, Squared) else "newton"
+    if name == "newton-cg" and _affordable(problem):
+        state["budget"] = 10 + side(problem) // 2
+    solution = SOLVERS[name](problem, state=state, max_iter=max_iter, **options)
+    if (
+        name == "newton-cg"
+        and solution.status is Status.OUT_OF_STEPS
+        and solution.n_iter < max_iter
+        and _affordable(problem)
+    ):
+        first, left = solution, max_iter - solution.n_iter
+        solution = SOLVERS[direct](problem, state=state, max_iter=left, **options)
+        trace = Trace(*(np.concatenate(parts) for parts in zip(vars(first.trace).values(), _after(first, solution))))
+        solution = dataclasses.replace(solution, trace=trace, n_iter=first.n_iter + solution.n_iter)
+        reason = f"conjugate gradients were slow, and a matrix of side {side(problem)} can be factorised"
     return dataclasses.replace(solution, reason=reason)
+
+
+def _after(first, second):
+    """Return the columns of the second trace, with passes and seconds counted from the start of the first."""
+    offsets = (first.trace.passes[-1], first.trace.seconds[-1], 0, 0, 0)
+    return (column + offset for column, offset in zip(vars(second.trace).values(), offsets))
 
 
 def choose(problem):
     """Return the name of the solver that should be the fastest, and why."""
     n, p = problem.X.shape
+    m = side(problem)
     if problem.l1 > 0:
-        return "saga", "of the solvers that keep zeros exact, it is the fastest"
-    quadratic = isinstance(problem.loss, Squared)
-    affordable = n >= p or n * p <= (10**7 if sparse.issparse(problem.X) else 10**8)  # wide data are rotated: a copy
-    if affordable and side(problem) <= (2000 if quadratic else 1000):
-        name = "cholesky" if quadratic else "newton"
-        return name, f"a matrix of side {side(problem)} is factorised sooner than {n} rows are read many times"
-    return "sag", f"a matrix of side {side(problem)} is too large to factorise"
+        return "saga", "an l1 norm takes a proximal step, and SAGA has the fastest"
+    direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
+    if m <= 100 and n * p <= EXACT:
+        return direct, f"a matrix of side {m} is factorised in no time"
+    if _affordable(problem) and n >= 20 * m and not sparse.issparse(problem.X):
+        return direct, f"a matrix of side {m} is formed and factorised while {n} rows are read a few times"
+    return "newton-cg", f"a matrix of side {m} is not formed while {n} rows are read a few times"
+
+
+def _affordable(problem):
+    """Return whether a direct solver fits in memory and time; wide data are rotated, in a dense copy."""
+    n, p = problem.X.shape
+    fits = n >= p or n * p <= (10**7 if sparse.issparse(problem.X) else 10**8)
+    return fits and side(problem) <= (2000 if isinstance(problem.loss, Squared) else 1000)

@@ -61,7 +61,8 @@ def reference(name, problem):
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
 def test_the_gap_is_never_below_the_suboptimality(case, layout, loss, l1_ratio):
     for fit_intercept, weighted in ((True, True), (True, False), (False, True), (False, False)):
-        problem = case(loss).problem(loss, 0.05, weighted, fit_intercept, layout, l1_ratio)
+        alpha = 0.05 if l1_ratio == 0 else 0.01
+        problem = case(loss).problem(loss, alpha, weighted, fit_intercept, layout, l1_ratio)
         lowest = reference(loss, problem)
         solvers = SMOOTH + ["cholesky"] * (loss == "squared") if l1_ratio == 0 else PROXIMAL
         for name in solvers:
@@ -72,7 +73,7 @@ def test_the_gap_is_never_below_the_suboptimality(case, layout, loss, l1_ratio):
                 trace.primal - trace.dual, trace.gap, rtol=0, atol=1e-14 * trace.primal[0] + 1e-15
             )
             assert np.all(trace.dual <= lowest * (1 + 1e-9))
-            assert len(trace.gap) > 1 or name in ("newton", "cholesky", "auto")
+            assert len(trace.gap) > 1 or name in ("cholesky", "auto")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
