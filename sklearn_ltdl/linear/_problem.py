@@ -193,7 +193,7 @@ class FiniteSum:
         if not sparse.issparse(self.X):
             return np.einsum("ij,ij->i", self.X, self.X)
         squares, indptr = np.zeros(len(self.Y)), self.X.indptr
-        for rows in self.blocks():
+        for rows in self.blocks(BLOCK // 4):
             ends = indptr[rows.start : rows.stop + 1] - indptr[rows.start]
             filled = np.flatnonzero(np.diff(ends))
             if len(filled):
@@ -201,11 +201,11 @@ class FiniteSum:
                 squares[rows.start + filled] = np.add.reduceat(data * data, ends[filled])
         return squares
 
-    def blocks(self):
-        """Return slices of rows that hold about `BLOCK` numbers."""
+    def blocks(self, size=BLOCK):
+        """Return slices of rows that hold about `size` numbers."""
         X = self.X
         width = max(1, X.nnz // len(self.Y)) if sparse.issparse(X) else X.shape[1]
-        size = max(1, BLOCK // width)
+        size = max(1, size // width)
         return [slice(begin, min(begin + size, len(self.Y))) for begin in range(0, len(self.Y), size)]
 
     @cached_property
@@ -290,9 +290,8 @@ class FiniteSum:
 
     def hessian_diagonal(self, point):
         """Return about the diagonal of the Hessian, of the shape of the coefficients; of dense data, from 1000 rows."""
-        derivative = self.loss.derivative(point.margins, self.Y)
         if self.loss.coupled:
-            P = derivative + self.Y
+            P = self.loss.derivative(point.margins, self.Y) + self.Y
             C = P * (1 - P)
         else:
             C = self.loss.second_derivative(point.margins, self.Y)
@@ -301,7 +300,7 @@ class FiniteSum:
         if not sparse.issparse(X):
             stride = max(1, len(X) // 1000)
             return diagonal + stride * C[::stride].T @ X[::stride] ** 2
-        for rows in self.blocks():
+        for rows in self.blocks(BLOCK // 4):
             begin, end = X.indptr[rows.start], X.indptr[rows.stop]
             parts = X.data[begin:end] ** 2, X.indices[begin:end], X.indptr[rows.start : rows.stop + 1] - begin
             squares = sparse.csr_array(parts, shape=(rows.stop - rows.start, X.shape[1]))

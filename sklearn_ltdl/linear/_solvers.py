@@ -506,8 +506,9 @@ def newton_cg(problem, state, *, tol):
     point, left = _first(problem, state), state.pop("budget", np.inf)
     first = np.linalg.norm(point.gradient)
     while left > 0:
-        target = np.sqrt(0.5 * problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
-        size = np.linalg.norm(point.gradient)
+        size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
+        if problem.l2 > 0:  # the gradient whose gap is half of what is asked
+            target = np.sqrt(problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
         step, products = conjugate_gradients(
