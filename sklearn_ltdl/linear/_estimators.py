@@ -758,9 +758,7 @@ def _remedy(estimator, problem, solution):
         return "Give alpha a positive value."
     if solution.status is not Status.OUT_OF_STEPS:
         return "Standardise the features, or leave the choice to solver='auto'."
-    X = problem.X
-    squares = (X.multiply(X) if sparse.issparse(X) else X * X).mean(axis=0)
-    size = np.sqrt(np.ravel(squares))
+    size = problem.column_sizes()
     low, high = int(np.argmin(np.where(size > 0, size, np.inf))), int(np.argmax(size))
     scales = ""
     if size[high] > 1e3 * size[low] > 0:

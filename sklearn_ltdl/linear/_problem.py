@@ -208,6 +208,14 @@ class FiniteSum:
         size = max(1, size // width)
         return [slice(begin, min(begin + size, len(self.Y))) for begin in range(0, len(self.Y), size)]
 
+    def column_sizes(self):
+        """Return the root mean squares of the columns."""
+        squares = np.zeros(self.X.shape[1])
+        for rows in self.blocks(BLOCK // 4):
+            A = self.X[rows]
+            squares += A.multiply(A).sum(axis=0) if sparse.issparse(A) else np.einsum("ij,ij->j", A, A)
+        return np.sqrt(squares / len(self.Y))
+
     @cached_property
     def term_smoothness(self):
         """Smoothness of the terms less the penalty, each ``n_samples`` times its share of the objective."""
