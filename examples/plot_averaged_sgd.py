@@ -49,6 +49,7 @@ axes[0].legend()
 plt.show()
 
 # %%
-# For least squares the average first forgets where it started, as 1/n^2, and then averages noise, as 1/n; the last iterate
-# stays where its noise is. For the logistic loss the average stops as well, at a bias of the order of the step: constant
-# steps lead to a law whose mean is not the minimum. There, ``solver="asgd"`` decreases its steps unless one is given.
+# For least squares the average first forgets where it started, as 1/n^2, and then averages noise, as 1/n; the last
+# iterate stays where its noise is. For the logistic loss the average stops as well, at a bias of the order of the step:
+# constant steps lead to a law whose mean is not the minimum. There, ``solver="asgd"`` decreases its steps unless one is
+# given.

@@ -461,13 +461,15 @@ def _newton(problem, state, tol, name):
     best = _first(inner, {} if basis is not None else state)
     if "coef" not in state and basis is None:
         best = _from_few_rows(inner, best)
-    newton_step, exact = None, n * p <= EXACT
+    newton_step, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
     while not inner.separates(best):
-        if newton_step is None or not isinstance(problem.loss, Squared):
+        if newton_step is None or not contracts:
             newton_step = inner.newton_step(best)
         point, decrease = _search(inner, best, newton_step(best.gradient))
         near = decrease <= 1e-12 * best.objective + inner.resolution
         finished = near and (inner.error(point) <= tol or inner.error(point) >= inner.error(best) / 2)
+        if not exact and not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
+            contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / 10
         best = point
         outer = point if basis is None else problem.at(point.coef @ basis, point.intercept)
         state.update(coef=outer.coef, intercept=outer.intercept)
