@@ -209,11 +209,10 @@ def first_tolerances(table, problem, lowest, candidates, limit):
 
 def compare(table, solvers, repeats, limit):
     problem = table.problem()
-    name = "newton" if min(table.X.shape) <= 500 else "catalyst"
     mine = SAGRegressor if table.y.dtype.kind == "f" else SAGClassifier
-    reference = mine(
-        alpha=table.alpha(), l1_ratio=float(table.l1), solver="saga" if table.l1 else name, tol=1e-12, max_iter=3000
-    ).fit(table.X, table.y)
+    reference = mine(alpha=table.alpha(), l1_ratio=float(table.l1), tol=1e-12, max_iter=3000, random_state=0).fit(
+        table.X, table.y
+    )
     lowest = problem.at(np.atleast_2d(reference.coef_), np.atleast_1d(reference.intercept_)).objective
     relative = reference.dual_gap_ / (problem.start.objective - lowest)
     print(f"\n{table.name}, alpha={table.alpha():.2e}, reference within {relative:.0e}", flush=True)

@@ -139,6 +139,13 @@ def test_the_gap_of_a_fit_is_that_from_scratch_and_its_dual_gives_the_coefficien
     assert duality_gap(model, X, y, weight) >= objective - model.trace_.primal[-1]
 
 
+def test_a_gap_knows_of_an_intercept_that_is_off(diabetes):
+    X, y, _ = diabetes  # its columns have mean zero, so that the gradient in the coefficients does not feel a shift
+    model = SAGRegressor(alpha=0.1).fit(X, y)
+    model.intercept_ += 1
+    assert duality_gap(model, X, y) >= 0.5 - 1e-12  # half the square of the shift
+
+
 def test_losses_and_penalties_of_other_packages(diabetes):
     X, y, _ = diabetes
     n = len(y)

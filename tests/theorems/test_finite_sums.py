@@ -36,10 +36,10 @@ def test_plain_stochastic_gradients_miss_the_bound_of_saga():
     assert errors["sgd"] > 2 * bound
 
 
-# Rejects: SDCA without acceleration under the name of Catalyst, and the reverse.
+# Rejects: SDCA without acceleration under the name of Catalyst, and proximal points without extrapolation (slope 0.7).
 def test_catalyst_takes_the_root_of_the_epochs_of_dual_ascent():
     rng = np.random.default_rng(0)
-    n, p = 100, 40
+    n, p = 100, 100
     X = rng.normal(size=(n, p)) * np.arange(1, p + 1) ** -1.0
     X /= np.linalg.norm(X, axis=1, keepdims=True)  # L = 1 for each row
     y = X @ rng.normal(size=p) * np.sqrt(p) + 0.1 * rng.normal(size=n)
