@@ -71,7 +71,9 @@ def dense(n, p, rng, decay=0.0):
 def text_like(n, p, nonzeros, rng):
     """Return CSR rows of unit length whose columns have the frequencies of words, a real target and labels."""
     columns = np.minimum((p ** rng.random((n, nonzeros))).astype(np.int32), p) - 1
-    X = sparse.csr_array((rng.exponential(size=columns.size), columns.ravel(), np.arange(n + 1) * nonzeros), (n, p))
+    X = sparse.csr_array(
+        (rng.exponential(size=columns.size), columns.ravel(), np.arange(n + 1, dtype=np.int32) * nonzeros), (n, p)
+    )
     X.sum_duplicates()
     X = sparse.csr_array(sparse.diags_array(1 / np.sqrt(X.multiply(X).sum(axis=1))) @ X)
     score = X @ rng.normal(size=p)
@@ -121,7 +123,7 @@ class Cyanure:
     """cyanure, whose labels are -1 and 1 and whose coefficients are columns."""
 
     def __init__(self, estimator, labels, **parameters):
-        self.model = estimator(**parameters, max_iter=2000, verbose=False, n_threads=1, duality_gap_interval=5)
+        self.model = estimator(**parameters, max_iter=300, verbose=False, n_threads=1, duality_gap_interval=5)
         self.labels = labels
 
     def fit(self, X, y):
@@ -141,7 +143,7 @@ def contenders(table, solvers):
     ours = {s: partial(mine, solver=s, **shared) for s in (solvers or ["auto"])}
     peers = {}
     n_labels = 0 if is_real else len(np.unique(y))
-    limits = {"max_iter": 3000, "random_state": 0}
+    limits = {"max_iter": 500, "random_state": 0}
     if table.l1 and is_real:
         peers["Lasso"] = partial(Lasso, alpha=alpha, **limits)
     elif table.l1:
