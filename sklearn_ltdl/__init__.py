@@ -10,6 +10,11 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "SAGRegressor": "linear",
     "SAGClassifier": "linear",
+    "duality_gap": "linear",
+    "compare_solvers": "linear",
+    "ConvergenceDisplay": "linear",
+    "alpha_from_ridge": "linear",
+    "alpha_from_c": "linear",
     "NTKKernelRegressor": "ntk",
     "NTKKernelClassifier": "ntk",
     "NTKNystroem": "ntk",

@@ -13,12 +13,39 @@ class Status(Enum):
 
     CONVERGED = "converged"
     OUT_OF_STEPS = "stopped at max_iter before the tolerance was reached"
+    STOPPED = "was stopped by a callback"
+    DIVERGED = "took steps that were too long, and went back to its best point"
     SEPARABLE = "found a hyperplane between the classes, so that with alpha=0 the objective has no minimum"
 
     @classmethod
     def of(cls, gap, tolerance):
         """Return CONVERGED if the gap is within the tolerance."""
         return cls.CONVERGED if gap <= tolerance else cls.OUT_OF_STEPS
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was certified of the iterates of a solver, in order.
+
+    Parameters
+    ----------
+    passes : ndarray of shape (n_certificates,)
+        Rows read by the solver so far, over the number of samples. Certificates are not counted.
+    seconds : ndarray of shape (n_certificates,)
+        Wall clock of the solver so far, without the certificates.
+    primal : ndarray of shape (n_certificates,)
+        The objective, against the weighted mean loss.
+    dual : ndarray of shape (n_certificates,)
+        A lower bound on the minimum of the objective; -inf with ``alpha=0``.
+    gap : ndarray of shape (n_certificates,)
+        ``primal - dual``, computed without cancellation.
+    """
+
+    passes: np.ndarray
+    seconds: np.ndarray
+    primal: np.ndarray
+    dual: np.ndarray
+    gap: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -30,12 +57,19 @@ class Solution:
     coef : ndarray of shape (n_outputs, n_features)
     intercept : ndarray of shape (n_outputs,)
     n_iter : int
-        Passes over the data.
+        Epochs of a stochastic solver, steps of another.
     gap : float
         Upper bound on the suboptimality of the objective, inf where none is known.
     status : Status
     solver : str
         The algorithm that ran.
+    slopes : ndarray of shape (n_samples, n_outputs)
+        The dual variables of the certificate.
+    trace : Trace
+    step : float or None
+        Largest step of a row or of the gradient; None where there is none.
+    reason : str
+        Why 'auto' took the solver.
     """
 
     coef: np.ndarray
@@ -44,6 +78,34 @@ class Solution:
     gap: float
     status: Status
     solver: str
+    slopes: np.ndarray
+    trace: Trace
+    step: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RegularizationPath:
+    """Solutions of a finite sum for several penalties.
+
+    Parameters
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+    coefs : ndarray of shape (n_alphas, n_features) or (n_alphas, n_outputs, n_features)
+    intercepts : ndarray of shape (n_alphas,) or (n_alphas, n_outputs)
+    dual_gaps : ndarray of shape (n_alphas,)
+        Upper bounds on the suboptimality of the objective; inf where alpha is 0.
+    n_iters : ndarray of shape (n_alphas,)
+    solvers : tuple of str
+        The algorithms that ran.
+    """
+
+    alphas: np.ndarray
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    dual_gaps: np.ndarray
+    n_iters: np.ndarray
+    solvers: tuple
 
 
 @dataclass(frozen=True)
@@ -92,13 +154,13 @@ class Certificate:
         return f"{word}={self.gap:.3g} ({100 * self.relative_gap:.2g} % of the objective), by {self.method}"
 
 
-def warn_unless_converged(solution, remedy):
+def warn_unless_converged(solution, remedy, stacklevel=3):
     """Return the solution, after a ConvergenceWarning with the remedy if it did not converge."""
     if solution.status is not Status.CONVERGED:
         distance = f"; the objective is within {solution.gap:.2e} of its minimum" if solution.gap < np.inf else ""
         warnings.warn(
             f"The solver '{solution.solver}' {solution.status.value}{distance}. {remedy}",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return solution

@@ -1,5 +1,15 @@
-"""Linear models as convex finite sums: SAG, SAGA and direct solvers, with a certificate of every solution."""
+"""Linear models as convex finite sums: stochastic and direct solvers, with a certificate of every solution."""
 
-from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor
+from sklearn_ltdl.linear._compare import ConvergenceDisplay, compare_solvers
+from sklearn_ltdl.linear._equivalents import alpha_from_c, alpha_from_ridge
+from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor, duality_gap
 
-__all__ = ["SAGClassifier", "SAGRegressor"]
+__all__ = [
+    "ConvergenceDisplay",
+    "SAGClassifier",
+    "SAGRegressor",
+    "alpha_from_c",
+    "alpha_from_ridge",
+    "compare_solvers",
+    "duality_gap",
+]

@@ -1,7 +1,8 @@
-"""Compiled passes of SAG and SAGA over the rows of a dense or a CSR matrix.
+"""Compiled passes of the stochastic solvers over rows of a dense or a CSR matrix: one kernel a family and layout.
 
-Both step along ``c (u_i - table_i) x_i + mean`` for a random row i, where u_i is its slope now, `table` holds the
-slopes last seen and `mean` their average over rows times features; c is 1 for SAGA and 1 / n_samples for SAG.
+SAG, SAGA and SVRG step along ``c_i (u_i - table_i) x_i + mean`` for a random row i, where u_i is the slope of its loss
+now, `table` holds the slopes last seen and `mean` their average over rows times features. SGD has no table. SDCA
+maximises the dual over one row at a time.
 """
 
 import functools
@@ -9,13 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import overload, register_jitable
 from scipy import sparse
 
 from sklearn_ltdl._backends.numba import slopes
 
+FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning
+
 
 class Memory(NamedTuple):
-    """What an epoch changes in place.
+    """What an epoch of SAG, SAGA or SVRG changes in place.
 
     Parameters
     ----------
@@ -31,46 +35,46 @@ class Memory(NamedTuple):
     mean_intercept: np.ndarray
 
 
-def epoch_of(problem):
-    """Return the function `(rows, step, correction, memory)` that runs one pass over the given rows of a problem."""
-    X = problem.X
-    data = (X.data, X.indices, X.indptr) if sparse.issparse(X) else X
-    epoch = _sparse_epoch if sparse.issparse(X) else _dense_epoch
-    if type(problem.loss).__module__ != "sklearn_ltdl.losses":
-        epoch = _not_on_disk(epoch)
-    weight = len(problem.Y) * problem.share
-
-    def run(rows, step, correction, memory):
-        epoch(
-            problem.loss,
-            data,
-            problem.Y,
-            weight,
-            problem.fit_intercept,
-            float(problem.alpha),
-            rows,
-            step,
-            correction,
-            memory,
-        )
-
-    return run
+def compiled(function):
+    """Compile, keeping the machine code on disk, or for this process only where no folder can be written."""
+    try:
+        return njit(nogil=True, cache=True, fastmath=FASTMATH)(function)
+    except RuntimeError:
+        return njit(nogil=True, fastmath=FASTMATH)(function)
 
 
 @functools.cache
-def _not_on_disk(epoch):
-    """Return the function compiled anew in each process: a cache on disk would not see a user edit the loss."""
-    return njit(nogil=True, fastmath=FASTMATH)(epoch.py_func)
+def _not_on_disk(kernel):
+    """Return the kernel compiled anew in each process: a cache on disk would not see a user edit the loss."""
+    return njit(nogil=True, fastmath=FASTMATH)(kernel.py_func)
 
 
-FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning
+def kernel_of(family, problem):
+    """Return the kernel of a family, 'averaged', 'plain' or 'dual', for the layout of a problem, without loss and data.
+
+    The function that is returned takes what follows `loss`, `X` and `Y` in the kernels of this file.
+    """
+    X = problem.X
+    layout = "sparse" if sparse.issparse(X) else "dense"
+    data = (X.data, X.indices, X.indptr) if layout == "sparse" else X
+    kernel = _KERNELS[family, layout]
+    if type(problem.loss).__module__ != "sklearn_ltdl.losses":
+        kernel = _not_on_disk(kernel)
+    return functools.partial(kernel, problem.loss, data, problem.Y)
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _dense_epoch(loss, X, Y, weight, fit_intercept, alpha, rows, step, correction, memory):
+@register_jitable
+def shrunk(value, threshold):
+    """Return the proximal step of the absolute value."""
+    return max(value - threshold, 0.0) + min(value + threshold, 0.0)
+
+
+@compiled
+def averaged_dense(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, correction, learn, memory):
+    """Take a step of SAG or SAGA, or of SVRG if not `learn`, for each of the rows."""
     coef, intercept, table, mean, mean_intercept = memory
     n, p = X.shape
-    decay = 1 - step * alpha
+    decay, threshold = 1 - step * l2, step * l1
     z, u = np.empty(len(coef)), np.empty(len(coef))
     for i in rows:
         x = X[i]
@@ -81,23 +85,59 @@ def _dense_epoch(loss, X, Y, weight, fit_intercept, alpha, rows, step, correctio
         slopes(loss, z, Y[i], u)
         for k in range(len(coef)):
             change = weight[i] * u[k] - table[i, k]
-            table[i, k] += change
+            push, learned = step * correction[i] * change, learn * change / n
+            table[i, k] += learn * change
             if fit_intercept:
-                intercept[k] -= step * (correction * change + mean_intercept[k])
-                mean_intercept[k] += change / n
+                intercept[k] -= push + step * mean_intercept[k]
+                mean_intercept[k] += learned
             for j in range(p):
-                coef[k, j] = decay * coef[k, j] - step * (correction * change * x[j] + mean[k, j])
-                mean[k, j] += change / n * x[j]
+                coef[k, j] = decay * coef[k, j] - push * x[j] - step * mean[k, j]
+                mean[k, j] += learned * x[j]
+            if threshold > 0:
+                for j in range(p):
+                    coef[k, j] = shrunk(coef[k, j], threshold)
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _sparse_epoch(loss, X, Y, weight, fit_intercept, alpha, rows, step, correction, memory):
-    # A feature that m rows miss only decays and drifts along its mean. These m steps are taken at once when it is next
-    # met: coef <- decay^m coef - step (1 + decay + ... + decay^(m-1)) mean.
+@register_jitable
+def missed(w, m, drift, decay, threshold, power, series):
+    """Return `w` after m steps ``w <- shrunk(decay w - drift, threshold)``.
+
+    While w keeps its sign these are affine, ``decay^m w - (drift + sign(w) threshold) (1 + ... + decay^(m-1))``, and
+    monotone, so that the step at which it reaches zero is found by bisection. There it stays, or leaves for good.
+    """
+    if threshold == 0 or m == 0:
+        return power[m] * w - series[m] * drift
+    for _ in range(3):
+        if w == 0:
+            w = shrunk(-drift, threshold)
+            m -= 1
+            if w == 0:
+                return 0.0
+        sign = 1.0 if w > 0 else -1.0
+        force = drift + sign * threshold
+        if (power[m] * w - series[m] * force) * sign > 0:
+            return power[m] * w - series[m] * force
+        low, high = 0, m  # the sign is kept for `low` steps, not for `high`
+        while high - low > 1:
+            middle = (low + high) // 2
+            if (power[middle] * w - series[middle] * force) * sign > 0:
+                low = middle
+            else:
+                high = middle
+        w = shrunk(decay * (power[low] * w - series[low] * force) - drift, threshold)
+        m -= high
+        if m == 0:
+            return w
+    return w
+
+
+@compiled
+def averaged_sparse(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, correction, learn, memory):
+    """Take the same steps; those that a feature missed are taken at once when it is next met."""
     data, indices, indptr = X
     coef, intercept, table, mean, mean_intercept = memory
     n, p = len(indptr) - 1, coef.shape[1]
-    decay = 1 - step * alpha
+    decay, threshold = 1 - step * l2, step * l1
     power, series = np.ones(len(rows) + 1), np.zeros(len(rows) + 1)
     for m in range(len(rows)):
         power[m + 1] = decay * power[m]
@@ -109,23 +149,184 @@ def _sparse_epoch(loss, X, Y, weight, fit_intercept, alpha, rows, step, correcti
         z[:] = intercept
         for at in range(indptr[i], indptr[i + 1]):
             j = indices[at]
-            m = t - done[j]
             for k in range(len(coef)):
-                coef[k, j] = power[m] * coef[k, j] - step * series[m] * mean[k, j]
+                coef[k, j] = missed(coef[k, j], t - done[j], step * mean[k, j], decay, threshold, power, series)
                 z[k] += coef[k, j] * data[at]
         slopes(loss, z, Y[i], u)
         for k in range(len(coef)):
             change = weight[i] * u[k] - table[i, k]
-            table[i, k] += change
+            push, learned = step * correction[i] * change, learn * change / n
+            table[i, k] += learn * change
             if fit_intercept:
-                intercept[k] -= step * (correction * change + mean_intercept[k])
-                mean_intercept[k] += change / n
+                intercept[k] -= push + step * mean_intercept[k]
+                mean_intercept[k] += learned
             for at in range(indptr[i], indptr[i + 1]):
                 j = indices[at]
-                coef[k, j] = decay * coef[k, j] - step * (correction * change * data[at] + mean[k, j])
-                mean[k, j] += change / n * data[at]
+                coef[k, j] = shrunk(decay * coef[k, j] - push * data[at] - step * mean[k, j], threshold)
+                mean[k, j] += learned * data[at]
                 done[j] = t + 1
     for j in range(p):
-        m = len(rows) - done[j]
         for k in range(len(coef)):
-            coef[k, j] = power[m] * coef[k, j] - step * series[m] * mean[k, j]
+            coef[k, j] = missed(coef[k, j], len(rows) - done[j], step * mean[k, j], decay, threshold, power, series)
+
+
+@compiled
+def plain_dense(loss, X, Y, weight, fit_intercept, l2, rows, steps, coef, intercept, total, total_intercept):
+    """Take a step of SGD for each of the rows, of its own length, and add the iterates to the totals."""
+    p = X.shape[1]
+    z, u = np.empty(len(coef)), np.empty(len(coef))
+    for t in range(len(rows)):
+        i = rows[t]
+        x = X[i]
+        for k in range(len(coef)):
+            z[k] = intercept[k]
+            for j in range(p):
+                z[k] += coef[k, j] * x[j]
+        slopes(loss, z, Y[i], u)
+        decay = 1 - steps[t] * l2
+        for k in range(len(coef)):
+            push = steps[t] * weight[i] * u[k]
+            if fit_intercept:
+                intercept[k] -= push
+                total_intercept[k] += intercept[k]
+            for j in range(p):
+                coef[k, j] = decay * coef[k, j] - push * x[j]
+                total[k, j] += coef[k, j]
+
+
+@compiled
+def plain_sparse(loss, X, Y, weight, fit_intercept, l2, rows, steps, coef, intercept, total, total_intercept):
+    """Take the same steps; a feature that rows miss only decays, by a product that must not underflow."""
+    data, indices, indptr = X
+    p = coef.shape[1]
+    power, series = np.ones(len(rows) + 1), np.zeros(len(rows) + 1)  # products of decays, and their sums
+    for t in range(len(rows)):
+        power[t + 1] = power[t] * (1 - steps[t] * l2)
+        series[t + 1] = series[t] + power[t + 1]
+    done = np.zeros(p, dtype=np.int64)
+    z, u = np.empty(len(coef)), np.empty(len(coef))
+    for t in range(len(rows)):
+        i = rows[t]
+        z[:] = intercept
+        for at in range(indptr[i], indptr[i + 1]):
+            j = indices[at]
+            s = done[j]
+            for k in range(len(coef)):
+                total[k, j] += coef[k, j] * ((series[t] - series[s]) / power[s])
+                coef[k, j] *= power[t] / power[s]
+                z[k] += coef[k, j] * data[at]
+        slopes(loss, z, Y[i], u)
+        decay = 1 - steps[t] * l2
+        for k in range(len(coef)):
+            push = steps[t] * weight[i] * u[k]
+            if fit_intercept:
+                intercept[k] -= push
+                total_intercept[k] += intercept[k]
+            for at in range(indptr[i], indptr[i + 1]):
+                j = indices[at]
+                coef[k, j] = decay * coef[k, j] - push * data[at]
+                total[k, j] += coef[k, j]
+                done[j] = t + 1
+    for j in range(p):
+        s = done[j]
+        for k in range(len(coef)):
+            total[k, j] += coef[k, j] * ((series[len(rows)] - series[s]) / power[s])
+            coef[k, j] *= power[len(rows)] / power[s]
+
+
+def dual_step(loss, z, y, h, u):
+    """Replace u by the u' of ``u' = derivative(z - h (u' - u), y)``, which maximises the dual over one sample."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(dual_step)
+def _compiled_dual_step(loss, z, y, h, u):
+    if loss.instance_class.coupled:
+        of_row = register_jitable(loss.instance_class.dual_step_of_row)
+
+        def step(loss, z, y, h, u):
+            u[:] = of_row(loss, z, y, h, u)
+    else:
+        derivative = register_jitable(loss.instance_class.derivative)
+        second_derivative = register_jitable(loss.instance_class.second_derivative)
+
+        def step(loss, z, y, h, u):
+            # Newton on t - z + h (l'(t) - u), which increases at least as fast as t and so brackets its root
+            for k in range(len(u)):
+                t, slope = z[k], derivative(loss, z[k], y[k])
+                residual = h * (slope - u[k])
+                low, high = min(t, t - residual), max(t, t - residual)
+                for _ in range(60):
+                    move = residual / (1 + h * second_derivative(loss, t, y[k]))
+                    near = abs(move) <= 1e-7 * (1 + abs(t))  # Newton's error is the square of that
+                    t -= move
+                    if not (near or low < t < high):
+                        t = 0.5 * (low + high)
+                    slope = derivative(loss, t, y[k])
+                    if near:
+                        break
+                    residual = t - z[k] + h * (slope - u[k])
+                    if residual > 0:
+                        high = t
+                    else:
+                        low = t
+                u[k] = slope
+
+    return step
+
+
+@compiled
+def dual_dense(loss, X, Y, share, squares, l2, l2_intercept, rows, coef, intercept, dual):
+    """Take an exact dual step for each of the rows; coef moves along with ``-X' (share dual) / l2``."""
+    p = X.shape[1]
+    z, u = np.empty(len(coef)), np.empty(len(coef))
+    for i in rows:
+        x = X[i]
+        h = share[i] * squares[i] / l2 + (share[i] / l2_intercept if l2_intercept > 0 else 0.0)
+        for k in range(len(coef)):
+            z[k] = intercept[k]
+            for j in range(p):
+                z[k] += coef[k, j] * x[j]
+            u[k] = dual[i, k]
+        dual_step(loss, z, Y[i], h, u)
+        for k in range(len(coef)):
+            change = share[i] * (u[k] - dual[i, k])
+            dual[i, k] = u[k]
+            if l2_intercept > 0:
+                intercept[k] -= change / l2_intercept
+            change /= l2
+            for j in range(p):
+                coef[k, j] -= change * x[j]
+
+
+@compiled
+def dual_sparse(loss, X, Y, share, squares, l2, l2_intercept, rows, coef, intercept, dual):
+    """Take the same steps; the features that a row misses stay."""
+    data, indices, indptr = X
+    z, u = np.empty(len(coef)), np.empty(len(coef))
+    for i in rows:
+        h = share[i] * squares[i] / l2 + (share[i] / l2_intercept if l2_intercept > 0 else 0.0)
+        for k in range(len(coef)):
+            z[k] = intercept[k]
+            for at in range(indptr[i], indptr[i + 1]):
+                z[k] += coef[k, indices[at]] * data[at]
+            u[k] = dual[i, k]
+        dual_step(loss, z, Y[i], h, u)
+        for k in range(len(coef)):
+            change = share[i] * (u[k] - dual[i, k])
+            dual[i, k] = u[k]
+            if l2_intercept > 0:
+                intercept[k] -= change / l2_intercept
+            change /= l2
+            for at in range(indptr[i], indptr[i + 1]):
+                coef[k, indices[at]] -= change * data[at]
+
+
+_KERNELS = {
+    ("averaged", "dense"): averaged_dense,
+    ("averaged", "sparse"): averaged_sparse,
+    ("plain", "dense"): plain_dense,
+    ("plain", "sparse"): plain_sparse,
+    ("dual", "dense"): dual_dense,
+    ("dual", "sparse"): dual_sparse,
+}

@@ -3,68 +3,124 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.utils import compute_class_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_ltdl._sklearn import HasMethods, Interval, NameIn, StrOptions, _fit_context, check_weights, draw_seed
-from sklearn_ltdl._targets import classification_loss, one_hot
+from sklearn_ltdl._sklearn import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    NameIn,
+    StrOptions,
+    _fit_context,
+    check_weights,
+    draw_seed,
+    fit_tasks,
+    with_callbacks,
+)
+from sklearn_ltdl._targets import one_hot
 from sklearn_ltdl.linear._problem import FiniteSum
-from sklearn_ltdl.linear._solvers import SOLVERS
-from sklearn_ltdl.losses import LOSSES, probabilities
-from sklearn_ltdl.results import Status, warn_unless_converged
+from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend
+from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, SmoothHinge, SquaredHinge, probabilities
+from sklearn_ltdl.results import RegularizationPath, Status, warn_unless_converged
 
+_LOSS_METHODS = HasMethods(["value", "derivative", "second_derivative", "fenchel_young"])
 _CONSTRAINTS = {
     "alpha": [Interval(Real, 0, None, closed="left")],
+    "l1_ratio": [Interval(Real, 0, 1, closed="both")],
     "fit_intercept": ["boolean"],
     "solver": [NameIn(SOLVERS)],
+    "step_size": [None, Interval(Real, 0, None, closed="neither")],
+    "sampling": [StrOptions({"auto", "uniform", "lipschitz"})],
     "max_iter": [Interval(Integral, 1, None, closed="left")],
     "tol": [Interval(Real, 0, None, closed="left")],
+    "warm_start": ["boolean"],
     "random_state": ["random_state"],
 }
 _LAYOUT = {"accept_sparse": "csr", "dtype": np.float64, "order": "C"}
+_OF_LABELS = Logistic | Multinomial | SquaredHinge | SmoothHinge
 
 
-class SAGRegressor(RegressorMixin, BaseEstimator):
+def _steps_on_batches(estimator):
+    return estimator.solver in ("sgd", "asgd")
+
+
+def _has_probabilities(estimator):
+    return estimator.loss in ("logistic", "multinomial") or isinstance(estimator.loss, Logistic | Multinomial)
+
+
+class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     r"""Linear regression by minimising a finite sum, with a certificate of the minimum.
 
-    Minimises :math:`\frac{1}{S} \sum_i s_i \ell(w \cdot x_i + b, y_i) + \frac{\alpha}{2} |w|^2` with sample weights
-    :math:`s_i` of sum S. Losses of several outputs are summed, and the intercept is not penalised. The fit is as
-    accurate as `tol` says whatever the solver, because it stops on a duality gap.
+    Minimises :math:`\frac{1}{S} \sum_i s_i \ell(w \cdot x_i + b, y_i) + \alpha (\frac{1-r}{2} |w|^2 + r |w|_1)` with
+    sample weights :math:`s_i` of sum S. Losses of several outputs are summed, and the intercept is not penalised. The
+    fit is as accurate as `tol` says whatever the solver, because it stops on a duality gap.
 
     Parameters
     ----------
-    loss : {'squared'} or loss object, default='squared'
-        Loss of one prediction, in squared units of `y`. An object is a NamedTuple as in ``sklearn_ltdl.losses``.
+    loss : {'squared', 'huber'} or loss object, default='squared'
+        Loss of one prediction, in squared units of `y`. 'huber' is the squared loss up to residuals of 1, linear
+        beyond; ``Huber(delta)`` has another threshold. An object is a NamedTuple as in ``sklearn_ltdl.losses``.
     alpha : float, default=1e-3
-        Weight of ``|coef|^2 / 2`` against the *mean* loss, at least 0. ``Ridge(alpha=a)`` is ``alpha = a / S``, with S
-        the number of samples or the sum of their weights.
+        Weight of the penalty against the *mean* loss, at least 0. ``Ridge(alpha=a)`` is ``alpha = a / S``, with S the
+        number of samples or the sum of their weights (`alpha_from_ridge`); ``Lasso(alpha=a)`` and ``ElasticNet`` are
+        the same `alpha`.
+    l1_ratio : float, default=0.0
+        The share r of the l1 norm in the penalty: 0 is ridge, 1 the lasso.
     fit_intercept : bool, default=True
         Whether to add a constant, which is not penalised and exact also for sparse data.
-    solver : {'auto', 'cholesky', 'newton', 'sag', 'saga'}, default='auto'
-        'sag' and 'saga' are those algorithms [1]_ [2]_, on dense or CSR data; both are sensitive to the scale of the
-        features. 'cholesky' factorises once, 'newton' in each step. 'auto' is direct where a factorisation is
-        affordable (up to 2000 samples or features; 1000 for losses that are not quadratic), else 'sag'.
+    solver : str, default='auto'
+        'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
+        Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
+        (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
+        second order: 'cholesky', 'newton','newton-cg'. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+    step_size : float, default=None
+        The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
+        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
+        A step that leads away from the minimum is an error that names the safe one.
+    sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
+        How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
+        smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
+        smoothness is more than twice the mean, or ten times for 'sag', which gains less.
     max_iter : int, default=1000
-        Most passes over the data.
+        Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
     tol : float, default=1e-6
         Stop when the duality gap is at most `tol` times the range of the objective, from its value at the best
         constant prediction to its minimum. With ``alpha=0``, where there is no such gap, when the gradient is at most
-        `tol` times its length at zero. Direct solvers go on to rounding error.
+        `tol` times its length at zero. Direct solvers go on to rounding error on tables of up to a million numbers.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the state of the last one, tables of gradients and dual variables included, if the
+        shapes are the same: two fits of k epochs are one of 2k.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in 'sag' and 'saga'.
+        Order of the rows in stochastic solvers.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_outputs, n_features)
         In units of `y` per unit of each feature; one row an output where `y` has two dimensions.
     intercept_ : float or ndarray of shape (n_outputs,)
+    dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Dual variables of the certificate: derivatives of the losses, of zero weighted mean if there is an intercept. At
+        the minimum of a ridge penalty ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``.
     n_iter_ : int
-        Passes over the data, or Newton steps.
+        Epochs of a stochastic solver, steps of another.
     dual_gap_ : float
         Upper bound on how far the objective is from its minimum, in squared units of `y`; inf for ``alpha=0``.
+    trace_ : Trace
+        Arrays `passes`, `seconds`, `primal`, `dual`, `gap`: the certificates on the way.
     solver_ : str
         The algorithm that ran.
+    solver_reason_ : str
+        Why 'auto' took it; empty if it was asked for.
+    step_size_ : float or None
+        The step taken; None for solvers without one.
+    smoothness_ : tuple of two floats or None
+        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included: over
+        `alpha`, the condition numbers that stochastic solvers see. None where no solver asked.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where `X` has feature names that are all strings.
@@ -72,6 +128,8 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
     See Also
     --------
     SAGClassifier : The same for labels.
+    duality_gap : The certificate of any coefficients, from scratch.
+    compare_solvers : Several solvers on one problem.
     sklearn.linear_model.Ridge : The same model with `alpha` against the sum of the losses.
 
     References
@@ -80,6 +138,14 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
        Mathematical Programming 162, 2017, equation (5). arXiv:1309.2388
     .. [2] A. Defazio, F. Bach, S. Lacoste-Julien, "SAGA: a fast incremental gradient method with support for
        non-strongly convex composite objectives", NIPS 2014, equations (1) and (2). arXiv:1407.0202
+    .. [3] D. Kovalev, S. Horvath, P. Richtarik, "Don't jump through hoops and remove those loops: SVRG and Katyusha are
+       better without the outer loop", ALT 2020. arXiv:1901.08689
+    .. [4] S. Shalev-Shwartz, T. Zhang, "Stochastic dual coordinate ascent methods for regularized loss minimization",
+       JMLR 14, 2013. arXiv:1209.1873
+    .. [5] H. Lin, J. Mairal, Z. Harchaoui, "A universal catalyst for first-order optimization", NIPS 2015.
+       arXiv:1506.02186
+    .. [6] F. Bach, E. Moulines, "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)",
+       NIPS 2013. arXiv:1306.2119
 
     Examples
     --------
@@ -92,30 +158,36 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
     (0.52, 'cholesky')
     """
 
-    _parameter_constraints: dict = {
-        "loss": [StrOptions({"squared"}), HasMethods(["value", "derivative", "second_derivative", "fenchel_young"])],
-        **_CONSTRAINTS,
-    }
+    _parameter_constraints: dict = {"loss": [StrOptions({"squared", "huber"}), _LOSS_METHODS], **_CONSTRAINTS}
 
     def __init__(
         self,
         *,
         loss="squared",
         alpha=1e-3,
+        l1_ratio=0.0,
         fit_intercept=True,
         solver="auto",
+        step_size=None,
+        sampling="auto",
         max_iter=1000,
         tol=1e-6,
+        warm_start=False,
         random_state=None,
     ):
         self.loss = loss
         self.alpha = alpha
+        self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.solver = solver
+        self.step_size = step_size
+        self.sampling = sampling
         self.max_iter = max_iter
         self.tol = tol
+        self.warm_start = warm_start
         self.random_state = random_state
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the linear model.
@@ -132,12 +204,47 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
         -------
         self : SAGRegressor
         """
-        X, y = validate_data(self, X, y, **_LAYOUT, y_numeric=True, multi_output=True)
-        X, weight, Y = _weighted_rows(X, sample_weight, np.asarray(y, dtype=np.float64).reshape(len(y), -1))
-        _minimise(self, X, Y, LOSSES.resolve(self.loss), weight)
-        if np.ndim(y) == 1:
-            self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
-        return self
+        problem, kept = _regression_problem(self, X, y, sample_weight)
+        return _minimise(self, problem, kept, (X, y, sample_weight))
+
+    @available_if(_steps_on_batches)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
+
+        Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            Against the mean of the batch.
+
+        Returns
+        -------
+        self : SAGRegressor
+        """
+        problem, _ = _regression_problem(self, X, y, sample_weight, reset=not hasattr(self, "coef_"))
+        return _step_on_rows(self, problem)
+
+    def path(self, X, y, alphas, sample_weight=None):
+        """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        alphas : array-like of shape (n_alphas,)
+            Values of `alpha`, in any order.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        path : RegularizationPath
+            Coefficients, intercepts and certified gaps, in the order of `alphas`.
+        """
+        return _path(self, X, y, alphas, sample_weight)
 
     def predict(self, X):
         """Return the predictions.
@@ -159,47 +266,81 @@ class SAGRegressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-class SAGClassifier(ClassifierMixin, BaseEstimator):
-    r"""Logistic regression by minimising a finite sum, with a certificate of the minimum.
+class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+    r"""Linear classification by minimising a finite sum, with a certificate of the minimum.
 
-    Minimises :math:`\frac{1}{S} \sum_i s_i \ell(W x_i + b, y_i) + \frac{\alpha}{2} |W|^2` with sample weights
-    :math:`s_i` of sum S, where :math:`\ell` is minus the log-likelihood of the label: logistic for two classes,
-    multinomial for more. The intercept is not penalised. The fit is as accurate as `tol` says whatever the solver,
-    because it stops on a duality gap.
+    Minimises :math:`\frac{1}{S} \sum_i s_i \ell(W x_i + b, y_i) + \alpha (\frac{1-r}{2} |W|^2 + r |W|_1)` with sample
+    weights :math:`s_i` of sum S. The intercept is not penalised. The fit is as accurate as `tol` says whatever the
+    solver, because it stops on a duality gap.
 
     Parameters
     ----------
+    loss : {'logistic', 'multinomial', 'squared_hinge', 'smooth_hinge'} or loss object, default='logistic'
+        'logistic' is minus the log-likelihood of the label, multinomial for more than two classes; 'multinomial' has a
+        score for each of two classes as well. 'squared_hinge' is ``max(0, 1 - m)^2`` for a margin m, 'smooth_hinge' is
+        linear from a lack of margin of 1 on (``SmoothHinge(gamma)``); of more than two classes each is set against the
+        rest, and there are no probabilities.
     alpha : float, default=1e-3
-        Weight of ``|coef|^2 / 2`` against the *mean* loss, at least 0. ``LogisticRegression(C=c)`` is
-        ``alpha = 1 / (c * S)``, with S the number of samples or the sum of their weights.
+        Weight of the penalty against the *mean* loss, at least 0. ``C`` of ``LogisticRegression`` and of
+        ``LinearSVC(loss='squared_hinge')`` is ``alpha = 1 / (C * S)``, with S the number of samples or the sum of their
+        weights (`alpha_from_c`); ``LinearSVC`` penalises its intercept.
+    l1_ratio : float, default=0.0
+        The share r of the l1 norm in the penalty: 0 is ridge, 1 the lasso.
+    class_weight : dict, 'balanced' or None, default=None
+        Factors of the sample weights by label; 'balanced' gives each class the same total.
     fit_intercept : bool, default=True
         Whether to add a constant, which is not penalised and exact also for sparse data.
-    solver : {'auto', 'newton', 'sag', 'saga'}, default='auto'
-        'sag' and 'saga' are those algorithms [1]_ [2]_, on dense or CSR data; both are sensitive to the scale of the
-        features. 'newton' factorises the Hessian in each step. 'auto' is 'newton' where that is affordable (up to 1000
-        coefficients, or samples), else 'sag'.
+    solver : str, default='auto'
+        'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
+        Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
+        (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
+        second order: 'newton','newton-cg'. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+    step_size : float, default=None
+        The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
+        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
+        A step that leads away from the minimum is an error that names the safe one.
+    sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
+        How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
+        smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
+        smoothness is more than twice the mean, or ten times for 'sag', which gains less.
     max_iter : int, default=1000
-        Most passes over the data.
+        Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
     tol : float, default=1e-6
         Stop when the duality gap is at most `tol` times the range of the objective, from its value at the best
         constant prediction to its minimum. With ``alpha=0``, where there is no such gap, when the gradient is at most
-        `tol` times its length at zero. 'newton' goes on to rounding error.
+        `tol` times its length at zero. Direct solvers go on to rounding error on tables of up to a million numbers.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the state of the last one, tables of gradients and dual variables included, if the
+        shapes are the same: two fits of k epochs are one of 2k.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in 'sag' and 'saga'.
+        Order of the rows in stochastic solvers.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels of the rows with positive weight.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Of the log-odds of the second class, or of the scores of each of more than two.
+        Of the score of the second class, or of the scores of each of more than two.
     intercept_ : ndarray of shape (1,) or (n_classes,)
+    dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Dual variables of the certificate: derivatives of the losses, of zero weighted mean if there is an intercept. At
+        the minimum of a ridge penalty ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``.
     n_iter_ : int
-        Passes over the data, or Newton steps.
+        Epochs of a stochastic solver, steps of another.
     dual_gap_ : float
-        Upper bound on how far the objective is from its minimum, in nats a sample; inf for ``alpha=0``.
+        Upper bound on how far the objective is from its minimum, in nats a sample for 'logistic'; inf for
+        ``alpha=0``.
+    trace_ : Trace
+        Arrays `passes`, `seconds`, `primal`, `dual`, `gap`: the certificates on the way.
     solver_ : str
         The algorithm that ran.
+    solver_reason_ : str
+        Why 'auto' took it; empty if it was asked for.
+    step_size_ : float or None
+        The step taken; None for solvers without one.
+    smoothness_ : tuple of two floats or None
+        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included: over
+        `alpha`, the condition numbers that stochastic solvers see. None where no solver asked.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where `X` has feature names that are all strings.
@@ -207,6 +348,8 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
     See Also
     --------
     SAGRegressor : The same for numbers.
+    duality_gap : The certificate of any coefficients, from scratch.
+    compare_solvers : Several solvers on one problem.
     sklearn.linear_model.LogisticRegression : The same model with `C` on the sum of the losses.
 
     References
@@ -215,6 +358,14 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
        Mathematical Programming 162, 2017, equation (5). arXiv:1309.2388
     .. [2] A. Defazio, F. Bach, S. Lacoste-Julien, "SAGA: a fast incremental gradient method with support for
        non-strongly convex composite objectives", NIPS 2014, equations (1) and (2). arXiv:1407.0202
+    .. [3] D. Kovalev, S. Horvath, P. Richtarik, "Don't jump through hoops and remove those loops: SVRG and Katyusha are
+       better without the outer loop", ALT 2020. arXiv:1901.08689
+    .. [4] S. Shalev-Shwartz, T. Zhang, "Stochastic dual coordinate ascent methods for regularized loss minimization",
+       JMLR 14, 2013. arXiv:1209.1873
+    .. [5] H. Lin, J. Mairal, Z. Harchaoui, "A universal catalyst for first-order optimization", NIPS 2015.
+       arXiv:1506.02186
+    .. [6] F. Bach, E. Moulines, "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)",
+       NIPS 2013. arXiv:1306.2119
 
     Examples
     --------
@@ -226,16 +377,42 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
     (0.99, 'newton', True)
     """
 
-    _parameter_constraints: dict = _CONSTRAINTS
+    _parameter_constraints: dict = {
+        "loss": [StrOptions({"logistic", "multinomial", "squared_hinge", "smooth_hinge"}), _LOSS_METHODS],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        **_CONSTRAINTS,
+    }
 
-    def __init__(self, *, alpha=1e-3, fit_intercept=True, solver="auto", max_iter=1000, tol=1e-6, random_state=None):
+    def __init__(
+        self,
+        *,
+        loss="logistic",
+        alpha=1e-3,
+        l1_ratio=0.0,
+        class_weight=None,
+        fit_intercept=True,
+        solver="auto",
+        step_size=None,
+        sampling="auto",
+        max_iter=1000,
+        tol=1e-6,
+        warm_start=False,
+        random_state=None,
+    ):
+        self.loss = loss
         self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.class_weight = class_weight
         self.fit_intercept = fit_intercept
         self.solver = solver
+        self.step_size = step_size
+        self.sampling = sampling
         self.max_iter = max_iter
         self.tol = tol
+        self.warm_start = warm_start
         self.random_state = random_state
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the linear model.
@@ -253,21 +430,60 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         -------
         self : SAGClassifier
         """
-        X, y = validate_data(self, X, y, **_LAYOUT)
-        check_classification_targets(y)
-        X, weight, y = _weighted_rows(X, sample_weight, y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) == 1:
-            raise ValueError(
-                f"y has one class only, {self.classes_.tolist()[0]!r}, in the rows with positive weight; a "
-                "classifier needs rows of at least two classes."
-            )
-        n_classes = len(self.classes_)
-        _minimise(self, X, one_hot(codes, n_classes), classification_loss(n_classes), weight)
-        return self
+        problem, kept, self.classes_ = _classification_problem(self, X, y, sample_weight)
+        return _minimise(self, problem, kept, (X, y, sample_weight))
+
+    @available_if(_steps_on_batches)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
+
+        Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        classes : array-like of shape (n_classes,), default=None
+            All labels, needed in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Against the mean of the batch.
+
+        Returns
+        -------
+        self : SAGClassifier
+        """
+        fresh = not hasattr(self, "coef_")
+        if fresh and classes is None:
+            raise ValueError("The first call of partial_fit needs classes, all labels that will come.")
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' needs all labels at once; give partial_fit a dict of factors.")
+        known = np.unique(classes) if classes is not None else self.classes_
+        if not fresh and not np.array_equal(known, self.classes_):
+            raise ValueError(f"classes={list(classes)} differ from those of the first call, {self.classes_.tolist()}.")
+        problem, _, self.classes_ = _classification_problem(self, X, y, sample_weight, known, reset=fresh)
+        return _step_on_rows(self, problem)
+
+    def path(self, X, y, alphas, sample_weight=None):
+        """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        alphas : array-like of shape (n_alphas,)
+            Values of `alpha`, in any order.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        path : RegularizationPath
+            Coefficients, intercepts and certified gaps, in the order of `alphas`.
+        """
+        return _path(self, X, y, alphas, sample_weight)
 
     def decision_function(self, X):
-        """Return the log-odds of the second of two classes, or the scores of each of more.
+        """Return the score of the second of two classes (its log-odds, for 'logistic'), or those of each of more.
 
         Parameters
         ----------
@@ -278,8 +494,11 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         scores = _margins(self, X)
-        return scores[:, 0] if scores.shape[1] == 1 else scores
+        if len(self.classes_) > 2:
+            return scores
+        return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
 
+    @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Return the probability of each class, in the order of `classes_`.
 
@@ -294,7 +513,7 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         return probabilities(_margins(self, X))
 
     def predict(self, X):
-        """Return the most probable class of each row.
+        """Return the class of the highest score.
 
         Parameters
         ----------
@@ -304,9 +523,8 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,)
         """
-        scores = _margins(self, X)
-        codes = (scores[:, 0] > 0).astype(int) if scores.shape[1] == 1 else scores.argmax(axis=1)
-        return self.classes_[codes]
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -314,33 +532,240 @@ class SAGClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
+def duality_gap(estimator, X, y, sample_weight=None):
+    """Return an upper bound on how far the objective of an estimator is from its minimum on given rows, from scratch.
+
+    Parameters
+    ----------
+    estimator : SAGRegressor or SAGClassifier
+        Fitted; its coefficients may have been changed since. What counts are its `loss`, `alpha`, `l1_ratio`,
+        `class_weight`, `coef_` and `intercept_`.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    sample_weight : array-like of shape (n_samples,), default=None
+
+    Returns
+    -------
+    gap : float
+        In units of the loss; inf for ``alpha=0``, where the dual has no finite value near the solution.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn_ltdl import SAGRegressor, duality_gap
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = SAGRegressor(alpha=0.1).fit(X, y)
+    >>> bool(duality_gap(model, X, y) <= 1e-6 * y.var())
+    True
+    """
+    check_is_fitted(estimator)
+    if is_classifier(estimator):
+        problem = _classification_problem(estimator, X, y, sample_weight, estimator.classes_, reset=False)[0]
+    else:
+        problem = _regression_problem(estimator, X, y, sample_weight, reset=False)[0]
+    coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+    return problem.at(coef, intercept, best=False).gap
+
+
+def _regression_problem(estimator, X, y, sample_weight, reset=True):
+    """Return the finite sum, and which rows have positive weight."""
+    X, y = validate_data(estimator, X, y, **_LAYOUT, y_numeric=True, multi_output=True, reset=reset)
+    y = np.asarray(y, dtype=np.float64)
+    X, weight, y, kept = _weighted_rows(X, sample_weight, y)
+    loss, Y = LOSSES.resolve(estimator.loss), y.reshape(len(y), -1)
+    if isinstance(loss, _OF_LABELS) and not (Y.min() >= 0 and Y.max() <= 1):
+        raise ValueError(
+            f"loss={loss} is for y between 0 and 1; got values from {Y.min():g} to {Y.max():g}. Use SAGClassifier for "
+            "labels."
+        )
+    problem = FiniteSum(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
+    problem.one_column = y.ndim == 1
+    return problem, kept
+
+
+def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=True):
+    """Return the finite sum, which rows have positive weight, and the classes: those of these rows, if not given."""
+    X, y = validate_data(estimator, X, y, **_LAYOUT, reset=reset)
+    check_classification_targets(y)
+    X, weight, y, kept = _weighted_rows(X, sample_weight, y)
+    found, codes = np.unique(y, return_inverse=True)
+    if classes is None:
+        classes = found
+    elif not np.all(np.isin(found, classes)):
+        raise ValueError(f"y has labels {np.setdiff1d(found, classes).tolist()}, which are not in {classes.tolist()}.")
+    else:
+        codes = np.searchsorted(classes, found)[codes]
+    if len(classes) == 1:
+        raise ValueError(
+            f"y has one class only, {classes.tolist()[0]!r}, in the rows with positive weight; a "
+            "classifier needs rows of at least two classes."
+        )
+    factors = _class_factors(estimator.class_weight, classes, codes, weight)
+    if factors is not None:
+        weight = (1.0 if weight is None else weight) * factors[codes]
+    loss, n_classes = LOSSES.resolve(estimator.loss), len(classes)
+    if isinstance(loss, Logistic) and n_classes > 2:
+        loss = Multinomial()
+    Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
+    problem = FiniteSum(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
+    problem.one_column = False
+    return problem, kept, classes
+
+
+def _class_factors(class_weight, classes, codes, weight):
+    if class_weight is None:
+        return None
+    if class_weight == "balanced":  # with the sample weights, so that they are repetitions
+        totals = np.bincount(codes, weight, minlength=len(classes))
+        return totals.sum() / (len(classes) * np.maximum(totals, np.finfo(float).tiny))
+    factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
+    if np.any(factors <= 0):
+        raise ValueError(f"class_weight={class_weight} must be positive; leave rows out by sample_weight=0.")
+    return factors
+
+
 def _weighted_rows(X, sample_weight, y):
-    """Return the rows of positive weight in the layout of the solvers, their weights, and their targets."""
-    weight = check_weights(sample_weight, X)
-    if hasattr(X, "has_canonical_format") and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    if np.all(weight > 0):
-        return X, weight, y
+    """Return the rows of positive weight in the layout of the solvers, their weights, targets and positions."""
+    weight = None if sample_weight is None else check_weights(sample_weight, X)
+    if sparse.issparse(X):
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        if X.indices.dtype != np.int32 and max(X.nnz, *X.shape) < 2**31:  # one type of index is compiled
+            X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), X.shape)
+    if weight is None or np.all(weight > 0):
+        return X, weight, y, slice(None)
     kept = weight > 0
-    return X[kept], weight[kept], y[kept]
+    return X[kept], weight[kept], y[kept], kept
 
 
-def _minimise(estimator, X, Y, loss, weight):
+def _minimise(estimator, problem, kept, shown):
     """Solve the finite sum of an estimator and store what came back."""
-    problem = FiniteSum(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept)
-    solution = SOLVERS[estimator.solver](
-        problem, tol=estimator.tol, max_iter=estimator.max_iter, seed=draw_seed(estimator.random_state)
+    state = _state_to_go_on_from(estimator, problem)
+    seed = draw_seed(estimator.random_state)
+
+    def attributes(coef, intercept):
+        return _shaped(problem, coef.copy(), intercept.copy())
+
+    with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=estimator.max_iter + 1) as tell:
+        solution = SOLVERS[estimator.solver](
+            problem,
+            tol=estimator.tol,
+            max_iter=estimator.max_iter,
+            seed=seed,
+            step=estimator.step_size,
+            sampling=estimator.sampling,
+            state=state,
+            tell=tell,
+        )
+    if solution.status is not Status.STOPPED:
+        warn_unless_converged(solution, _remedy(estimator, problem, solution), stacklevel=6)  # to the caller of `fit`
+    for name, value in _shaped(problem, solution.coef, solution.intercept).items():
+        setattr(estimator, name, value)
+    n_rows = len(problem.Y) if isinstance(kept, slice) else len(kept)
+    dual = np.zeros((n_rows, problem.Y.shape[1]))
+    dual[kept] = solution.slopes
+    estimator.dual_coef_ = (
+        dual[:, 0] if dual.shape[1] == 1 and (problem.one_column or is_classifier(estimator)) else dual
     )
-    warn_unless_converged(solution, _REMEDIES.get(solution.status))
-    estimator.coef_, estimator.intercept_ = solution.coef, solution.intercept
-    estimator.n_iter_, estimator.dual_gap_, estimator.solver_ = solution.n_iter, solution.gap, solution.solver
+    estimator.n_iter_, estimator.dual_gap_, estimator.trace_ = solution.n_iter, solution.gap, solution.trace
+    estimator.solver_, estimator.solver_reason_ = solution.solver, solution.reason
+    estimator.step_size_ = solution.step
+    terms = vars(problem).get("term_smoothness")
+    estimator.smoothness_ = None if terms is None else (float(terms.max()), float(terms.mean()))
+    if estimator.warm_start:
+        estimator._state = {**state, "solver": solution.solver, "n_samples": len(problem.Y)}
+    return estimator
 
 
-_REMEDIES = {
-    Status.SEPARABLE: "Give alpha a positive value.",
-    Status.OUT_OF_STEPS: "Standardise the features, raise max_iter or alpha, or leave the choice to solver='auto'.",
-}
+def _shaped(problem, coef, intercept):
+    if problem.one_column:
+        return {"coef_": coef[0], "intercept_": float(intercept[0])}
+    return {"coef_": coef, "intercept_": intercept}
+
+
+def _state_to_go_on_from(estimator, problem):
+    """Return the state of the last fit for a warm start, its coefficients if the rows or the solver are others."""
+    state = getattr(estimator, "_state", None)
+    shape = (problem.Y.shape[1], problem.X.shape[1])
+    if not estimator.warm_start or state is None or state["coef"].shape != shape:
+        return {}
+    name = choose(problem)[0] if estimator.solver == "auto" else estimator.solver
+    if (name, len(problem.Y)) == (state["solver"], state["n_samples"]):
+        return {**state}
+    return {"coef": np.atleast_2d(estimator.coef_), "intercept": np.atleast_1d(estimator.intercept_)}
+
+
+def _step_on_rows(estimator, problem):
+    if estimator.l1_ratio > 0:
+        raise ValueError(f"solver='{estimator.solver}' is for l1_ratio=0; got {estimator.l1_ratio}.")
+    state = getattr(estimator, "_state", None) if hasattr(estimator, "coef_") else None
+    if state is None or state.get("solver") != "partial_fit":
+        state = {"solver": "partial_fit", "largest": 0.0}
+        if hasattr(estimator, "coef_"):
+            state.update(coef=np.atleast_2d(estimator.coef_), intercept=np.atleast_1d(estimator.intercept_))
+    draw = Draw(problem, "uniform")
+    draw.smoothness = state["largest"] = max(draw.smoothness, state["largest"])
+    averaged = estimator.solver == "asgd"
+    descend(problem, state, np.arange(len(problem.Y)), draw, estimator.step_size, averaged)
+    coef, intercept = (state["mean"], state["mean_intercept"]) if averaged else (state["coef"], state["intercept"])
+    for name, value in _shaped(problem, coef.copy(), intercept.copy()).items():
+        setattr(estimator, name, value)
+    for name in ("dual_gap_", "dual_coef_", "trace_"):
+        estimator.__dict__.pop(name, None)  # they were those of other coefficients
+    estimator._state, estimator.step_size_, estimator.solver_ = state, state["step"], estimator.solver
+    estimator.n_iter_ = getattr(estimator, "n_iter_", 0) + 1
+    return estimator
+
+
+@_fit_context(prefer_skip_nested_validation=True)
+def _path(estimator, X, y, alphas, sample_weight):
+    alphas = np.asarray(alphas, dtype=float)
+    if alphas.ndim != 1 or not len(alphas) or not np.all(np.isfinite(alphas)) or np.any(alphas < 0):
+        raise ValueError(f"alphas must be a list of finite numbers of at least 0; got {alphas!r}.")
+    if is_classifier(estimator):
+        problem = _classification_problem(estimator, X, y, sample_weight)[0]
+    else:
+        problem = _regression_problem(estimator, X, y, sample_weight)[0]
+    seed, state, solutions = draw_seed(estimator.random_state), {}, {}
+    for i in np.argsort(-alphas, kind="stable"):
+        solutions[i] = SOLVERS[estimator.solver](
+            problem.with_alpha(alphas[i]),
+            tol=estimator.tol,
+            max_iter=estimator.max_iter,
+            seed=seed,
+            step=estimator.step_size,
+            sampling=estimator.sampling,
+            state=state,
+        )
+        warn_unless_converged(solutions[i], f"At alpha={alphas[i]:g}. Raise max_iter or tol.", stacklevel=5)
+        state = {"coef": solutions[i].coef, "intercept": solutions[i].intercept}
+    ordered = [solutions[i] for i in range(len(alphas))]
+    shaped = [_shaped(problem, s.coef, s.intercept) for s in ordered]
+    return RegularizationPath(
+        alphas,
+        np.array([s["coef_"] for s in shaped]),
+        np.array([s["intercept_"] for s in shaped]),
+        np.array([s.gap for s in ordered]),
+        np.array([s.n_iter for s in ordered]),
+        tuple(s.solver for s in ordered),
+    )
+
+
+def _remedy(estimator, problem, solution):
+    """Return what to change, naming the columns where their scales are what makes the problem hard."""
+    if solution.status is Status.SEPARABLE:
+        return "Give alpha a positive value."
+    if solution.status is not Status.OUT_OF_STEPS:
+        return "Standardise the features, or leave the choice to solver='auto'."
+    size = problem.column_sizes()
+    low, high = int(np.argmin(np.where(size > 0, size, np.inf))), int(np.argmax(size))
+    scales = ""
+    if size[high] > 1e3 * size[low] > 0:
+        names = getattr(estimator, "feature_names_in_", np.arange(len(size)))
+        least, most = f"{size[low]:.1e} ({names[low]})", f"{size[high]:.1e} ({names[high]})"
+        scales = f" The columns of X differ in scale, from {least} to {most}."
+    return f"Standardise the features, raise max_iter or alpha, or leave the choice to solver='auto'.{scales}"
 
 
 def _margins(estimator, X):

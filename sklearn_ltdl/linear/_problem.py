@@ -1,12 +1,13 @@
 r"""The problem that every linear solver minimises, and the certificate of how far a point is from its minimum.
 
-.. math:: P(W, b) = \sum_i q_i \, \ell(W x_i + b, y_i) + \frac{\alpha}{2} |W|^2, \qquad q_i = s_i / \sum_j s_j,
+.. math:: P(W, b) = \sum_i q_i \, \ell(W x_i + b, y_i) + \frac{\lambda_2}{2} |W|^2 + \lambda_1 |W|_1,
+          \qquad q_i = s_i / \sum_j s_j,
 
-with sample weights s and an intercept b that is not penalised. Solvers move W; the best b for it is found here.
+with sample weights s, an intercept b that is not penalised, :math:`\lambda_1 = \alpha r` and :math:`\lambda_2 = \alpha
+(1 - r)` for a share r of the l1 norm. Solvers move W; the best b for it is found here.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,33 +19,73 @@ from sklearn_ltdl.results import Status
 BLOCK = 2**17  # numbers of a block of rows: 1 MB, the size of a level-2 cache
 
 
-@dataclass(frozen=True)
 class Point:
-    """Coefficients with the best intercept for them, and what is known of the objective there.
+    """Coefficients with an intercept, and what is known of the objective there, computed when it is asked for.
 
-    Parameters
+    Attributes
     ----------
     coef : ndarray of shape (n_outputs, n_features)
     intercept : ndarray of shape (n_outputs,)
-    margins, slopes : ndarray of shape (n_samples, n_outputs)
-        Predictions, and feasible dual variables: the derivative of the loss, balanced so that its mean is zero.
-    gradient : ndarray of shape (n_outputs, n_features)
-    objective : float
-    gap : float
-        Upper bound on the suboptimality of the objective; inf if alpha is 0, where no bound of this kind exists.
+    margins : ndarray of shape (n_samples, n_outputs)
+        Predictions.
     """
 
-    coef: np.ndarray
-    intercept: np.ndarray
-    margins: np.ndarray
-    slopes: np.ndarray
-    gradient: np.ndarray
-    objective: float
-    gap: float
+    def __init__(self, problem, coef, intercept, margins):
+        self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
+
+    @cached_property
+    def objective(self):
+        """The mean loss plus the penalty."""
+        problem = self.problem
+        penalty = problem.l2 / 2 * _square(self.coef) + (problem.l1 and problem.l1 * np.sum(np.abs(self.coef)))
+        return problem.mean_loss(self.margins) + penalty
+
+    @cached_property
+    def _balanced(self):
+        """Derivatives of the loss, balanced so that their mean is zero, their pull ``X' (q u)``, and whether exact."""
+        problem = self.problem
+        raw = problem.loss.derivative(self.margins, problem.Y)
+        slopes = balanced_slopes(problem.loss, raw, problem.Y, problem.share) if problem.fit_intercept else raw
+        return slopes, problem.transposed(problem.share[:, None] * slopes), slopes is raw
+
+    @cached_property
+    def gradient(self):
+        """Of the objective less the l1 norm, of shape (n_outputs, n_features)."""
+        return self.problem.l2 * self.coef + self._balanced[1]
+
+    @property
+    def _shrink(self):
+        """Factor that makes the slopes feasible: the conjugate of the l1 norm is 0 in a box, and infinite outside."""
+        problem = self.problem
+        if problem.l1 == 0 or problem.l2 > 0:
+            return 1.0
+        return min(1.0, problem.l1 / max(np.max(np.abs(self._balanced[1])), np.finfo(float).tiny))
+
+    @property
+    def slopes(self):
+        """Feasible dual variables u of shape (n_samples, n_outputs)."""
+        return self._shrink * self._balanced[0]
+
+    @cached_property
+    def gap(self):
+        r"""Upper bound on the suboptimality of the objective; inf if alpha is 0, where no bound of this kind exists.
+
+        With :math:`v = -\sum_i q_i u_i x_i'` it is the sum of the non-negative terms
+        :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
+        coefficients.
+        """
+        problem, (_, pull, exact) = self.problem, self._balanced
+        if problem.alpha == 0:
+            return np.inf
+        shrink = self._shrink
+        of_rows = 0.0
+        if not exact or shrink < 1:  # else zero, term by term
+            of_rows = np.sum(problem.share @ problem.loss.fenchel_young(self.margins, self.slopes, problem.Y))
+        return float(of_rows) + problem.penalty_gap(self.coef, shrink * pull)
 
 
 class FiniteSum:
-    """Weighted mean of the losses of a linear model, plus a ridge penalty.
+    """Weighted mean of the losses of a linear model, plus a penalty.
 
     Parameters
     ----------
@@ -52,44 +93,61 @@ class FiniteSum:
     Y : ndarray of shape (n_samples, n_outputs)
     loss : loss object
     alpha : float
-        Weight of ``|W|^2 / 2`` against the mean loss.
+        Weight of the penalty against the mean loss.
     weight : ndarray of shape (n_samples,), default=None
         Positive sample weights of any sum; None for equal ones.
     fit_intercept : bool, default=True
+    l1_ratio : float, default=0.0
+        Share of the l1 norm in the penalty, ``l1_ratio |W|_1 + (1 - l1_ratio) |W|^2 / 2``.
     """
 
-    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True):
+    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
-        self.share = np.full(len(Y), 1 / len(Y)) if weight is None else weight / weight.sum()  # q
+        self.l1, self.l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self.equal = weight is None or np.ptp(weight) == 0
+        self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         size = _square(X.data if sparse.issparse(X) else X) * max(1.0, _square(Y))
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
+
+    def with_alpha(self, alpha):
+        """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""
+        other = object.__new__(FiniteSum)
+        other.__dict__.update(self.__dict__)
+        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
+        other.alpha, other.l1, other.l2 = alpha, alpha * ratio, alpha * (1 - ratio)
+        for name in ("start", "nothing_to_gain"):
+            other.__dict__.pop(name, None)
+        return other
 
     @cached_property
     def start(self):
         """The point of zero coefficients: the best constant prediction."""
         return self.at(np.zeros((self.Y.shape[1], self.X.shape[1])))
 
-    def at(self, coef, intercept=None):
-        r"""Return the point of `coef`, looking for its intercept from `intercept` on.
-
-        With dual variables u and :math:`r = \alpha W + \sum_i q_i u_i x_i'`, the duality gap is the sum of
-        non-negative terms :math:`\sum_i q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i] + |r|^2 / 2\alpha`.
-        """
-        margins = self.X @ coef.T
+    def at(self, coef, intercept=None, *, best=True):
+        """Return the point of `coef`, looking for its intercept from `intercept` on if it is to be the best."""
+        if not coef.any():
+            margins = np.zeros_like(self.Y)
+        elif len(coef) == 1:
+            margins = (self.X @ coef[0])[:, None]  # faster than a matrix of one column
+        else:
+            margins = self.X @ coef.T
         intercept = np.zeros(len(coef)) if intercept is None else intercept
         if self.fit_intercept:
-            intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
+            if best:
+                intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
             margins += intercept
-        slopes = self.loss.derivative(margins, self.Y)
-        if self.fit_intercept:
-            slopes = balanced_slopes(self.loss, slopes, self.Y, self.share)
-        gradient = self.alpha * coef + self.transposed(self.share[:, None] * slopes)
-        objective = self._mean_loss(margins) + self.alpha / 2 * _square(coef)
-        gap = np.inf
-        if self.alpha > 0:
-            gap = self._mean(self.loss.fenchel_young(margins, slopes, self.Y)) + _square(gradient) / (2 * self.alpha)
-        return Point(coef, intercept, margins, slopes, gradient, objective, gap)
+        return Point(self, coef, intercept, margins)
+
+    def penalty_gap(self, coef, pull):
+        """Return the sum of the terms ``omega(w) + omega*(v) - v w >= 0`` of the coefficients, for ``v = -pull``."""
+        if self.l1 == 0:
+            return _square(self.l2 * coef + pull) / (2 * self.l2)
+        v = -pull
+        inside = np.clip(v, -self.l1, self.l1)
+        rest = float(np.sum(np.maximum(self.l1 * np.abs(coef) - inside * coef, 0)))
+        return rest + (_square(self.l2 * coef - (v - inside)) / (2 * self.l2) if self.l2 > 0 else 0.0)
 
     def error(self, point):
         """Return the gap over the range of the objective, or the length of the gradient over its length at zero."""
@@ -101,56 +159,179 @@ class FiniteSum:
     @cached_property
     def resolution(self):
         """The rounding error of the loss at zero, which no range of the objective undercuts."""
-        return np.finfo(float).eps * self._mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
+        return np.finfo(float).eps * self.mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
+
+    @cached_property
+    def nothing_to_gain(self):
+        """Whether the best constant is the minimum up to rounding, as where all columns are constant."""
+        rounding = (10 * np.finfo(float).eps * np.max(np.abs(self.Y))) ** 2
+        if self.l2 > 0:
+            rounding *= 1 + np.mean(self.squared_lengths) / (2 * self.l2)
+        return self.start.gap <= rounding + 100 * np.finfo(float).eps * self.start.objective
+
+    def separates(self, point):
+        """Return whether there is no minimum, because the point decides rightly and larger coefficients are better."""
+        likelihood = isinstance(self.loss, Logistic | Multinomial)
+        return likelihood and self.alpha == 0 and np.max(self.loss.value(point.margins, self.Y)) < np.log(2)
 
     def status(self, point, tol):
         """Return whether the point is within `tol` of the minimum, or will never be because there is none."""
-        likelihood = isinstance(self.loss, Logistic | Multinomial)
-        if likelihood and self.alpha == 0 and np.max(self.loss.value(point.margins, self.Y)) < np.log(2):
-            return Status.SEPARABLE  # every decision is right, and larger coefficients lower every loss
-        if self.start.gap <= 100 * self.resolution:  # as where all columns are constant: there is nothing to gain
-            return Status.CONVERGED
-        return Status.of(self.error(point), tol)
+        if self.separates(point):
+            return Status.SEPARABLE
+        status = Status.of(self.error(point), tol)
+        return Status.CONVERGED if status is not Status.CONVERGED and self.nothing_to_gain else status
 
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""
+        if U.shape[1] == 1:
+            return (self.X.T @ U[:, 0])[None]
         return np.ascontiguousarray((self.X.T @ U).T)
 
-    def smoothness(self):
-        """Return the largest smoothness of a term, ``n_samples`` times its share of the objective."""
+    @cached_property
+    def squared_lengths(self):
+        """Squared lengths of the rows."""
+        if not sparse.issparse(self.X):
+            return np.einsum("ij,ij->i", self.X, self.X)
+        squares, indptr = np.zeros(len(self.Y)), self.X.indptr
+        for rows in self.blocks(BLOCK // 4):
+            ends = indptr[rows.start : rows.stop + 1] - indptr[rows.start]
+            filled = np.flatnonzero(np.diff(ends))
+            if len(filled):
+                data = self.X.data[indptr[rows.start] : indptr[rows.stop]]
+                squares[rows.start + filled] = np.add.reduceat(data * data, ends[filled])
+        return squares
+
+    def blocks(self, size=BLOCK):
+        """Return slices of rows that hold about `size` numbers."""
         X = self.X
-        squares = sparse.linalg.norm(X, axis=1) ** 2 if sparse.issparse(X) else np.einsum("ij,ij->i", X, X)
-        largest = np.max(len(self.Y) * self.share * (squares + self.fit_intercept))
-        return self.loss.smoothness * largest + self.alpha + np.finfo(float).tiny
+        width = max(1, X.nnz // len(self.Y)) if sparse.issparse(X) else X.shape[1]
+        size = max(1, size // width)
+        return [slice(begin, min(begin + size, len(self.Y))) for begin in range(0, len(self.Y), size)]
+
+    def column_sizes(self):
+        """Return the root mean squares of the columns."""
+        squares = np.zeros(self.X.shape[1])
+        for rows in self.blocks(BLOCK // 4):
+            A = self.X[rows]
+            squares += A.multiply(A).sum(axis=0) if sparse.issparse(A) else np.einsum("ij,ij->j", A, A)
+        return np.sqrt(squares / len(self.Y))
+
+    @cached_property
+    def term_smoothness(self):
+        """Smoothness of the terms less the penalty, each ``n_samples`` times its share of the objective."""
+        return len(self.Y) * self.share * self.loss.smoothness * (self.squared_lengths + self.fit_intercept)
+
+    def smoothness(self):
+        """Return the largest smoothness of a term."""
+        return np.max(self.term_smoothness) + self.l2 + np.finfo(float).tiny
+
+    @cached_property
+    def loss_smoothness(self):
+        """Smoothness of the mean loss where the intercept is the best, by power iterations, with a margin."""
+        v = np.random.default_rng(0).normal(size=self.X.shape[1])
+        value = 0.0
+        centre = self.share @ self.X if self.fit_intercept else np.zeros(len(v))
+        for _ in range(100):
+            norm = np.linalg.norm(v)
+            if norm == 0:
+                break
+            v /= norm
+            z = self.share * (self.X @ v - centre @ v)
+            v = self.X.T @ z - z.sum() * centre
+            value, before = np.linalg.norm(v), value
+            if value <= before * 1.005:
+                break
+        return 1.05 * self.loss.smoothness * value
 
     def newton_step(self, point):
         """Return the function that maps a gradient at `point` to the Newton step of the coefficients."""
         n_outputs = len(point.coef)
         if self.loss.coupled:
-            P = point.slopes + self.Y
+            P = self.loss.derivative(point.margins, self.Y) + self.Y
             hessian = self._hessian(n_outputs, lambda j, k: self.share * P[:, j] * ((j == k) - P[:, k]))
-            inverse = _inverse(hessian, self.alpha)
+            inverse = _inverse(hessian, self.l2)
             return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
         curvatures = (self.share[:, None] * self.loss.second_derivative(point.margins, self.Y)).T
-        if np.ptp(curvatures, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
-            inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.alpha)
+        if (
+            len(curvatures) == 1 or np.ptp(curvatures, axis=0).max() == 0
+        ):  # outputs of the squared loss share their Hessian
+            inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.l2)
             return lambda gradient: inverse(gradient.T).T
-        inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.alpha) for c in curvatures]
+        inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.l2) for c in curvatures]
         return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
+
+    def hessian_product(self, point):
+        """Return the function that multiplies coefficients by the Hessian at `point`, the best intercept following."""
+        X, share = self.X, self.share[:, None]
+        if self.loss.coupled:
+            P = self.loss.derivative(point.margins, self.Y) + self.Y
+            corner = np.diag((share * P).sum(axis=0)) - P.T @ (share * P)
+
+            def curved(Z):
+                return share * P * (Z - np.sum(P * Z, axis=1, keepdims=True))
+
+            def product(V):
+                Z = X @ V.T
+                if self.fit_intercept:
+                    Z -= np.linalg.lstsq(corner, curved(Z).sum(axis=0), rcond=1e-14)[0]
+                return self.l2 * V + self.transposed(curved(Z))
+
+            return product
+        C = share * self.loss.second_derivative(point.margins, self.Y)
+        edge = self.transposed(C) if self.fit_intercept else 0.0
+        total_curvature = np.maximum(C.sum(axis=0), np.finfo(float).tiny)
+        blocks = self.blocks()
+
+        def product(V):
+            result = self.l2 * V
+            if sparse.issparse(X):
+                result += self.transposed(C * (X @ V[0])[:, None] if len(V) == 1 else C * (X @ V.T))
+            else:  # rows are read once: they are in the cache when they are multiplied again
+                for rows in blocks:
+                    A = X[rows]
+                    result += ((C[rows, 0] * (A @ V[0])) @ A)[None] if len(V) == 1 else (C[rows] * (A @ V.T)).T @ A
+            if self.fit_intercept:
+                result -= edge * (np.sum(edge * V, axis=1) / total_curvature)[:, None]
+            return result
+
+        return product
+
+    def hessian_diagonal(self, point):
+        """Return about the diagonal of the Hessian, of the shape of the coefficients; of dense data, from 1000 rows."""
+        if self.loss.coupled:
+            P = self.loss.derivative(point.margins, self.Y) + self.Y
+            C = P * (1 - P)
+        else:
+            C = self.loss.second_derivative(point.margins, self.Y)
+        X, diagonal = self.X, np.full(point.coef.shape, self.l2 + np.finfo(float).tiny)
+        C = self.share[:, None] * C
+        if not sparse.issparse(X):
+            stride = max(1, len(X) // 1000)
+            return diagonal + stride * C[::stride].T @ X[::stride] ** 2
+        for rows in self.blocks(BLOCK // 4):
+            begin, end = X.indptr[rows.start], X.indptr[rows.stop]
+            parts = X.data[begin:end] ** 2, X.indices[begin:end], X.indptr[rows.start : rows.stop + 1] - begin
+            squares = sparse.csr_array(parts, shape=(rows.stop - rows.start, X.shape[1]))
+            diagonal += (squares.T @ C[rows]).T
+        return diagonal
+
+    def subset(self, rows):
+        """Return the problem of some rows."""
+        weight = None if self.equal else self.share[rows]
+        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
+        return FiniteSum(self.X[rows], self.Y[rows], self.loss, self.alpha, weight, self.fit_intercept, ratio)
 
     def rotated(self):
         """Return the same problem in n_samples coordinates, and the map of its coefficients to these features."""
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
         basis, triangle = np.linalg.qr(X.T)
         problem = FiniteSum(
-            np.ascontiguousarray(triangle.T), self.Y, self.loss, self.alpha, self.share, self.fit_intercept
+            np.ascontiguousarray(triangle.T), self.Y, self.loss, self.l2, self.share, self.fit_intercept
         )
         return problem, basis.T
 
-    def _mean(self, values):
-        return float(np.sum(self.share @ values))
-
-    def _mean_loss(self, margins):
+    def mean_loss(self, margins):
+        """Return the weighted mean of the losses of predictions."""
         return float(total(self.loss, margins, self.Y, self.share))
 
     def _hessian(self, K, weight):
@@ -160,7 +341,9 @@ class FiniteSum:
         """
         p = self.X.shape[1]
         diagonal = sum(weight(k, k) for k in range(K))
-        centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny) if self.fit_intercept else np.zeros(p)
+        centre = np.zeros(p)
+        if self.fit_intercept and (sparse.issparse(self.X) or self._is_far_from_centred):
+            centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny)
         hessian = np.empty((K, p, K, p))
         edge, corner = np.empty((K, p, K)), np.empty((K, K))
         for j in range(K):
@@ -173,8 +356,14 @@ class FiniteSum:
         hessian, edge = hessian.reshape(K * p, K * p), edge.reshape(K * p, K)
         if self.fit_intercept:
             hessian -= edge @ np.linalg.lstsq(corner, edge.T, rcond=1e-14)[0]
-        hessian[np.diag_indices_from(hessian)] += self.alpha
+        hessian[np.diag_indices_from(hessian)] += self.l2
         return hessian
+
+    @cached_property
+    def _is_far_from_centred(self):
+        """Whether products of columns would lose their last digits to the columns' means."""
+        sample = self.X[:: max(1, len(self.X) // 1000)]
+        return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * sample.var(axis=0)))
 
 
 def _square(array):
@@ -189,14 +378,18 @@ def _moments(X, centre, weight):
         gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
         gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
         return gram, first - weight.sum() * centre
-    root, gram, first = np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
+    equal = np.ptp(weight) == 0
+    root, gram, first = np.ones(len(X)) if equal else np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
     size = max(1, BLOCK // p)
+    buffer = np.empty((min(size, len(X)), p))
     for rows in (slice(begin, begin + size) for begin in range(0, len(X), size)):
-        A = (X[rows] - centre) * root[rows, None]
+        A = X[rows] - centre if centre.any() else X[rows]
+        if not equal:
+            A = np.multiply(A, root[rows, None], out=buffer[: len(A)])
         gram += A.T @ A
         first += root[rows] @ A
-    sign = -1 if weight.sum() < 0 else 1
-    return sign * gram, sign * first
+    factor = weight[0] if equal else np.sign(weight.sum())
+    return factor * gram, factor * first
 
 
 def _inverse(hessian, alpha):

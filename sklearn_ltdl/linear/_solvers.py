@@ -1,99 +1,551 @@
-"""Solvers of a finite sum: pure functions from a problem to a solution. They have not heard of estimators."""
+"""Solvers of a finite sum: they have not heard of estimators.
+
+Each is a generator that yields once an epoch (n_samples steps of a stochastic method, one step of another) how many
+times it has read the data, and where it is: a pair of coefficients and intercept, or a `Point`. What it needs to go on
+is kept in a dictionary, `state`. `solver` makes of it a function from a problem to a solution, which certifies the
+iterates, stops and keeps the trace.
+"""
+
+import dataclasses
+import functools
+import inspect
+import time
 
 import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import Squared
-from sklearn_ltdl.results import Solution, Status
+from sklearn_ltdl.results import Solution, Status, Trace
 
 SOLVERS = Registry("solver")
 
 
-@SOLVERS.register
-def auto(problem, *, tol=1e-6, max_iter=1000, seed=0):
-    """Minimise with a direct method where a factorisation is affordable, else with SAG."""
-    n, p = problem.X.shape
-    quadratic = isinstance(problem.loss, Squared)
-    affordable = n >= p or n * p <= (10**7 if sparse.issparse(problem.X) else 10**8)  # wide data are rotated: a copy
-    if affordable and _side(problem) <= (2000 if quadratic else 1000):
-        return (cholesky if quadratic else newton)(problem, tol=tol, max_iter=max_iter)
-    return sag(problem, tol=tol, max_iter=max_iter, seed=seed)
+def solver(generator=None, *, l1=False, direct=False):
+    """Register a generator as a solver, under its name with hyphens.
+
+    Parameters
+    ----------
+    generator : generator function
+        Takes `problem` and `state`, and those of `tol`, `step` and `sampling` that it names.
+    l1 : bool, default=False
+        Whether it minimises an l1 norm as well.
+    direct : bool, default=False
+        Whether it stops by itself.
+    """
+    if generator is None:
+        return functools.partial(solver, l1=l1, direct=direct)
+    name = generator.__name__.replace("_", "-")
+    taken = inspect.signature(generator).parameters
+
+    @functools.wraps(generator)
+    def solve(
+        problem, *, tol=1e-6, max_iter=1000, seed=0, step=None, sampling="auto", state=None, tell=None, every=None
+    ):
+        if problem.l1 > 0 and not l1:
+            raise ValueError(
+                f"solver='{name}' is for l1_ratio=0; with an l1 norm use solver='auto', 'saga', 'svrg', 'gd' or 'agd'."
+            )
+        if step is not None and "step" not in taken:
+            raise ValueError(f"solver='{name}' has no step to choose; leave step_size=None.")
+        if sampling == "lipschitz" and "sampling" not in taken:
+            raise ValueError(f"solver='{name}' does not draw rows; leave sampling='auto'.")
+        state = {} if state is None else state
+        state.setdefault("rng", np.random.default_rng(seed))
+        options = {"tol": tol, "step": step, "sampling": sampling}
+        steps = generator(problem, state, **{key: value for key, value in options.items() if key in taken})
+        return _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step)
+
+    solve.__name__ = name
+    return SOLVERS.register(solve)
 
 
-@SOLVERS.register
-def cholesky(problem, *, tol=1e-6, max_iter=1000, seed=0):
-    """Minimise the squared loss by one Cholesky factorisation and steps of iterative refinement."""
-    if not isinstance(problem.loss, Squared):
-        raise ValueError("solver='cholesky' is for the squared loss; use solver='newton' or 'auto'.")
-    return _newton(problem, tol, max_iter, "cholesky")
+def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
+    """Go through the epochs of a solver; see `solver`.
+
+    `tell(coef, intercept)`, if given, hears of every epoch and says whether to stop. A certificate costs about two
+    passes: it is computed `every` so many epochs, or by default where the rate of the last two foretells the end, at
+    most doubling the epochs in between.
+    """
+    point, status = _first(problem, state), Status.OUT_OF_STEPS
+    best, begin, paused, passes, due, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 1, 0, []
+    records = [] if direct else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
+    while n_iter < max_iter and (direct or not problem.nothing_to_gain):
+        cost, iterate = next(steps, (None, None))
+        if cost is None:  # a direct solver is done
+            break
+        n_iter, passes = n_iter + 1, passes + cost
+        seen = (iterate.coef, iterate.intercept) if isinstance(iterate, Point) else iterate
+        stopped = tell is not None and tell(*seen)
+        if not isinstance(iterate, Point):
+            if not stopped and n_iter < min(due, max_iter) and (every is None or n_iter % every):
+                continue
+            moment = time.perf_counter()
+            if not _tame(problem, seen):
+                status = Status.DIVERGED
+                break
+            iterate = problem.at(*seen)
+            paused += time.perf_counter() - moment
+        point, seconds = iterate, time.perf_counter() - begin - paused
+        if n_iter >= 3 and step is not None and not point.objective <= problem.start.objective + problem.resolution:
+            status = Status.DIVERGED
+            break
+        best = point if point.objective <= best.objective or best is problem.start else best
+        records.append((passes, seconds, point.objective, point.objective - point.gap, point.gap))
+        status = Status.STOPPED if stopped else problem.status(point, tol)
+        if stopped or status is Status.SEPARABLE or (status is Status.CONVERGED and not direct):
+            break
+        errors.append((n_iter, problem.error(point)))
+        due = _foretold(errors, tol)
+    if status is Status.DIVERGED:
+        if step is not None:
+            raise ValueError(
+                f"step_size={step:g} is too large for solver='{name}': after {n_iter} epochs the objective is above "
+                f"that of the best constant. The safe step is {state['safe_step']:.3g}, which step_size=None takes."
+            )
+        point = best
+    elif status is not Status.STOPPED:
+        status = problem.status(point, tol)
+    return Solution(
+        point.coef.copy(),
+        point.intercept.copy(),
+        max(1, n_iter),
+        point.gap,
+        status,
+        name,
+        point.slopes,
+        Trace(*np.array(records).reshape(-1, 5).T),
+        state.get("step"),
+    )
 
 
-@SOLVERS.register
-def newton(problem, *, tol=1e-6, max_iter=1000, seed=0):
-    """Minimise by Newton's method with line search; the intercept is eliminated, not iterated."""
-    return _newton(problem, tol, max_iter, "newton")
+def _tame(problem, iterate):
+    """Return whether coefficients are finite and far from overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.vdot(iterate[0], iterate[0]) + np.vdot(iterate[1], iterate[1]) < 1e100)
 
 
-@SOLVERS.register
-def sag(problem, *, step=None, tol=1e-6, max_iter=1000, seed=0):
+def _foretold(errors, tol):
+    """Return the epoch of the next certificate."""
+    now, error = errors[-1]
+    due = 2 * now
+    if len(errors) > 1:
+        before, larger = errors[-2]
+        if 0 < error < larger and tol > 0:
+            rate = np.log(larger / error) / (now - before)
+            due = min(due, now + int(np.ceil(np.log(error / tol) / rate)))
+    return max(due, now + 1)
+
+
+def _first(problem, state):
+    """Return the point where a solver starts: that of its state, or of zero coefficients."""
+    if "coef" not in state:
+        return problem.start
+    return problem.at(state["coef"], state["intercept"])
+
+
+def _set_step(state, step, safe):
+    state["safe_step"], state["step"] = safe, safe if step is None else step
+    return state["step"]
+
+
+# Stochastic methods
+
+
+@solver
+def sag(problem, state, *, step, sampling):
     """Minimise with SAG (Schmidt, Le Roux, Bach 2017, arXiv:1309.2388), by default with step 1/L.
 
     The table of slopes starts at the best constant. From there SAG overshoots, so that the first pass is SAGA's.
     """
-    step = 1 / problem.smoothness() if step is None else step
-    return _averaged(problem, 1 / len(problem.Y), step, tol, max_iter, seed, "sag")
+    draw = Draw(problem, sampling, uneven=10)  # it gains less: a row counts for 1/n however often it is drawn
+    step = _set_step(state, step, 1 / draw.smoothness)
+    n = len(problem.Y)
+    yield from _averaged(problem, state, draw, step, first=draw.correction, later=np.full(n, 1 / n))
 
 
-@SOLVERS.register
-def saga(problem, *, step=None, tol=1e-6, max_iter=1000, seed=0):
+@solver(l1=True)
+def saga(problem, state, *, step, sampling):
     """Minimise with SAGA (Defazio, Bach, Lacoste-Julien 2014, arXiv:1407.0202), by default with step 1/(3L)."""
-    step = 1 / (3 * problem.smoothness()) if step is None else step
-    return _averaged(problem, 1.0, step, tol, max_iter, seed, "saga")
+    draw = Draw(problem, sampling)
+    step = _set_step(state, step, 1 / (3 * draw.smoothness))
+    yield from _averaged(problem, state, draw, step, first=draw.correction, later=draw.correction)
 
 
-def _averaged(problem, correction, step, tol, max_iter, seed, name):
+@solver(l1=True)
+def svrg(problem, state, *, step, sampling):
+    """Minimise with loopless SVRG (Kovalev, Horvath, Richtarik 2020, arXiv:1901.08689), by default with step 1/(6L).
+
+    The full gradient is computed anew before each step with probability 1/n.
+    """
+    draw, n, rng = Draw(problem, sampling), len(problem.Y), state["rng"]
+    step = _set_step(state, step, 1 / (6 * draw.smoothness))
+    epoch, memory = _averaging(problem, state)
+    while True:
+        rows, anew = draw(rng), np.flatnonzero(rng.random(n) < 1 / n)
+        for part, segment in enumerate(np.split(rows, anew)):
+            if part > 0:
+                margins = problem.X @ memory.coef.T + memory.intercept
+                memory.table[:] = n * problem.share[:, None] * problem.loss.derivative(margins, problem.Y)
+                memory.mean[:], memory.mean_intercept[:] = problem.transposed(memory.table) / n, memory.table.mean(0)
+            epoch(segment, step, draw.correction, 0.0, memory)
+        yield 1.0 + len(anew), (memory.coef, memory.intercept)
+
+
+class Draw:
+    """Rows at random, and what makes up for uneven chances.
+
+    With ``sampling='lipschitz'`` half of the draws are uniform and half in proportion to the smoothness of the terms
+    (Schmidt et al. 2017, section 5.5); 'auto' does so where the largest is more than `uneven` times the mean.
+
+    Attributes
+    ----------
+    correction : ndarray of shape (n_samples,)
+        1 / (n p_i) for the chance p_i of a row.
+    smoothness : float
+        The largest smoothness of a term times its correction.
+    """
+
+    def __init__(self, problem, sampling, uneven=2):
+        terms = problem.term_smoothness
+        self.n, mean, tiny = len(terms), terms.mean(), np.finfo(float).tiny
+        self.chances, self.correction = None, np.ones(self.n)
+        if sampling == "lipschitz" or (sampling == "auto" and terms.max() > uneven * mean):
+            shares = 0.5 / self.n + 0.5 * terms / max(terms.sum(), tiny)
+            self.chances = np.cumsum(shares)
+            self.correction = 1 / (self.n * shares)
+        self.smoothness = np.max(terms * self.correction) + problem.l2 + tiny
+
+    def __call__(self, rng):
+        """Return n rows."""
+        if self.chances is None:
+            return rng.integers(self.n, size=self.n)
+        return np.minimum(np.searchsorted(self.chances, rng.random(self.n), side="right"), self.n - 1)
+
+
+def _averaging(problem, state):
+    """Return the compiled epoch of SAG, SAGA and SVRG and its memory, which goes on from the table in the state."""
+    from sklearn_ltdl.linear._epochs import Memory, kernel_of  # compiled code loads on first use
+
+    n = len(problem.Y)
+    weight = n * problem.share
+    if "table" not in state:
+        point = _first(problem, state)
+        state.update(coef=point.coef.copy(), intercept=point.intercept.copy(), table=weight[:, None] * point.slopes)
+    table = state["table"]
+    memory = Memory(state["coef"], state["intercept"], table, problem.transposed(table) / n, table.mean(axis=0))
+    kernel = kernel_of("averaged", problem)
+    return functools.partial(kernel, weight, problem.fit_intercept, float(problem.l2), float(problem.l1)), memory
+
+
+def _averaged(problem, state, draw, step, first, later):
     """Run SAGA, where the new slope of a sample counts fully, or SAG, where it counts for 1/n like all others."""
-    from sklearn_ltdl.linear._epochs import Memory, epoch_of  # compiled code loads on first use
-
-    n, rng, point = len(problem.Y), np.random.default_rng(seed), problem.start
-    table = n * problem.share[:, None] * point.slopes
-    memory = Memory(point.coef.copy(), point.intercept.copy(), table, problem.transposed(table) / n, table.mean(axis=0))
-    epoch, due = epoch_of(problem), 1
-    for n_iter in range(1, max_iter + 1):
-        epoch(rng.integers(n, size=n), step, 1.0 if n_iter == 1 else correction, memory)
-        if n_iter in (due, max_iter):  # a certificate costs a pass: the next one comes an eighth later
-            point = problem.at(memory.coef, memory.intercept)
-            status, due = problem.status(point, tol), n_iter + 1 + n_iter // 8
-            if status is not Status.OUT_OF_STEPS:
-                break
-    return Solution(point.coef, point.intercept, n_iter, point.gap, status, name)
+    fresh = "table" not in state
+    epoch, memory = _averaging(problem, state)
+    while True:
+        epoch(draw(state["rng"]), step, first if fresh else later, 1.0, memory)
+        fresh = False
+        yield 1.0, (memory.coef, memory.intercept)
 
 
-def _newton(problem, tol, max_iter, name):
+@solver
+def sdca(problem, state):
+    """Minimise with SDCA (Shalev-Shwartz and Zhang 2013, arXiv:1209.1873): exact dual steps on permuted rows.
+
+    A free intercept would tie all dual variables together. It is given a penalty around its last value instead, which
+    makes the last value the multiplier of an augmented Lagrangian.
+    """
+    if problem.l2 == 0:
+        raise ValueError("solver='sdca' needs alpha > 0, since its dual has none; use solver='catalyst' or 'auto'.")
+    yield from _dual_ascent(problem, state, 0.0)
+
+
+@solver
+def catalyst(problem, state):
+    """Minimise with SDCA, accelerated by Catalyst (Lin, Mairal, Harchaoui 2015, arXiv:1506.02186).
+
+    Each epoch minimises the objective plus ``kappa |w - y|^2 / 2`` a little, with kappa = L_mean / n - alpha.
+    """
+    yield from _dual_ascent(problem, state, max(np.mean(problem.term_smoothness) / len(problem.Y) - problem.l2, 0.0))
+
+
+def _dual_ascent(problem, state, kappa):
+    from sklearn_ltdl.linear._epochs import kernel_of  # compiled code loads on first use
+
     n, p = problem.X.shape
-    if _side(problem) > 15_000 or (n < p and n * p > 10**9):
+    if "dual" not in state:
+        point = _first(problem, state)
+        state.update(dual=point.slopes.copy(), coef=point.coef.copy(), intercept=point.intercept.copy())
+        state.update(centre=point.coef.copy(), centre_intercept=point.intercept.copy(), momentum=None)
+    l2 = problem.l2 + kappa + np.finfo(float).tiny
+    curvature = problem.loss.smoothness
+    l2_intercept = max(min(l2, 0.1 * curvature), np.finfo(float).tiny) if problem.fit_intercept else 0.0
+    q = problem.l2 / l2
+    state["momentum"] = state["momentum"] or (np.sqrt(q) if q > 0 else 1.0)
+    epoch, dual, rng = kernel_of("dual", problem), state["dual"], state["rng"]
+    run = max(1, min(8, 512 // p)) if isinstance(problem.X, np.ndarray) else 1  # short rows are fetched in runs
+    while True:
+        # the primal of the dual variables, from scratch: rounding does not add up
+        coef = (kappa * state["centre"] - problem.transposed(problem.share[:, None] * dual)) / l2
+        intercept = state["centre_intercept"].copy()
+        if problem.fit_intercept:
+            intercept -= problem.share @ dual / l2_intercept
+        rows = (rng.permutation(-(-n // run))[:, None] * run + np.arange(run)).ravel()
+        epoch(
+            problem.share,
+            problem.squared_lengths,
+            l2,
+            l2_intercept,
+            rows[rows < n],
+            coef,
+            intercept,
+            dual,
+        )
+        if kappa > 0:  # equations (7) and (8) of the paper
+            a = state["momentum"]
+            state["momentum"] = 0.5 * (q - a * a + np.sqrt((q - a * a) ** 2 + 4 * a * a))
+            beta = a * (1 - a) / (a * a + state["momentum"])
+        else:
+            beta = 0.0
+        state["centre"] = coef + beta * (coef - state["coef"])
+        state["centre_intercept"] = intercept + beta * (intercept - state["intercept"])
+        state["coef"], state["intercept"] = coef, intercept
+        yield 1.0, (coef, intercept)
+
+
+@solver
+def sgd(problem, state, *, step, sampling):
+    """Minimise with stochastic gradients and steps g / (1 + g alpha t), g = 1/(4L), or constant ones if given.
+
+    The last iterate is kept.
+    """
+    yield from _plain(problem, state, step, sampling, average=False)
+
+
+@solver
+def asgd(problem, state, *, step, sampling):
+    """Minimise with stochastic gradients and return the average of the iterates (Bach and Moulines 2013).
+
+    For the squared loss the steps are constant, 1/(4L). For others a constant step leaves a bias of its order, and they
+    fall as the root of their number after some thousand, unless one is given. arXiv:1306.2119
+    """
+    yield from _plain(problem, state, step, sampling, average=True)
+
+
+def _plain(problem, state, step, sampling, average):
+    draw = Draw(problem, sampling)
+    while True:
+        descend(problem, state, draw(state["rng"]), draw, step, average)
+        yield 1.0, (state["mean"], state["mean_intercept"]) if average else (state["coef"], state["intercept"])
+
+
+def descend(problem, state, rows, draw, step, average):
+    """Take a step of SGD on each of the rows, going on from the state."""
+    from sklearn_ltdl.linear._epochs import kernel_of  # compiled code loads on first use
+
+    n, n_outputs = len(problem.Y), problem.Y.shape[1]
+    if "t" not in state:
+        coef = state.get("coef", np.zeros((n_outputs, problem.X.shape[1]))).copy()
+        intercept = state.get("intercept", np.zeros(n_outputs)).copy()
+        state.update(t=0, coef=coef, intercept=intercept, mean=coef.copy(), mean_intercept=intercept.copy())
+    constant = _set_step(state, step, 1 / (4 * draw.smoothness))
+    times = state["t"] + np.arange(len(rows))
+    steps = np.full(len(rows), float(constant))
+    if step is None and not average:
+        steps /= 1 + constant * problem.l2 * times
+    elif step is None and not isinstance(problem.loss, Squared):
+        steps /= np.sqrt(1 + times / 1000)
+    kernel = kernel_of("plain", problem)
+    weight = n * problem.share * draw.correction
+    bounds = np.flatnonzero(np.diff(np.floor(np.cumsum(steps * problem.l2) / 200))) + 1  # products stay above e^-400
+    total, total_intercept = np.zeros_like(state["coef"]), np.zeros_like(state["intercept"])
+    for part, lengths in zip(np.split(rows, bounds), np.split(steps, bounds)):
+        kernel(
+            weight,
+            problem.fit_intercept,
+            float(problem.l2),
+            part,
+            lengths,
+            state["coef"],
+            state["intercept"],
+            total,
+            total_intercept,
+        )
+    state["t"] += len(rows)
+    for mean, sums in (("mean", total), ("mean_intercept", total_intercept)):
+        state[mean] += (sums - len(rows) * state[mean]) / state["t"]
+
+
+# Methods of the full gradient
+
+
+@solver(l1=True)
+def gd(problem, state, *, step):
+    """Minimise with proximal gradient steps of length 1/L, by default, L being the smoothness of the whole mean."""
+    step = _set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
+    point = _first(problem, state)
+    while True:
+        coef = _proximal(problem, point.coef - step * point.gradient, step)
+        point = problem.at(coef, point.intercept)
+        state.update(coef=point.coef, intercept=point.intercept)
+        yield 1.0, point
+        if not _tame(problem, (point.coef, point.intercept)):
+            return
+
+
+@solver(l1=True)
+def agd(problem, state, *, step):
+    """Minimise with accelerated proximal gradient steps of length 1/L (Nesterov 2004, constant scheme 2.2.20).
+
+    Without strong convexity the momentum is FISTA's, restarted where it goes uphill.
+    """
+    step = _set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
+    root = np.sqrt(min(1.0, step * problem.l2))
+    if "ahead" not in state:
+        first = _first(problem, state)
+        state.update(coef=first.coef, intercept=first.intercept, ahead=first.coef, momentum=1.0)
+    while True:
+        point = problem.at(state["ahead"], state["intercept"])
+        coef = _proximal(problem, point.coef - step * point.gradient, step)
+        if root > 0:
+            beta = (1 - root) / (1 + root)
+        else:
+            uphill = np.sum((point.coef - coef) * (coef - state["coef"])) > 0
+            now = 1.0 if uphill else state["momentum"]
+            state["momentum"] = (1 + np.sqrt(1 + 4 * now**2)) / 2
+            beta = (now - 1) / state["momentum"]
+        state.update(ahead=coef + beta * (coef - state["coef"]), coef=coef, intercept=point.intercept)
+        yield 1.0, (coef, point.intercept)
+        if not _tame(problem, (coef, point.intercept)):
+            return
+
+
+def _proximal(problem, coef, step):
+    if problem.l1 == 0:
+        return coef
+    return np.sign(coef) * np.maximum(np.abs(coef) - step * problem.l1, 0)
+
+
+# Methods of second order
+
+
+@solver(direct=True)
+def cholesky(problem, state, *, tol):
+    """Minimise the squared loss by one Cholesky factorisation and steps of iterative refinement."""
+    if not isinstance(problem.loss, Squared):
+        raise ValueError("solver='cholesky' is for the squared loss; use solver='newton' or 'auto'.")
+    yield from _newton(problem, state, tol, "cholesky")
+
+
+@solver(direct=True)
+def newton(problem, state, *, tol):
+    """Minimise by Newton's method with line search; the intercept is eliminated, not iterated.
+
+    Hessians are sums over blocks of rows that stay in the cache. On many rows the first steps are taken on few of them.
+    """
+    yield from _newton(problem, state, tol, "newton")
+
+
+EXACT = 10**6  # numbers of a table up to which direct solvers go on to rounding error
+
+
+def _newton(problem, state, tol, name):
+    n, p = problem.X.shape
+    if side(problem) > 15_000 or (n < p and n * p > 10**9):
         raise ValueError(
-            f"solver='{name}' factorises a dense matrix of side {_side(problem)} from {n} x {p} data, beyond what "
+            f"solver='{name}' factorises a dense matrix of side {side(problem)} from {n} x {p} data, beyond what "
             "memory commonly holds; use solver='auto', 'sag' or 'saga'."
         )
     inner, basis = problem.rotated() if n < p else (problem, None)
-    best, newton_step, n_iter = inner.start, None, 0
-    while n_iter < max_iter and inner.status(best, tol) is not Status.SEPARABLE:
-        n_iter += 1
-        if newton_step is None or not isinstance(problem.loss, Squared):
+    best = _first(inner, {} if basis is not None else state)
+    if "coef" not in state and basis is None:
+        best = _from_few_rows(inner, best)
+    newton_step, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
+    while not inner.separates(best):
+        if newton_step is None or not contracts:
             newton_step = inner.newton_step(best)
         point, decrease = _search(inner, best, newton_step(best.gradient))
         near = decrease <= 1e-12 * best.objective + inner.resolution
         finished = near and (inner.error(point) <= tol or inner.error(point) >= inner.error(best) / 2)
+        if not exact and not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
+            contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / 10
         best = point
-        if finished:  # the next step would be one of rounding
+        outer = point if basis is None else problem.at(point.coef @ basis, point.intercept)
+        state.update(coef=outer.coef, intercept=outer.intercept)
+        yield 1.0, outer
+        if finished or (not exact and inner.error(best) <= tol):  # if near, the next step would be one of rounding
             break
-    best = problem.at(best.coef @ basis, best.intercept) if n < p else best
-    return Solution(best.coef, best.intercept, n_iter, best.gap, problem.status(best, tol), name)
 
 
-def _side(problem):
+def _from_few_rows(problem, start):
+    """Return a better point to start from: the minimum on 1/400 and then 1/20 of the rows, where these are many."""
+    n = len(problem.Y)
+    point, order = start, None
+    for part in (400, 20):
+        if isinstance(problem.loss, Squared) or n // part < 5 * side(problem) or n * problem.X.shape[1] <= EXACT:
+            continue
+        order = np.random.default_rng(0).permutation(n) if order is None else order
+        few = problem.subset(np.sort(order[: n // part]))
+        near = few.at(point.coef, point.intercept)
+        for _ in range(10):
+            near, decrease = _search(few, near, few.newton_step(near)(near.gradient))
+            if decrease <= 1e-3 * near.objective * side(problem) / len(few.Y):  # of the error of so few rows
+                break
+        point = near
+    if point is start:
+        return start
+    point = problem.at(point.coef, point.intercept)
+    return point if point.objective < start.objective else start
+
+
+@solver
+def newton_cg(problem, state, *, tol):
+    """Minimise by Newton steps from conjugate gradients, as exact as the step needs (Eisenstat and Walker 1996).
+
+    The gradients are preconditioned by the diagonal of the Hessian. `budget` in the state is the most passes.
+    """
+    point, left = _first(problem, state), state.pop("budget", np.inf)
+    first = np.linalg.norm(point.gradient)
+    while left > 0:
+        size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
+        if problem.l2 > 0:  # the gradient whose gap is half of what is asked
+            target = np.sqrt(problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
+        if not isinstance(problem.loss, Squared):
+            target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
+        step, products = conjugate_gradients(
+            problem.hessian_product(point),
+            point.gradient,
+            max(target, 1e-14 * size),
+            problem.hessian_diagonal(point),
+            most=min(1000, left),
+        )
+        left -= products
+        point, _ = _search(problem, point, step)
+        state.update(coef=point.coef, intercept=point.intercept)
+        yield 1.0 + products, point
+
+
+def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
+    """Return an approximate solution of ``product(x) = rhs`` with a residual of length `target`, and the products."""
+    x, residual = np.zeros_like(rhs), rhs.copy()
+    direction = residual / diagonal
+    size, n_products = np.vdot(residual, direction), 0
+    while n_products < most and np.linalg.norm(residual) > target:
+        n_products += 1
+        image = product(direction)
+        curvature = np.vdot(direction, image)
+        if curvature <= 0:  # rounding, or a direction that the objective does not see
+            return (x if x.any() else direction), n_products
+        x += size / curvature * direction
+        residual -= size / curvature * image
+        scaled = residual / diagonal
+        size, before = np.vdot(residual, scaled), size
+        direction = scaled + size / before * direction
+    return x, n_products
+
+
+def side(problem):
     """Return the side of the matrix that a direct method factorises."""
     return min(problem.X.shape) * (problem.Y.shape[1] if problem.loss.coupled else 1)
 
@@ -110,3 +562,55 @@ def _search(problem, point, step):
             break
         step, decrease = step / 2, decrease / 2
     return candidate, decrease
+
+
+# The choice
+
+
+@SOLVERS.register
+def auto(problem, *, state=None, max_iter=1000, **options):
+    """Minimise with the solver that `choose` names; where conjugate gradients turn out to be slow, go on directly."""
+    name, reason = choose(problem)
+    state, direct = {} if state is None else state, "cholesky" if isinstance(problem.loss, Squared) else "newton"
+    if name == "newton-cg" and _affordable(problem):
+        state["budget"] = 10 + side(problem) // 2
+    solution = SOLVERS[name](problem, state=state, max_iter=max_iter, **options)
+    if (
+        name == "newton-cg"
+        and solution.status is Status.OUT_OF_STEPS
+        and solution.n_iter < max_iter
+        and _affordable(problem)
+    ):
+        first, left = solution, max_iter - solution.n_iter
+        solution = SOLVERS[direct](problem, state=state, max_iter=left, **options)
+        trace = Trace(*(np.concatenate(parts) for parts in zip(vars(first.trace).values(), _after(first, solution))))
+        solution = dataclasses.replace(solution, trace=trace, n_iter=first.n_iter + solution.n_iter)
+        reason = f"conjugate gradients were slow, and a matrix of side {side(problem)} can be factorised"
+    return dataclasses.replace(solution, reason=reason)
+
+
+def _after(first, second):
+    """Return the columns of the second trace, with passes and seconds counted from the start of the first."""
+    offsets = (first.trace.passes[-1], first.trace.seconds[-1], 0, 0, 0)
+    return (column + offset for column, offset in zip(vars(second.trace).values(), offsets))
+
+
+def choose(problem):
+    """Return the name of the solver that should be the fastest, and why."""
+    n, p = problem.X.shape
+    m = side(problem)
+    if problem.l1 > 0:
+        return "saga", "an l1 norm takes a proximal step, and SAGA has the fastest"
+    direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
+    if m <= 100 and n * p <= EXACT:
+        return direct, f"a matrix of side {m} is factorised in no time"
+    if _affordable(problem) and n >= 20 * m and not sparse.issparse(problem.X):
+        return direct, f"a matrix of side {m} is formed and factorised while {n} rows are read a few times"
+    return "newton-cg", f"a matrix of side {m} is not formed while {n} rows are read a few times"
+
+
+def _affordable(problem):
+    """Return whether a direct solver fits in memory and time; wide data are rotated, in a dense copy."""
+    n, p = problem.X.shape
+    fits = n >= p or n * p <= (10**7 if sparse.issparse(problem.X) else 10**8)
+    return fits and side(problem) <= (2000 if isinstance(problem.loss, Squared) else 1000)

@@ -13,9 +13,9 @@ class Case(NamedTuple):
     Y: np.ndarray
     weight: np.ndarray
 
-    def problem(self, loss, alpha=0.05, weighted=True, fit_intercept=True, layout=np.asarray):
+    def problem(self, loss, alpha=0.05, weighted=True, fit_intercept=True, layout=np.asarray, l1_ratio=0.0):
         weight = self.weight if weighted else None
-        return FiniteSum(layout(self.X), self.Y, LOSSES[loss], alpha, weight, fit_intercept)
+        return FiniteSum(layout(self.X), self.Y, LOSSES[loss], alpha, weight, fit_intercept, l1_ratio)
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def case():
         score = X @ rng.normal(size=(p, 3)) + rng.normal(size=(n, 3))
         Y = {
             "squared": score[:, :2] + 3,
-            "logistic": 1.0 * (score[:, :1] > 0.5),
+            "huber": score[:, :2] + 3,
             "multinomial": np.eye(3)[score.argmax(axis=1)],
-        }[loss]
+        }.get(loss, 1.0 * (score[:, :1] > 0.5))
         return Case(X, Y, np.where(np.arange(n) % 20 == 7, 50.0, 0.1))
 
     return make

@@ -69,7 +69,7 @@ def test_no_other_intercept_is_better(case, loss, rng):
         for k in range(len(point.intercept)):
             for h in (-1e-3, 1e-3):
                 other = margins + point.intercept + h * (np.arange(len(point.intercept)) == k)
-                assert problem._mean_loss(other) >= problem._mean_loss(point.margins)
+                assert problem.mean_loss(other) >= problem.mean_loss(point.margins)
 
 
 @pytest.mark.parametrize("loss", LOSS_NAMES)

@@ -112,7 +112,7 @@ def test_a_sparse_epoch_does_not_visit_the_zeros(rng):
     Y = rng.normal(size=(2000, 1))
     problem = FiniteSum(X, Y, LOSSES["squared"], 0.1)
     solution = auto(problem)
-    assert solution.solver == "sag"
+    assert solution.solver == "newton-cg"
     assert solution.status is Status.CONVERGED
     assert np.all(solution.coef[0, X.sum(axis=0) == 0] == 0)
 

@@ -1,0 +1,264 @@
+"""How fast are the linear solvers, against those of other packages, to the same true suboptimality?
+
+Each solver runs at tolerances 1e-1, 1e-2, ...; for each accuracy the first whose objective is within it of the minimum,
+relative to the range of the objective (from the best constant to the minimum), is timed, the solvers in turn,
+`--repeats` times. Printed are medians of the processor time of whole fits, validation and certificates included, and
+ratios to the fastest peer. Peers that are not installed are left out: ``pip install cyanure skglm``. One thread.
+
+`--data` is a folder with a ``load.py`` whose ``load(name)`` returns a dictionary with X and y: three tables of it,
+for which no rule was written, are then added.
+"""
+
+import argparse
+import importlib.util
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.kernel_approximation import RBFSampler
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge
+from sklearn.preprocessing import PolynomialFeatures, scale
+from threadpoolctl import threadpool_limits
+
+from sklearn_ltdl import SAGClassifier, SAGRegressor
+from sklearn_ltdl._targets import classification_loss, one_hot
+from sklearn_ltdl.linear._problem import FiniteSum
+from sklearn_ltdl.losses import Squared
+
+ACCURACIES = (1e-3, 1e-6, 1e-9)
+
+
+class Table(NamedTuple):
+    name: str
+    X: object
+    y: np.ndarray
+    per_smoothness: float  # alpha in units of the mean smoothness of a row over n
+    l1: bool = False
+
+    def problem(self):
+        loss, Y = Squared(), self.y[:, None].astype(float)
+        if self.y.dtype.kind != "f":
+            n_classes = len(np.unique(self.y))
+            loss, Y = classification_loss(n_classes), one_hot(self.y, n_classes)
+        return FiniteSum(self.X, Y, loss, self.alpha(), l1_ratio=float(self.l1))
+
+    def alpha(self):
+        n = len(self.y)
+        if self.l1:  # a tenth of the least that leaves nothing
+            target = self.y - self.y.mean()
+            return 0.1 * np.max(np.abs(self.X.T @ target)) / n
+        squares = self.X.multiply(self.X).sum() if sparse.issparse(self.X) else np.vdot(self.X, self.X)
+        smoothness = 1.0 if self.y.dtype.kind == "f" else 0.25 if len(np.unique(self.y)) == 2 else 0.5
+        return self.per_smoothness * smoothness * squares / n / n
+
+
+def dense(n, p, rng, decay=0.0):
+    """Return Gaussian columns with the spectrum j^-decay, a real target and labels."""
+    X = rng.normal(size=(n, p)) * np.arange(1, p + 1) ** (-decay / 2)
+    if decay:
+        X = X @ np.linalg.qr(rng.normal(size=(p, p)))[0]
+    score = X @ rng.normal(size=p)
+    score /= score.std()
+    y = score + rng.normal(size=n)
+    return X, y, (y > 0).astype(int)
+
+
+def text_like(n, p, nonzeros, rng):
+    """Return CSR rows of unit length whose columns have the frequencies of words, a real target and labels."""
+    columns = np.minimum((p ** rng.random((n, nonzeros))).astype(np.int32), p) - 1
+    X = sparse.csr_array(
+        (rng.exponential(size=columns.size), columns.ravel(), np.arange(n + 1, dtype=np.int32) * nonzeros), (n, p)
+    )
+    X.sum_duplicates()
+    X = sparse.csr_array(sparse.diags_array(1 / np.sqrt(X.multiply(X).sum(axis=1))) @ X)
+    score = X @ rng.normal(size=p)
+    y = score / score.std() + 0.5 * rng.normal(size=n)
+    return X, y, (y > 0).astype(int)
+
+
+def tables(data):
+    """Yield the problems; a lambda where only one of them is needed in memory at a time."""
+    rng = np.random.default_rng(0)
+    X, y, labels = dense(200_000, 50, rng)
+    yield Table("200k x 50 ridge", X, y, 1.0)
+    yield Table("200k x 50 logistic", X, labels, 0.01)
+    X, y, labels = dense(200_000, 50, rng, decay=4.0)
+    yield Table("200k x 50 logistic, eigenvalues j^-4", X, labels, 0.01)
+    X, y = load_digits(return_X_y=True)
+    yield Table("digits multinomial", X / 16, y, 1.0)
+    yield Table("digits, even or odd", X / 16, y % 2, 1.0)
+    X, y = load_breast_cancer(return_X_y=True)
+    X = PolynomialFeatures(2, include_bias=False).fit_transform(scale(X))
+    yield Table("breast cancer, degree 2", scale(X), y, 1.0)
+    X, y, labels = dense(3000, 2000, rng)
+    yield Table("3000 x 2000 logistic", X, labels, 0.01)
+    yield Table("3000 x 2000 lasso", X, y, 0.0, l1=True)
+    X, y, labels = dense(20_000, 2000, rng)
+    yield Table("20k x 2000 ridge", X, y, 0.01)
+    yield Table("20k x 2000 logistic", X, labels, 0.01)
+    X, y, labels = text_like(50_000, 50_000, 60, rng)
+    yield Table("CSR 50k x 50k ridge", X, y, 1.0)
+    yield Table("CSR 50k x 50k logistic", X, labels, 1.0)
+    yield Table("CSR 50k x 50k logistic, small alpha", X, labels, 0.01)
+    yield Table("CSR 50k x 50k l1 logistic", X, labels, 0.0, l1=True)
+    if data is not None:
+        spec = importlib.util.spec_from_file_location("data", Path(data) / "load.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for name in ("sp__a9a", "sp__text_r8"):
+            table = module.load(name)
+            yield Table(name, sparse.csr_array(table["X"]), table["y"], 0.1)
+        table = module.load("uci__kin40k")
+        X = RBFSampler(gamma=0.1, n_components=500, random_state=0).fit_transform(scale(table["X"]))
+        yield Table("uci__kin40k, 500 random features", X, scale(table["y"]), 0.01)
+        yield Table("uci__kin40k > 0, 500 random features", X, (table["y"] > np.median(table["y"])).astype(int), 0.01)
+
+
+class Cyanure:
+    """cyanure, whose labels are -1 and 1 and whose coefficients are columns."""
+
+    def __init__(self, estimator, labels, **parameters):
+        self.model = estimator(**parameters, max_iter=300, verbose=False, n_threads=1, duality_gap_interval=5)
+        self.labels = labels
+
+    def fit(self, X, y):
+        self.model.fit(X, 2 * y - 1 if self.labels == 2 else y)
+        coef = np.asarray(self.model.coef_)
+        self.coef_ = coef.reshape(-1, X.shape[1]) if self.labels <= 2 else coef.T
+        self.intercept_ = np.ravel(self.model.intercept_)
+        return self
+
+
+def contenders(table, solvers):
+    """Return functions from a tolerance to an estimator, by name; the direct ones ignore the tolerance."""
+    X, y, alpha = table.X, table.y, table.alpha()
+    n, is_sparse, is_real = len(y), sparse.issparse(X), y.dtype.kind == "f"
+    mine = SAGRegressor if is_real else SAGClassifier
+    shared = {"alpha": alpha, "l1_ratio": float(table.l1), "random_state": 0, "max_iter": 3000}
+    ours = {s: partial(mine, solver=s, **shared) for s in (solvers or ["auto"])}
+    peers = {}
+    n_labels = 0 if is_real else len(np.unique(y))
+    limits = {"max_iter": 500, "random_state": 0}
+    if table.l1 and is_real:
+        peers["Lasso"] = partial(Lasso, alpha=alpha, **limits)
+    elif table.l1:
+        for s in ("liblinear", "saga"):
+            peers[f"LogisticRegression {s}"] = partial(
+                LogisticRegression, C=1 / (alpha * n), l1_ratio=1.0, solver=s, **limits
+            )
+    elif is_real:
+        for s in ("lsqr", "sparse_cg", "sag") if is_sparse else ("cholesky", "lsqr", "sag"):
+            peers[f"Ridge {s}"] = partial(Ridge, alpha=alpha * n, solver=s, **limits)
+    else:
+        for s in ("lbfgs", "newton-cg", "sag", *(("newton-cholesky",) if X.shape[1] <= 2000 else ())):
+            peers[f"LogisticRegression {s}"] = partial(LogisticRegression, C=1 / (alpha * n), solver=s, **limits)
+    if importlib.util.find_spec("cyanure"):
+        from cyanure.estimators import Classifier, Regression
+
+        penalty = {"penalty": "l1" if table.l1 else "l2", "lambda_1": alpha}
+        for s in ("svrg", "catalyst-miso", "qning-miso", "acc-svrg"):
+            if is_real:
+                peers[f"cyanure {s}"] = partial(Cyanure, Regression, 0, solver=s, **penalty)
+            else:
+                loss = "logistic" if n_labels == 2 else "multiclass-logistic"
+                peers[f"cyanure {s}"] = partial(Cyanure, Classifier, n_labels, loss=loss, solver=s, **penalty)
+    if table.l1 and importlib.util.find_spec("skglm"):
+        from skglm import Lasso as SkglmLasso
+        from skglm import SparseLogisticRegression
+
+        peers["skglm"] = partial(SkglmLasso if is_real else SparseLogisticRegression, alpha=alpha)
+    return ours, peers
+
+
+def seconds(model, X, y):
+    """Return the processor time of a fit."""
+    begin = time.process_time()
+    model.fit(X, y)
+    return time.process_time() - begin
+
+
+def first_tolerances(table, problem, lowest, candidates, limit):
+    """Return for each contender the first tolerance that reaches each accuracy.
+
+    A contender is given up after `limit` seconds, or 5 times the seconds of the fastest that reached all accuracies.
+    """
+    chosen, fastest = {}, limit / 5
+    for name, make in candidates.items():
+        left = list(ACCURACIES)
+        for tol in 10.0 ** -np.arange(1, 13):
+            try:
+                model = make(tol=tol)
+                spent = seconds(model, table.X, table.y)
+            except Exception as error:
+                print(f"  {name}: {type(error).__name__}: {error}"[:200], flush=True)
+                break
+            coef, intercept = np.atleast_2d(model.coef_), np.atleast_1d(np.asarray(model.intercept_, float))
+            objective = problem.at(coef, intercept.ravel(), best=False).objective
+            error = (objective - lowest) / (problem.start.objective - lowest)
+            while left and error <= left[0]:
+                chosen[name, left.pop(0)] = tol
+            if not left:
+                fastest = min(fastest, spent)
+            if not left or spent > 5 * fastest:
+                break
+    return chosen
+
+
+def compare(table, solvers, repeats, limit):
+    problem = table.problem()
+    mine = SAGRegressor if table.y.dtype.kind == "f" else SAGClassifier
+    reference = mine(alpha=table.alpha(), l1_ratio=float(table.l1), tol=1e-12, max_iter=3000, random_state=0).fit(
+        table.X, table.y
+    )
+    lowest = problem.at(np.atleast_2d(reference.coef_), np.atleast_1d(reference.intercept_)).objective
+    relative = reference.dual_gap_ / (problem.start.objective - lowest)
+    print(f"\n{table.name}, alpha={table.alpha():.2e}, reference within {relative:.0e}", flush=True)
+    ours, peers = contenders(table, solvers)
+    chosen = first_tolerances(table, problem, lowest, {**ours, **peers}, limit)
+    runs = {}
+    for _ in range(repeats):
+        for (contender, accuracy), tol in chosen.items():
+            model = {**ours, **peers}[contender](tol=tol)
+            runs.setdefault((contender, accuracy), []).append(seconds(model, table.X, table.y))
+            if contender == "auto":
+                used, reason = model.solver_, model.solver_reason_
+    if any(contender == "auto" for contender, _ in chosen):
+        print(f"  auto took '{used}': {reason}")
+    medians = {key: np.median(spent) for key, spent in runs.items()}
+    for accuracy in ACCURACIES:
+        reached = {contender: spent for (contender, a), spent in medians.items() if a == accuracy}
+        theirs = {contender: spent for contender, spent in reached.items() if contender in peers}
+        if not theirs:
+            continue
+        best = min(theirs, key=theirs.get)
+        mine = ", ".join(
+            f"{contender} {1e3 * spent:.0f} ms ({spent / theirs[best]:.2f})"
+            for contender, spent in reached.items()
+            if contender in ours
+        )
+        print(f"  {accuracy:.0e}: {mine or 'not reached'}; best peer {best} {1e3 * theirs[best]:.0f} ms", flush=True)
+    return medians
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", type=float, default=10.0, help="seconds a fit, beyond which a solver is left out")
+    parser.add_argument("--solvers", nargs="*", help="of ours; 'auto' by default")
+    parser.add_argument("--only", default="", help="part of the names of the problems to run")
+    parser.add_argument("--data", help="folder of more tables")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    with threadpool_limits(1):
+        for table in tables(options.data):
+            if options.only in table.name:
+                compare(table, options.solvers, options.repeats, options.limit)
+
+
+if __name__ == "__main__":
+    main()
