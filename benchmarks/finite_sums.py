@@ -157,7 +157,7 @@ def contenders(table, solvers):
     else:
         for s in ("lbfgs", "newton-cg", "sag", *(("newton-cholesky",) if X.shape[1] <= 2000 else ())):
             peers[f"LogisticRegression {s}"] = partial(LogisticRegression, C=1 / (alpha * n), solver=s, **limits)
-    if importlib.util.find_spec("cyanure"):
+    if importlib.util.find_spec("cyanure") and not (is_sparse and n_labels > 2):  # where it ends the process
         from cyanure.estimators import Classifier, Regression
 
         penalty = {"penalty": "l1" if table.l1 else "l2", "lambda_1": alpha}
