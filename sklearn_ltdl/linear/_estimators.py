@@ -704,6 +704,9 @@ def _step_on_rows(estimator, problem):
         state = {"solver": "partial_fit", "largest": 0.0}
         if hasattr(estimator, "coef_"):
             state.update(coef=np.atleast_2d(estimator.coef_), intercept=np.atleast_1d(estimator.intercept_))
+    n_outputs, known = problem.Y.shape[1], state.get("coef")
+    if known is not None and len(known) != n_outputs:
+        raise ValueError(f"y has {n_outputs} outputs, but the last call had {len(known)}; call fit to start anew.")
     draw = Draw(problem, "uniform")
     draw.smoothness = state["largest"] = max(draw.smoothness, state["largest"])
     averaged = estimator.solver == "asgd"

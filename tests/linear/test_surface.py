@@ -247,6 +247,13 @@ def test_batches_are_one_pass(diabetes, solver, layout):
     assert together.intercept_ == pytest.approx(b if solver == "sgd" else mean_b, abs=1e-12)
 
 
+def test_batches_of_another_number_of_outputs_are_refused(diabetes):
+    X, y, _ = diabetes
+    model = SAGRegressor(solver="sgd").partial_fit(X, y)
+    with pytest.raises(ValueError, match="y has 2 outputs, but the last call had 1; call fit"):
+        model.partial_fit(X, np.c_[y, y])
+
+
 def test_batches_of_labels():
     X, y = load_iris(return_X_y=True)
     X = scale(X)
