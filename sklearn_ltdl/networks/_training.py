@@ -230,7 +230,8 @@ def chosen_alpha(alpha, start, loss, data, rng):
     some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
     data = data.part(some)
     left = data
-    if loss == Squared() and not start.subtracted:  # y - f0 is left to learn; of classes f0 has other units
+    stays = start.reference is start.weights  # the penalty holds the network at f0, so that y - f0 is left to learn
+    if stays and not start.subtracted and loss == Squared():  # of classes f0 has other units
         left = data._replace(targets=data.targets + data.offset - start.network.outputs(start.weights, data.phi))
     choice = leave_one_out_alpha(start.network, start.weights, left)
     weak = WEAK_PENALTY * choice.unit
