@@ -119,7 +119,7 @@ def read_table(path, *, text=(), least_columns=2):
             with suppress(ValueError):  # a thirteenth month, offsets that differ: it stays text
                 table[name] = pd.to_datetime(table[name], format="ISO8601")
         elif delimiter == ";" and not values.empty and name not in text and values.str.fullmatch(_DECIMAL_COMMA).all():
-            table[name] = table[name].str.replace(",", ".").astype(float)
+            table[name] = values.str.replace(",", ".").astype(float)
             commas.append(name)
     if commas:
         notes.append(f"Decimal commas are read in {listed(commas)}.")

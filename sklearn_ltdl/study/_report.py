@@ -168,10 +168,11 @@ def _drawing(figure, text):
 
 
 def _usage(settings):
+    weights = ", sample_weight=sample_weight" if settings["weights"] else ""
     if "command" not in settings:
         return (
             "from sklearn_ltdl.study import winner\n\n"
-            "model = winner(comparison, X, y)  # a fitted scikit-learn Pipeline\n"
+            f"model = winner(comparison, X, y{weights})  # a fitted scikit-learn Pipeline\n"
             "predictions = model.predict(X_new)"
         )
     return (

@@ -620,7 +620,9 @@ def _score(plan, results, name, chosen, held_out):
     """Return one method's summary, its results fold by fold, and its losses of shape (n_predictions,), or None."""
     method, data = plan.methods[name], plan.data
     losses = _losses(plan, results, name, chosen)
-    spread = np.average((data.y - np.average(data.y, weights=plan.weight)) ** 2, weights=plan.weight)
+    predicted = np.unique(held_out.row)
+    y, weight = data.y[predicted], plan.weight[predicted]
+    spread = np.average((y - np.average(y, weights=weight)) ** 2, weights=weight)
     gains, rows = [], []
     for k in chosen:
         split, fits = plan.splits[k], [results[name, k, s] for s in range(method.n_seeds)]

@@ -204,15 +204,18 @@ def questions(families):
     kernels = [name for name in families if families[name] == "kernel"]
     trees = [name for name in families if families[name] == "trees"]
     others = [name for name in families if families[name] not in ("trees", "dummy", "other")]
-    pairs = {"rich": "lazy", "rfm": "ntk"}
-    learned = [name for name, frozen in pairs.items() if {name, frozen} <= set(families)]
+    rich, rfm = (
+        [name] if {name, frozen} <= set(families) else [] for name, frozen in {"rich": "lazy", "rfm": "ntk"}.items()
+    )
     sides = {
         "signal": (others + trees, ["dummy"]),
         "beyond_linear": (kernels, ["linear"]),
-        "feature_learning": (["rich"] if "rich" in learned else [], ["lazy"]),
-        "recursive_features": (["rfm"] if "rfm" in learned else [], ["ntk"]),
-        "learned_against_kernel": (learned, kernels),
-        "learned_against_linear": (learned, ["linear"]),
+        "feature_learning": (rich, ["lazy"]),
+        "recursive_features": (rfm, ["ntk"]),
+        "rich_against_kernel": (rich, kernels),
+        "rfm_against_kernel": (rfm, kernels),
+        "rich_against_linear": (rich, ["linear"]),
+        "rfm_against_linear": (rfm, ["linear"]),
         "beyond_all": (trees, others),
     }
     return {name: pair for name, pair in sides.items() if all(pair)}
@@ -246,10 +249,17 @@ def draw_contrasts(losses, families, held_out, margin):
         (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
         mean, by_rows, by_splits = interval((reference - candidate) / unit, held_out)
         contrast = Contrast.of(name, candidate_name, reference_name, mean, by_rows, by_splits, margin, n_rows)
-        if name in _OF_ANY_KIND and len(alive[0]) < len(sides[0]) and not _answer(name, contrast):
+        lost, answer = [_is_lost(*pair, families) for pair in zip(sides, alive)], _answer(name, contrast)
+        if (lost[0] and answer is not True) or (lost[1] and answer is not False):
             contrast = None  # the one that failed might have been the better one
         contrasts[name] = contrast
     return contrasts
+
+
+def _is_lost(methods, alive, families):
+    """Return whether one of the methods failed and has no like among the others, as kernels and trees are."""
+    like = {families[name] for name in alive} & {"kernel", "trees"}
+    return any(families[name] not in like for name in set(methods) - set(alive))
 
 
 _QUESTIONS = {  # each is answered by a threshold: the margin, or minus the margin for 'no worse than'
@@ -257,12 +267,14 @@ _QUESTIONS = {  # each is answered by a threshold: the margin, or minus the marg
     "beyond_linear": "a kernel beats the linear model",
     "feature_learning": "the rich network beats the same network held lazy",
     "recursive_features": "the NTK in a learned metric (RFM) beats the NTK",
-    "learned_against_kernel": "rich network or RFM is no worse than any kernel",
-    "learned_against_linear": "rich network or RFM beats the linear model",
+    "rich_against_kernel": "the rich network is no worse than any kernel",
+    "rfm_against_kernel": "the RFM is no worse than any kernel",
+    "rich_against_linear": "the rich network beats the linear model",
+    "rfm_against_linear": "the RFM beats the linear model",
     "beyond_all": "trees beat every other model",
 }
 
-_OF_ANY_KIND = ("signal", "learned_against_kernel", "learned_against_linear")  # whose candidates are not of one family
+_GAINS = {"feature_learning": "rich", "recursive_features": "rfm"}  # contrasts of a model with itself held back
 
 
 def decide(contrasts):
@@ -276,13 +288,17 @@ def decide(contrasts):
     def answer(name):
         return answers.get(name, False)  # what was not asked for is not claimed
 
-    gains = [name for name in ("feature_learning", "recursive_features") if answer(name) is not False]
-    features = _all_of(
-        _any_of(*map(answer, gains)),
-        answers.get("learned_against_kernel", True),
-        answers.get("learned_against_linear", True),
-    )
-    learned_beyond_kernel = _all_of(answer("learned_against_linear"), _negated(answer("beyond_linear")))
+    ways = {
+        gain: _all_of(
+            answer(gain),
+            answers.get(f"{model}_against_kernel", True),
+            answers.get(f"{model}_against_linear", True),
+        )
+        for gain, model in _GAINS.items()
+    }
+    features = _any_of(*ways.values())
+    beyond_linear = _any_of(answer("rich_against_linear"), answer("rfm_against_linear"))
+    learned_beyond_kernel = _all_of(beyond_linear, _negated(answer("beyond_linear")))
     trees, kernel = answer("beyond_all"), answer("beyond_linear")
 
     if answer("signal") is False:
@@ -292,20 +308,21 @@ def decide(contrasts):
     elif trees is True:
         code, because = "trees", ["beyond_all"]
     elif trees is False and features is True:
-        code, because = "features", [name for name in gains if answer(name)] + ["learned_against_kernel"]
+        shown = [gain for gain in ways if ways[gain]]
+        code, because = "features", shown + [f"{_GAINS[gain]}_against_kernel" for gain in shown]
     elif trees is False and features is False and kernel is True:
         code, because = "kernel", ["beyond_linear", "feature_learning", "recursive_features"]
     elif trees is False and features is False and kernel is False and learned_beyond_kernel is False:
-        code, because = "linear", ["beyond_linear", "learned_against_linear", "beyond_all"]
+        code, because = "linear", ["beyond_linear", "rich_against_linear", "rfm_against_linear", "beyond_all"]
     else:
         matters = {
             "beyond_all": trees is None,
-            "feature_learning": features is None and "feature_learning" in gains,
-            "recursive_features": features is None and "recursive_features" in gains,
-            "learned_against_kernel": features is None,
-            "learned_against_linear": features is None or (kernel is False and features is False),
             "beyond_linear": features is not True,
         }
+        for gain, model in _GAINS.items():
+            open_way = features is None and ways[gain] is None
+            matters |= {gain: open_way, f"{model}_against_kernel": open_way}
+            matters[f"{model}_against_linear"] = open_way or (kernel is False and features is False)
         code, because = "unclear", [name for name in answers if answers[name] is None and matters.get(name)]
     evidence = {
         name: {"question": _QUESTIONS[name], "answer": {True: "yes", False: "no", None: "undecided"}[answers[name]]}
@@ -319,7 +336,7 @@ def decide(contrasts):
 
 
 def _threshold(contrast):
-    return -contrast.margin if contrast.name == "learned_against_kernel" else contrast.margin
+    return -contrast.margin if contrast.name.endswith("_against_kernel") else contrast.margin
 
 
 def _answer(name, contrast):
@@ -354,7 +371,9 @@ def _sentence(code, because, contrasts):
         evidence = "; ".join(str(contrasts[name]) for name in because if contrasts.get(name))
         return f"{_CLAIMS[code]} ({evidence or contrasts['signal']})."
     if not because:
-        shown = "; ".join(str(contrasts[name]) for name in ("learned_against_linear", "beyond_linear"))
+        names = [f"{model}_against_linear" for model in _GAINS.values()]
+        better = [name for name in names if _answer(name, contrasts.get(name))]
+        shown = "; ".join(str(contrasts[name]) for name in [*better, "beyond_linear"])
         return (
             f"Cannot tell: rich network or RFM beats the linear model, and neither kernels nor features do ({shown})."
         )

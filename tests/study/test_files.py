@@ -202,3 +202,11 @@ def test_what_is_too_large_unpacked_is_refused(read, monkeypatch):
         read(bomb)
     with pytest.raises(ValueError, match="200000 rows of 2 columns are too many"):
         read(parquet(pd.DataFrame({"x": [1.0] * 200_000, "y": [2.0] * 200_000})))
+
+
+def test_whole_numbers_beyond_machine_words_are_numbers(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("id;x\n12345678901234567890123400;1,5\n12345678901234567890123401;2,5\n")
+    table, _ = read_table(file)
+    assert table["id"].tolist() == [12345678901234567890123400.0] * 2
+    assert table["x"].tolist() == [1.5, 2.5]

@@ -335,3 +335,11 @@ def test_the_regime_and_the_directions_of_the_trained_models_are_reported():
 def test_importing_the_command_line_leaves_jax_and_numba_alone():
     code = "import sys, sklearn_ltdl.study.cli; print(*{'jax', 'numba', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
+
+
+def test_the_unit_of_r2_is_the_variance_of_the_rows_that_are_predicted(rng):
+    """Rows before the first that is predicted, in the order of time, have no part in it."""
+    X, y = rng.standard_normal((90, 2)), np.r_[100 * rng.standard_normal(30), rng.standard_normal(60)]
+    comparison = compare(X, y, models=["linear"], cv=TimeSeriesSplit(2))
+    for row in comparison.methods:
+        assert row["score"] == pytest.approx(1 - row["loss"] / np.var(y[30:]))
