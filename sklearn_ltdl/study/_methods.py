@@ -113,23 +113,19 @@ class Tuned(_Chosen):
 
     def fit(self, X, y, sample_weight=None):
         """Choose the setting of least weighted loss over three folds, and fit with it on all rows."""
-        weight = np.ones(len(y)) if sample_weight is None else sample_weight
         rows = np.random.default_rng(self.seed).permutation(len(y))[:INNER_ROWS]
         codes = None if self.task == "regression" else np.unique(y, return_inverse=True)[1]
         losses = np.zeros(len(self.settings))
         for train, test in self._folds(rows, codes):
             n_classes = None if codes is None else codes.max() + 1
-            for k in range(len(self.settings)):
-                model = self._fitted(k, X[train], y[train] if codes is None else codes[train], weight[train])
-                prediction = predict(model, X[test], self.task, n_classes)
-                target = y[test] if codes is None else codes[test]
-                losses[k] += weight[test] @ per_row_loss(self.task, prediction, target, len(train))
-        best = int(losses.argmin())
-        self.best_params_, self.best_estimator_ = self.settings[best], self._fitted(best, X, y, weight)
+            for k, setting in enumerate(self.settings):
+                target = y if codes is None else codes
+                model = _fitted(self.estimator, setting, X, target, sample_weight, train)
+                loss = per_row_loss(self.task, predict(model, X[test], self.task, n_classes), target[test], len(train))
+                losses[k] += np.sum(loss if sample_weight is None else sample_weight[test] * loss)
+        self.best_params_ = self.settings[int(losses.argmin())]
+        self.best_estimator_ = _fitted(self.estimator, self.best_params_, X, y, sample_weight)
         return self
-
-    def _fitted(self, k, X, y, weight):
-        return clone(self.estimator).set_params(**self.settings[k]).fit(X, y, sample_weight=weight)
 
     def _folds(self, rows, codes):
         """Yield the inner folds; those that would train on one class, of a class with one row, are left out."""
@@ -143,6 +139,54 @@ class Tuned(_Chosen):
         for train, test in folds:
             if codes is None or len(np.unique(codes[rows[train]])) > 1:
                 yield rows[train], rows[test]
+
+
+class OutOfBag(_Chosen):
+    """A forest whose settings are chosen by the loss of rows on the trees that have not seen them.
+
+    Parameters
+    ----------
+    estimator : RandomForestRegressor or RandomForestClassifier
+    settings : list of dict
+        Candidates; the first wins ties.
+    task : {'regression', 'classification'}
+    seed : int
+        Draws the rows that take part where there are more than 2000.
+    """
+
+    def __init__(self, estimator, settings, task, seed):
+        self.estimator = estimator
+        self.settings = settings
+        self.task = task
+        self.seed = seed
+
+    def fit(self, X, y, sample_weight=None):
+        """Choose the setting of least weighted loss, and fit with it on all rows."""
+        rows = slice(None)
+        if len(y) > INNER_ROWS:
+            rows = np.random.default_rng(self.seed).permutation(len(y))[:INNER_ROWS]
+        target = y[rows] if self.task == "regression" else np.unique(y[rows], return_inverse=True)[1]
+        weight = None if sample_weight is None else sample_weight[rows]
+        forests = [
+            _fitted(self.estimator, {**setting, "oob_score": True}, X, y, sample_weight, rows)
+            for setting in self.settings
+        ]
+        seen = "oob_prediction_" if self.task == "regression" else "oob_decision_function_"
+        losses = [
+            np.average(per_row_loss(self.task, getattr(forest, seen), target, len(target)), weights=weight)
+            for forest in forests
+        ]
+        best = int(np.argmin(losses))
+        self.best_params_, self.best_estimator_ = self.settings[best], forests[best]
+        if len(y) > INNER_ROWS:
+            self.best_estimator_ = _fitted(self.estimator, self.best_params_, X, y, sample_weight)
+        return self
+
+
+def _fitted(estimator, setting, X, y, weight, rows=slice(None)):
+    """Return a clone with a setting, fitted on some rows; boosting is many times slower with weights, even of 1."""
+    weight = None if weight is None else weight[rows]
+    return clone(estimator).set_params(**setting).fit(X[rows], y[rows], sample_weight=weight)
 
 
 class HeldLazy(_Chosen):
@@ -194,7 +238,7 @@ def _linear(task, seed):
 
 def _forest(task, seed):
     estimator = RandomForestRegressor if task == "regression" else RandomForestClassifier
-    return Tuned(estimator(random_state=seed), [{"max_features": share} for share in ("sqrt", 0.5, 1.0)], task, seed)
+    return OutOfBag(estimator(random_state=seed), [{"max_features": share} for share in ("sqrt", 0.5, 1.0)], task, seed)
 
 
 def _boosting(task, seed):
