@@ -1,25 +1,25 @@
 """How often is the verdict of `compare` wrong, and how often can it not tell?
 
-Problems are drawn from configurations: a kind of target, its parameters, a number of rows. For each problem `compare`
-runs as users run it, and every method is fitted once on all rows and judged on fresh ones. The truth of a configuration
-is the sign, against the margin, of the differences of risk at this number of rows in the mean over its *other* draws:
-not the generator's label, since with too few rows a product of two signs needs features for nobody. Where two standard
-errors of that mean do not settle a question, nobody is wrong about it.
+Problems are drawn from configurations: a kind of target, its parameters, a number of rows. For each problem the fits of
+`compare` are made, and every method is fitted once more on all rows and judged on fresh ones. The truth of a
+configuration is the sign, against the margin, of the differences of risk at this number of rows in the mean over its
+*other* draws: not the generator's label, since with too few rows a product of two signs needs features for nobody.
+Where two standard errors of that mean do not settle a question, nobody is wrong about it.
 
-    python benchmarks/calibration.py results.jsonl --problems 1000              # hours: 21 s of a core a problem
-    python benchmarks/calibration.py results.jsonl --problems 1000 --seeds rule # those on which rules were set
-    python benchmarks/calibration.py results.jsonl --replicate ../shared/data   # two large tables, 20 draws of 1000
-    python benchmarks/calibration.py results.jsonl --problems 0                 # print what the file holds
+    python benchmarks/calibration.py results --problems 1000              # hours: 20 s of a core a problem
+    python benchmarks/calibration.py results --problems 200 --seeds rule  # those on which rules were set
+    python benchmarks/calibration.py results --replicate                  # two large tables, 20 draws of 1000 rows
+    python benchmarks/calibration.py results --problems 0 --seeds rule    # print what the folder holds
 
-Each problem is a line of the file, so that a run that was stopped goes on where it was. Problems on real features take
-the tables of --data. Run with OMP_NUM_THREADS=1.
+Each problem is a file of the folder with the losses row by row, so that a run that was stopped goes on where it was,
+and another rule can be judged on the same fits. Problems on real features take the tables of --data. Run with
+OMP_NUM_THREADS=1.
 """
 
 import argparse
 import importlib.util
 import json
 import time
-import warnings
 from collections import Counter, defaultdict
 from itertools import cycle, islice
 from pathlib import Path
@@ -29,10 +29,12 @@ import numpy as np
 from scipy.stats import beta, t
 from threadpoolctl import threadpool_limits
 
-from sklearn_ltdl.study._methods import METHODS, per_row_loss, predict
-from sklearn_ltdl.study._study import compare
-from sklearn_ltdl.study._tables import make_table_pipeline
-from sklearn_ltdl.study._verdict import Contrast, decide, questions
+from sklearn_ltdl.study._folds import draw_splits
+from sklearn_ltdl.study._jobs import Data, fit_and_predict
+from sklearn_ltdl.study._methods import METHODS, per_row_loss
+from sklearn_ltdl.study._study import seed_of
+from sklearn_ltdl.study._tables import read_target
+from sklearn_ltdl.study._verdict import Contrast, HeldOut, decide, draw_contrasts, questions
 
 DRAWS = 10  # problems of a configuration: nine of them are the truth of the tenth
 FRESH = 2000  # rows on which a fitted model is judged
@@ -84,6 +86,7 @@ def noise(rng, d):
     return lambda X: np.zeros(len(X))
 
 
+FAMILIES = {name: method.family for name, method in METHODS.items()}
 KINDS = {f.__name__: f for f in (linear, sphere, multi_index, parity, few_of_many, steps, noise)}
 
 
@@ -140,55 +143,86 @@ def draw(config, number, data):
     return X[:n], y[:n], X[n:], y[n:], config["classes"]
 
 
-def solve(config, number, data, repeats):
-    """Return what `compare` says of one problem, and the risk of each method on fresh rows."""
+def solve(path, config, number, data, repeats):
+    """Write what the verdict of one problem is made of, and the risk of each method on fresh rows.
+
+    The fits are those of `compare`; their losses are kept row by row, so that any rule can be judged on them.
+    """
     start = time.process_time()
-    X, y, fresh, target, classes = draw(config, number, data)
-    task = "classification" if classes else "regression"
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore")
-        seed = int(np.random.SeedSequence([SEEDS[config["seeds"]], config["place"], number]).generate_state(1)[0] // 2)
-        comparison = compare(X, y, task=task, margin=MARGIN, repeats=repeats, random_state=seed)
-        risks = {}
+    X, y, fresh, y_fresh, classes = draw(config, number, data)
+    target = read_target(y, "classification" if classes else "regression")
+    n_classes = None if target.classes is None else len(target.classes)
+    table = Data(X, target.values, None, target.task, n_classes)
+    everything = Data(np.vstack([X, fresh]), np.append(y, y_fresh), None, target.task, n_classes)
+    seed = int(np.random.SeedSequence([SEEDS[config["seeds"]], config["place"], number]).generate_state(1)[0] // 2)
+    splits = draw_splits(5, repeats, target, None, seed)
+    final = np.arange(len(y)), np.arange(len(y), len(everything.y))
+    losses, risks = {}, {}
+    with threadpool_limits(1):
         for name, method in METHODS.items():
-            fits = [make_table_pipeline(method.build(task, seed + s)).fit(X, y) for s in range(method.n_seeds)]
-            prediction = np.mean([predict(fit, fresh, task, int(y.max()) + 1) for fit in fits], axis=0)
-            risks[name] = float(per_row_loss(task, prediction, target, len(y)).mean())
-    contrasts = {name: value for name, value in comparison.verdict.evidence.items() if "low" in value}
+            seeds = [[seed_of(seed, k, s) for s in range(method.n_seeds)] for k in range(len(splits) + 1)]
+            parts = [loss_of(table, method, drawn, split.train, split.test) for drawn, split in zip(seeds, splits)]
+            losses[name] = np.concatenate(parts).astype(np.float32)
+            risks[name] = loss_of(everything, method, seeds[-1], *final).mean()
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        part,
+        config=json.dumps(config),
+        losses=np.array(list(losses.values())),
+        risks=np.array(list(risks.values())),
+        row=np.concatenate([split.test for split in splits]),
+        split=np.repeat(np.arange(len(splits)), [len(split.test) for split in splits]),
+        cpu=time.process_time() - start,
+    )
+    part.rename(path)
+
+
+def loss_of(data, method, seeds, train, test):
+    """Return the losses, row by row, of the mean prediction over some seeds."""
+    fits = [fit_and_predict(data, method, seed, train, test) for seed in seeds]
+    failures = [fit["failure"] for fit in fits if fit["failure"]]
+    if failures:
+        raise RuntimeError(failures[0])
+    prediction = np.mean([fit["prediction"] for fit in fits], axis=0)
+    return per_row_loss(data.task, prediction, data.y[test], len(train))
+
+
+def read(path, repeats):
+    """Return one problem: its configuration, the contrasts of `compare` with so many draws of the folds, and risks."""
+    with np.load(path) as file:
+        kept = {name: file[name] for name in file.files}
+    chosen = kept["split"] < 5 * repeats
+    n = json.loads(str(kept["config"]))["n"]
+    held_out = HeldOut(kept["row"][chosen], kept["split"][chosen], np.ones(n), np.arange(n), 1 / 4)
+    losses = dict(zip(METHODS, kept["losses"][:, chosen].astype(float)))
     return {
-        "config": config, "number": number, "repeats": repeats, "code": comparison.verdict.code, "risks": risks,
-        "contrasts": contrasts, "cpu": time.process_time() - start,
+        "config": json.loads(str(kept["config"])), "path": path, "cpu": float(kept["cpu"]),
+        "risks": dict(zip(METHODS, kept["risks"])),
+        "contrasts": draw_contrasts(losses, FAMILIES, held_out, MARGIN),
     }  # fmt: skip
 
 
 def truths(results):
     """Return, for each result, the contrasts of the other draws of its configuration, with two standard errors."""
-    families = {name: method.family for name, method in METHODS.items()}
     by_place = defaultdict(list)
     for result in results:
-        by_place[key_of(result)[:-1]].append(result)
+        by_place[result["config"]["place"]].append(result)
     found = {}
     for group in by_place.values():
         for result in group:
-            others = [other["risks"] for other in group if other["number"] != result["number"]]
+            others = [other["risks"] for other in group if other is not result]
             if len(others) < 3:
                 continue
-            risks = {name: np.array([risk[name] for risk in others]) for name in families}
+            risks = {name: np.array([risk[name] for risk in others]) for name in FAMILIES}
             contrasts = {}
-            for name, sides in questions(families).items():
+            for name, sides in questions(FAMILIES).items():
                 candidate, reference = (min(side, key=lambda m: risks[m].mean()) for side in sides)
                 gain = (risks[reference] - risks[candidate]) / risks["dummy"].mean()
                 half = float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)))
-                contrasts[name] = Contrast.of(
-                    name, candidate, reference, float(gain.mean()), half, 0.0, MARGIN, result["config"]["n"]
-                )
-            found[key_of(result)] = contrasts
+                n = result["config"]["n"]
+                contrasts[name] = Contrast.of(name, candidate, reference, float(gain.mean()), half, 0.0, MARGIN, n)
+            found[result["path"]] = contrasts
     return found
-
-
-def key_of(result):
-    config = result["config"]
-    return config["kind"], config["real"], config["seeds"], config["place"], result["repeats"], result["number"]
 
 
 RULES = {  # half of the width of an interval, by those over rows and over splits
@@ -204,9 +238,9 @@ def judged(result, rule):
     """Return the contrasts and the verdict of a result, had the intervals been drawn by another rule."""
     contrasts = {}
     for name, value in result["contrasts"].items():
-        half = RULES[rule](value["half_width_rows"], value["half_width_splits"])
-        sides = value["candidate"], value["reference"]
-        contrasts[name] = Contrast.of(name, *sides, value["difference"], half, 0.0, MARGIN, value["n_rows"])
+        half = RULES[rule](value.half_width_rows, value.half_width_splits)
+        sides = value.candidate, value.reference
+        contrasts[name] = Contrast.of(name, *sides, value.difference, half, 0.0, MARGIN, value.n_rows)
     return contrasts, decide(contrasts)
 
 
@@ -235,18 +269,18 @@ DECIDES = {
 def report(results):
     """Print the shares of wrong and of missing claims, by rule of the interval and by kind."""
     truth = truths(results)
-    results = [result for result in results if key_of(result) in truth]
+    results = [result for result in results if result["path"] in truth]
     if not results:
         print("Fewer than four draws of any configuration: nothing to judge.")
         return
-    true_codes = {key_of(result): decide(truth[key_of(result)]).code for result in results}
+    true_codes = {result["path"]: decide(truth[result["path"]]).code for result in results}
     print(f"{len(results)} problems, {np.mean([result['cpu'] for result in results]):.0f} s of one core each")
     print("true verdicts:", dict(Counter(true_codes.values())), "(unclear: the draws do not settle it)\n")
     for rule in RULES:
         wrong, missing, wrong_answers, missing_answers, codes = [], [], [], [], Counter()
         by_kind = defaultdict(list)
         for result in results:
-            key, (contrasts, verdict) = key_of(result), judged(result, rule)
+            key, (contrasts, verdict) = result["path"], judged(result, rule)
             codes[verdict.code] += 1
             true_code = true_codes[key]
             answers, true_answers = (decide(c).evidence for c in (contrasts, truth[key]))
@@ -276,49 +310,33 @@ def report(results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, help="folder, one file a problem")
     parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--seeds", choices=SEEDS, default="final")
     parser.add_argument("--repeats", type=int, default=3, help="of the folds, the default of compare for small tables")
-    parser.add_argument("--replicate", metavar="DATA", help="instead, 20 draws of 1000 rows of two large tables")
+    parser.add_argument("--replicate", action="store_true", help="instead, 20 draws of 1000 rows of two large tables")
     parser.add_argument("--data", default="../shared/data", help="folder of real features")
     parser.add_argument("--n-jobs", type=int, default=-1)
     options = parser.parse_args()
-    results = []
-    if options.results.exists():
-        for line in options.results.read_text(encoding="utf-8").splitlines():
-            try:
-                results.append(json.loads(line))
-            except json.JSONDecodeError:  # torn by a kill
-                continue
     if options.replicate:
+        kind = "replicate"
         wanted = [
             ({"seeds": "final", "place": place, "kind": "replicate", "n": 1000, "real": name}, number)
-            for place, name in enumerate(REPLICATED)
             for number in range(20)
+            for place, name in enumerate(REPLICATED)
         ]
     else:
+        kind = options.seeds
         places = configurations(-(-options.problems // DRAWS), options.seeds)
         wanted = [(config, number) for config in places for number in range(DRAWS)][: options.problems]
-    known = {key_of(result) for result in results}
-    missing = [
-        (config, number)
-        for config, number in wanted
-        if key_of({"config": config, "number": number, "repeats": options.repeats}) not in known
-    ]
-    data = options.replicate or options.data
-    jobs = (joblib.delayed(solve)(config, number, data, options.repeats) for config, number in missing)
-    with options.results.open("a", encoding="utf-8") as file:
-        if options.results.stat().st_size and not options.results.read_text(encoding="utf-8").endswith("\n"):
-            file.write("\n")
-        for done, result in enumerate(joblib.Parallel(options.n_jobs, return_as="generator_unordered")(jobs), 1):
-            results.append(result)
-            file.write(json.dumps(result) + "\n")
-            file.flush()
-            print(f"\r{done} of {len(missing)}", end="", flush=True)
+    options.results.mkdir(exist_ok=True)
+    paths = [options.results / f"{kind}-{config['place']:03}-{number:02}.npz" for config, number in wanted]
+    missing = [(path, *problem) for path, problem in zip(paths, wanted) if not path.exists()]
+    jobs = (joblib.delayed(solve)(*problem, options.data, options.repeats) for problem in missing)
+    for done, _ in enumerate(joblib.Parallel(options.n_jobs, return_as="generator_unordered")(jobs), 1):
+        print(f"\r{done} of {len(missing)}", end="", flush=True)
     print()
-    mine = [result for result in results if (result["config"]["kind"] == "replicate") == bool(options.replicate)]
-    report([r for r in mine if r["config"]["seeds"] == options.seeds and r["repeats"] == options.repeats])
+    report([read(path, options.repeats) for path in sorted(options.results.glob(f"{kind}-*[0-9].npz"))])
 
 
 if __name__ == "__main__":

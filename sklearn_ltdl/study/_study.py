@@ -401,6 +401,11 @@ class _Plan(NamedTuple):
     settings: dict
 
 
+def seed_of(seed, split, number):
+    """Return the seed of one of the fits of a method in a split."""
+    return int(np.random.SeedSequence((seed, split, number)).generate_state(1)[0] // 2)
+
+
 def _jobs(data, methods, splits, curves, seed):
     """Return the jobs by identifier, fold by fold, so that the time left can be told early."""
     base = fingerprint(data.X, data.y, data.weight, data.task, data.n_classes, versions())
@@ -409,7 +414,7 @@ def _jobs(data, methods, splits, curves, seed):
     for k, split in enumerate(splits):
         for name, method in methods.items():
             for s in range(method.n_seeds):
-                drawn = int(np.random.SeedSequence((seed, k, s)).generate_state(1)[0] // 2)
+                drawn = seed_of(seed, k, s)
                 explain = EXPLAIN.get(name) if k == s == 0 else None
                 key = fingerprint(base, identities[name], drawn, split.train, split.test, explain is not None)
                 jobs[name, k, s] = _Job(fit_and_predict, (method, drawn, split.train, split.test, explain), key)
