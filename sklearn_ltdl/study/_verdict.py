@@ -204,11 +204,13 @@ def questions(families):
     kernels = [name for name in families if families[name] == "kernel"]
     trees = [name for name in families if families[name] == "trees"]
     others = [name for name in families if families[name] not in ("trees", "dummy", "other")]
+    every = others + trees
     rich, rfm = (
         [name] if {name, frozen} <= set(families) else [] for name, frozen in {"rich": "lazy", "rfm": "ntk"}.items()
     )
     sides = {
-        "signal": (others + trees, ["dummy"]),
+        "signal": (every, ["dummy"]),
+        "any_beyond_linear": ([name for name in every if name != "linear"], ["linear"]),
         "beyond_linear": (kernels, ["linear"]),
         "feature_learning": (rich, ["lazy"]),
         "recursive_features": (rfm, ["ntk"]),
@@ -216,6 +218,7 @@ def questions(families):
         "rfm_against_kernel": (rfm, kernels),
         "rich_against_linear": (rich, ["linear"]),
         "rfm_against_linear": (rfm, ["linear"]),
+        "any_beyond_kernel": ([name for name in every if name not in kernels], kernels),
         "beyond_all": (trees, others),
     }
     return {name: pair for name, pair in sides.items() if all(pair)}
@@ -247,7 +250,10 @@ def draw_contrasts(losses, families, held_out, margin):
             contrasts[name] = None
             continue
         (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
-        mean, by_rows, by_splits = interval((reference - candidate) / unit, held_out)
+        saved = reference - candidate
+        mean = float(held_out.mean(saved) / unit)
+        # The unit is an estimate, too: the error of a ratio is that of its numerator less the ratio's share of the unit.
+        _, by_rows, by_splits = interval((saved - mean * losses["dummy"]) / unit, held_out)
         contrast = Contrast.of(name, candidate_name, reference_name, mean, by_rows, by_splits, margin, n_rows)
         lost, answer = [_is_lost(*pair, families) for pair in zip(sides, alive)], _answer(name, contrast)
         if (lost[0] and answer is not True) or (lost[1] and answer is not False):
@@ -264,6 +270,7 @@ def _is_lost(methods, alive, families):
 
 _QUESTIONS = {  # each is answered by a threshold: the margin, or minus the margin for 'no worse than'
     "signal": "any model beats the dummy",
+    "any_beyond_linear": "any other model beats the linear model",
     "beyond_linear": "a kernel beats the linear model",
     "feature_learning": "the rich network beats the same network held lazy",
     "recursive_features": "the NTK in a learned metric (RFM) beats the NTK",
@@ -271,9 +278,11 @@ _QUESTIONS = {  # each is answered by a threshold: the margin, or minus the marg
     "rfm_against_kernel": "the RFM is no worse than any kernel",
     "rich_against_linear": "the rich network beats the linear model",
     "rfm_against_linear": "the RFM beats the linear model",
+    "any_beyond_kernel": "any other model beats the kernels",
     "beyond_all": "trees beat every other model",
 }
 
+_BEATEN = "any_beyond_linear", "beyond_linear", "any_beyond_kernel"
 _GAINS = {"feature_learning": "rich", "recursive_features": "rfm"}  # contrasts of a model with itself held back
 
 
@@ -297,42 +306,48 @@ def decide(contrasts):
         for gain, model in _GAINS.items()
     }
     features = _any_of(*ways.values())
-    beyond_linear = _any_of(answer("rich_against_linear"), answer("rfm_against_linear"))
-    learned_beyond_kernel = _all_of(beyond_linear, _negated(answer("beyond_linear")))
-    trees, kernel = answer("beyond_all"), answer("beyond_linear")
+    trees, kernel, beyond_kernel = answer("beyond_all"), answer("beyond_linear"), answer("any_beyond_kernel")
 
-    if answer("signal") is False:
-        code, because = "nothing", ["signal"]
-    elif answer("signal") is None:
-        code, because = "unclear", ["signal"]
+    if answer("signal") is not True:
+        code, because = "nothing" if answer("signal") is False else "unclear", ["signal"]
+    elif answer("any_beyond_linear") is False:
+        code, because = "linear", ["any_beyond_linear"]
     elif trees is True:
         code, because = "trees", ["beyond_all"]
     elif trees is False and features is True:
         shown = [gain for gain in ways if ways[gain]]
         code, because = "features", shown + [f"{_GAINS[gain]}_against_kernel" for gain in shown]
-    elif trees is False and features is False and kernel is True:
-        code, because = "kernel", ["beyond_linear", "feature_learning", "recursive_features"]
-    elif trees is False and features is False and kernel is False and learned_beyond_kernel is False:
-        code, because = "linear", ["beyond_linear", "rich_against_linear", "rfm_against_linear", "beyond_all"]
+    elif features is False and kernel is True and beyond_kernel is False:
+        code, because = "kernel", ["beyond_linear", "any_beyond_kernel", *_why_not(answers)]
     else:
         matters = {
-            "beyond_all": trees is None,
+            "any_beyond_linear": True,
             "beyond_linear": features is not True,
+            "any_beyond_kernel": features is not True and kernel is not False,
+            "beyond_all": True,
         }
         for gain, model in _GAINS.items():
-            open_way = features is None and ways[gain] is None
-            matters |= {gain: open_way, f"{model}_against_kernel": open_way}
-            matters[f"{model}_against_linear"] = open_way or (kernel is False and features is False)
-        code, because = "unclear", [name for name in answers if answers[name] is None and matters.get(name)]
+            for name in (gain, f"{model}_against_kernel", f"{model}_against_linear"):
+                matters[name] = features is None and ways[gain] is None
+        code, because = "unclear", [name for name in answers if answers[name] is None and matters[name]]
     evidence = {
         name: {"question": _QUESTIONS[name], "answer": {True: "yes", False: "no", None: "undecided"}[answers[name]]}
         | ({} if contrast is None else {**asdict(contrast), "state": contrast.state})
         for name, contrast in contrasts.items()
     }
     sentence = _sentence(code, because, contrasts)
+    if code == "features" and kernel is True and beyond_kernel is False:
+        sentence = f"{sentence} The best kernel is as good without it."
     if set(contrasts) < set(_QUESTIONS):  # nothing was learned of the models left out
         sentence = f"Among the models compared, {sentence[0].lower()}{sentence[1:]}"
     return Verdict(code, sentence, evidence)
+
+
+def _why_not(answers):
+    """Return, for each way to features that is closed, the contrast that closes it."""
+    for gain, model in _GAINS.items():
+        names = gain, f"{model}_against_kernel", f"{model}_against_linear"
+        yield from [name for name in names if answers.get(name) is False][:1]
 
 
 def _threshold(contrast):
@@ -353,10 +368,6 @@ def _any_of(*answers):
     return True if True in answers else None if None in answers else False
 
 
-def _negated(answer):
-    return None if answer is None else not answer
-
-
 _CLAIMS = {
     "nothing": "No model does usefully better than the dummy, which ignores the columns",
     "linear": "A linear model is enough",
@@ -371,15 +382,11 @@ def _sentence(code, because, contrasts):
         evidence = "; ".join(str(contrasts[name]) for name in because if contrasts.get(name))
         return f"{_CLAIMS[code]} ({evidence or contrasts['signal']})."
     if not because:
-        names = [f"{model}_against_linear" for model in _GAINS.values()]
-        better = [name for name in names if _answer(name, contrasts.get(name))]
-        shown = "; ".join(str(contrasts[name]) for name in [*better, "beyond_linear"])
-        return (
-            f"Cannot tell: rich network or RFM beats the linear model, and neither kernels nor features do ({shown})."
-        )
+        shown = "; ".join(str(contrasts[name]) for name in _BEATEN if contrasts.get(name))
+        return f"Cannot tell: the linear model is beaten, but not by one kind of model that is clearly why ({shown})."
     first = because[0]
     contrast, question = contrasts[first], _QUESTIONS[first]
     if contrast is None:
-        return f"Cannot tell whether {question}, since its models failed."
+        return f"Cannot tell whether {question}, since models that this needs failed."
     rows = contrast.rows_to_decide(_threshold(contrast))
     return f"Cannot tell whether {question} ({contrast}; about {rows} rows would decide it)."
