@@ -256,15 +256,14 @@ def _lazy(task, seed):
 
 
 def given(estimator):
-    """Return a user's estimator as a Method; its seed is drawn where it has none."""
+    """Return a user's estimator as a Method; its seeds, and those of its parts, are drawn where it has none."""
     return Method("other", partial(_given, estimator))
 
 
 def _given(estimator, task, seed):
     model = clone(estimator)
-    if model.get_params(deep=False).get("random_state", seed) is None:
-        model.set_params(random_state=seed)
-    return model
+    seeds = [name for name, value in model.get_params().items() if name.endswith("random_state") and value is None]
+    return model.set_params(**dict.fromkeys(seeds, seed))
 
 
 METHODS = {

@@ -19,7 +19,7 @@ from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, check_weight
 from sklearn_ltdl.study._columns import describe, hint, is_missing, read_columns
 from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
 from sklearn_ltdl.study._files import write_whole
-from sklearn_ltdl.study._folds import draw_splits
+from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
 from sklearn_ltdl.study._jobs import (
     Data,
     Journal,
@@ -35,7 +35,7 @@ from sklearn_ltdl.study._methods import METHODS, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
 from sklearn_ltdl.study._progress import Progress, say
 from sklearn_ltdl.study._tables import read_target
-from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts, interval
+from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut, Verdict, decide, draw_contrasts, interval
 
 SMALL_TABLE = 1000  # rows up to which the folds are drawn three times: one draw of five makes wide intervals
 
@@ -111,9 +111,8 @@ class Comparison:
 
     @property
     def best(self):
-        """Name of the method of least loss, or None if all but the dummy failed."""
-        alive = [row for row in self.methods if row["loss"] is not None and row["method"] != "dummy"]
-        return min(alive, key=lambda row: row["loss"])["method"] if alive else None
+        """Name of the method of least loss; it may be the dummy."""
+        return min((row for row in self.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
 
     def __str__(self):
         loss = "loss" if self.settings["task"] == "regression" else "log loss"
@@ -216,9 +215,9 @@ def compare(
     Every method is fitted on the same folds, stratified for classes, each in `make_table_pipeline`. The verdict rests
     on paired differences of out-of-fold losses, row by row (squared error; log loss of probabilities smoothed as if
     one row of each class were added to the training rows), each with an interval: Student's over the rows or the
-    corrected one of Nadeau and Bengio over the folds, whichever is wider. Rows of one group, and identical rows, count
-    as one. Differences are in units of the dummy's loss. The best method of a family is picked in each fold by the
-    losses on the other folds.
+    corrected one of Nadeau and Bengio over the folds, whichever is wider. Rows of one group count as one, and so do
+    copies of a row, in all columns and the target, where there are more of them than chance makes. Differences are in
+    units of the dummy's loss. The best method of a family is picked in each fold by the losses on the other folds.
 
     Parameters
     ----------
@@ -235,7 +234,8 @@ def compare(
         'auto' takes text, booleans and at most 10 distinct whole numbers as classes, other numbers as they are.
     models : list of str or None, default=None
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
-        takes all. 'dummy' and 'linear' always run: the verdict is relative to them.
+        takes all. 'dummy' and 'linear' always run, and 'lazy' beside 'rich' and 'ntk' beside 'rfm': the verdict is
+        relative to them.
     also : dict of str to estimator, default=None
         Other estimators to show beside them, by name; they have no part in the verdict.
     cv : int, splitter or iterable of (train, test), default=5
@@ -316,28 +316,33 @@ def compare(
     kept = present & (weight > 0)
     X, weight, target = rows_of(X, kept), weight[kept], read_target(y[kept], task)
     groups = None if groups is None else np.unique(groups[kept].astype(str), return_inverse=True)[1]
-    cluster = _clusters(X) if groups is None else groups
+    copies = None if groups is not None else copied(X, target.values)
+    cluster = groups if groups is not None else copies if copies is not None else np.arange(len(X))
     notes = describe(columns) + ([target.note] if target.note else [])
     if not present.all():
         notes.append(f"{np.sum(~present)} rows have no target and are left out.")
-    if cluster.max() + 1 < len(X):
-        what = "groups" if groups is not None else "distinct rows"
-        notes.append(f"The {len(X)} rows count as {cluster.max() + 1} {what} of independent evidence.")
+    if groups is not None:
+        notes.append(f"The {len(X)} rows count as {cluster.max() + 1} groups of independent evidence.")
+    if copies is not None:
+        notes.append(
+            f"The {len(X)} rows are {cluster.max() + 1} distinct ones and copies of them, more than by chance: copies "
+            f"{'are in one fold, and ' if isinstance(cv, Integral) else ''}count as one row of evidence."
+        )
 
     seed = draw_seed(random_state)
     drawn = isinstance(cv, Integral)
     if not drawn and repeats not in (None, 1):
         raise ValueError(f"repeats={repeats} draws the folds of an integer cv anew; got splits. Repeat them in cv.")
     repeats = (repeats or (3 if len(X) <= SMALL_TABLE else 1)) if drawn else 1
-    if not drawn and not hasattr(cv, "split"):
-        cv = list(cv)
-        new = np.cumsum(kept) - 1  # row numbers without the rows that are left out
-        cv = [tuple(new[rows][kept[rows]] for rows in map(np.asarray, pair)) for pair in cv]
-    splits = draw_splits(cv, repeats, target, groups, seed)
+    if not drawn:
+        cv = given_splits(cv, kept)
+    splits = draw_splits(cv, repeats, target, copies if groups is None else groups, seed)
     notes += _rare(target, splits)
+    if groups is not None and any(np.intersect1d(groups[split.train], groups[split.test]).size for split in splits):
+        notes.append("The splits predict rows of groups that they train on: this tells nothing of new groups.")
     n_classes = None if target.classes is None else len(target.classes)
     data = Data(X, target.values, None if sample_weight is None else weight, target.task, n_classes)
-    scorer = _scorer(scoring, data, splits)
+    scorer = _scorer(scoring, data, target.classes, splits)
     if verbose:
         say(*notes)
     if curves:
@@ -516,15 +521,9 @@ def _chosen(models, also):
             raise ValueError(f"also: the name {name!r} is taken; give the estimator another.")
         if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
             raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
-    chosen = {name: METHODS[name] for name in METHODS if name in wanted or name in ("dummy", "linear")}
+    wanted += ["dummy", "linear", *(held_back for name, held_back in HELD_BACK.items() if name in wanted)]
+    chosen = {name: METHODS[name] for name in METHODS if name in wanted}
     return chosen | {name: given(estimator) for name, estimator in also.items()}
-
-
-def _clusters(X):
-    """Return a number of each row, the same for identical ones."""
-    if not hasattr(X, "iloc"):
-        return np.unique(np.asarray(X).astype(str), axis=0, return_inverse=True)[1].ravel()
-    return X.groupby(list(X.columns), sort=False, dropna=False, observed=True).ngroup().to_numpy()
 
 
 def _rare(target, splits):
@@ -577,19 +576,19 @@ class _GivenClasses(ClassifierMixin, _Given):
         return self.prediction
 
 
-def _scorer(scoring, data, splits):
+def _scorer(scoring, data, classes, splits):
     """Return a function of predictions and rows, or None for the usual scores; it is tried before the work is done."""
     if scoring is None:
         return None
     if isinstance(scoring, str) and scoring not in get_scorer_names():
         raise ValueError(f"scoring={scoring!r} is no score of scikit-learn; {hint(scoring, get_scorer_names())}")
     kind = _GivenNumbers if data.task == "regression" else _GivenClasses
-    classes = None if data.n_classes is None else np.arange(data.n_classes)
+    y = data.y if classes is None else classes[data.y]
     scorer = check_scoring(kind(None, classes), scoring=scoring)
 
     def score(prediction, rows):
         weights = {} if data.weight is None else {"sample_weight": data.weight[rows]}
-        return float(scorer(kind(prediction, classes), np.zeros((len(rows), 1)), data.y[rows], **weights))
+        return float(scorer(kind(prediction, classes), np.zeros((len(rows), 1)), y[rows], **weights))
 
     rng = np.random.default_rng(0)
     for split in splits:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+HELD_BACK = {"rich": "lazy", "rfm": "ntk"}  # models that learn features, and the same ones that cannot
 
 
 @dataclass(frozen=True)
@@ -205,15 +206,13 @@ def questions(families):
     trees = [name for name in families if families[name] == "trees"]
     others = [name for name in families if families[name] not in ("trees", "dummy", "other")]
     every = others + trees
-    rich, rfm = (
-        [name] if {name, frozen} <= set(families) else [] for name, frozen in {"rich": "lazy", "rfm": "ntk"}.items()
-    )
+    rich, rfm = ([name] if name in families else [] for name in HELD_BACK)
     sides = {
         "signal": (every, ["dummy"]),
         "any_beyond_linear": ([name for name in every if name != "linear"], ["linear"]),
         "beyond_linear": (kernels, ["linear"]),
-        "feature_learning": (rich, ["lazy"]),
-        "recursive_features": (rfm, ["ntk"]),
+        "feature_learning": (rich, [HELD_BACK["rich"]]),
+        "recursive_features": (rfm, [HELD_BACK["rfm"]]),
         "rich_against_kernel": (rich, kernels),
         "rfm_against_kernel": (rfm, kernels),
         "rich_against_linear": (rich, ["linear"]),
@@ -252,7 +251,7 @@ def draw_contrasts(losses, families, held_out, margin):
         (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
         saved = reference - candidate
         mean = float(held_out.mean(saved) / unit)
-        # The unit is an estimate, too: the error of a ratio is that of its numerator less the ratio's share of the unit.
+        # The unit is an estimate, too: the error of a ratio is that of its numerator less its share of the unit.
         _, by_rows, by_splits = interval((saved - mean * losses["dummy"]) / unit, held_out)
         contrast = Contrast.of(name, candidate_name, reference_name, mean, by_rows, by_splits, margin, n_rows)
         lost, answer = [_is_lost(*pair, families) for pair in zip(sides, alive)], _answer(name, contrast)

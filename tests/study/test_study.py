@@ -7,22 +7,28 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_diabetes, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import BaggingRegressor, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import (
+    GroupKFold,
     KFold,
+    PredefinedSplit,
     StratifiedKFold,
     TimeSeriesSplit,
     cross_val_predict,
     cross_val_score,
 )
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.datasets import make_multi_index, make_parity
-from sklearn_ltdl.study._methods import METHODS, Method, Tuned, per_row_loss
+from sklearn_ltdl.study._methods import METHODS, Method, OutOfBag, Tuned, given, per_row_loss
 
 CHEAP = {
     "dummy": METHODS["dummy"],
@@ -83,7 +89,9 @@ def test_failures_and_warnings_are_rows_and_notes(cheap):
     assert table.loc["rich", "notes"] == ["ConvergenceWarning: Stopped: too early (15 of 15 fits)"]
     assert comparison.failed == ["ntk"]
     assert comparison.verdict.code == "unclear"
-    assert "whether a kernel beats the linear model, since its models failed" in comparison.verdict.sentence
+    assert "whether any other model beats the linear model, since models that this needs failed" in str(
+        comparison.verdict
+    )
     assert "ntk       failed: in 5 of 5 folds" in str(comparison)
 
 
@@ -143,7 +151,7 @@ def test_linear_data_gets_the_verdict_linear_and_noise_the_verdict_nothing(rng):
         ({"y": np.ones(30)}, "at least two distinct values"),
         ({"y": ["a"] * 30}, "at least two distinct values"),
         ({"y": ["a"] * 29 + ["b"]}, "a class of at least 5 rows and another of at least 2, got 29 and 1"),
-        ({"groups": [0, 1] * 15}, "groups: cv=5 folds need at least 5 groups, got 2"),
+        ({"groups": [0, 1] * 15}, "cv=5 folds need at least 5 groups, or distinct rows, got 2"),
         ({"cv": KFold(5), "repeats": 2}, "repeats=2 draws the folds of an integer cv"),
         ({"cv": [(range(20), range(15, 30)), (range(10), range(10, 30))]}, "split 1 predicts rows that it trains on"),
         ({"scoring": "roc_auc"}, "scoring='roc_auc' fails on a fold"),
@@ -231,12 +239,86 @@ def test_weights_are_used_in_fits_losses_and_scores(cheap):
     assert [r["loss"] for r in dropped.results] == [r["loss"] for r in left.results]
 
 
-def test_identical_rows_are_no_more_evidence(cheap):
+def test_copies_of_rows_are_no_more_evidence_and_in_one_fold(cheap):
     X, y = load_diabetes(return_X_y=True)
-    X, y = np.tile(X[:100], (4, 1)), np.tile(y[:100], 4)
-    comparison = compare(X, y, models=["linear"], repeats=1)
+    once = compare(X[:100], y[:100], models=["linear"], repeats=1)
+    comparison = compare(np.tile(X[:100], (4, 1)), np.tile(y[:100], 4), models=["linear"], repeats=1)
     assert comparison.settings["n_clusters"] == 100
-    assert any("400 rows count as 100 distinct rows" in note for note in comparison.settings["notes"])
+    assert any("400 rows are 100 distinct ones and copies" in note for note in comparison.settings["notes"])
+    widths = [c.verdict.evidence["signal"]["half_width_rows"] for c in (once, comparison)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.2)  # other folds; four times the rows would halve it
+
+
+def test_rows_that_agree_by_chance_are_each_evidence(cheap):
+    """Of two columns of yes or no there are eight kinds of rows, however many rows."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(2, size=(300, 2))
+    y = (rng.random(300) < 0.3 + 0.4 * X[:, 0]).astype(int)
+    comparison = compare(X, y, models=["linear"], repeats=1)
+    assert comparison.settings["n_clusters"] == 300
+    assert not any("copies" in note for note in comparison.settings["notes"])
+
+
+@pytest.mark.parametrize(("name", "held_back"), [("rfm", "ntk"), ("rich", "lazy")])
+def test_a_model_that_learns_features_comes_with_the_one_that_cannot(name, held_back):
+    X, y = make_multi_index(200, 5, n_directions=1, random_state=0)
+    comparison = compare(X, y, models=[name], repeats=1)
+    assert set(comparison.settings["models"]) == {"dummy", "linear", name, held_back}
+    assert comparison.verdict.code == "features"
+
+
+def test_a_score_knows_the_classes_by_their_names(cheap):
+    X, y = load_breast_cancer(return_X_y=True)  # F1 of class 1, not of the second class
+    names, y = np.array([1, 2]), 1 - y
+    comparison = compare(X, names[y], models=["linear"], scoring="f1", repeats=1)
+    folds = StratifiedKFold(5, shuffle=True, random_state=comparison.settings["seed"])
+    expected = cross_val_score(make_table_pipeline(LogisticRegression()), X, names[y], cv=folds, scoring="f1")
+    assert comparison.to_frame().loc["linear", "score"] == pytest.approx(expected.mean(), abs=0.01)
+    with pytest.raises(ValueError, match="scoring='f1' fails on a fold of these data: pos_label=1 is not a valid"):
+        compare(X, np.array(["no", "yes"])[y], models=["linear"], scoring="f1", repeats=1)
+
+
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        ([([0, 1, 2], [3, 500]), ([3, 4], [0])], "split 1 has row numbers outside 0 to 99"),
+        ([([0, 1, 2], [3, 3]), ([3, 4], [0])], "split 1 names a row twice"),
+        ([(np.arange(100) < 50, np.arange(100) >= 50)] * 2, "expected .train, test. of row numbers as split 1"),
+        (PredefinedSplit(np.zeros(7)), "PredefinedSplit is of 7 rows, and the table has 100"),
+    ],
+)
+def test_splits_that_are_no_splits_are_refused(cv, message):
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match=message):
+        compare(X[:100], y[:100], models=["linear"], cv=cv)
+
+
+def test_a_predefined_split_numbers_the_rows_of_the_whole_table(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    y = np.where(np.arange(len(y)) < 10, np.nan, y)
+    fold = np.arange(len(y)) % 3
+    predefined, listed = (
+        compare(X, y, models=["linear"], cv=cv) for cv in (PredefinedSplit(fold), list(PredefinedSplit(fold).split()))
+    )
+    assert [row["loss"] for row in predefined.results] == [row["loss"] for row in listed.results]
+
+
+def test_splits_that_cut_groups_are_noted(cheap):
+    X, y = load_diabetes(return_X_y=True)
+    groups = np.arange(len(y)) // 2 % 50
+    cut, whole = (
+        compare(X, y, models=["linear"], groups=groups, cv=cv).settings["notes"]
+        for cv in (KFold(5, shuffle=True, random_state=0), GroupKFold(5))
+    )
+    assert any("rows of groups that they train on" in note for note in cut)
+    assert not any("rows of groups that they train on" in note for note in whole)
+
+
+def test_every_seed_of_an_estimator_that_was_given_is_drawn():
+    parts = BaggingRegressor(make_pipeline(StandardScaler(), MLPRegressor()), random_state=None)
+    built = given(parts).build("regression", 7)
+    assert built.random_state == built.estimator[-1].random_state == 7
+    assert given(MLPRegressor(random_state=3)).build("regression", 7).random_state == 3
 
 
 def test_other_estimators_are_shown_and_take_no_part_in_the_verdict(cheap):
@@ -306,6 +388,23 @@ def test_settings_are_chosen_by_the_weighted_loss_of_held_out_rows():
         weight = np.full(300, 1e-3)
         weight[heavy] = 1.0
         assert Tuned(Ridge(), settings, "regression", 0).fit(X, y, weight).best_params_ == {"alpha": expected}
+
+
+def test_a_forest_is_tuned_on_rows_that_its_trees_have_not_seen():
+    """Deep trees fit their own rows best, noise too; the weights say which half of the table is to be predicted."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 3))
+    y = np.where(np.arange(300) < 150, 3 * np.sign(X[:, 0] * X[:, 1]), 20 * rng.standard_normal(300))
+    settings = [{"max_depth": 1}, {"max_depth": None}]
+    for heavy, expected in ((slice(150), None), (slice(150, None), 1)):
+        weight = np.full(300, 1e-3)
+        weight[heavy] = 1.0
+        forest = OutOfBag(RandomForestRegressor(random_state=0), settings, "regression", 0).fit(X, y, weight)
+        assert forest.best_params_ == {"max_depth": expected}
+    many = OutOfBag(RandomForestRegressor(5, random_state=0), settings[:1], "regression", 0)
+    with pytest.warns(UserWarning, match="do not have OOB scores"):
+        many.fit(np.resize(X, (2500, 3)), np.resize(y, 2500))
+    assert many.best_estimator_.estimators_[0].tree_.weighted_n_node_samples[0] == 2500  # all, once the choice is made
 
 
 def test_the_learning_curve_draws_the_contrasts_on_parts_of_the_training_rows(cheap):
