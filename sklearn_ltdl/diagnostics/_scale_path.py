@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
-from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl._sklearn import check_weights, draw_seed
 from sklearn_ltdl.diagnostics._trained import checked_column
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.networks._linearized import tangent_gram
@@ -82,7 +82,18 @@ class ScalePath:
     __repr__ = __str__
 
 
-def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, random_state=0):
+def scale_path(
+    X,
+    y,
+    scales=None,
+    *,
+    estimator=None,
+    X_test=None,
+    y_test=None,
+    sample_weight=None,
+    sample_weight_test=None,
+    random_state=0,
+):
     r"""Train one network at several scales of its output: same first weights, loss, penalty and budget.
 
     Parameters
@@ -97,6 +108,10 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
         numbers.
     X_test, y_test : array-like, default=None
         Rows on which the networks are scored; None holds a quarter of the rows out.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Of the rows in trainings, scores and losses; None weighs each the same.
+    sample_weight_test : array-like, default=None
+        Of the rows of `X_test`.
     random_state : int, RandomState instance or None, default=0
         Draws the rows that are held out, and a seed for the networks where the estimator's `random_state` is None.
 
@@ -148,9 +163,14 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
     y = checked_column(y, "y")
     if len(np.unique(y.astype(str))) < 2:
         raise ValueError(f"y is {y.ravel()[0]!s} in all {len(y)} rows; there is nothing to learn.")
+    if X_test is None and sample_weight_test is not None:
+        raise ValueError("sample_weight_test: expected None without X_test and y_test; the rows are held out of X.")
+    weight = check_weights(sample_weight, X)
     if X_test is None:
         stratify = y if is_classifier(network) else None
-        X, X_test, y, y_test = train_test_split(X, y, random_state=rng, stratify=stratify)
+        X, X_test, y, y_test, weight, weight_test = train_test_split(X, y, weight, random_state=rng, stratify=stratify)
+    else:
+        weight_test = check_weights(sample_weight_test, X_test)
     y_test = checked_column(y_test, "y_test")
     if len(y_test) < 2:
         raise ValueError(
@@ -166,41 +186,42 @@ def scale_path(X, y, scales=None, *, estimator=None, X_test=None, y_test=None, r
         network.set_params(random_state=draw_seed(rng))
 
     limit = clone(network).set_params(mode="linearized", scale=1.0)
-    _fitted(limit, X, y)
+    _fitted(limit, X, y, weight)
     network.set_params(mode="nonlinear", alpha=limit.alpha_, warm_start=False)
     rows = np.sort(rng.permutation(len(y))[:KERNEL_ROWS])
-    points = [_point(clone(network).set_params(scale=scale), X, y, X_test, y_test, rows) for scale in scales.tolist()]
+    training, held_out = (X, y, weight), (X_test, y_test, weight_test)
+    points = [_point(clone(network).set_params(scale=scale), training, held_out, rows) for scale in scales.tolist()]
     score = "accuracy" if is_classifier(network) else "R2"
     return ScalePath(
         scales,
         *(np.array(column) for column in zip(*points)),
-        limit.score(X_test, y_test),
-        _loss(limit, X_test, y_test),
+        limit.score(*held_out),
+        _loss(limit, *held_out),
         limit.alpha_,
         score,
     )
 
 
-def _point(network, X, y, X_test, y_test, rows):
+def _point(network, training, held_out, rows):
     """Return the columns of a path at the scale of a network; some rows say how its kernel changed."""
-    converged = _fitted(network, X, y)
-    phi = feature_map(np.asarray(X, dtype=float)[rows])
+    converged = _fitted(network, *training)
+    phi = feature_map(np.asarray(training[0], dtype=float)[rows])
     before, after = (tangent_gram(network._start.network, w, phi) for w in (network.weights_init_, network.weights_))
     return (
-        network.score(X_test, y_test),
-        _loss(network, X_test, y_test),
-        _loss(network, X, y),
+        network.score(*held_out),
+        _loss(network, *held_out),
+        _loss(network, *training),
         network.displacement_,
         np.linalg.norm(after - before) / np.linalg.norm(before),
         converged,
     )
 
 
-def _fitted(network, X, y):
+def _fitted(network, X, y, weight):
     """Fit a network, and return whether it converged."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        network.fit(X, y)
+        network.fit(X, y, weight)
     unconverged = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
     for warning in caught:
         if warning not in unconverged:
@@ -208,10 +229,10 @@ def _fitted(network, X, y):
     return not unconverged
 
 
-def _loss(network, X, y):
+def _loss(network, X, y, weight):
     if is_classifier(network):
-        return log_loss(y, network.predict_proba(X), labels=network.classes_)
-    return mean_squared_error(y, network.predict(X))
+        return log_loss(y, network.predict_proba(X), labels=network.classes_, sample_weight=weight)
+    return mean_squared_error(y, network.predict(X), sample_weight=weight)
 
 
 def _checked_scales(scales):

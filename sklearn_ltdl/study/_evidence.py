@@ -75,6 +75,8 @@ def _path(data, seed, train, test):
         estimator=make_table_pipeline(network),
         X_test=rows_of(data.X, test),
         y_test=data.y[test],
+        sample_weight=None if data.weight is None else data.weight[train],
+        sample_weight_test=None if data.weight is None else data.weight[test],
     )
     columns = ("scores", "losses", "displacements", "kernel_changes", "converged")
     return {

@@ -51,9 +51,9 @@ def test_the_penalty_is_one_also_where_a_network_alone_would_take_a_weaker_one()
 
 
 class Doubtful(LazyNetRegressor):
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         warnings.warn("these rows are odd", UserWarning, stacklevel=2)
-        return super().fit(X, y)
+        return super().fit(X, y, sample_weight)
 
 
 @unconverged
@@ -74,6 +74,26 @@ def test_a_path_compiles_the_descent_once():
 
 
 @unconverged
+@pytest.mark.parametrize("classes", [False, True])
+def test_weights_are_rows_given_several_times(classes):
+    rng = np.random.default_rng(0)
+    X, counts = rng.standard_normal((60, 3)), rng.integers(0, 4, 60)
+    y = X[:, 0] * X[:, 1]
+    y = (y > 0).astype(int) if classes else y
+    network = (LazyNetClassifier if classes else LazyNetRegressor)(alpha=0.1, random_state=0)
+    split = slice(40), slice(40, None)
+    weighted = scale_path(
+        *(part[split[0]] for part in (X, y)), [1.0], estimator=network, X_test=X[split[1]], y_test=y[split[1]],
+        sample_weight=counts[split[0]], sample_weight_test=counts[split[1]],
+    )  # fmt: skip
+    train, test = (np.repeat(np.arange(60)[part], counts[part]) for part in split)
+    repeated = scale_path(X[train], y[train], [1.0], estimator=network, X_test=X[test], y_test=y[test])
+    for name in ("scores", "losses", "displacements", "linearized_loss", "linearized_score"):
+        assert getattr(weighted, name) == pytest.approx(getattr(repeated, name), rel=1e-4), name  # to max_iter and tol
+    with pytest.raises(ValueError, match="sample_weight_test: expected None without X_test"):
+        scale_path(X, y, [1.0], sample_weight_test=np.ones(60))
+
+
 def test_large_scales_tend_to_the_linear_model():
     X, y = make_multi_index(200, 6, random_state=0)
     network = LazyNetRegressor(width=64, activation="tanh", tol=1e-8, max_iter=5000, random_state=0)
