@@ -1,12 +1,13 @@
 """Which tables need feature learning? The verdict of `compare` on every data set, and what predicts it.
 
-    python benchmarks/atlas.py ../shared/data results.jsonl --table atlas.csv
-    python benchmarks/atlas.py ../shared/data results.jsonl --sets sk__diabetes uci__kin40k
+    OMP_NUM_THREADS=1 python benchmarks/atlas.py ../shared/data results.jsonl --table atlas.csv --figures docs/images
+    OMP_NUM_THREADS=1 python benchmarks/atlas.py ../shared/data results.jsonl --sets sk__diabetes uci__kin40k
 
 Of a larger set, --rows rows are drawn at random. Each set is a line of the file, so that a run that was stopped goes on
 where it was, and inside a set each fit is kept in a journal beside it. Prints the verdicts, the share of sets with each
-and its 95 % interval of Clopper and Pearson, and the rank correlation of properties of a set with the loss that the
-rich network saves over the lazy one. Sets of one origin are not independent: a second interval draws origins again.
+and its 95 % interval of Clopper and Pearson, the rank correlation of properties of a set with the loss that the rich
+network saves over the lazy one, and mean ranks of the models on the sets that were taken whole. Sets of one origin are
+not independent: a second interval draws origins again.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from calibration import bounds, load
 from scipy.sparse import issparse
 from scipy.stats import spearmanr
 
-from sklearn_ltdl.study._study import compare
+from sklearn_ltdl import CriticalDifferenceDisplay, compare
+from sklearn_ltdl.study import mean_ranks
 
 MOST_COLUMNS = 500
 DRAWS = 2000  # of the bootstrap
@@ -34,7 +36,8 @@ def solve(data, name, n_rows, n_jobs, journal):
     start = time.perf_counter()
     table = load(data, name)
     X, y, meta = table["X"], table["y"], table["meta"]
-    rows = np.sort(np.random.default_rng(0).permutation(len(y))[:n_rows])
+    n = len(y)
+    rows = np.sort(np.random.default_rng(0).permutation(n)[:n_rows])
     X, y = X[rows], y[rows]
     X = X.toarray() if issparse(X) else X
     with warnings.catch_warnings():
@@ -48,7 +51,7 @@ def solve(data, name, n_rows, n_jobs, journal):
         "name": name, "group": meta.get("group", name), "task": table["task"], "split": meta.get("split"),
         "code": comparison.verdict.code, "sentence": comparison.verdict.sentence, "best": comparison.best,
         "contrasts": {key: value for key, value in evidence.items() if "low" in value},
-        "scores": {row["method"]: row["score"] for row in comparison.methods},
+        "scores": {row["method"]: row["score"] for row in comparison.methods}, "losses": losses, "whole": len(X) == n,
         "properties": {
             "log10_rows": float(np.log10(len(y))),
             "log10_columns": float(np.log10(X.shape[1])),
@@ -85,6 +88,7 @@ def report(results):
             f"  {code:9}{count:4}{100 * count / len(results):7.1f}%  {100 * low:.1f} to {100 * high:.1f}% "
             f"(origins drawn again: {100 * ends[0]:.1f} to {100 * ends[1]:.1f}%)"
         )
+    print(f"\n{ranked(results)}\n{sum(result['seconds'] for result in results if result['whole']):.0f} s for these")
     known = [result for result in results if "feature_learning" in result["contrasts"]]
     if len(known) < 8:
         return
@@ -95,6 +99,48 @@ def report(results):
         print(f"  {name:16}{fit.statistic:+.2f}  (p = {fit.pvalue:.2g}; {len(PROPERTIES)} were looked at)")
 
 
+def ranked(results):
+    """Return the mean ranks of the models on the sets that were taken whole."""
+    whole = [result["losses"] for result in results if result["whole"]]
+    names = [name for name in whole[0] if name != "dummy"]
+    return mean_ranks(np.array([[losses[name] for name in names] for losses in whole], dtype=float), names=names)
+
+
+COLOURS = {
+    "nothing": "tab:gray", "linear": "tab:blue", "kernel": "tab:cyan", "features": "tab:orange", "trees": "tab:green",
+    "unclear": "white",
+}  # fmt: skip
+
+
+def draw(results, folder):
+    """Write the critical-difference diagram, and what the rich network saves over the lazy one, set by set."""
+    from matplotlib.figure import Figure
+
+    display = CriticalDifferenceDisplay(ranked(results))
+    figure = Figure(figsize=display.size, layout="constrained")
+    display.plot(ax=figure.subplots())
+    figure.savefig(folder / "atlas_ranks.png", dpi=150)
+
+    known = [result for result in results if "feature_learning" in result["contrasts"]]
+    known.sort(key=lambda result: result["contrasts"]["feature_learning"]["difference"])
+    ends = [result["contrasts"]["feature_learning"] for result in known]
+    centre, low, high = (100 * np.array([end[name] for end in ends]) for name in ("difference", "low", "high"))
+    figure = Figure(figsize=(7, 0.17 * len(known) + 1), layout="constrained")
+    ax = figure.subplots()
+    ax.axvspan(-1, 1, color="0.9")
+    ax.hlines(range(len(known)), low, high, color="0.5", linewidth=1)
+    for code, colour in COLOURS.items():
+        mine = [k for k, result in enumerate(known) if result["code"] == code]
+        label = f"{code} ({len(mine)})"
+        ax.plot(centre[mine], mine, "o", color=colour, markeredgecolor="black", markersize=5, label=label)
+    ax.set_yticks(range(len(known)), [f"{r['name'].partition('__')[2]} ({r['rows']})" for r in known], fontsize=6)
+    ax.set(xlabel="loss that the rich network saves over the lazy one, % of the dummy's", ylim=(-1, len(known)))
+    ax.set_xscale("symlog", linthresh=5)
+    ax.set_xticks([-100, -20, -5, 0, 5, 20, 100], ["-100", "-20", "-5", "0", "5", "20", "100"])
+    ax.legend(title="verdict", loc="lower right")
+    figure.savefig(folder / "atlas.png", dpi=150)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -102,6 +148,7 @@ def main():
     parser.add_argument("--sets", nargs="+", metavar="NAME")
     parser.add_argument("--rows", type=int, default=2000, help="at most so many of a set")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write a CSV file")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write two figures")
     parser.add_argument("--n-jobs", type=int, default=-1)
     options = parser.parse_args()
     index = json.loads((options.data / "index.json").read_text(encoding="utf-8"))["datasets"]
@@ -127,6 +174,8 @@ def main():
         journal.unlink()
         print(f"{name}: {results[name]['code']}, {results[name]['seconds']:.0f} s", flush=True)
     report(list(results.values()))
+    if options.figures is not None:
+        draw(list(results.values()), options.figures)
     if options.table is not None:
         with options.table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -15,7 +15,7 @@ from sklearn_ltdl.datasets import make_multi_index
 
 X, y = make_multi_index(300, n_features=8, random_state=0)
 models = ["linear", "ntk", "lazy", "rich", "forest"]
-comparison = compare(X, y, models=models, repeats=1, curves=True)
+comparison = compare(X, y, models=models, curves=True)
 print(comparison)
 
 # %%

@@ -142,7 +142,7 @@ class LazyToRichDisplay:
     >>> from sklearn_ltdl import LazyToRichDisplay, compare
     >>> from sklearn_ltdl.datasets import make_multi_index
     >>> X, y = make_multi_index(120, n_features=5, random_state=0)
-    >>> comparison = compare(X, y, models=["ntk"], repeats=1, curves=True)
+    >>> comparison = compare(X, y, models=["ntk"], curves=True)
     >>> sorted(LazyToRichDisplay(comparison).plot().lines_)
     ['linear', 'ntk']
     """
@@ -240,7 +240,7 @@ class ContrastCurveDisplay:
     >>> from sklearn_ltdl import ContrastCurveDisplay, compare
     >>> from sklearn_ltdl.datasets import make_multi_index
     >>> X, y = make_multi_index(240, n_features=5, random_state=0)
-    >>> comparison = compare(X, y, models=["ntk"], repeats=1, curves=True)
+    >>> comparison = compare(X, y, models=["ntk"], curves=True)
     >>> sorted(ContrastCurveDisplay(comparison).plot().curves_)
     ['beyond_linear']
     """

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import t
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
@@ -35,9 +36,7 @@ from sklearn_ltdl.study._methods import METHODS, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
 from sklearn_ltdl.study._progress import Progress, say
 from sklearn_ltdl.study._tables import read_target
-from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut, Verdict, decide, draw_contrasts, interval
-
-SMALL_TABLE = 1000  # rows up to which the folds are drawn three times: one draw of five makes wide intervals
+from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut, Verdict, decide, draw_contrasts
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,7 @@ class Comparison:
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         lines += ["", *self._questions(), ""]
-        verdict = textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)
-        if self.verdict.code == "unclear" and self.settings["repeats"] == 1:
-            verdict += "\nRepeats of the folds (repeats=3, or --repeats 3) narrow the intervals."
-        return "\n".join([*lines, verdict])
+        return "\n".join([*lines, textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)])
 
     def _questions(self):
         """Return the contrasts as lines of a table."""
@@ -172,7 +168,7 @@ class Interrupted(KeyboardInterrupt):
         "groups": ["array-like", None],
         "sample_weight": ["array-like", None],
         "scoring": [str, callable, None],
-        "repeats": [Interval(Integral, 1, None, closed="left"), None],
+        "repeats": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "total_time": [Interval(Real, 0, None, closed="neither"), None],
@@ -195,7 +191,7 @@ def compare(
     models=None,
     also=None,
     cv=5,
-    repeats=None,
+    repeats=1,
     groups=None,
     sample_weight=None,
     scoring=None,
@@ -214,8 +210,8 @@ def compare(
 
     Every method is fitted on the same folds, stratified for classes, each in `make_table_pipeline`. The verdict rests
     on paired differences of out-of-fold losses, row by row (squared error; log loss of probabilities smoothed as if
-    one row of each class were added to the training rows), each with an interval: Student's over the rows or the
-    corrected one of Nadeau and Bengio over the folds, whichever is wider. Rows of one group count as one, and so do
+    one row of each class were added to the training rows), each with an interval: Student's over the rows, with the
+    correction of Nadeau and Bengio for the training rows that folds share. Rows of one group count as one, and so do
     copies of a row, in all columns and the target, where there are more of them than chance makes. Differences are in
     units of the dummy's loss. The best method of a family is picked in each fold by the losses on the other folds.
 
@@ -241,9 +237,9 @@ def compare(
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
         of time. What is not predicted in any of them does not count.
-    repeats : int or None, default=None
-        Times that the folds are drawn anew: more narrow the intervals. None is 3 up to 1000 rows and 1 beyond, and for
-        splits that are given.
+    repeats : int, default=1
+        Times that the folds of an integer `cv` are drawn. More make the verdict depend less on the draw, and narrow the
+        intervals a little: the rows stay the same.
     groups : array-like of shape (n_samples,), default=None
         Rows of one group are in one fold, and are not independent evidence.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -331,9 +327,8 @@ def compare(
 
     seed = draw_seed(random_state)
     drawn = isinstance(cv, Integral)
-    if not drawn and repeats not in (None, 1):
+    if not drawn and repeats != 1:
         raise ValueError(f"repeats={repeats} draws the folds of an integer cv anew; got splits. Repeat them in cv.")
-    repeats = (repeats or (3 if len(X) <= SMALL_TABLE else 1)) if drawn else 1
     if not drawn:
         cv = given_splits(cv, kept)
     splits = draw_splits(cv, repeats, target, copies if groups is None else groups, seed)
@@ -660,11 +655,12 @@ def _score(plan, results, name, chosen, held_out):
     if failures:
         return summary, rows, None
     if plan.scorer is None:
-        score, half, _ = interval(np.concatenate(gains), held_out)
-    else:
-        by_split = np.repeat([row["score"] for row in rows], [row["n_test"] for row in rows])
-        score, _, half = interval(by_split, held_out)
-        score = float(np.mean([row["score"] for row in rows]))
+        score, half = held_out.interval(np.concatenate(gains))
+    else:  # no mean over rows: the interval of Nadeau and Bengio over the splits
+        by_split = np.array([row["score"] for row in rows])
+        score, size = float(by_split.mean()), len(by_split)
+        ratio = np.mean([row["n_test"] / row["n_train"] for row in rows])
+        half = t.ppf(0.975, size - 1) * np.sqrt((1 / size + ratio) * by_split.var(ddof=1))
     lowest, highest = {"R2": (-np.inf, 1.0), "accuracy": (0.0, 1.0)}.get(plan.settings["scoring"], (-np.inf, np.inf))
     summary |= {
         "score": score,

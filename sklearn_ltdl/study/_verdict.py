@@ -24,9 +24,7 @@ class Contrast:
     candidate, reference : str
         The two methods; of a family, the one that was picked most often.
     difference, low, high : float
-        Estimate and 95 % interval, in units of the dummy's mean loss; the wider of the next two.
-    half_width_rows, half_width_splits : float
-        Of the interval over rows or their clusters, and of that of Nadeau and Bengio over splits.
+        Estimate and 95 % interval, in units of the dummy's mean loss.
     margin : float
         Differences within (-margin, margin) are equivalent in practice.
     n_rows : int
@@ -38,17 +36,8 @@ class Contrast:
     difference: float
     low: float
     high: float
-    half_width_rows: float
-    half_width_splits: float
     margin: float
     n_rows: int
-
-    @classmethod
-    def of(cls, name, candidate, reference, difference, by_rows, by_splits, margin, n_rows):
-        """Return the contrast of an estimate and the half widths of its two intervals."""
-        half = max(by_rows, by_splits)
-        ends = difference - half, difference + half
-        return cls(name, candidate, reference, difference, *ends, by_rows, by_splits, margin, n_rows)
 
     @property
     def state(self):
@@ -109,23 +98,23 @@ class HeldOut(NamedTuple):
         Of the rows.
     cluster : integer ndarray of shape (n_rows,)
         Rows of one cluster are not independent evidence.
-    ratio : float
-        Rows predicted over rows of training, in a split.
+    n_train : float
+        Rows of training, in the mean over splits.
     """
 
     row: np.ndarray
     split: np.ndarray
     weight: np.ndarray
     cluster: np.ndarray
-    ratio: float
+    n_train: float
 
     @classmethod
     def of(cls, splits, weight, cluster):
         """Return the predictions of a list of Split."""
         sizes = [len(split.test) for split in splits]
         row = np.concatenate([split.test for split in splits])
-        ratio = float(np.mean([len(split.test) / len(split.train) for split in splits]))
-        return cls(row, np.repeat(np.arange(len(splits)), sizes), weight, cluster, ratio)
+        n_train = float(np.mean([len(split.train) for split in splits]))
+        return cls(row, np.repeat(np.arange(len(splits)), sizes), weight, cluster, n_train)
 
     def mean(self, values, chosen=slice(None)):
         """Return the weighted mean over rows, each averaged over its predictions, of some of the predictions."""
@@ -135,44 +124,31 @@ class HeldOut(NamedTuple):
         by_row = np.bincount(row, values[chosen], minlength=n)[seen] / counts[seen]
         return np.average(by_row, weights=self.weight[seen])
 
-    def error(self, values):
-        """Return the standard error of the mean that is clustered, and its degrees of freedom."""
-        n = len(self.weight)
-        counts = np.bincount(self.row, minlength=n)
-        by_row = np.bincount(self.row, values, minlength=n) / np.maximum(counts, 1)
-        influence = self.weight * (counts > 0) * (by_row - self.mean(values))
-        clusters = np.unique(self.cluster[counts > 0], return_inverse=True)[1]
-        by_cluster = np.bincount(clusters, influence[counts > 0])
+    def interval(self, values):
+        """Return the mean of values, such as paired differences of losses, and half the width of its 95 % interval.
+
+        It is Student's over the rows, each averaged over its predictions, or over clusters of rows, which takes the
+        fitted models as given; times the root of ``1 + n / n_train`` for n rows that are predicted, with which Nadeau
+        and Bengio (2003, Machine Learning 52, eq. 16) add what other rows of training would change. They take the
+        variance from the few means of the splits, where it comes from all rows here.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_predictions,)
+
+        Returns
+        -------
+        mean, half_width : float
+        """
+        counts = np.bincount(self.row, minlength=len(self.weight))
+        by_row = np.bincount(self.row, values, minlength=len(self.weight)) / np.maximum(counts, 1)
+        seen, mean = counts > 0, self.mean(values)
+        clusters = np.unique(self.cluster[seen], return_inverse=True)[1]
+        by_cluster = np.bincount(clusters, (self.weight * (by_row - mean))[seen])
         size = max(2, len(by_cluster))
-        total = self.weight[counts > 0].sum()
-        return np.sqrt(size / (size - 1) * np.sum(by_cluster**2)) / total, size - 1
-
-    def corrected_error(self, values):
-        """Return the standard error of Nadeau and Bengio over the splits, and its degrees of freedom."""
-        by_split = np.array([self.mean(values, self.split == k) for k in np.unique(self.split)])
-        return np.sqrt((1 / by_split.size + self.ratio) * by_split.var(ddof=1)), by_split.size - 1
-
-
-def interval(values, held_out):
-    """Return the mean and the half widths of two 95 % intervals of values, such as paired differences of losses.
-
-    The first is Student's over the rows, each averaged over its predictions, or over clusters of rows: it knows the
-    noise of the test rows, but takes the fitted models as given. The second is that of Nadeau and Bengio (2003, Machine
-    Learning 52, eq. 16) over the splits, which adds the share of the training sets.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_predictions,)
-    held_out : HeldOut
-
-    Returns
-    -------
-    mean, by_rows, by_splits : float
-    """
-    halves = (
-        stats.t.ppf((1 + LEVEL) / 2, df) * se for se, df in (held_out.error(values), held_out.corrected_error(values))
-    )
-    return float(held_out.mean(values)), *map(float, halves)
+        student = np.sqrt(size / (size - 1) * np.sum(by_cluster**2)) / self.weight[seen].sum()
+        correction = np.sqrt(1 + np.sum(seen) / self.n_train)
+        return float(mean), float(stats.t.ppf((1 + LEVEL) / 2, size - 1) * correction * student)
 
 
 def best_of(losses, names, held_out):
@@ -252,8 +228,8 @@ def draw_contrasts(losses, families, held_out, margin):
         saved = reference - candidate
         mean = float(held_out.mean(saved) / unit)
         # The unit is an estimate, too: the error of a ratio is that of its numerator less its share of the unit.
-        _, by_rows, by_splits = interval((saved - mean * losses["dummy"]) / unit, held_out)
-        contrast = Contrast.of(name, candidate_name, reference_name, mean, by_rows, by_splits, margin, n_rows)
+        _, half = held_out.interval((saved - mean * losses["dummy"]) / unit)
+        contrast = Contrast(name, candidate_name, reference_name, mean, mean - half, mean + half, margin, n_rows)
         lost, answer = [_is_lost(*pair, families) for pair in zip(sides, alive)], _answer(name, contrast)
         if (lost[0] and answer is not True) or (lost[1] and answer is not False):
             contrast = None  # the one that failed might have been the better one
@@ -378,7 +354,7 @@ _CLAIMS = {
 
 def _sentence(code, because, contrasts):
     if code != "unclear":
-        evidence = "; ".join(str(contrasts[name]) for name in because if contrasts.get(name))
+        evidence = "; ".join(dict.fromkeys(str(contrasts[name]) for name in because if contrasts.get(name)))
         return f"{_CLAIMS[code]} ({evidence or contrasts['signal']})."
     if not because:
         shown = "; ".join(str(contrasts[name]) for name in _BEATEN if contrasts.get(name))

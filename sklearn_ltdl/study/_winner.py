@@ -45,7 +45,7 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     >>> from sklearn_ltdl import compare
     >>> from sklearn_ltdl.study import winner
     >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
-    >>> model = winner(compare(X, y, models=["linear"], repeats=1), X, y)
+    >>> model = winner(compare(X, y, models=["linear"]), X, y)
     >>> model.predict(X[["bp", "bmi", "s5", *X.columns.difference(["bp", "bmi", "s5"])]]).shape  # in another order
     (442,)
     """

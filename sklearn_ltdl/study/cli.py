@@ -179,9 +179,7 @@ def _add_protocol(command):
     )
     group.add_argument("--scoring", metavar="NAME", help="score to show, of scikit-learn (default: R2 or accuracy)")
     group.add_argument("--cv", type=int, default=5, help="number of folds (default: 5)")
-    group.add_argument(
-        "--repeats", type=int, help="times the folds are drawn anew (default: 3 up to 1000 rows, else 1)"
-    )
+    group.add_argument("--repeats", type=int, default=1, help="times the folds are drawn (default: 1)")
     group.add_argument(
         "--margin", type=float, default=0.01, help="share of the dummy's loss that does not matter (default: 0.01)"
     )

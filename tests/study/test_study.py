@@ -65,7 +65,7 @@ def cheap(monkeypatch):
 
 def test_losses_and_scores_are_those_of_scikit_learn(cheap):
     X, y = load_diabetes(return_X_y=True)
-    comparison = compare(X, y, models=["dummy", "linear"], repeats=1)
+    comparison = compare(X, y, models=["dummy", "linear"])
     folds = KFold(5, shuffle=True, random_state=comparison.settings["seed"])
     for name, model in {"dummy": DummyRegressor(), "linear": Ridge()}.items():
         results = [result for result in comparison.results if result["method"] == name]
@@ -83,7 +83,7 @@ def test_log_loss_is_smoothed_by_one_row_of_each_class():
 
 def test_failures_and_warnings_are_rows_and_notes(cheap):
     X, y = load_diabetes(return_X_y=True)
-    comparison = compare(X, y, repeats=1)
+    comparison = compare(X, y)
     table = comparison.to_frame()
     assert table.loc["ntk", "failure"] == "in 5 of 5 folds, FloatingPointError: lost its way"
     assert table.loc["rich", "notes"] == ["ConvergenceWarning: Stopped: too early (15 of 15 fits)"]
@@ -140,7 +140,7 @@ def test_rows_without_target_are_left_out(cheap):
 def test_linear_data_gets_the_verdict_linear_and_noise_the_verdict_nothing(rng):
     X = rng.standard_normal((300, 4))
     y = X.sum(axis=1) + 0.2 * rng.standard_normal(300)
-    assert compare(X, y, models=["laplace"], repeats=1).verdict.code == "linear"
+    assert compare(X, y, models=["laplace"]).verdict.code == "linear"
     assert compare(X, rng.standard_normal(300), models=["linear"]).verdict.code in ("nothing", "unclear")
 
 
@@ -181,7 +181,7 @@ def test_bad_input_is_named(change, message):
 def test_time_limit_and_workers_end_in_rows():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((20_000, 20))  # on which a forest takes a minute
-    table = compare(X, X[:, 0] * X[:, 1], models=["forest"], cv=2, repeats=1, time_limit=5, n_jobs=2).to_frame()
+    table = compare(X, X[:, 0] * X[:, 1], models=["forest"], cv=2, time_limit=5, n_jobs=2).to_frame()
     assert pd.isna(table.loc["dummy", "failure"])
     assert table.loc["forest", "failure"] == "in 2 of 2 folds, stopped at the time limit of 5 s"
 
@@ -214,9 +214,7 @@ def test_rows_of_a_group_are_in_one_fold_and_one_piece_of_evidence(cheap):
     group = np.repeat(np.arange(40), 5)
     X = np.eye(40)[group] + 0.01 * rng.standard_normal((200, 40))
     y = rng.standard_normal(40)[group]
-    apart, together = (
-        compare(X, y, models=["linear"], groups=groups, repeats=1) for groups in (None, group.astype(str))
-    )
+    apart, together = (compare(X, y, models=["linear"], groups=groups) for groups in (None, group.astype(str)))
     assert apart.verdict.code == "linear"
     assert together.verdict.code in ("nothing", "unclear")
     assert together.settings["n_clusters"] == 40
@@ -226,7 +224,7 @@ def test_rows_of_a_group_are_in_one_fold_and_one_piece_of_evidence(cheap):
 def test_weights_are_used_in_fits_losses_and_scores(cheap):
     X, y = load_diabetes(return_X_y=True)
     weight = np.random.default_rng(0).uniform(0.5, 3.0, len(y))
-    comparison = compare(X, y, models=["linear"], sample_weight=weight, repeats=1)
+    comparison = compare(X, y, models=["linear"], sample_weight=weight)
     folds = KFold(5, shuffle=True, random_state=comparison.settings["seed"])
     losses = []
     for train, test in folds.split(X):
@@ -234,18 +232,18 @@ def test_weights_are_used_in_fits_losses_and_scores(cheap):
         losses.append(np.average((model.predict(X[test]) - y[test]) ** 2, weights=weight[test]))
     assert np.allclose([r["loss"] for r in comparison.results if r["method"] == "linear"], losses)
     some = np.where(np.arange(len(y)) % 7 == 0, 0.0, weight)
-    dropped = compare(X, y, models=["linear"], sample_weight=some, repeats=1)
-    left = compare(X[some > 0], y[some > 0], models=["linear"], sample_weight=some[some > 0], repeats=1)
+    dropped = compare(X, y, models=["linear"], sample_weight=some)
+    left = compare(X[some > 0], y[some > 0], models=["linear"], sample_weight=some[some > 0])
     assert [r["loss"] for r in dropped.results] == [r["loss"] for r in left.results]
 
 
 def test_copies_of_rows_are_no_more_evidence_and_in_one_fold(cheap):
     X, y = load_diabetes(return_X_y=True)
-    once = compare(X[:100], y[:100], models=["linear"], repeats=1)
-    comparison = compare(np.tile(X[:100], (4, 1)), np.tile(y[:100], 4), models=["linear"], repeats=1)
+    once = compare(X[:100], y[:100], models=["linear"])
+    comparison = compare(np.tile(X[:100], (4, 1)), np.tile(y[:100], 4), models=["linear"])
     assert comparison.settings["n_clusters"] == 100
     assert any("400 rows are 100 distinct ones and copies" in note for note in comparison.settings["notes"])
-    widths = [c.verdict.evidence["signal"]["half_width_rows"] for c in (once, comparison)]
+    widths = [c.verdict.evidence["signal"]["high"] - c.verdict.evidence["signal"]["low"] for c in (once, comparison)]
     assert widths[1] == pytest.approx(widths[0], rel=0.2)  # other folds; four times the rows would halve it
 
 
@@ -254,7 +252,7 @@ def test_rows_that_agree_by_chance_are_each_evidence(cheap):
     rng = np.random.default_rng(0)
     X = rng.integers(2, size=(300, 2))
     y = (rng.random(300) < 0.3 + 0.4 * X[:, 0]).astype(int)
-    comparison = compare(X, y, models=["linear"], repeats=1)
+    comparison = compare(X, y, models=["linear"])
     assert comparison.settings["n_clusters"] == 300
     assert not any("copies" in note for note in comparison.settings["notes"])
 
@@ -262,7 +260,7 @@ def test_rows_that_agree_by_chance_are_each_evidence(cheap):
 @pytest.mark.parametrize(("name", "held_back"), [("rfm", "ntk"), ("rich", "lazy")])
 def test_a_model_that_learns_features_comes_with_the_one_that_cannot(name, held_back):
     X, y = make_multi_index(200, 5, n_directions=1, random_state=0)
-    comparison = compare(X, y, models=[name], repeats=1)
+    comparison = compare(X, y, models=[name])
     assert set(comparison.settings["models"]) == {"dummy", "linear", name, held_back}
     assert comparison.verdict.code == "features"
 
@@ -270,12 +268,12 @@ def test_a_model_that_learns_features_comes_with_the_one_that_cannot(name, held_
 def test_a_score_knows_the_classes_by_their_names(cheap):
     X, y = load_breast_cancer(return_X_y=True)  # F1 of class 1, not of the second class
     names, y = np.array([1, 2]), 1 - y
-    comparison = compare(X, names[y], models=["linear"], scoring="f1", repeats=1)
+    comparison = compare(X, names[y], models=["linear"], scoring="f1")
     folds = StratifiedKFold(5, shuffle=True, random_state=comparison.settings["seed"])
     expected = cross_val_score(make_table_pipeline(LogisticRegression()), X, names[y], cv=folds, scoring="f1")
     assert comparison.to_frame().loc["linear", "score"] == pytest.approx(expected.mean(), abs=0.01)
     with pytest.raises(ValueError, match="scoring='f1' fails on a fold of these data: pos_label=1 is not a valid"):
-        compare(X, np.array(["no", "yes"])[y], models=["linear"], scoring="f1", repeats=1)
+        compare(X, np.array(["no", "yes"])[y], models=["linear"], scoring="f1")
 
 
 @pytest.mark.parametrize(
@@ -323,8 +321,8 @@ def test_every_seed_of_an_estimator_that_was_given_is_drawn():
 
 def test_other_estimators_are_shown_and_take_no_part_in_the_verdict(cheap):
     X, y = load_diabetes(return_X_y=True)
-    plain = compare(X, y, models=["linear"], repeats=1)
-    more = compare(X, y, models=["linear"], repeats=1, also={"my ridge": Ridge(alpha=0.3), "broken": Broken()})
+    plain = compare(X, y, models=["linear"])
+    more = compare(X, y, models=["linear"], also={"my ridge": Ridge(alpha=0.3), "broken": Broken()})
     table = more.to_frame()
     folds = KFold(5, shuffle=True, random_state=more.settings["seed"])
     expected = cross_val_score(make_table_pipeline(Ridge(alpha=0.3)), X, y, cv=folds, scoring="neg_mean_squared_error")
@@ -339,7 +337,7 @@ def test_other_estimators_are_shown_and_take_no_part_in_the_verdict(cheap):
 def test_any_scorer_is_shown_fold_by_fold(cheap):
     X, codes = load_wine(return_X_y=True)
     y = (codes > 0).astype(int)
-    comparison = compare(X, y, models=["linear"], scoring="roc_auc", repeats=1, cv=4)
+    comparison = compare(X, y, models=["linear"], scoring="roc_auc", cv=4)
     folds = StratifiedKFold(4, shuffle=True, random_state=comparison.settings["seed"])
     model = make_table_pipeline(LogisticRegression())
     expected = [
@@ -355,7 +353,7 @@ def test_a_class_with_fewer_rows_than_folds_is_no_obstacle(cheap):
     X, codes = load_wine(return_X_y=True)
     y = np.array(["low", "middle", "high"])[codes]
     y[:2], y[2] = "rare", "single"
-    comparison = compare(X, y, models=["linear"], repeats=1)
+    comparison = compare(X, y, models=["linear"])
     assert comparison.failed == []
     assert any("'single'" in note for note in comparison.settings["notes"])
     # in the fold of the single row, no model has seen its class: the smoothed log loss of its probability 0
@@ -409,7 +407,7 @@ def test_a_forest_is_tuned_on_rows_that_its_trees_have_not_seen():
 
 def test_the_learning_curve_draws_the_contrasts_on_parts_of_the_training_rows(cheap):
     X, y = load_diabetes(return_X_y=True)
-    comparison = compare(X, y, models=["linear"], repeats=1, curves=True)
+    comparison = compare(X, y, models=["linear"], curves=True)
     table = pd.DataFrame(comparison.evidence["differences"])
     assert table["n_train"].tolist() == [44, 88, 176, 353]
     assert (table["contrast"] == "signal").all()
@@ -424,7 +422,7 @@ def test_the_learning_curve_draws_the_contrasts_on_parts_of_the_training_rows(ch
 
 def test_the_regime_and_the_directions_of_the_trained_models_are_reported():
     X, y = make_multi_index(200, 5, n_directions=1, random_state=0)
-    evidence = compare(X, y, models=["ntk", "rfm", "lazy", "rich"], cv=2, repeats=1).evidence
+    evidence = compare(X, y, models=["ntk", "rfm", "lazy", "rich"], cv=2).evidence
     assert evidence["regime"]["verdict"] == "features"
     assert evidence["agop"]["n_rounds"] > 0
     assert evidence["agop"]["eigenvalues"][0] > 0.9  # one direction
