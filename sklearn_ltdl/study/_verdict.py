@@ -285,7 +285,7 @@ def decide(contrasts):
 
     if answer("signal") is not True:
         code, because = "nothing" if answer("signal") is False else "unclear", ["signal"]
-    elif answer("any_beyond_linear") is False:
+    elif answer("any_beyond_linear") is False and kernel is not True:
         code, because = "linear", ["any_beyond_linear"]
     elif trees is True:
         code, because = "trees", ["beyond_all"]

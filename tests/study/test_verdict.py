@@ -332,5 +332,6 @@ def test_every_combination_of_answers_has_a_verdict():
             assert decided["any_beyond_kernel"] is False
         if given.code == "linear":
             assert decided["any_beyond_linear"] is False
+            assert decided["beyond_linear"] is not True
         assert given.sentence.endswith(".")
         assert "None" not in given.sentence
