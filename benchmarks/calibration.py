@@ -4,7 +4,8 @@ Problems are drawn from configurations: a kind of target, its parameters, a numb
 `compare` are made, and every method is fitted once more on all rows and judged on fresh ones. The truth of a
 configuration is the sign, against the margin, of the differences of risk at this number of rows in the mean over its
 *other* draws: not the generator's label, since with too few rows a product of two signs needs features for nobody.
-Where two standard errors of that mean do not settle a question, nobody is wrong about it.
+Where two standard errors of that mean do not settle a question, nobody is wrong about it; a verdict is wrong if what is
+settled, with the verdict's own answers for the rest, leads to another.
 
     python benchmarks/calibration.py results --problems 1000              # hours: 8 s of a core a problem
     python benchmarks/calibration.py results --problems 200 --seeds rule  # those on which rules were set
@@ -22,7 +23,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from dataclasses import replace
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import joblib
@@ -251,61 +252,80 @@ def bounds(k, n):
 
 
 def share(hits):
-    hits = list(hits)
+    """Return a share in percent, its 95 % interval, and of how many."""
     if not hits:
-        return "none of 0"
+        return "-"
     low, high = bounds(sum(hits), len(hits))
-    return (
-        f"{100 * np.mean(hits):5.1f}% ({sum(hits)} of {len(hits)}; 95% interval {100 * low:.1f} to {100 * high:.1f}%)"
-    )
+    return f"{100 * np.mean(hits):.1f} ({100 * low:.1f}-{100 * high:.1f}) {len(hits)}"
 
 
+HEADS = "wrong, of all", "of verdicts given", "of answers settled", "open verdicts", "open answers"  # in percent
 DECIDES = {
-    "kernel": ["beyond_linear"], "features": ["feature_learning", "recursive_features"], "trees": ["beyond_all"],
-    "linear": ["signal"],
+    "nothing": ["signal"], "linear": ["any_beyond_linear"], "kernel": ["beyond_linear"],
+    "features": ["feature_learning", "recursive_features"], "trees": ["beyond_all"],
 }  # fmt: skip
 
 
+def is_wrong(contrasts, truth):
+    """Return whether the verdict of contrasts is contradicted by what is settled of the truth."""
+    code = decide(contrasts).code
+    settled = {name: truth[name] if answer(truth[name]) is not None else contrasts[name] for name in contrasts}
+    return code != "unclear" and decide(settled).code != code
+
+
+def answer(contrast):
+    return contrast.exceeds(-MARGIN if contrast.name.endswith("_against_kernel") else MARGIN)
+
+
 def report(results):
-    """Print the shares of wrong and of missing claims, by rule of the interval and by kind."""
+    """Print the shares of wrong and of open verdicts, by rule of the interval; as it is, by kind and size too.
+
+    Open ones are counted where the truth is at least three margins away from no difference. Behind a share are its
+    interval of Clopper and Pearson and the number of cases.
+    """
     truth = truths(results)
     results = [result for result in results if result["path"] in truth]
     if not results:
         print("Fewer than four draws of any configuration: nothing to judge.")
         return
-    true_codes = {result["path"]: decide(truth[result["path"]]).code for result in results}
+    true_codes = {path: decide(contrasts).code for path, contrasts in truth.items()}
     print(f"{len(results)} problems, {np.mean([result['cpu'] for result in results]):.0f} s of one core each")
-    print("true verdicts:", dict(Counter(true_codes.values())), "(unclear: the draws do not settle it)\n")
+    print("true verdicts:", dict(Counter(true_codes.values())), "(unclear: the draws do not settle it)")
     for rule in RULES:
-        wrong, missing, wrong_answers, missing_answers, codes = [], [], [], [], Counter()
-        by_kind = defaultdict(list)
+        rows = []
         for result in results:
-            key, (contrasts, verdict) = result["path"], judged(result, rule)
-            codes[verdict.code] += 1
-            true_code = true_codes[key]
-            answers, true_answers = (decide(c).evidence for c in (contrasts, truth[key]))
-            for name in answers:
-                given, known = answers[name]["answer"], true_answers[name]["answer"]
-                if known != "undecided":
-                    wrong_answers.append(given not in (known, "undecided"))
-                if abs(truth[key][name].difference) >= CLEAR * MARGIN:
-                    missing_answers.append(given == "undecided")
-            if true_code != "unclear":
-                wrong.append(verdict.code not in (true_code, "unclear"))
-                by_kind[result["config"]["kind"]].append((true_code, verdict.code))
-                largest = max((truth[key][name].difference for name in DECIDES.get(true_code, [])), default=0)
-                if largest >= CLEAR * MARGIN:
-                    missing.append(verdict.code == "unclear")
-        print(f"interval: {rule}; verdicts {dict(codes)}")
-        print(f"  wrong verdicts              {share(wrong)}")
-        print(f"  wrong answers to questions  {share(wrong_answers)}")
-        print(f"  cannot tell, verdict        {share(missing)}, of those whose true difference is {CLEAR} margins")
-        print(f"  cannot tell, question       {share(missing_answers)}, likewise")
+            known, (contrasts, verdict) = truth[result["path"]], judged(result, rule)
+            true_code = true_codes[result["path"]]
+            large = {name for name in known if abs(known[name].difference) >= CLEAR * MARGIN}
+            given = {name: (answer(contrasts[name]), answer(known[name])) for name in known}
+            rows.append({
+                **result["config"], "code": verdict.code, "true_code": true_code,
+                "wrong": is_wrong(contrasts, known),
+                "wrong_answers": [a is not None and a is not b for a, b in given.values() if b is not None],
+                "open_answers": [given[name][0] is None for name in large],
+                "open": [verdict.code == "unclear"] * bool(large & set(DECIDES.get(true_code, []))),
+            })  # fmt: skip
+        print(f"\ninterval {rule}: {dict(Counter(row['code'] for row in rows))}")
+        print(f"{'':28}" + "".join(f"{head:>24}" for head in HEADS))
+        print_shares("all problems", rows)
         if rule == "as it is":
-            for kind, pairs in sorted(by_kind.items()):
-                print(
-                    f"    {kind:12}", "; ".join(f"{a} told as {b}: {c}" for (a, b), c in Counter(pairs).most_common())
-                )
+            for name in ("n", "kind", "real", "true_code"):
+                for value in sorted({row.get(name) for row in rows}, key=str):
+                    print_shares(f"{name} {value}", [row for row in rows if row.get(name) == value])
+            pairs = Counter((row["true_code"], row["code"]) for row in rows)
+            print("; ".join(f"{a} told as {b}: {count}" for (a, b), count in sorted(pairs.items())))
+
+
+def print_shares(name, rows):
+    """Print a line: wrong verdicts, of those given; verdicts and answers that are open where they need not be."""
+    measures = (
+        [row["wrong"] for row in rows],
+        [row["wrong"] for row in rows if row["code"] != "unclear"],
+        list(chain.from_iterable(row["wrong_answers"] for row in rows)),
+        list(chain.from_iterable(row["open"] for row in rows)),
+        list(chain.from_iterable(row["open_answers"] for row in rows)),
+    )
+    print(f"{name:28}" + "".join(f"{share(measure):>24}" for measure in measures))
 
 
 def main():
