@@ -23,8 +23,8 @@ from calibration import bounds, load
 from scipy.sparse import issparse
 from scipy.stats import spearmanr
 
-from sklearn_ltdl import CriticalDifferenceDisplay, compare
-from sklearn_ltdl.study import mean_ranks
+from sklearn_ltdl import compare
+from sklearn_ltdl.study import CriticalDifferenceDisplay, mean_ranks
 
 MOST_COLUMNS = 500
 DRAWS = 2000  # of the bootstrap
