@@ -269,12 +269,8 @@ DECIDES = {
 def is_wrong(contrasts, truth):
     """Return whether the verdict of contrasts is contradicted by what is settled of the truth."""
     code = decide(contrasts).code
-    settled = {name: truth[name] if answer(truth[name]) is not None else contrasts[name] for name in contrasts}
+    settled = {name: truth[name] if truth[name].answer is not None else contrasts[name] for name in contrasts}
     return code != "unclear" and decide(settled).code != code
-
-
-def answer(contrast):
-    return contrast.exceeds(-MARGIN if contrast.name.endswith("_against_kernel") else MARGIN)
 
 
 def report(results):
@@ -297,7 +293,7 @@ def report(results):
             known, (contrasts, verdict) = truth[result["path"]], judged(result, rule)
             true_code = true_codes[result["path"]]
             large = {name for name in known if abs(known[name].difference) >= CLEAR * MARGIN}
-            given = {name: (answer(contrasts[name]), answer(known[name])) for name in known}
+            given = {name: (contrasts[name].answer, known[name].answer) for name in known}
             rows.append({
                 **result["config"], "code": verdict.code, "true_code": true_code,
                 "wrong": is_wrong(contrasts, known),

@@ -48,18 +48,19 @@ class Contrast:
             return "below"
         return "inside" if -self.margin < self.low and self.high < self.margin else "undecided"
 
-    def exceeds(self, threshold):
-        """Return True if the interval is above the threshold, False if it is below, None if it contains it."""
-        return True if self.low > threshold else False if self.high < threshold else None
+    @property
+    def answer(self):
+        """Whether the candidate is better by more than the margin: True, False, or None if the interval contains it."""
+        return True if self.low > self.margin else False if self.high < self.margin else None
 
-    def rows_to_decide(self, threshold):
-        """Return about how many rows take the interval off the threshold, with one significant figure.
+    def rows_to_decide(self):
+        """Return about how many rows take the interval off the margin, with one significant figure.
 
         Its width goes as one over the root of the number of rows, and the difference is taken to stay as estimated,
-        or a margin away from the threshold if it is nearer than that, where a decision would not matter.
+        or a margin away from the margin if it is nearer than that, where a decision would not matter.
         """
         half_width = (self.high - self.low) / 2
-        distance = max(abs(self.difference - threshold), self.margin)
+        distance = max(abs(self.difference - self.margin), self.margin)
         return int(float(f"{self.n_rows * max(2, (half_width / distance) ** 2):.0e}"))
 
     def __str__(self):
@@ -230,7 +231,7 @@ def draw_contrasts(losses, families, held_out, margin):
         # The unit is an estimate, too: the error of a ratio is that of its numerator less its share of the unit.
         _, half = held_out.interval((saved - mean * losses["dummy"]) / unit)
         contrast = Contrast(name, candidate_name, reference_name, mean, mean - half, mean + half, margin, n_rows)
-        lost, answer = [_is_lost(*pair, families) for pair in zip(sides, alive)], _answer(name, contrast)
+        lost, answer = [_is_lost(*pair, families) for pair in zip(sides, alive)], _answer(contrast)
         if (lost[0] and answer is not True) or (lost[1] and answer is not False):
             contrast = None  # the one that failed might have been the better one
         contrasts[name] = contrast
@@ -243,14 +244,14 @@ def _is_lost(methods, alive, families):
     return any(families[name] not in like for name in set(methods) - set(alive))
 
 
-_QUESTIONS = {  # each is answered by a threshold: the margin, or minus the margin for 'no worse than'
+_QUESTIONS = {
     "signal": "any model beats the dummy",
     "any_beyond_linear": "any other model beats the linear model",
     "beyond_linear": "a kernel beats the linear model",
     "feature_learning": "the rich network beats the same network held lazy",
     "recursive_features": "the NTK in a learned metric (RFM) beats the NTK",
-    "rich_against_kernel": "the rich network is no worse than any kernel",
-    "rfm_against_kernel": "the RFM is no worse than any kernel",
+    "rich_against_kernel": "the rich network beats every kernel",
+    "rfm_against_kernel": "the RFM beats every kernel",
     "rich_against_linear": "the rich network beats the linear model",
     "rfm_against_linear": "the RFM beats the linear model",
     "any_beyond_kernel": "any other model beats the kernels",
@@ -267,7 +268,7 @@ def decide(contrasts):
     Each question is answered yes, no or undecided, and an undecided answer is never read as a no: the verdict is
     'unclear' unless the answers that are decided imply it.
     """
-    answers = {name: _answer(name, contrast) for name, contrast in contrasts.items()}
+    answers = {name: _answer(contrast) for name, contrast in contrasts.items()}
 
     def answer(name):
         return answers.get(name, False)  # what was not asked for is not claimed
@@ -292,8 +293,8 @@ def decide(contrasts):
     elif trees is False and features is True:
         shown = [gain for gain in ways if ways[gain]]
         code, because = "features", shown + [f"{_GAINS[gain]}_against_kernel" for gain in shown]
-    elif features is False and kernel is True and beyond_kernel is False:
-        code, because = "kernel", ["beyond_linear", "any_beyond_kernel", *_why_not(answers)]
+    elif kernel is True and beyond_kernel is False:
+        code, because = "kernel", ["beyond_linear", "any_beyond_kernel"]
     else:
         matters = {
             "any_beyond_linear": True,
@@ -311,26 +312,13 @@ def decide(contrasts):
         for name, contrast in contrasts.items()
     }
     sentence = _sentence(code, because, contrasts)
-    if code == "features" and kernel is True and beyond_kernel is False:
-        sentence = f"{sentence} The best kernel is as good without it."
     if set(contrasts) < set(_QUESTIONS):  # nothing was learned of the models left out
         sentence = f"Among the models compared, {sentence[0].lower()}{sentence[1:]}"
     return Verdict(code, sentence, evidence)
 
 
-def _why_not(answers):
-    """Return, for each way to features that is closed, the contrast that closes it."""
-    for gain, model in _GAINS.items():
-        names = gain, f"{model}_against_kernel", f"{model}_against_linear"
-        yield from [name for name in names if answers.get(name) is False][:1]
-
-
-def _threshold(contrast):
-    return -contrast.margin if contrast.name.endswith("_against_kernel") else contrast.margin
-
-
-def _answer(name, contrast):
-    return None if contrast is None else contrast.exceeds(_threshold(contrast))
+def _answer(contrast):
+    return None if contrast is None else contrast.answer
 
 
 def _all_of(*answers):
@@ -363,5 +351,5 @@ def _sentence(code, because, contrasts):
     contrast, question = contrasts[first], _QUESTIONS[first]
     if contrast is None:
         return f"Cannot tell whether {question}, since models that this needs failed."
-    rows = contrast.rows_to_decide(_threshold(contrast))
+    rows = contrast.rows_to_decide()
     return f"Cannot tell whether {question} ({contrast}; about {rows} rows would decide it)."

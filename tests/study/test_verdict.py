@@ -86,7 +86,7 @@ ALL = dict.fromkeys(("linear", "rbf", "ntk", "rfm", "lazy", "rich", "forest"), 0
         ("kernel", {**ALL, "rbf": 0.3, "rich": 0.4}),  # learns features, but a kernel is better still
         ("kernel", {**ALL, "ntk": 0.3, "rfm": 0.3, "rich": 0.4}),  # the RFM is that good without learning anything
         ("features", {**ALL, "rich": 0.3}),
-        ("features", {**ALL, "rbf": 0.3, "rich": 0.3}),  # beats the lazy network, no worse than the best kernel
+        ("kernel", {**ALL, "rbf": 0.3, "rich": 0.3}),  # features beat the lazy network, but a kernel does as well
         ("linear", {**ALL, "linear": 0.3, "rich": 0.3}),  # features beat the lazy network, but a line does as well
         ("trees", {**ALL, "forest": 0.3}),
         ("trees", {**ALL, "rich": 0.4, "forest": 0.3}),
@@ -104,13 +104,10 @@ def test_verdict_is_the_simplest_kind_of_model_that_is_as_good_as_any(code, mean
 
 
 def test_a_claim_cites_the_contrasts_that_imply_it():
-    """The RFM beats the NTK, and is no answer since another kernel is better still: that is what is cited."""
     said = verdict(**{**ALL, "rbf": 0.2, "rfm": 0.3}).sentence
-    for pair in ("rbf against linear saves", "rich against lazy saves", "rfm against rbf saves"):
-        assert pair in said
+    assert said.startswith("A kernel is enough, and a linear model is not (rbf against linear saves 29.")
+    assert "; rfm against rbf saves -9." in said
     assert "rfm against ntk" not in said
-    assert "The best kernel is as good" in verdict(**{**ALL, "rbf": 0.3, "rich": 0.3}).sentence
-    assert "The best kernel is as good" not in verdict(**{**ALL, "rich": 0.3}).sentence
 
 
 def test_a_share_that_is_the_same_in_every_row_has_no_error():
@@ -288,7 +285,7 @@ def test_false_claims_are_no_more_frequent_than_nominal():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "state", "exceeds"),
+    ("low", "high", "state", "answer"),
     [
         (0.02, 0.04, "above", True),
         (-0.04, -0.02, "below", False),
@@ -298,17 +295,17 @@ def test_false_claims_are_no_more_frequent_than_nominal():
         (-0.5, 0.5, "undecided", None),
     ],
 )
-def test_states_of_a_contrast(low, high, state, exceeds):
+def test_states_of_a_contrast(low, high, state, answer):
     drawn = contrast("signal", low, high)
     assert drawn.state == state
-    assert drawn.exceeds(0.01) is exceeds
+    assert drawn.answer is answer
 
 
 def test_rows_to_decide_follow_the_root_law():
     drawn = contrast("signal", -0.01, 0.07, n_rows=300)
-    assert drawn.rows_to_decide(0.01) == 1000  # 300 (0.04 / 0.02)^2 = 1200, one significant figure
+    assert drawn.rows_to_decide() == 1000  # 300 (0.04 / 0.02)^2 = 1200, one significant figure
     at_the_threshold = contrast("signal", -0.03, 0.05, n_rows=300)
-    assert at_the_threshold.rows_to_decide(0.01) == 5000  # 300 (0.04 / 0.01)^2 = 4800: the interval is then +- margin
+    assert at_the_threshold.rows_to_decide() == 5000  # 300 (0.04 / 0.01)^2 = 4800: the interval is then +- margin
 
 
 def test_every_combination_of_answers_has_a_verdict():
@@ -317,7 +314,7 @@ def test_every_combination_of_answers_has_a_verdict():
     for states in rng.choice(list(ends), size=(10_000, len(QUESTIONS))):
         drawn = contrasts({name: ends[state] for name, state in zip(QUESTIONS, states)})
         given = decide(drawn)
-        decided = {name: drawn[name].exceeds(0.01) for name in QUESTIONS}
+        decided = {name: drawn[name].answer for name in QUESTIONS}
         if decided["signal"] is not True:
             assert given.code == ("nothing" if decided["signal"] is False else "unclear")
         if given.code in ("trees", "kernel", "features"):
@@ -326,7 +323,7 @@ def test_every_combination_of_answers_has_a_verdict():
             assert decided["beyond_all"] is not True
         if given.code == "features":
             ways = {"feature_learning": "rich", "recursive_features": "rfm"}
-            assert any(decided[gain] and drawn[f"{model}_against_kernel"].low > -0.01 for gain, model in ways.items())
+            assert any(decided[gain] and decided[f"{model}_against_kernel"] for gain, model in ways.items())
         if given.code == "kernel":
             assert decided["beyond_linear"] is True
             assert decided["any_beyond_kernel"] is False
