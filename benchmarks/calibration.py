@@ -259,11 +259,25 @@ def share(hits):
     return f"{100 * np.mean(hits):.1f} ({100 * low:.1f}-{100 * high:.1f}) {len(hits)}"
 
 
-HEADS = "wrong, of all", "of verdicts given", "of answers settled", "open verdicts", "open answers"  # in percent
-DECIDES = {
-    "nothing": ["signal"], "linear": ["any_beyond_linear"], "kernel": ["beyond_linear"],
-    "features": ["feature_learning", "recursive_features"], "trees": ["beyond_all"],
-}  # fmt: skip
+HEADS = (
+    "wrong, of all",
+    "of verdicts given",
+    "of answers settled",
+    "open verdicts",
+    "open answers",
+    "missed",
+)  # in percent
+RESTS_ON = {  # each list by itself implies the verdict
+    "nothing": [["signal"]],
+    "linear": [["any_beyond_linear"]],
+    "kernel": [["beyond_linear", "any_beyond_kernel"]],
+    "features": [
+        ["feature_learning", "rich_against_kernel", "rich_against_linear", "beyond_all"],
+        ["recursive_features", "rfm_against_kernel", "rfm_against_linear", "beyond_all"],
+    ],
+    "trees": [["beyond_all"]],
+    "unclear": [],
+}
 
 
 def is_wrong(contrasts, truth):
@@ -276,7 +290,7 @@ def is_wrong(contrasts, truth):
 def report(results):
     """Print the shares of wrong and of open verdicts, by rule of the interval; as it is, by kind and size too.
 
-    Open ones are counted where the truth is at least three margins away from no difference. Behind a share are its
+    Open ones are counted where each true difference that decides is at least three margins. Behind a share are its
     interval of Clopper and Pearson and the number of cases.
     """
     truth = truths(results)
@@ -299,7 +313,12 @@ def report(results):
                 "wrong": is_wrong(contrasts, known),
                 "wrong_answers": [a is not None and a is not b for a, b in given.values() if b is not None],
                 "open_answers": [given[name][0] is None for name in large],
-                "open": [verdict.code == "unclear"] * bool(large & set(DECIDES.get(true_code, []))),
+                "open": [verdict.code == "unclear"] * any(large.issuperset(names) for names in RESTS_ON[true_code]),
+                "misses": [
+                    abs(contrasts[name].difference - known[name].difference)
+                    > np.hypot(*(contrast[name].high - contrast[name].low for contrast in (contrasts, known))) / 2
+                    for name in known
+                ],
             })  # fmt: skip
         print(f"\ninterval {rule}: {dict(Counter(row['code'] for row in rows))}")
         print(f"{'':28}" + "".join(f"{head:>24}" for head in HEADS))
@@ -313,13 +332,14 @@ def report(results):
 
 
 def print_shares(name, rows):
-    """Print a line: wrong verdicts, of those given; verdicts and answers that are open where they need not be."""
+    """Print a line: wrong verdicts, of those given; open ones where they need not be; intervals that miss the truth."""
     measures = (
         [row["wrong"] for row in rows],
         [row["wrong"] for row in rows if row["code"] != "unclear"],
         list(chain.from_iterable(row["wrong_answers"] for row in rows)),
         list(chain.from_iterable(row["open"] for row in rows)),
         list(chain.from_iterable(row["open_answers"] for row in rows)),
+        list(chain.from_iterable(row["misses"] for row in rows)),
     )
     print(f"{name:28}" + "".join(f"{share(measure):>24}" for measure in measures))
 
