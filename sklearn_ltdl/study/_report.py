@@ -18,14 +18,14 @@ _CLAIMS = {
 }
 _ADVICE = {
     "nothing": "No model saves more than the margin over a constant prediction. Look for other columns, or more rows.",
-    "linear": "Neither a kernel nor a network saves more than the margin over a linear model. Prefer the linear model.",
+    "linear": "No kernel, network or tree saves more than the margin over a linear model. Prefer the linear model.",
     "kernel": (
-        "A kernel machine is better than a linear model, and a network that may learn features is not better than a "
+        "A kernel machine is better than a linear model, and no other model saves more than the margin over the best "
         "kernel. Kernel ridge regression has one optimum and no training to tune."
     ),
     "features": (
         "A model that changes its features in training is better than the same model held to those that it began with, "
-        "and no worse than the best kernel. A neural network, or a recursive feature machine, is worth its training."
+        "and better than every kernel. A neural network, or a recursive feature machine, is worth its training."
     ),
     "trees": (
         "Trees are better than linear models, kernels and networks: the target probably jumps, or depends on few "
