@@ -42,10 +42,17 @@ DRAWS = 10  # problems of a configuration: nine of them are the truth of the ten
 FRESH = 2000  # rows on which a fitted model is judged
 MARGIN = 0.01
 CLEAR = 3  # margins from 0, from which a difference should be told
-SEEDS = {"rule": 1, "final": 2}  # of the problems on which a rule is set, and of those on which it is judged
+SEEDS = {"rule": 3, "final": 4}  # of the problems on which a rule is set, and of those on which it is judged
 SIZES = (100, 200, 300, 500)
 REAL = ("hl__kin8nm", "uci__pol", "fd__magic", "fd__spambase", "fd__wine-quality-white", "keel__marketing")
 REPLICATED = ("uci__kin40k", "large__diamonds")
+
+
+CONFIGURATION, TARGET, ROWS, FOLDS = range(1, 5)  # what a stream of random numbers is for
+
+
+def stream(seeds, place, purpose, number=0):
+    return np.random.default_rng([SEEDS[seeds], place, purpose, number, 1])  # zeros at the end would be the same
 
 
 def unit_rows(A):
@@ -101,7 +108,7 @@ def configurations(n, seeds):
     places = {"generated": (4, 10, 20), "real": REAL}
     found = []
     for place, (source, size) in enumerate(islice(zip(cycle(("generated", "generated", "real")), cycle(SIZES)), n)):
-        rng = np.random.default_rng([SEEDS[seeds], place])
+        rng = stream(seeds, place, CONFIGURATION)
         kind, where = next(kinds[source]), places[source][rng.integers(len(places[source]))]
         classes = kind == "parity" or rng.random() < 0.3
         level = float(rng.choice([0.1, 0.3, 1.0]))  # of the noise, in units of the signal
@@ -121,7 +128,7 @@ def load(data, name):
 
 def draw(config, number, data):
     """Return rows to learn from and fresh ones: X, y, X_fresh, y_fresh and whether y are classes."""
-    rng = np.random.default_rng([SEEDS[config["seeds"]], config["place"], 1 + number])
+    rng = stream(config["seeds"], config["place"], ROWS, number)
     n = config["n"]
     if config["kind"] == "replicate":
         table = load(data, config["real"])
@@ -135,7 +142,7 @@ def draw(config, number, data):
         X = load(data, config["real"])["X"]
         X = X[rng.permutation(len(X))[: n + FRESH]]
     inputs = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9)
-    signal = KINDS[config["kind"]](np.random.default_rng([SEEDS[config["seeds"]], config["place"], 0]), X.shape[1])(
+    signal = KINDS[config["kind"]](stream(config["seeds"], config["place"], TARGET), X.shape[1])(
         X if config["real"] is None else np.clip(inputs, -5, 5)
     )
     spread = signal.std() or 1.0
@@ -156,7 +163,7 @@ def solve(path, config, number, data, repeats):
     n_classes = None if target.classes is None else len(target.classes)
     table = Data(X, target.values, None, target.task, n_classes)
     everything = Data(np.vstack([X, fresh]), np.append(y, y_fresh), None, target.task, n_classes)
-    seed = int(np.random.SeedSequence([SEEDS[config["seeds"]], config["place"], number]).generate_state(1)[0] // 2)
+    seed = int(stream(config["seeds"], config["place"], FOLDS, number).integers(2**31))
     splits = draw_splits(5, repeats, target, None, seed)
     final = np.arange(len(y)), np.arange(len(y), len(everything.y))
     losses, risks = {}, {}
