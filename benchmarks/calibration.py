@@ -279,8 +279,8 @@ RESTS_ON = {  # each list by itself implies the verdict
     "linear": [["any_beyond_linear"]],
     "kernel": [["beyond_linear", "any_beyond_kernel"]],
     "features": [
-        ["feature_learning", "rich_against_kernel", "rich_against_linear", "beyond_all"],
-        ["recursive_features", "rfm_against_kernel", "rfm_against_linear", "beyond_all"],
+        ["feature_learning", "rich_beyond_fixed", "beyond_all"],
+        ["recursive_features", "rfm_beyond_fixed", "beyond_all"],
     ],
     "trees": [["beyond_all"]],
     "unclear": [],

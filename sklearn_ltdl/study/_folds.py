@@ -101,31 +101,48 @@ def given_splits(cv, kept):
 
 
 def copied(X, y):
-    """Return a number of each row, the same for copies of one, or None if there are no more than chance makes.
+    """Return a number of each row, the same for copies of one, or None if no rows look copied.
 
-    Rows are copies if they agree in every column and in the target. If the columns were independent, a pair of rows
-    would agree with the probability that is the product, over them, of the sum of the squared shares of their values;
-    were a pair or more to be expected by that, as in a table of a few yes or no columns, agreeing says nothing.
+    Rows that agree in every column are taken for copies if pairs of them are far more than independent columns with the
+    values of the distinct rows would make, and if nearly all of them agree in the target, far more than any two rows
+    do. So a table of a few yes or no columns has no copies, and neither has one that measures the same thing twice.
 
     Parameters
     ----------
     X : DataFrame or ndarray of shape (n_rows, n_columns)
     y : ndarray of shape (n_rows,)
     """
-    columns = [X.iloc[:, j].to_numpy() for j in range(X.shape[1])] if hasattr(X, "iloc") else list(X.T)
-    codes = np.array([_codes(column) for column in [*columns, y]])
-    n = len(y)
-    agree = sum(np.log(np.sum((np.bincount(code) / n) ** 2)) for code in codes)
-    rows = np.unique(codes, axis=1, return_inverse=True)[1].ravel()
-    by_chance = n * (n - 1) / 2 * np.exp(agree)
-    return None if rows.max() + 1 == n or by_chance >= 1 else rows
+    if hasattr(X, "iloc"):
+        codes = np.array([X.iloc[:, j].factorize()[0] for j in range(X.shape[1])])
+    else:
+        codes = np.array([np.unique(column, return_inverse=True)[1] for column in X.T])
+    rows = _numbered(codes)
+    if rows.max() + 1 == len(y):
+        return None
+    target = np.unique(y, return_inverse=True)[1]
+    copies = _numbered(np.array([rows, target]))
+    distinct = np.unique(copies, return_index=True)[1]
+    by_chance = len(y) * (len(y) - 1) / 2 * np.prod([_agreement(code[distinct]) for code in codes])
+    agree = _pairs(rows)
+    differ = 1 - _pairs(copies) / agree
+    found = agree > 10 * by_chance + 3 and differ <= 0.05 * (1 - _agreement(target[distinct]))
+    return copies if found else None
 
 
-def _codes(column):
-    """Return a number of each entry, the same for equal ones."""
-    if column.dtype.kind not in "biuf":
-        column = column.astype(str)
-    return np.unique(column, return_inverse=True)[1]
+def _numbered(codes):
+    """Return a number of each column of integers, the same for equal ones."""
+    return np.unique(codes, axis=1, return_inverse=True)[1].ravel()
+
+
+def _pairs(codes):
+    """Return the number of pairs of equal entries."""
+    counts = np.unique(codes, return_counts=True)[1].astype(float)
+    return np.sum(counts * (counts - 1) / 2)
+
+
+def _agreement(codes):
+    """Return the share of pairs that are of equal entries."""
+    return _pairs(codes) / max(len(codes) * (len(codes) - 1) / 2, 1)
 
 
 def smaller(split, share, target, rng):
@@ -152,9 +169,11 @@ def _check_sizes(cv, target, groups):
             f"cv={cv} folds need at least {cv} groups, or distinct rows, got {len(np.unique(groups))}; lower cv."
         )
     if target.classes is not None:
-        counts = np.sort(np.bincount(target.values))
+        units = np.arange(n) if groups is None else groups
+        counts = np.sort([len(np.unique(units[target.values == code])) for code in range(len(target.classes))])
         if counts[-1] < cv or counts[-2] < 2:
+            what = "rows" if groups is None else "groups, or distinct rows,"
             raise ValueError(
-                f"cv={cv} folds need a class of at least {cv} rows and another of at least 2, got {counts[-1]} and "
+                f"cv={cv} folds need a class of at least {cv} {what} and another of at least 2, got {counts[-1]} and "
                 f"{counts[-2]}. Merge classes, lower cv, or say task='regression' (--task regression) for counts."
             )

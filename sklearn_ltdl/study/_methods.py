@@ -113,8 +113,8 @@ class Tuned(_Chosen):
 
     def fit(self, X, y, sample_weight=None):
         """Choose the setting of least weighted loss over three folds, and fit with it on all rows."""
-        rows = np.random.default_rng(self.seed).permutation(len(y))[:INNER_ROWS]
         codes = None if self.task == "regression" else np.unique(y, return_inverse=True)[1]
+        rows = _inner_rows(len(y), codes, self.seed)
         losses = np.zeros(len(self.settings))
         for train, test in self._folds(rows, codes):
             n_classes = None if codes is None else codes.max() + 1
@@ -162,10 +162,11 @@ class OutOfBag(_Chosen):
 
     def fit(self, X, y, sample_weight=None):
         """Choose the setting of least weighted loss, and fit with it on all rows."""
+        target = y if self.task == "regression" else np.unique(y, return_inverse=True)[1]
         rows = slice(None)
         if len(y) > INNER_ROWS:
-            rows = np.random.default_rng(self.seed).permutation(len(y))[:INNER_ROWS]
-        target = y[rows] if self.task == "regression" else np.unique(y[rows], return_inverse=True)[1]
+            rows = _inner_rows(len(y), None if self.task == "regression" else target, self.seed)
+        target = target[rows]
         weight = None if sample_weight is None else sample_weight[rows]
         forests = [
             _fitted(self.estimator, {**setting, "oob_score": True}, X, y, sample_weight, rows)
@@ -181,6 +182,18 @@ class OutOfBag(_Chosen):
         if len(y) > INNER_ROWS:
             self.best_estimator_ = _fitted(self.estimator, self.best_params_, X, y, sample_weight)
         return self
+
+
+def _inner_rows(n, codes, seed):
+    """Return at most 2000 rows on which settings are chosen, with all classes in their proportions."""
+    rows = np.random.default_rng(seed).permutation(n)
+    if codes is not None:
+        place = np.empty(n)
+        for code in np.unique(codes):
+            mine = codes[rows] == code
+            place[mine] = np.arange(np.sum(mine)) / np.sum(mine)
+        rows = rows[np.argsort(place, kind="stable")]
+    return rows[:INNER_ROWS]
 
 
 def _fitted(estimator, setting, X, y, weight, rows=slice(None)):
@@ -262,8 +275,9 @@ def given(estimator):
 
 def _given(estimator, task, seed):
     model = clone(estimator)
-    seeds = [name for name, value in model.get_params().items() if name.endswith("random_state") and value is None]
-    return model.set_params(**dict.fromkeys(seeds, seed))
+    open_seeds = [name for name, value in model.get_params().items() if name.endswith("random_state") and value is None]
+    rng = np.random.default_rng(seed)
+    return model.set_params(**{name: int(rng.integers(2**31)) for name in sorted(open_seeds)})
 
 
 METHODS = {

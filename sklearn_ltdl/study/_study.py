@@ -5,7 +5,7 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
@@ -321,7 +321,7 @@ def compare(
         notes.append(f"The {len(X)} rows count as {cluster.max() + 1} groups of independent evidence.")
     if copies is not None:
         notes.append(
-            f"The {len(X)} rows are {cluster.max() + 1} distinct ones and copies of them, more than by chance: copies "
+            f"The {len(X)} rows are {cluster.max() + 1} distinct ones and copies of them: copies "
             f"{'are in one fold, and ' if isinstance(cv, Integral) else ''}count as one row of evidence."
         )
 
@@ -331,10 +331,15 @@ def compare(
         raise ValueError(f"repeats={repeats} draws the folds of an integer cv anew; got splits. Repeat them in cv.")
     if not drawn:
         cv = given_splits(cv, kept)
-    splits = draw_splits(cv, repeats, target, copies if groups is None else groups, seed)
+    splits = draw_splits(cv, repeats, target, copies if groups is None and drawn else groups, seed)
+    predicted = np.concatenate([split.test for split in splits])
+    if len(np.unique(cluster[predicted])) < 2:
+        what = "one group" if groups is not None else "one row and its copies"
+        raise ValueError(f"cv: the splits predict rows of {what}, which has no error to tell; predict two at least.")
     notes += _rare(target, splits)
-    if groups is not None and any(np.intersect1d(groups[split.train], groups[split.test]).size for split in splits):
-        notes.append("The splits predict rows of groups that they train on: this tells nothing of new groups.")
+    if any(np.intersect1d(cluster[split.train], cluster[split.test]).size for split in splits):
+        what = "groups" if groups is not None else "rows with copies"
+        notes.append(f"The splits predict {what} that they train on: this tells nothing of new ones.")
     n_classes = None if target.classes is None else len(target.classes)
     data = Data(X, target.values, None if sample_weight is None else weight, target.task, n_classes)
     scorer = _scorer(scoring, data, target.classes, splits)
@@ -487,8 +492,12 @@ def _collate(plan, results):
             settings["margin"],
             (n_train, contrasts),
         )
+    verdict = decide(contrasts)
+    compared = [name for name in families if families[name] not in ("dummy", "other")]
+    if set(compared) < set(METHODS) - {"dummy"}:  # nothing was learned of the models left out
+        verdict = replace(verdict, sentence=f"{verdict.sentence} (Of {', '.join(compared)} alone.)")
     return Comparison(
-        decide(contrasts),
+        verdict,
         tuple(summary for summary, _, _ in scored.values()),
         tuple(result for _, rows, _ in scored.values() for result in rows),
         evidence,

@@ -5,6 +5,7 @@ All differences are in units of the dummy's mean loss, so that they mean the sam
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +78,8 @@ class Verdict:
     Parameters
     ----------
     code : {'nothing', 'linear', 'kernel', 'features', 'trees', 'unclear'}
-        The simplest kind of model that is as good as any of those compared; 'nothing' if none beats the dummy.
+        The simplest kind of model that no other beats by more than the margin; for 'features', which trees may equal,
+        that no simpler one equals. 'nothing' if none beats the dummy.
     sentence : str
     evidence : dict
         One object a contrast: its question and the answer ('yes', 'no' or 'undecided'), and the fields of `Contrast`
@@ -155,8 +157,9 @@ class HeldOut(NamedTuple):
 def best_of(losses, names, held_out):
     """Return the losses of the best method of a family, and the name picked most often.
 
-    In each split the method is the one with the least loss on the rows that the split does not predict: the rows that
-    judge a choice have no part in it, so that the best of several equal methods looks no better than each.
+    In each split the method is the one with the least loss on the rows that the split does not predict, or else in the
+    other splits: the rows that judge a choice have no part in it, so that the best of several equal methods looks no
+    better than each.
 
     Parameters
     ----------
@@ -171,7 +174,8 @@ def best_of(losses, names, held_out):
     for k in np.unique(held_out.split):
         inside = held_out.split == k
         others = ~np.isin(held_out.row, held_out.row[inside])
-        name = min(names, key=lambda name: held_out.mean(losses[name], others)) if others.any() else names[0]
+        others = others if others.any() else ~inside  # splits that all predict the same rows
+        name = min(names, key=lambda name: held_out.mean(losses[name], others))
         picked[inside] = losses[name][inside]
         picks[name] += 1
     return picked, picks.most_common(1)[0][0]
@@ -183,6 +187,7 @@ def questions(families):
     trees = [name for name in families if families[name] == "trees"]
     others = [name for name in families if families[name] not in ("trees", "dummy", "other")]
     every = others + trees
+    fixed = [name for name in others if name in ("linear", "lazy") or name in kernels]
     rich, rfm = ([name] if name in families else [] for name in HELD_BACK)
     sides = {
         "signal": (every, ["dummy"]),
@@ -190,10 +195,8 @@ def questions(families):
         "beyond_linear": (kernels, ["linear"]),
         "feature_learning": (rich, [HELD_BACK["rich"]]),
         "recursive_features": (rfm, [HELD_BACK["rfm"]]),
-        "rich_against_kernel": (rich, kernels),
-        "rfm_against_kernel": (rfm, kernels),
-        "rich_against_linear": (rich, ["linear"]),
-        "rfm_against_linear": (rfm, ["linear"]),
+        "rich_beyond_fixed": (rich, fixed),
+        "rfm_beyond_fixed": (rfm, fixed),
         "any_beyond_kernel": ([name for name in every if name not in kernels], kernels),
         "beyond_all": (trees, others),
     }
@@ -215,9 +218,13 @@ def draw_contrasts(losses, families, held_out, margin):
     Returns
     -------
     contrasts : dict of Contrast or None
-        None for a contrast whose candidates or references all failed; a contrast that was not asked for is left out.
+        None for a contrast that a failed method might have turned; a contrast that was not asked for is left out.
     """
     unit = held_out.mean(losses["dummy"])
+    if unit == 0:
+        raise ValueError(
+            "y: the dummy predicts every row held out exactly; there is nothing to gain. Use other splits."
+        )
     n_rows = len(np.unique(held_out.row))
     contrasts = {}
     for name, sides in questions(families).items():
@@ -231,17 +238,11 @@ def draw_contrasts(losses, families, held_out, margin):
         # The unit is an estimate, too: the error of a ratio is that of its numerator less its share of the unit.
         _, half = held_out.interval((saved - mean * losses["dummy"]) / unit)
         contrast = Contrast(name, candidate_name, reference_name, mean, mean - half, mean + half, margin, n_rows)
-        lost, answer = [_is_lost(*pair, families) for pair in zip(sides, alive)], _answer(contrast)
-        if (lost[0] and answer is not True) or (lost[1] and answer is not False):
+        lost = [len(some) < len(side) for some, side in zip(alive, sides)]
+        if (lost[0] and contrast.answer is not True) or (lost[1] and contrast.answer is not False):
             contrast = None  # the one that failed might have been the better one
         contrasts[name] = contrast
     return contrasts
-
-
-def _is_lost(methods, alive, families):
-    """Return whether one of the methods failed and has no like among the others, as kernels and trees are."""
-    like = {families[name] for name in alive} & {"kernel", "trees"}
-    return any(families[name] not in like for name in set(methods) - set(alive))
 
 
 _QUESTIONS = {
@@ -250,106 +251,98 @@ _QUESTIONS = {
     "beyond_linear": "a kernel beats the linear model",
     "feature_learning": "the rich network beats the same network held lazy",
     "recursive_features": "the NTK in a learned metric (RFM) beats the NTK",
-    "rich_against_kernel": "the rich network beats every kernel",
-    "rfm_against_kernel": "the RFM beats every kernel",
-    "rich_against_linear": "the rich network beats the linear model",
-    "rfm_against_linear": "the RFM beats the linear model",
+    "rich_beyond_fixed": "the rich network beats all with fixed features",
+    "rfm_beyond_fixed": "the RFM beats all with fixed features",
     "any_beyond_kernel": "any other model beats the kernels",
     "beyond_all": "trees beat every other model",
 }
 
-_BEATEN = "any_beyond_linear", "beyond_linear", "any_beyond_kernel"
-_GAINS = {"feature_learning": "rich", "recursive_features": "rfm"}  # contrasts of a model with itself held back
+_IMPLIES = {  # what beats the best of many beats each
+    "beyond_linear": {"any_beyond_linear"},
+    "rich_beyond_fixed": {"any_beyond_linear", "any_beyond_kernel"},
+    "rfm_beyond_fixed": {"any_beyond_linear", "any_beyond_kernel"},
+    "beyond_all": {"any_beyond_linear", "any_beyond_kernel"},
+}
+_WAYS = ("feature_learning", "rich_beyond_fixed"), ("recursive_features", "rfm_beyond_fixed")
 
 
 def decide(contrasts):
     """Return the Verdict of contrasts as returned by `draw_contrasts`.
 
-    Each question is answered yes, no or undecided, and an undecided answer is never read as a no: the verdict is
-    'unclear' unless the answers that are decided imply it.
+    Each question is answered yes, no or undecided. An undecided answer is never read as a no: the verdict is the one to
+    which all answers lead that the undecided ones may have, or 'unclear'.
     """
-    answers = {name: _answer(contrast) for name, contrast in contrasts.items()}
-
-    def answer(name):
-        return answers.get(name, False)  # what was not asked for is not claimed
-
-    ways = {
-        gain: _all_of(
-            answer(gain),
-            answers.get(f"{model}_against_kernel", True),
-            answers.get(f"{model}_against_linear", True),
-        )
-        for gain, model in _GAINS.items()
-    }
-    features = _any_of(*ways.values())
-    trees, kernel, beyond_kernel = answer("beyond_all"), answer("beyond_linear"), answer("any_beyond_kernel")
-
-    if answer("signal") is not True:
-        code, because = "nothing" if answer("signal") is False else "unclear", ["signal"]
-    elif answer("any_beyond_linear") is False and kernel is not True:
-        code, because = "linear", ["any_beyond_linear"]
-    elif trees is True:
-        code, because = "trees", ["beyond_all"]
-    elif trees is False and features is True:
-        shown = [gain for gain in ways if ways[gain]]
-        code, because = "features", shown + [f"{_GAINS[gain]}_against_kernel" for gain in shown]
-    elif kernel is True and beyond_kernel is False:
-        code, because = "kernel", ["beyond_linear", "any_beyond_kernel"]
-    else:
-        matters = {
-            "any_beyond_linear": True,
-            "beyond_linear": features is not True,
-            "any_beyond_kernel": features is not True and kernel is not False,
-            "beyond_all": True,
-        }
-        for gain, model in _GAINS.items():
-            for name in (gain, f"{model}_against_kernel", f"{model}_against_linear"):
-                matters[name] = features is None and ways[gain] is None
-        code, because = "unclear", [name for name in answers if answers[name] is None and matters[name]]
+    answers = {name: None if contrast is None else contrast.answer for name, contrast in contrasts.items()}
+    possible = _possible(answers)
+    codes = {_code(yes) for yes in possible}
+    code = codes.pop() if len(codes) == 1 else "unclear"
     evidence = {
         name: {"question": _QUESTIONS[name], "answer": {True: "yes", False: "no", None: "undecided"}[answers[name]]}
         | ({} if contrast is None else {**asdict(contrast), "state": contrast.state})
         for name, contrast in contrasts.items()
     }
-    sentence = _sentence(code, because, contrasts)
-    if set(contrasts) < set(_QUESTIONS):  # nothing was learned of the models left out
-        sentence = f"Among the models compared, {sentence[0].lower()}{sentence[1:]}"
-    return Verdict(code, sentence, evidence)
+    return Verdict(code, _sentence(code, answers, possible, contrasts), evidence)
 
 
-def _answer(contrast):
-    return None if contrast is None else contrast.answer
+def _possible(answers):
+    """Return the sets of questions that may be answered yes, given what is decided and what a yes implies."""
+    decided = {name for name, answer in answers.items() if answer}
+    undecided = [name for name, answer in answers.items() if answer is None]
+    filled = (frozenset(decided.union(*some)) for some in product(*([set(), {name}] for name in undecided)))
+    return {yes for yes in filled if all(_IMPLIES.get(name, set()) & answers.keys() <= yes for name in yes)}
 
 
-def _all_of(*answers):
-    """Kleene's conjunction: one no is a no, else one undecided is undecided."""
-    return False if False in answers else None if None in answers else True
+def _code(yes):
+    """Return the verdict if the answer to some questions is yes, and to all others no."""
+    if "signal" not in yes:
+        return "nothing"
+    if "any_beyond_linear" not in yes:
+        return "linear"
+    if "beyond_all" in yes:
+        return "trees"
+    if any(yes.issuperset(way) for way in _WAYS):
+        return "features"
+    return "kernel" if "beyond_linear" in yes and "any_beyond_kernel" not in yes else "unclear"
 
 
-def _any_of(*answers):
-    """Kleene's disjunction: one yes is a yes, else one undecided is undecided."""
-    return True if True in answers else None if None in answers else False
-
-
-_CLAIMS = {
-    "nothing": "No model does usefully better than the dummy, which ignores the columns",
-    "linear": "A linear model is enough",
-    "kernel": "A kernel is enough, and a linear model is not",
-    "features": "This table rewards feature learning",
-    "trees": "Trees do better here than linear models, kernels and networks",
+_CLAIMS = {  # with the contrasts that imply them
+    "nothing": ("No model does usefully better than the dummy, which ignores the columns", ["signal"]),
+    "linear": ("A linear model is enough", ["any_beyond_linear"]),
+    "kernel": ("A kernel is enough, and a linear model is not", ["beyond_linear", "any_beyond_kernel"]),
+    "features": ("This table rewards feature learning", [name for way in _WAYS for name in way]),
+    "trees": ("Trees do better here than every other model", ["beyond_all"]),
 }
 
 
-def _sentence(code, because, contrasts):
+def _sentence(code, answers, possible, contrasts):
+    """Return the verdict in words, with the contrasts that imply it or the question that is open."""
     if code != "unclear":
-        evidence = "; ".join(dict.fromkeys(str(contrasts[name]) for name in because if contrasts.get(name)))
-        return f"{_CLAIMS[code]} ({evidence or contrasts['signal']})."
-    if not because:
-        shown = "; ".join(str(contrasts[name]) for name in _BEATEN if contrasts.get(name))
-        return f"Cannot tell: the linear model is beaten, but not by one kind of model that is clearly why ({shown})."
-    first = because[0]
-    contrast, question = contrasts[first], _QUESTIONS[first]
+        claim, names = _CLAIMS[code]
+        if code == "features":
+            names = [name for way in _WAYS if all(answers.get(name) for name in way) for name in way]
+        if code == "linear" and "any_beyond_linear" not in answers:
+            claim, names = "The linear model is better than the dummy", ["signal"]
+        return f"{claim} ({_cited(names, contrasts)})."
+    turning = [name for name in answers if any(yes ^ {name} in possible and _turns(yes, name) for yes in possible)]
+    if not turning:
+        shown = _cited(["any_beyond_linear", "beyond_linear", "any_beyond_kernel"], contrasts)
+        if not possible:
+            return f"Cannot tell: the answers contradict one another ({shown})."
+        return f"No one kind of model stands out as the reason why the linear model is beaten ({shown})."
+    contrast, question = contrasts[turning[0]], _QUESTIONS[turning[0]]
     if contrast is None:
         return f"Cannot tell whether {question}, since models that this needs failed."
-    rows = contrast.rows_to_decide()
-    return f"Cannot tell whether {question} ({contrast}; about {rows} rows would decide it)."
+    return f"Cannot tell whether {question} ({contrast}; about {contrast.rows_to_decide()} rows would decide it)."
+
+
+def _turns(yes, name):
+    return _code(yes) != _code(yes ^ {name})
+
+
+def _cited(names, contrasts):
+    """Return contrasts as text, one of each pair of models."""
+    by_pair = {}
+    for name in names:
+        if contrasts.get(name) is not None:
+            by_pair.setdefault(frozenset((contrasts[name].candidate, contrasts[name].reference)), contrasts[name])
+    return "; ".join(map(str, by_pair.values()))

@@ -28,7 +28,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.datasets import make_multi_index, make_parity
-from sklearn_ltdl.study._methods import METHODS, Method, OutOfBag, Tuned, given, per_row_loss
+from sklearn_ltdl.study._folds import copied
+from sklearn_ltdl.study._methods import METHODS, Method, OutOfBag, Tuned, _inner_rows, given, per_row_loss
 
 CHEAP = {
     "dummy": METHODS["dummy"],
@@ -252,6 +253,31 @@ def test_copies_of_rows_are_no_more_evidence_and_in_one_fold(cheap):
     assert by_heart.verdict.code in ("nothing", "unclear")  # a line through each row, were its copies to train
 
 
+@pytest.mark.parametrize("classes", [False, True])
+def test_copies_are_told_from_rows_that_agree(classes):
+    """Copied: rows, a few rows of a rare class. Not: two columns of yes or no, one factor in ten columns."""
+    rng = np.random.default_rng(0)
+
+    def target(signal):
+        noisy = signal + rng.standard_normal(len(signal))
+        return (noisy > 0).astype(int) if classes else noisy
+
+    X = rng.standard_normal((200, 3))
+    y = target(X[:, 0])
+    assert copied(X, y) is None
+    twice = np.repeat(np.arange(200), np.where(np.arange(200) < 10, 20, 1))
+    assert len(np.unique(copied(X[twice], y[twice]))) == 200
+    frame = pd.DataFrame({"a": X[:, 0], "b": np.where(X[:, 1] > 0, "x", None)})
+    assert copied(frame, y) is None
+    assert len(np.unique(copied(frame.iloc[twice], y[twice]))) == 200
+    yes = rng.integers(2, size=(300, 2))
+    assert copied(yes, target(yes[:, 0])) is None
+    factor = rng.integers(6, size=150)
+    assert copied(np.array([np.sin(factor * j) for j in range(1, 11)]).T, target(factor - 3)) is None
+    grid = rng.integers(200, size=(5000, 3))
+    assert len(np.unique(copied(np.tile(grid, (4, 1)), np.tile(target(grid[:, 0] - 100.0), 4)))) == 5000
+
+
 def test_rows_that_agree_by_chance_are_each_evidence(cheap):
     """Of two columns of yes or no there are eight kinds of rows, however many rows."""
     rng = np.random.default_rng(0)
@@ -296,6 +322,29 @@ def test_splits_that_are_no_splits_are_refused(cv, message):
         compare(X[:100], y[:100], models=["linear"], cv=cv)
 
 
+def test_evidence_of_one_group_is_refused():
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match="the splits predict rows of one group"):
+        compare(X, y, models=["linear"], groups=np.zeros(len(y)), cv=KFold(3))
+    with pytest.raises(ValueError, match="another of at least 2, got 100 and 1"):
+        compare(np.vstack([X[:100], np.tile(X[:1] + 9, (50, 1))]), np.repeat([0, 1], [100, 50]), models=["linear"])
+
+
+def test_splits_that_train_on_copies_are_noted(cheap):
+    X, y = (np.concatenate([part, part]) for part in load_diabetes(return_X_y=True))
+    notes = compare(X, y, models=["linear"], cv=KFold(5, shuffle=True, random_state=0)).settings["notes"]
+    assert any("predict rows with copies that they train on" in note for note in notes)
+
+
+def test_rare_classes_take_part_in_the_choice_of_settings():
+    codes = np.zeros(100_000, dtype=int)
+    codes[:7] = 1
+    rows = _inner_rows(len(codes), codes, 0)
+    assert len(np.unique(rows)) == 2000
+    assert codes[rows].sum() == 1  # one of seven, a share of 2 %, at least one
+    assert np.bincount((np.arange(9000) % 3)[_inner_rows(9000, np.arange(9000) % 3, 0)]).tolist() == [667, 667, 666]
+
+
 def test_a_predefined_split_numbers_the_rows_of_the_whole_table(cheap):
     X, y = load_diabetes(return_X_y=True)
     y = np.where(np.arange(len(y)) < 10, np.nan, y)
@@ -313,14 +362,18 @@ def test_splits_that_cut_groups_are_noted(cheap):
         compare(X, y, models=["linear"], groups=groups, cv=cv).settings["notes"]
         for cv in (KFold(5, shuffle=True, random_state=0), GroupKFold(5))
     )
-    assert any("rows of groups that they train on" in note for note in cut)
-    assert not any("rows of groups that they train on" in note for note in whole)
+    assert any("predict groups that they train on" in note for note in cut)
+    assert not any("predict groups that they train on" in note for note in whole)
 
 
 def test_every_seed_of_an_estimator_that_was_given_is_drawn():
     parts = BaggingRegressor(make_pipeline(StandardScaler(), MLPRegressor()), random_state=None)
     built = given(parts).build("regression", 7)
-    assert built.random_state == built.estimator[-1].random_state == 7
+    seeds = built.random_state, built.estimator[-1].random_state
+    assert None not in seeds
+    assert seeds[0] != seeds[1]  # one seed for all would make the members of an ensemble alike
+    again = given(parts).build("regression", 7)
+    assert seeds == (again.random_state, again.estimator[-1].random_state)
     assert given(MLPRegressor(random_state=3)).build("regression", 7).random_state == 3
 
 
