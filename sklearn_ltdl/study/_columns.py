@@ -1,5 +1,6 @@
 """How each column of a table is read: as numbers, dates or categories, or left out with a reason."""
 
+import datetime
 import re
 import textwrap
 from typing import NamedTuple
@@ -11,7 +12,7 @@ RARE_LEVEL = 10  # training rows below which a level joins the group of rare one
 OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart, and nothing else
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # mean number of words from which a text is a sentence
-_LEADING_ZERO = re.compile(r"\s*[+-]?0\d")  # 01234 is a code
+_NO_NUMBER = re.compile(r"\s*[+-]?0\d|.*(?:_|[^\x00-\x7f])")  # 01234 is a code; Python alone reads 1_234
 _DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
@@ -62,7 +63,8 @@ def kinds_of(X):
     """Return an array of 'number', 'date' or 'category', one a column.
 
     The dtype decides: numbers and booleans are numbers, dates and durations dates, and the rest categories, but for
-    columns of objects all of which can be read as numbers. Numerals with a leading zero, such as 01234, are codes.
+    columns of objects all of which are dates, or can be read as numbers. Numerals with a leading zero, such as 01234,
+    are codes.
     """
     X = as_table(X)
     if not hasattr(X, "iloc") and X.dtype.kind in "biuf":
@@ -75,7 +77,11 @@ def _kind(column):
     if column.dtype.kind in "mM":  # pandas gives dates with a time zone this kind as well
         return "date"
     if column.dtype == object or column.dtype.kind in "US":
-        return "number" if reads_as_float(np.asarray(column, dtype=object)) else "category"
+        values = np.asarray(column, dtype=object)
+        known = values[~is_missing(values)]
+        if known.size and all(isinstance(value, datetime.date | np.datetime64) for value in known):
+            return "date"
+        return "number" if reads_as_float(values) else "category"
     if not hasattr(column, "iloc"):
         return "number"
     from pandas.api import types
@@ -89,7 +95,7 @@ def reads_as_float(values):
         values[~is_missing(values)].astype(float)
     except (TypeError, ValueError):
         return False
-    return not any(isinstance(value, str) and _LEADING_ZERO.match(value) for value in values.flat)
+    return not any(isinstance(value, str) and _NO_NUMBER.match(value) for value in values.flat)
 
 
 def is_missing(values):
@@ -255,6 +261,22 @@ def hint(name, names):
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {listed(names)}."
 
 
+def target_position(column, names):
+    """Return the index of the column to predict: by name, by position from 1 or -1, or the last one."""
+    if column is None or column in names:
+        return len(names) - 1 if column is None else names.index(column)
+    try:
+        number = int(column)
+    except ValueError:
+        raise ValueError(f"The table has no column {column!r} to predict; {hint(column, names)}") from None
+    if not 1 <= abs(number) <= len(names):
+        raise ValueError(
+            f"The table has no column {column!r} to predict; positions go from 1 to {len(names)}, or from -1, the last "
+            f"one, to {-len(names)}."
+        )
+    return number - 1 if number > 0 else number + len(names)
+
+
 def listed(names, most=8):
     """Return the names as a list that is not longer than `most`."""
     return ", ".join(map(repr, map(str, names[:most]))) + (", ..." if len(names) > most else "")
@@ -320,7 +342,7 @@ def is_numeral(text):
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def coerced(name, series):
