@@ -29,9 +29,6 @@ _DECIMAL_POINT = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?(?:[eE][+-]?\d+
 _DECIMAL_COMMA = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:[.'\u00a0\u202f]\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
 _THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
 _CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is no number
-_MAYBE_CODE, _MAYBE_LABEL = (
-    re.compile(rb"(?:^|[,;\t|\n\r\" ])0\d{%d}\d*(?:$|[,;\t|\n\r\" ])" % least) for least in (3, 1)
-)
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -129,15 +126,26 @@ def _doubtful(table, data, label, styles, text):
     """Return the names of columns of which more must be known than pandas made of them, in the table's order."""
     from pandas.api.types import is_float_dtype, is_integer_dtype
 
-    names, missing = set(), label in table and table[label].isna().any()
-    codes, labels = _MAYBE_CODE.search(data) is not None, _MAYBE_LABEL.search(data) is not None
+    names = {label} if label in table and table[label].isna().any() else set()
+    zeros = _has_leading_zeros(data)
     for name, column in table.items():
-        known = column.dropna()
-        whole = is_integer_dtype(column.dtype) or (is_float_dtype(column.dtype) and (known % 1 == 0).all())
-        thousands = is_float_dtype(column.dtype) and "decimal commas" in styles.values()
-        if (whole and (codes or (labels and name == label))) or thousands or (missing and name == label):
+        whole = is_integer_dtype(column.dtype) or (is_float_dtype(column.dtype) and (column.dropna() % 1 == 0).all())
+        if (whole and zeros) or (is_float_dtype(column.dtype) and "decimal commas" in styles.values()):
             names.add(name)
     return [name for name in table if name in names - {*text, ""}]
+
+
+def _has_leading_zeros(data):
+    """Return whether a cell begins with a zero and another digit."""
+    begins, digit = np.zeros(256, dtype=bool), np.zeros(256, dtype=bool)
+    begins[list(f'{DELIMITERS}\n\r" '.encode())] = True
+    digit[list(b"0123456789")] = True
+    for start in range(0, len(data), 1 << 24):  # a part at a time, for the memory
+        part = np.frombuffer(data, np.uint8, min(len(data) - start, (1 << 24) + 2), start)
+        zero = np.flatnonzero(part[1:-1] == ord("0"))
+        if (begins[part[zero]] & digit[part[zero + 2]]).any():
+            return True
+    return False
 
 
 def _repair(table, raw, label, styles, text):
@@ -154,7 +162,7 @@ def _repair(table, raw, label, styles, text):
         if whole and texts.str.fullmatch(_LABEL if few else _CODE).any():
             (labels if few else codes).append(name)
             table[name] = texts.reindex(table.index)
-        elif "decimal commas" in styles.values() and points:
+        elif points and "decimal commas" in styles.values():
             grouped.append(name)
             table[name] = texts.str.replace(".", "").astype(float).reindex(table.index)
     for name, style in styles.items():
