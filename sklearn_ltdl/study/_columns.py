@@ -110,6 +110,17 @@ def _is_nan(value):
     return isinstance(value, float | np.floating) and bool(value != value)
 
 
+def group_numbers(groups):
+    """Return the number of each row's group; a row without one could be of any, and so leak into its prediction."""
+    missing = is_missing(groups)
+    if missing.any():
+        raise ValueError(
+            f"groups: expected a group for each row, got {missing.sum()} of {len(groups)} rows without; leave these "
+            "rows out, or give each a group of its own if nothing links them."
+        )
+    return np.unique(groups.astype(str), return_inverse=True)[1]
+
+
 def to_numbers(X):
     """Return a float64 array; missing values are NaN."""
     X = as_table(X)

@@ -16,7 +16,7 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, check_weights, draw_seed, validate_params
-from sklearn_ltdl.study._columns import describe, hint, is_missing, read_columns
+from sklearn_ltdl.study._columns import describe, group_numbers, hint, is_missing, read_columns
 from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
 from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._folds import draw_splits
@@ -315,7 +315,7 @@ def compare(
     weight = check_weights(weight, y)
     kept = present & (weight > 0)
     X, weight, target = rows_of(X, kept), weight[kept], read_target(y[kept], task)
-    groups = None if groups is None else np.unique(groups[kept].astype(str), return_inverse=True)[1]
+    groups = None if groups is None else group_numbers(groups[kept])
     cluster = _clusters(X) if groups is None else groups
     notes = describe(columns) + ([target.note] if target.note else [])
     if not present.all():
@@ -593,7 +593,8 @@ def _scorer(scoring, data, splits):
         try:
             value = score(guess, split.test)
         except Exception as error:
-            raise ValueError(f"scoring={scoring!r} fails on a fold of these data: {error}") from error
+            reason = f"it is no score for {data.task}" if isinstance(error, AttributeError) else error
+            raise ValueError(f"scoring={scoring!r} fails on a fold of these data: {reason}") from error
         if not np.isfinite(value):
             raise ValueError(f"scoring={scoring!r} is {value} on a fold of these data; expected a finite score.")
     return score

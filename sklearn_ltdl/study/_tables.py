@@ -137,7 +137,8 @@ def read_target(y, task):
         if whole and 2 < len(distinct) <= MOST_DOUBTFUL_INTEGERS:
             other = "regression" if few else "classification"
             note = (
-                f"The target's {len(distinct)} distinct whole numbers are read for {task}, not for {other} (see task)."
+                f"The target's {len(distinct)} distinct whole numbers are read for {task}; task={other!r} "
+                f"(--task {other}) reads them otherwise."
             )
     if task == "regression":
         if not is_number and y.dtype.kind != "b":
