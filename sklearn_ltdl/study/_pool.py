@@ -120,7 +120,7 @@ class _Processes:
         environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
         self._executors[worker] = ProcessPoolExecutor(
-            1, initializer=partial(_settle_in, worker, self.n_workers), env=environment
+            1, initializer=partial(_prepare, worker, self.n_workers), env=environment
         )
 
     def submit(self, worker, function, shared, arguments):
@@ -137,7 +137,7 @@ class _Processes:
             executor.shutdown(kill_workers=True)
 
 
-def _settle_in(worker, n_workers):
+def _prepare(worker, n_workers):
     """Keep a new worker process to its cores, and keep it although it grows.
 
     XLA reads no environment variable for its number of threads, but counts the cores that it may use. Loky replaces

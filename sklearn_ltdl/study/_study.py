@@ -264,8 +264,8 @@ def compare(
         times, the draws that are done decide; else the methods that miss a fold count as failed.
     journal : str or path-like, default=None
         File to which each result is added as it comes. A run that was stopped, even killed, goes on with the same file
-        where it was: results are reused for the same data, settings and versions, and the outcome is that of an
-        undisturbed run.
+        where it was: results are reused for the same data, settings and versions, and the same source of classes of
+        your own in `also`, and the outcome is that of an undisturbed run. Fits that failed are tried again.
     backend : {'loky', 'dask'}, default='loky'
         Processes of this machine, or the workers of a Dask cluster.
     scheduler : str or distributed.Client, default=None

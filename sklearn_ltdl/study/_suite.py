@@ -45,7 +45,8 @@ class Suite:
         try:
             comparison = compare(*load(), **protocol)
         except Exception as error:  # one table is no reason to lose the others
-            row["failure"] = " ".join(str(error).split()) or type(error).__name__
+            told = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
+            row["failure"] = " ".join(f"{'' if told else f'{type(error).__name__}: '}{error}".split())
         else:
             self.comparisons[name] = comparison
             settings, best = comparison.settings, best_method(comparison)

@@ -1,4 +1,5 @@
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,9 @@ def read(**columns):
         (pd.array([None, 1, 2, 3] * 10, dtype="Int64"), "number"),
         (pd.date_range("2024-01-01", periods=N, tz="Asia/Tokyo"), "date"),
         (pd.to_timedelta(ROWS, unit="h"), "date"),
+        (pd.Series([datetime.date(2024, 1, 1 + i % 28) for i in ROWS[1:]] + [None], dtype=object), "date"),
+        ([Decimal("1.5"), Decimal(2), None, 3] * 10, "number"),
+        (pd.Series(["1_100", "1_200"] * 20, dtype=object), "category"),  # a number for Python alone
         (["a", "b", None, "a"] * 10, "category"),
         ([1, "one", None, 1.5] * 10, "category"),
         (pd.Categorical(ROWS), "category"),
@@ -119,6 +123,26 @@ def test_a_column_that_is_mixed_in_a_few_rows_is_of_one_kind_in_every_fold(rng):
     X = pd.DataFrame({"x": rng.standard_normal(60), "mixed": [1, 2] * 29 + ["one", 1]})
     for table in (X, X.to_numpy(dtype=object)):
         assert not compare(table, X["x"], models=["linear"], cv=3, repeats=1).failed
+
+
+def test_dates_of_objects_are_days():
+    days = [datetime.date(1970, 1, 3), None, datetime.date(1970, 1, 1)]
+    frame = pd.DataFrame({"day": pd.Series(days, dtype=object)})
+    for table in (frame, frame.to_numpy()):
+        assert kinds_of(table).tolist() == ["date"]
+        np.testing.assert_array_equal(to_days(table)[:, 0], [2, np.nan, 0])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_row_without_a_group_is_refused_unless_it_is_left_out(missing, rng):
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+    groups = np.array([*range(20), *range(20)], dtype=object)
+    groups[3] = missing
+    options = {"models": ["linear"], "cv": 2, "repeats": 1}
+    with pytest.raises(ValueError, match="groups: expected a group for each row, got 1 of 40 rows without"):
+        compare(X, y, groups=groups, **options)
+    y[3] = np.nan
+    assert compare(X, y, groups=groups, **options).settings["n_clusters"] == 20
 
 
 def test_levels_that_are_the_same_number_are_one():
