@@ -338,6 +338,8 @@ def _suspicion(name, series, kind):
     if kind == "category" and series.dtype.name != "category":
         counts = series.dropna().astype(str).value_counts(sort=False)
         strays = counts[[not is_numeral(text) for text in counts.index]]
+        if len(strays) and strays.index.str.fullmatch(_DATE).all():
+            return f"looks like dates, which are read if they are like 2024-05-31, not {strays.index[0]!r}"
         if 0 < strays.sum() < counts.sum() / 2:
             return f"{counts.sum() - strays.sum()} of {counts.sum()} values are numbers, {strays.index[0]!r} is not"
     if series.dtype.kind in "iuO" and _IDENTIFIER.fullmatch(name) and series.nunique() < series.count():

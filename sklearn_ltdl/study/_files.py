@@ -24,10 +24,12 @@ MOST_LABELS = 30  # distinct whole numbers of a target up to which leading zeros
 DELIMITERS = ",;\t|"
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
-_DOTTED_DATE = r"\d{1,2}\.\d{1,2}\.\d{4}"  # nobody writes the month first with points
+_DATE = r"(\d{1,2})([./])(\d{1,2})\2\d{4}"  # with points, the day is first
 _DECIMAL_POINT = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?(?:[eE][+-]?\d+)?"  # 1,234.5
 _DECIMAL_COMMA = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:[.'\u00a0\u202f]\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
 _THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
+_UNNAMED = "\0"  # begins what a column without a name is called
+_UNIT = r"([$€£¥%])"
 _CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is no number
 _PACKED = {
     b"\x1f\x8b": "gzip",
@@ -105,7 +107,7 @@ def read_table(path, *, text=(), target=None, least_columns=2):
             table = pd.read_csv(
                 io.BytesIO(data), na_values=["?"], dtype={name: str for name in {*text} & {*names}}, **options
             )
-            named = [name for name in names if name]
+            named = [name for name in names if not name.startswith(_UNNAMED)]
             label = None if least_columns < 2 or not named else named[target_position(target, named)]
             styles = _number_styles(table, delimiter, text)
             doubtful = _doubtful(table, data, label, styles, text)
@@ -116,9 +118,16 @@ def read_table(path, *, text=(), target=None, least_columns=2):
         raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {error}") from error
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
-    if "" in names:
-        table = table.drop(columns="")
-        notes.append(f"The {'first' if names[0] == '' else 'last'} column has no name and is left out.")
+    unnamed = [j for j, name in enumerate(names) if name.startswith(_UNNAMED)]
+    if unnamed:
+        table = table.drop(columns=[names[j] for j in unnamed])
+        place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")
+        who = (
+            f"The {place} column has no name and is"
+            if len(unnamed) == 1
+            else f"{len(unnamed)} columns have no name and are"
+        )
+        notes.append(f"{who} left out.")
     return table, notes + _repair(table, raw, label, styles, text)
 
 
@@ -132,7 +141,7 @@ def _doubtful(table, data, label, styles, text):
         whole = is_integer_dtype(column.dtype) or (is_float_dtype(column.dtype) and (column.dropna() % 1 == 0).all())
         if (whole and zeros) or (is_float_dtype(column.dtype) and "decimal commas" in styles.values()):
             names.add(name)
-    return [name for name in table if name in names - {*text, ""}]
+    return [name for name in table if name in names - {*text} and not name.startswith(_UNNAMED)]
 
 
 def _has_leading_zeros(data):
@@ -153,7 +162,8 @@ def _repair(table, raw, label, styles, text):
     from pandas import to_datetime
     from pandas.api.types import is_numeric_dtype
 
-    codes, labels, grouped, days = [], [], [], []
+    codes, labels, grouped, units = [], [], [], []
+    dates = {"%d.%m.%Y": [], "%d/%m/%Y": [], "%m/%d/%Y": []}
     for name in raw:
         texts = raw[name].str.strip()[table[name].notna()]
         whole = not texts.empty and texts.str.fullmatch(r"\d+").all()
@@ -166,7 +176,8 @@ def _repair(table, raw, label, styles, text):
             grouped.append(name)
             table[name] = texts.str.replace(".", "").astype(float).reindex(table.index)
     for name, style in styles.items():
-        texts = table[name].dropna().astype(str)
+        texts, unit = _without_unit(table[name].dropna().astype(str))
+        units += [f"{name} ({unit})"] * (unit != "")
         if style == "decimal commas":
             texts = texts.str.replace(r"[.'\u00a0\u202f]", "", regex=True)
         texts = texts.str.replace(",", "." if style == "decimal commas" else "")
@@ -175,23 +186,44 @@ def _repair(table, raw, label, styles, text):
         texts = table[name].dropna().astype(str)
         if texts.empty:
             continue
-        with suppress(ValueError):  # a thirteenth month, offsets beside none: it stays text
+        with suppress(ValueError):  # a thirteenth month, offsets beside none, 1/2/2024: it stays text
             if texts.str.fullmatch(_ISO_DATE).all():
                 offsets = texts.str.fullmatch(r".+(?:Z|[+-]\d\d:?\d\d)").all() and texts.str.len().gt(10).all()
                 table[name] = to_datetime(table[name], format="ISO8601", utc=bool(offsets))
-            elif texts.str.fullmatch(_DOTTED_DATE).all():
-                table[name] = to_datetime(table[name], format="%d.%m.%Y")
-                days.append(name)
+            elif texts.str.fullmatch(_DATE).all():
+                order = _order(texts.str.extract(_DATE))
+                table[name] = to_datetime(table[name], format=order)
+                dates[order].append(name)
     separated = [name for name, style in styles.items() if style == "separators"] + grouped
     notes = {
         "Numbers with leading zeros are read as categories in {}.": codes,
         "Numbers with leading zeros are read as labels in {}.": labels,
         "Decimal commas are read in {}.": [name for name, style in styles.items() if style == "decimal commas"],
         "Separators between thousands are left out in {}.": separated,
-        "Dates are read day first in {}.": days,
+        "Units are left out in {}.": units,
+        "Dates are read day first in {}.": dates["%d.%m.%Y"] + dates["%d/%m/%Y"],
+        "Dates are read month first in {}.": dates["%m/%d/%Y"],
     }
     notes = [note.format(listed(names)) for note, names in notes.items() if names]
     return notes + (_missing_labels(table, raw[label].str.strip(), label) if label in raw else [])
+
+
+def _order(parts):
+    """Return the format of dates from their first and second numbers and what is between; raise if they do not tell."""
+    if (parts[1] == ".").all():
+        return "%d.%m.%Y"
+    first, second = (parts[j].astype(int).max() > 12 for j in (0, 2))
+    if first == second or (parts[1] == ".").any():
+        raise ValueError("day and month cannot be told apart")
+    return "%d/%m/%Y" if first else "%m/%d/%Y"
+
+
+def _without_unit(texts):
+    """Return texts without their currency or per cent sign, which is one for all of them, and this sign."""
+    units = texts.str.extract(_UNIT)[0].dropna().unique()
+    if len(units) != 1:
+        return texts, ""
+    return texts.str.replace(rf"[ \u00a0\u202f]?{re.escape(units[0])} ?", "", n=1, regex=True), units[0]
 
 
 def _number_styles(table, delimiter, text):
@@ -205,7 +237,7 @@ def _number_styles(table, delimiter, text):
     for name in table:
         if is_numeric_dtype(table[name].dtype) or name in text:
             continue
-        texts = table[name].dropna().astype(str)
+        texts = _without_unit(table[name].dropna().astype(str))[0]
         if texts.empty or (texts.str.fullmatch(_CODE).any() and texts.str.fullmatch(r"\d+").all()):
             continue
         point, comma = (texts.str.fullmatch(pattern).all() for pattern in (_DECIMAL_POINT, _DECIMAL_COMMA))
@@ -379,15 +411,16 @@ def _header(where, data, least):
         raise ValueError(f"{where}: expected a table, got text whose first line has no end; {_REMEDY}.")
     delimiter = max(parsed, key=lambda delimiter: len(parsed[delimiter][1]))
     above, line = parsed[delimiter]
-    names = [name.strip() for name in line]
-    if len(names) < least:
+    names = [name.strip() or f"{_UNNAMED}{j}" for j, name in enumerate(line)]
+    if sum(map(_is_name, line)) < least:
         raise ValueError(
-            f"{where}: expected at least two columns (comma, semicolon, tab or bar between them), got one, "
-            f"{names[0][:40] if names else ''!r}; remove what is above the header."
+            f"{where}: expected the names of at least two columns in the first line (comma, semicolon, tab or bar "
+            f"between them), got {names[0][:40] if names else ''!r}; remove what is above the header."
         )
     require_distinct(where, names)
+    named = [name for name in names if not name.startswith(_UNNAMED)]
     counted = [str(j) for j in range(len(names))]
-    if names != counted and all(is_numeral(name) and np.isfinite(float(name)) for name in names):
+    if named != counted and all(is_numeral(name) and np.isfinite(float(name)) for name in named):
         raise ValueError(
             f"{where}: expected column names in the first line, got numbers; put a header line above them."
         )

@@ -160,7 +160,8 @@ def test_dates_are_days_since_1970_and_durations_are_days():
 
 def test_what_looks_like_a_mistake_is_said():
     size = [str(i) for i in range(29)] + ["n/a?"] + [str(i) for i in range(10)]
-    columns = read(size=size, user_id=ROWS // 2)
+    columns = read(size=size, user_id=ROWS // 2, day=["1/2/2024", "3/4/2024"] * 20)
+    assert columns["day"].note == "looks like dates, which are read if they are like 2024-05-31, not '1/2/2024'"
     assert columns["size"].note == "39 of 40 values are numbers, 'n/a?' is not"
     assert "belong together" in columns["user_id"].note
 

@@ -110,6 +110,9 @@ def test_columns_without_a_name_are_left_out(read):
     pd.testing.assert_frame_equal(table, FRAME)
     assert notes == ["The first column has no name and is left out."]
     assert read(b"x,y,\n1,2,\n3,4,\n")[1] == ["The last column has no name and is left out."]
+    table, notes = read(b"x,,y,,\n1,5,2,,\n3,6,4,,\n")  # of a spreadsheet
+    assert table.to_dict("list") == {"x": [1, 3], "y": [2, 4]}
+    assert notes == ["3 columns have no name and are left out."]
 
 
 def test_dates_and_decimal_commas_of_a_file_are_read(read):
@@ -162,6 +165,10 @@ def test_codes_keep_their_zeros_wherever_they_are(read, delimiter):
         ("p;x\n1,234;1,5\n0,950;2,5\n", {"p": [1.234, 0.95]}, ["Decimal commas are read in 'p', 'x'."]),
         ("p;x\n1.25;1,5\n2.5;2,5\n", {"p": [1.25, 2.5], "x": [1.5, 2.5]}, ["Decimal commas are read in 'x'."]),
         ("p;x\n1.234;1\n2.500;2\n", {"p": [1.234, 2.5]}, []),
+        ('p,q\n"$1,234.50",50%\n-$3.00,7%\n', {"p": [1234.5, -3], "q": [50, 7]},
+         ["Separators between thousands", "Units are left out in 'p ($)', 'q (%)'."]),
+        ("p;q\n1.234,50 €;$1\n3 €;2 €\n", {"p": [1234.5, 3], "q": ["$1", "2 €"]},
+         ["Decimal commas are read in 'p'.", "Units are left out in 'p (€)'."]),
     ],
 )  # fmt: skip
 def test_numbers_of_spreadsheets_in_other_languages_are_read(read, data, columns, words):
@@ -178,12 +185,16 @@ def test_what_is_a_number_for_python_alone_is_text(read):
     assert notes == []
 
 
-def test_dates_with_points_and_with_offsets_are_read(read):
+def test_dates_of_which_the_order_is_known_are_read(read):
     table, notes = read(b"day;time;y\n31.05.2024;2024-03-30T12:00+01:00;1\n1.6.2024;2024-03-31T12:00:00+02:00;2\n")
     assert (table["day"][1] - table["day"][0]).days == 1
     assert (table["time"][1] - table["time"][0]).total_seconds() == 23 * 3600  # the clocks went forward
     assert notes == ["Dates are read day first in 'day'."]
     assert read(b"day;y\n31.05.2024;1\n32.05.2024;2\n")[0]["day"].tolist() == ["31.05.2024", "32.05.2024"]
+    table, notes = read(b"us,uk,either,y\n5/31/2024,31/05/2024,1/2/2024,1\n12/1/2023,1/12/2023,3/4/2024,2\n")
+    assert table["us"].tolist() == table["uk"].tolist() == [pd.Timestamp("2024-05-31"), pd.Timestamp("2023-12-01")]
+    assert table["either"].tolist() == ["1/2/2024", "3/4/2024"]
+    assert notes == ["Dates are read day first in 'uk'.", "Dates are read month first in 'us'."]
 
 
 def test_lines_without_a_name_above_the_header_are_passed_over(read):
@@ -250,6 +261,7 @@ def test_dates_of_parquet_are_dates(read):
         (b"x,y\n", "expected rows below the header"),
         (b"x\n1\n2\n", "at least two columns"),
         (b"just a sentence", "at least two columns"),
+        (b"Sales of 2024,,\n\nx,z,y\n1,2,3\n", "got 'Sales of 2024'; remove what is above the header"),
         (b"x,x,y\n1,2,3\n", "got 'x' more than once"),
         (b"1.5,2.5\n3.5,4.5\n", "put a header line"),
         (b"x,y\n1,2\n1,2,3,4\n", "expected 2 values a line"),
