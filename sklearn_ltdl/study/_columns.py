@@ -53,7 +53,9 @@ def as_table(X):
     if hasattr(X, "to_pandas"):  # polars, pyarrow
         X = X.to_pandas()
     if not hasattr(X, "iloc"):
-        X = np.asarray(X)
+        given, X = X, np.asarray(X)
+        if X.dtype.kind in "US" and not isinstance(given, np.ndarray):
+            X = np.asarray(given, dtype=object)  # lest the numbers beside a text become texts
     if X.ndim != 2 or X.shape[1] == 0:
         raise ValueError(f"X: expected a table of shape (n_samples, n_features >= 1), got shape {X.shape}.")
     return X
@@ -74,6 +76,8 @@ def kinds_of(X):
 
 
 def _kind(column):
+    if column.dtype.kind == "c":
+        raise ValueError("X: expected real numbers, got complex ones; give their real and imaginary parts as columns.")
     if column.dtype.kind in "mM":  # pandas gives dates with a time zone this kind as well
         return "date"
     if column.dtype == object or column.dtype.kind in "US":
@@ -86,7 +90,7 @@ def _kind(column):
         return "number"
     from pandas.api import types
 
-    return "number" if types.is_numeric_dtype(column.dtype) else "category"
+    return "number" if types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype) else "category"
 
 
 def reads_as_float(values):
@@ -216,6 +220,12 @@ def read_columns(X, *, categorical=(), numeric=()):
     X = as_table(X)
     names = [str(name) for name in getattr(X, "columns", range(X.shape[1]))]
     require_distinct("X", names)
+    kinds = {type(label) for label in getattr(X, "columns", ())}
+    if str in kinds and len(kinds) > 1:
+        raise ValueError(
+            "X: expected names of columns that are all text, got some that are not, which scikit-learn does not take; "
+            "try X.columns = X.columns.astype(str)."
+        )
     asked = {name: "category" for name in _known(categorical, names)} | {
         name: "number" for name in _known(numeric, names)
     }

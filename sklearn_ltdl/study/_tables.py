@@ -118,6 +118,11 @@ def read_target(y, task):
         numeric = objects and all(isinstance(v, Real | Decimal) and not isinstance(v, bool) for v in y)
         spelled = task == "regression" and not numeric and all(isinstance(v, str) and is_numeral(v) for v in y)
         y = y.astype(float) if numeric or spelled else y.astype(str)
+    if y.dtype.kind in "mMc":
+        found = "complex numbers" if y.dtype.kind == "c" else f"times such as {y[0]!s}" if len(y) else "times"
+        raise ValueError(
+            f"y: expected numbers or classes, got {found}; predict a number, such as the days since a day."
+        )
     distinct = np.unique(y)
     if len(y) < 2:
         found = "one row with a target" if len(y) else "no row with a target: its column is empty"

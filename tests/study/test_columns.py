@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.study import _columns
-from sklearn_ltdl.study._columns import describe, kinds_of, read_columns, to_days, to_levels
+from sklearn_ltdl.study._columns import describe, kinds_of, read_columns, to_days, to_levels, to_numbers
 
 N = 40
 ROWS = np.arange(N)
@@ -123,6 +123,27 @@ def test_a_column_that_is_mixed_in_a_few_rows_is_of_one_kind_in_every_fold(rng):
     X = pd.DataFrame({"x": rng.standard_normal(60), "mixed": [1, 2] * 29 + ["one", 1]})
     for table in (X, X.to_numpy(dtype=object)):
         assert not compare(table, X["x"], models=["linear"], cv=3, repeats=1).failed
+
+
+def test_a_list_of_numbers_and_texts_is_read_as_an_array_of_objects():
+    rows = [[0.37 * i, "uv"[i % 2]] for i in ROWS]
+    assert kinds_of(rows).tolist() == ["number", "category"]
+    array, _ = read_columns(rows)
+    assert to_levels(array[[1]])[:2, 0].tolist() == ["u", "v"]
+
+
+def test_what_is_no_table_of_real_numbers_and_texts_is_refused():
+    with pytest.raises(ValueError, match="expected real numbers, got complex ones"):
+        read_columns(np.ones((9, 2)) * 1j)
+    with pytest.raises(ValueError, match="names of columns that are all text, got some that are not"):
+        read_columns(pd.DataFrame({0: ROWS, "a": ROWS % 7}))
+
+
+def test_booleans_of_arrow_are_numbers():
+    pytest.importorskip("pyarrow", reason="whose booleans these are")
+    values = pd.array([True, None, False, True] * 10, dtype="bool[pyarrow]")
+    assert read(column=values)["column"].kind == "number"
+    np.testing.assert_array_equal(to_numbers(pd.DataFrame({"b": values}))[:4, 0], [1, np.nan, 0, 1])
 
 
 def test_dates_of_objects_are_days():

@@ -187,6 +187,8 @@ def test_text_of_numbers_is_numbers_for_regression():
         ([f"row {i}" for i in range(50)], "auto", "got 50 distinct values such as 'row 0' in 50 rows"),
         (["a", "b"] * 9, "regression", "expected numbers for task='regression', got values such as 'a'"),
         ([1.0, np.inf, 2.0], "auto", "infinite"),
+        (pd.date_range("2024-01-31", periods=9), "auto", "expected numbers or classes, got times such as 2024-01-31"),
+        ([1j, 2.0, 3.0], "auto", "got complex numbers"),
     ],
 )
 def test_targets_that_cannot_be_learned_are_named(y, task, message):
