@@ -169,9 +169,9 @@ def test_messages_speak_of_options(message, words):
 
 
 def test_what_is_predicted_in_time_is_later_than_what_is_learned(tmp_path, rng):
-    days = rng.permutation(np.repeat(np.arange(30), 3))  # some rows are of one day
+    days = rng.permutation(np.repeat(np.arange(23), 4))  # of some days there are rows in two parts
     dates = (pd.Timestamp("2023-12-15") + pd.to_timedelta(days, unit="D")).strftime("%d.%m.%Y")  # in German
-    pd.DataFrame({"day": dates, "x": rng.standard_normal(90), "y": days}).to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame({"day": dates, "x": rng.standard_normal(92), "y": days}).to_csv(tmp_path / "t.csv", index=False)
     X = read_table(tmp_path / "t.csv")[0]
     others, splits = _by_time(X, "day", 4)
     assert list(others) == ["x", "y"]
