@@ -110,7 +110,7 @@ def read_table(path, *, text=(), target=None, least_columns=2):
             named = [name for name in names if not name.startswith(_UNNAMED)]
             label = None if least_columns < 2 or not named else named[target_position(target, named)]
             styles = _number_styles(table, delimiter, text)
-            doubtful = _doubtful(table, data, label, styles, text)
+            doubtful = _doubtful(table, data, delimiter, label, styles, text)
             raw = table[[]]
             if doubtful:
                 raw = pd.read_csv(io.BytesIO(data), usecols=doubtful, dtype=str, na_filter=False, **options)[doubtful]
@@ -131,15 +131,17 @@ def read_table(path, *, text=(), target=None, least_columns=2):
     return table, notes + _repair(table, raw, label, styles, text)
 
 
-def _doubtful(table, data, label, styles, text):
+def _doubtful(table, data, delimiter, label, styles, text):
     """Return the names of columns of which more must be known than pandas made of them, in the table's order."""
     from pandas.api.types import is_float_dtype, is_integer_dtype
 
     names = {label} if label in table and table[label].isna().any() else set()
     zeros = _has_leading_zeros(data)
     for name, column in table.items():
-        whole = is_integer_dtype(column.dtype) or (is_float_dtype(column.dtype) and (column.dropna() % 1 == 0).all())
-        if (whole and zeros) or (is_float_dtype(column.dtype) and "decimal commas" in styles.values()):
+        known, is_float = column.dropna(), is_float_dtype(column.dtype)
+        whole = is_integer_dtype(column.dtype) or (is_float and (known % 1 == 0).all())
+        thousands = is_float and delimiter != "," and (1000 * known == (1000 * known).round()).all()
+        if (whole and zeros) or thousands:
             names.add(name)
     return [name for name in table if name in names - {*text} and not name.startswith(_UNNAMED)]
 
@@ -162,7 +164,7 @@ def _repair(table, raw, label, styles, text):
     from pandas import to_datetime
     from pandas.api.types import is_numeric_dtype
 
-    codes, labels, grouped, units = [], [], [], []
+    codes, labels, grouped, either, units = [], [], [], [], []
     dates = {"%d.%m.%Y": [], "%d/%m/%Y": [], "%m/%d/%Y": []}
     for name in raw:
         texts = raw[name].str.strip()[table[name].notna()]
@@ -172,7 +174,9 @@ def _repair(table, raw, label, styles, text):
         if whole and texts.str.fullmatch(_LABEL if few else _CODE).any():
             (labels if few else codes).append(name)
             table[name] = texts.reindex(table.index)
-        elif points and "decimal commas" in styles.values():
+        elif points and "decimal commas" not in styles.values():
+            either.append(name)
+        elif points:
             grouped.append(name)
             table[name] = texts.str.replace(".", "").astype(float).reindex(table.index)
     for name, style in styles.items():
@@ -200,6 +204,7 @@ def _repair(table, raw, label, styles, text):
         "Numbers with leading zeros are read as labels in {}.": labels,
         "Decimal commas are read in {}.": [name for name, style in styles.items() if style == "decimal commas"],
         "Separators between thousands are left out in {}.": separated,
+        "Points are read as decimal points, not between thousands, in {}.": either,
         "Units are left out in {}.": units,
         "Dates are read day first in {}.": dates["%d.%m.%Y"] + dates["%d/%m/%Y"],
         "Dates are read month first in {}.": dates["%m/%d/%Y"],
