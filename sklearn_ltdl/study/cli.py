@@ -122,8 +122,8 @@ def _add_compare(commands):
         "--save",
         type=Path,
         metavar="FILE",
-        help="write the model of least loss, fitted on all rows, for ltdl predict (a file of joblib, such as "
-        "model.joblib)",
+        help="write the model of least loss, fitted on all rows within --time-limit, for ltdl predict (a file of "
+        "joblib, such as model.joblib)",
     )
 
 
@@ -222,17 +222,20 @@ def _add_protocol(command):
     group.add_argument("--scoring", metavar="NAME", help="score to show, of scikit-learn (default: R2 or accuracy)")
     group.add_argument(
         "--cv",
+        metavar="N",
         type=_number(int, lambda n: n >= 2, "a whole number of at least 2"),
         default=5,
         help="number of folds (default: 5)",
     )
     group.add_argument(
         "--repeats",
+        metavar="N",
         type=_number(int, lambda n: n >= 1, "a whole number of at least 1"),
         help="times the folds are drawn anew (default: 3 up to 1000 rows, else 1)",
     )
     group.add_argument(
         "--margin",
+        metavar="SHARE",
         type=_number(float, lambda share: 0 < share < 1, "a number above 0 and below 1"),
         default=0.01,
         help="share of the dummy's loss that does not matter (default: 0.01)",
@@ -247,6 +250,7 @@ def _add_protocol(command):
     group = command.add_argument_group("work")
     group.add_argument(
         "--n-jobs",
+        metavar="N",
         type=_number(int, lambda n: n != 0, "a whole number that is not 0"),
         default=-1,
         help="fits at a time (default: -1, one a core)",
@@ -274,7 +278,9 @@ def _add_protocol(command):
 def _add_engine(command):
     group = command.add_argument_group("order and curves")
     group.add_argument(
-        "--time", metavar="NAME", help="column of time: each of --cv parts is predicted from the rows before it"
+        "--time",
+        metavar="NAME",
+        help="column of numbers or dates: each of --cv parts is predicted from the rows of earlier times",
     )
     group.add_argument(
         "--curves", action="store_true", help="also how differences move with the rows, and the network with its scale"

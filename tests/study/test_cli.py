@@ -23,6 +23,7 @@ import sklearn_ltdl
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._files import read_table
+from sklearn_ltdl.study._jobs import Journal
 from sklearn_ltdl.study._methods import METHODS
 from sklearn_ltdl.study._winner import save
 from sklearn_ltdl.study.cli import MODELS, _as_options, _by_time, _save_winner, main
@@ -389,7 +390,8 @@ def test_version_and_help(capsys):
 def test_an_interruption_ends_at_once_with_exit_code_130(table):
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a process in the background ignores it
     code = f"import signal, sys; {heard}; from sklearn_ltdl.study.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "compare", table, "--n-jobs", "2", "--repeats", "50"]
+    journal = table.with_name("fits.jsonl")
+    command = [sys.executable, "-c", code, "compare", table, "--n-jobs", "2", "--repeats", "50", "--journal", journal]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while "[" not in process.stderr.readline():
         pass
@@ -398,8 +400,10 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - start < 30
     assert process.returncode == 130, errors
-    assert "ltdl compare: interrupted; " in errors.splitlines()[-1]
-    assert errors.endswith(" fits are done.\n")
+    assert errors.splitlines()[-1].startswith("ltdl compare: interrupted; ")
+    assert errors.endswith(f" fits are done and kept in {journal}; run again with it to go on.\n")
+    kept = int(errors.splitlines()[-1].split()[3])
+    assert len(Journal(journal).results) == kept > 0
     assert "Traceback" not in errors
 
 
