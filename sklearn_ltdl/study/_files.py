@@ -24,7 +24,8 @@ MOST_LABELS = 30  # distinct whole numbers of a target up to which leading zeros
 DELIMITERS = ",;\t|"
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
-_DATE = r"(\d{1,2})([./])(\d{1,2})\2\d{4}"  # with points, the day is first
+_DATE = r"(\d{1,2})([./])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(?::\d{2})?)?"  # with points, the day is first
+_TIMES = "", " %H:%M", " %H:%M:%S"
 _DECIMAL_POINT = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?(?:[eE][+-]?\d+)?"  # 1,234.5
 _DECIMAL_COMMA = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:[.'\u00a0\u202f]\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
 _THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
@@ -89,6 +90,7 @@ def read_table(path, *, text=(), target=None, least_columns=2):
     if data.startswith(b"PAR1"):
         return _read_parquet(where, data, least_columns)
     data, notes = _as_utf8(where, data)
+    data = re.sub(rb'\A"?sep=."?\r?\n', b"", data)  # which tells Excel the delimiter
     delimiter, names, above = _header(where, data, least_columns)
     options = {
         "sep": delimiter,
@@ -165,7 +167,7 @@ def _repair(table, raw, label, styles, text):
     from pandas.api.types import is_numeric_dtype
 
     codes, labels, grouped, either, units = [], [], [], [], []
-    dates = {"%d.%m.%Y": [], "%d/%m/%Y": [], "%m/%d/%Y": []}
+    dates = {True: [], False: []}
     for name in raw:
         texts = raw[name].str.strip()[table[name].notna()]
         whole = not texts.empty and texts.str.fullmatch(r"\d+").all()
@@ -183,8 +185,10 @@ def _repair(table, raw, label, styles, text):
         texts, unit = _without_unit(table[name].dropna().astype(str))
         units += [f"{name} ({unit})"] * (unit != "")
         if style == "decimal commas":
-            texts = texts.str.replace(r"[.'\u00a0\u202f]", "", regex=True)
-        texts = texts.str.replace(",", "." if style == "decimal commas" else "")
+            texts = texts.str.replace(r"[.'\u00a0\u202f]", "", regex=True).str.replace(",", ".")
+        elif texts.str.contains(",").any():
+            grouped.append(name)
+            texts = texts.str.replace(",", "")
         table[name] = texts.astype(float).reindex(table.index)
     for name in [name for name in table if not is_numeric_dtype(table[name].dtype) and name not in {*text, *codes}]:
         texts = table[name].dropna().astype(str)
@@ -195,32 +199,31 @@ def _repair(table, raw, label, styles, text):
                 offsets = texts.str.fullmatch(r".+(?:Z|[+-]\d\d:?\d\d)").all() and texts.str.len().gt(10).all()
                 table[name] = to_datetime(table[name], format="ISO8601", utc=bool(offsets))
             elif texts.str.fullmatch(_DATE).all():
-                order = _order(texts.str.extract(_DATE))
-                table[name] = to_datetime(table[name], format=order)
-                dates[order].append(name)
-    separated = [name for name, style in styles.items() if style == "separators"] + grouped
+                day_first, format = _format(texts.str.extract(_DATE))
+                table[name] = to_datetime(table[name], format=format)
+                dates[day_first].append(name)
     notes = {
         "Numbers with leading zeros are read as categories in {}.": codes,
         "Numbers with leading zeros are read as labels in {}.": labels,
         "Decimal commas are read in {}.": [name for name, style in styles.items() if style == "decimal commas"],
-        "Separators between thousands are left out in {}.": separated,
+        "Separators between thousands are left out in {}.": grouped,
         "Points are read as decimal points, not between thousands, in {}.": either,
         "Units are left out in {}.": units,
-        "Dates are read day first in {}.": dates["%d.%m.%Y"] + dates["%d/%m/%Y"],
-        "Dates are read month first in {}.": dates["%m/%d/%Y"],
+        "Dates are read day first in {}.": dates[True],
+        "Dates are read month first in {}.": dates[False],
     }
     notes = [note.format(listed(names)) for note, names in notes.items() if names]
     return notes + (_missing_labels(table, raw[label].str.strip(), label) if label in raw else [])
 
 
-def _order(parts):
-    """Return the format of dates from their first and second numbers and what is between; raise if they do not tell."""
-    if (parts[1] == ".").all():
-        return "%d.%m.%Y"
-    first, second = (parts[j].astype(int).max() > 12 for j in (0, 2))
-    if first == second or (parts[1] == ".").any():
+def _format(parts):
+    """Return whether the day is first in dates, and their format, by the parts of `_DATE`; raise if it is unknown."""
+    sign, (first, second) = parts[1].iloc[0], (parts[j].astype(int).max() > 12 for j in (0, 2))
+    colons = parts[3].fillna("").str.count(":")
+    if (parts[1] != sign).any() or (colons != colons.iloc[0]).any() or (sign == "/" and first == second):
         raise ValueError("day and month cannot be told apart")
-    return "%d/%m/%Y" if first else "%m/%d/%Y"
+    day_first = sign == "." or first
+    return day_first, sign.join(["%d", "%m", "%Y"] if day_first else ["%m", "%d", "%Y"]) + _TIMES[colons.iloc[0]]
 
 
 def _without_unit(texts):
@@ -232,7 +235,7 @@ def _without_unit(texts):
 
 
 def _number_styles(table, delimiter, text):
-    """Return how the numbers of columns that pandas takes for text are written: with decimal commas or separators.
+    """Return how the numbers of columns that pandas takes for text are written: with decimal commas or points.
 
     A column such as 1,234 may be either: it is as the others of the file, whose points tell, or as its delimiter.
     """
@@ -246,16 +249,16 @@ def _number_styles(table, delimiter, text):
         if texts.empty or (texts.str.fullmatch(_CODE).any() and texts.str.fullmatch(r"\d+").all()):
             continue
         point, comma = (texts.str.fullmatch(pattern).all() for pattern in (_DECIMAL_POINT, _DECIMAL_COMMA))
-        if point and comma:
-            if texts.str.contains(",").any():
-                either.append(name)
-            else:
-                styles[name] = "words"  # whole numbers beyond those of the machine
+        if point and comma and texts.str.contains(",").any():
+            either.append(name)
+        elif point and comma:  # whole numbers beyond those of the machine, or with a unit
+            styles[name] = "whole"
         elif point or comma:
-            styles[name] = "separators" if point else "decimal commas"
+            styles[name] = "decimal points" if point else "decimal commas"
     points = any(is_float_dtype(table[name].dtype) and (table[name].dropna() % 1 != 0).any() for name in table)
-    separators = delimiter == "," or ("decimal commas" not in styles.values() and (points or "separators" in styles))
-    return styles | dict.fromkeys(either, "separators" if separators else "decimal commas")
+    commas = "decimal commas" in styles.values()
+    points = delimiter == "," or (not commas and (points or "decimal points" in styles.values()))
+    return styles | dict.fromkeys(either, "decimal points" if points else "decimal commas")
 
 
 def _missing_labels(table, texts, label):

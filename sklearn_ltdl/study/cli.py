@@ -349,7 +349,7 @@ def _compare(arguments):
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
     X, y, columns, origin = _load(arguments)
-    _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns")
+    _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
     from sklearn_ltdl.study._study import Interrupted, compare
 
     protocol = _protocol(arguments) | {"curves": arguments.curves}

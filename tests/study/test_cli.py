@@ -256,7 +256,7 @@ def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):
     assert compare_file(tmp_path / "t.csv", content, *options) == 0
     columns = json.loads((tmp_path / "out.json").read_text())["settings"]["columns"]
     assert [(column["name"], column["kind"]) for column in columns] == [("x", "category")]
-    assert "predicting 'y': 40 rows, 1 columns" in capsys.readouterr().err
+    assert "predicting 'y': 40 rows, 1 column\n" in capsys.readouterr().err
 
 
 def test_levels_are_what_is_written_in_the_file(tmp_path):

@@ -166,8 +166,8 @@ def test_codes_keep_their_zeros_wherever_they_are(read, delimiter):
         ("p;x\n1.25;1,5\n2.5;2,5\n", {"p": [1.25, 2.5], "x": [1.5, 2.5]}, ["Decimal commas are read in 'x'."]),
         ("p;x\n1.234;1\n2.500;2\n", {"p": [1.234, 2.5]}, ["Points are read as decimal points, not between"]),
         ("p;x\n0.234;1\n2.500;2\n", {"p": [0.234, 2.5]}, []),
-        ('p,q\n"$1,234.50",50%\n-$3.00,7%\n', {"p": [1234.5, -3], "q": [50, 7]},
-         ["Separators between thousands", "Units are left out in 'p ($)', 'q (%)'."]),
+        ('p,q\n"$1,234.50",50.5%\n-$3.00,7%\n', {"p": [1234.5, -3], "q": [50.5, 7]},
+         ["Separators between thousands are left out in 'p'.", "Units are left out in 'p ($)', 'q (%)'."]),
         ("p;q\n1.234,50 €;$1\n3 €;2 €\n", {"p": [1234.5, 3], "q": ["$1", "2 €"]},
          ["Decimal commas are read in 'p'.", "Units are left out in 'p (€)'."]),
     ],
@@ -192,6 +192,8 @@ def test_dates_of_which_the_order_is_known_are_read(read):
     assert (table["time"][1] - table["time"][0]).total_seconds() == 23 * 3600  # the clocks went forward
     assert notes == ["Dates are read day first in 'day'."]
     assert read(b"day;y\n31.05.2024;1\n32.05.2024;2\n")[0]["day"].tolist() == ["31.05.2024", "32.05.2024"]
+    table, _ = read(b"day;y\n31.05.2024 9:30;1\n01.06.2024 10:30;2\n")
+    assert (table["day"][1] - table["day"][0]).total_seconds() == 25 * 3600
     table, notes = read(b"us,uk,either,y\n5/31/2024,31/05/2024,1/2/2024,1\n12/1/2023,1/12/2023,3/4/2024,2\n")
     assert table["us"].tolist() == table["uk"].tolist() == [pd.Timestamp("2024-05-31"), pd.Timestamp("2023-12-01")]
     assert table["either"].tolist() == ["1/2/2024", "3/4/2024"]
@@ -199,6 +201,7 @@ def test_dates_of_which_the_order_is_known_are_read(read):
 
 
 def test_lines_without_a_name_above_the_header_are_passed_over(read):
+    assert read(b"sep=;\r\nx;y\r\n1,5;2\r\n")[0].to_dict("list") == {"x": [1.5], "y": [2]}
     table, _ = read(b'\n,,\n"a\nb",x,y\n1,2,3\n4,5,6\n')
     assert list(table) == ["a\nb", "x", "y"]
     assert table.to_numpy().tolist() == [[1, 2, 3], [4, 5, 6]]
