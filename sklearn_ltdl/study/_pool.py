@@ -239,10 +239,10 @@ class _Cluster:
 
 def _require_address(scheduler):
     """Raise now what Dask would raise in a client that is half made, and cannot be closed."""
-    from distributed.comm import get_address_host_port
+    from distributed.comm import get_address_host
 
     try:
-        get_address_host_port(str(scheduler), strict=False)
+        get_address_host(str(scheduler))
     except ValueError as error:
         raise ValueError(
             f"scheduler={scheduler!r}: expected the address that `dask scheduler` prints, such as "

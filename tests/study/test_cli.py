@@ -117,6 +117,10 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         (["{table}", "--groups", "town"], "--groups: expected a group for each row, got 20 of 80 rows without"),
         (["{table}", "--also", "sklearn.svm:SVR", "--also", "sklearn.svm:SVR"], "different names, got SVR twice"),
         (["{table}", "--scoring", "neg_log_loss"], "--scoring neg_log_loss fails on a fold of these data: it is no"),
+        (
+            ["{table}", "--scheduler", "foo"],
+            "--scheduler foo: expected the address" if find_spec("distributed") else "needs Dask: pip install",
+        ),
         (["{table}", "--backend", "dask"], "--backend dask: expected its address as well, such as --scheduler tcp"),
         (["{table}", "--task", "classification"], "choose another target column, repair its numbers, or say --task"),
         (["{table}", "--html", "F", "--json", "./F"], "--json F: expected another file than the file of --html"),
