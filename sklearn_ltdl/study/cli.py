@@ -30,7 +30,7 @@ def main(argv=None):
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return DONE
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
         print(f"{name}: {_as_options(' '.join(str(error).split())) or type(error).__name__}", file=sys.stderr)
@@ -372,7 +372,7 @@ def _compare(arguments):
 
 
 def _report(comparison, origin, arguments):
-    print(comparison)
+    _print(comparison)
     told = {"data": origin, "command": arguments.line, "saved": arguments.save and str(arguments.save)}
     comparison = replace(comparison, settings={**comparison.settings, **told})
     if arguments.json is not None:
@@ -395,7 +395,7 @@ def _save_winner(comparison, X, y, fit, arguments):
         _tell(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
         return False
     save(model, arguments.save)
-    print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
+    _print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
     return True
 
 
@@ -474,11 +474,25 @@ def _regime(arguments):
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     _tell(*notes, *more, *unused)
+    from pandas.api.types import is_numeric_dtype
+
     from sklearn_ltdl.diagnostics import regime_report
 
-    present = y.notna().to_numpy()
-    print(regime_report(model, X[present], y[present].to_numpy()))
+    known = y.dropna()
+    print(regime_report(model, X[y.notna().to_numpy()], known.to_numpy(None if is_numeric_dtype(known) else str)))
     return DONE
+
+
+def _print(text):
+    """Print a result; who reads may have enough of it, and still want the files that are to be written."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _close_output()
+
+
+def _close_output():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(*lines):

@@ -441,6 +441,21 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
         assert process.wait() == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_files_are_written_although_nobody_reads_the_table(table, tmp_path):
+    code = "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    files = ["--json", tmp_path / "out.json", "--save", tmp_path / "model.joblib"]
+    options = ["--models", "linear", "--cv", "2", "--repeats", "1", "--n-jobs", "1", *files]
+    command = [sys.executable, "-c", code, "compare", table, *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
+    assert "Error" not in errors
+    assert (tmp_path / "out.json").exists()
+    assert (tmp_path / "model.joblib").exists()
+
+
 def test_the_table_is_not_overwritten_by_the_results(table, capsys):
     before = Path(table).read_bytes()
     assert main(["compare", str(table), "--json", str(table)]) == 2

@@ -222,6 +222,21 @@ def test_a_model_that_cannot_be_written_leaves_the_earlier_file_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
 
 
+def test_labels_with_zeros_are_predicted_and_reported_as_they_are(tmp_path, rng, capsys):
+    X = pd.DataFrame(rng.standard_normal((60, 2)), columns=["a", "b"])
+    y = np.where(X["a"] > 0, "01", "02")
+    model = make_pipeline(StandardScaler(), MLPClassifier(10, random_state=0, max_iter=2000)).fit(X, y)
+    save(model, tmp_path / "mlp.joblib")
+    X.assign(code=y).to_csv(tmp_path / "t.csv", index=False)
+    assert main(["regime", str(tmp_path / "mlp.joblib"), str(tmp_path / "t.csv")]) == 0
+    assert capsys.readouterr().out == f"{regime_report(model, X, y)}\n"
+    files = ["--save", str(tmp_path / "model.joblib")]
+    assert main(["compare", str(tmp_path / "t.csv"), "--models", "linear", *FAST, *files]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "model.joblib"), str(tmp_path / "t.csv")]) == 0
+    assert set(capsys.readouterr().out.splitlines()) == {"prediction", "01", "02"}
+
+
 def test_the_report_of_the_command_is_that_of_python(tmp_path, rng, capsys):
     X = pd.DataFrame(rng.standard_normal((120, 3)), columns=["a", "b", "c"])
     y = pd.Series(np.where(X["a"] * X["b"] > 0, "yes", "no"), name="kind")
