@@ -106,10 +106,9 @@ def read_table(path, *, text=(), target=None, least_columns=2):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # values that would be lost
-            table = pd.read_csv(
-                io.BytesIO(data), na_values=["?"], dtype={name: str for name in {*text} & {*names}}, **options
-            )
             named = [name for name in names if not name.startswith(_UNNAMED)]
+            types = {name: str for name in named if name in text}
+            table = pd.read_csv(io.BytesIO(data), na_values=["?"], dtype=types, **options)[named]
             label = None if least_columns < 2 or not named else named[target_position(target, named)]
             styles = _number_styles(table, delimiter, text)
             doubtful = _doubtful(table, data, delimiter, label, styles, text)
@@ -121,15 +120,11 @@ def read_table(path, *, text=(), target=None, least_columns=2):
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
     unnamed = [j for j, name in enumerate(names) if name.startswith(_UNNAMED)]
-    if unnamed:
-        table = table.drop(columns=[names[j] for j in unnamed])
+    if len(unnamed) == 1:
         place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")
-        who = (
-            f"The {place} column has no name and is"
-            if len(unnamed) == 1
-            else f"{len(unnamed)} columns have no name and are"
-        )
-        notes.append(f"{who} left out.")
+        notes.append(f"The {place} column has no name and is left out.")
+    elif unnamed:
+        notes.append(f"{len(unnamed)} columns have no name and are left out.")
     return table, notes + _repair(table, raw, label, styles, text)
 
 
@@ -142,10 +137,10 @@ def _doubtful(table, data, delimiter, label, styles, text):
     for name, column in table.items():
         known, is_float = column.dropna(), is_float_dtype(column.dtype)
         whole = is_integer_dtype(column.dtype) or (is_float and (known % 1 == 0).all())
-        thousands = is_float and delimiter != "," and (1000 * known == (1000 * known).round()).all()
+        thousands = is_float and delimiter != "," and (abs(1000 * known - (1000 * known).round()) < 1e-6).all()
         if (whole and zeros) or thousands:
             names.add(name)
-    return [name for name in table if name in names - {*text} and not name.startswith(_UNNAMED)]
+    return [name for name in table if name in names - {*text}]
 
 
 def _has_leading_zeros(data):
@@ -427,7 +422,7 @@ def _header(where, data, least):
         )
     require_distinct(where, names)
     named = [name for name in names if not name.startswith(_UNNAMED)]
-    counted = [str(j) for j in range(len(names))]
+    counted = [str(j) for j in range(len(named))]
     if named != counted and all(is_numeral(name) and np.isfinite(float(name)) for name in named):
         raise ValueError(
             f"{where}: expected column names in the first line, got numbers; put a header line above them."

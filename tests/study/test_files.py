@@ -113,6 +113,9 @@ def test_columns_without_a_name_are_left_out(read):
     table, notes = read(b"x,,y,,\n1,5,2,,\n3,6,4,,\n")  # of a spreadsheet
     assert table.to_dict("list") == {"x": [1, 3], "y": [2, 4]}
     assert notes == ["3 columns have no name and are left out."]
+    assert read(b',x,y\n"1,5",1,2\n"2,5",3,4\n')[0].to_dict("list") == {"x": [1, 3], "y": [2, 4]}
+    counted = FRAME.set_axis(range(3), axis=1)
+    pd.testing.assert_frame_equal(read(counted.to_csv().encode())[0], counted.rename(columns=str))
 
 
 def test_dates_and_decimal_commas_of_a_file_are_read(read):
@@ -153,8 +156,8 @@ def test_codes_keep_their_zeros_wherever_they_are(read, delimiter):
 @pytest.mark.parametrize(
     ("data", "columns", "words"),
     [  # as Excel writes them in German, Swiss, French and US settings
-        ("p;q;x\n1.234;1.234,5;1,5\n950;2,25;2\n12.500;-3.000.000,0;3,5\n",
-         {"p": [1234, 950, 12500], "q": [1234.5, 2.25, -3e6], "x": [1.5, 2, 3.5]},
+        ("p;q;x\n1.001;1.234,5;1,5\n950;2,25;2\n12.500;-3.000.000,0;3,5\n",  # 1000 * 1.001 is not 1001
+         {"p": [1001, 950, 12500], "q": [1234.5, 2.25, -3e6], "x": [1.5, 2, 3.5]},
          ["Decimal commas are read in 'q', 'x'.", "Separators between thousands are left out in 'p'."]),
         ("p;x\n1'234,5;1\n950,0;2\n", {"p": [1234.5, 950]}, ["Decimal commas"]),
         ("p;x\n1\u202f234,5;1\n1,5E+03;2\n", {"p": [1234.5, 1500]}, ["Decimal commas"]),
