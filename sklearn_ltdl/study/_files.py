@@ -115,8 +115,15 @@ def read_table(path, *, text=(), target=None, least_columns=2):
             raw = table[[]]
             if doubtful:
                 raw = pd.read_csv(io.BytesIO(data), usecols=doubtful, dtype=str, na_filter=False, **options)[doubtful]
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {error}") from error
+    except pd.errors.ParserWarning as error:
+        raise ValueError(
+            f"{where}: expected {len(names)} values a line, as in the header, got more; remove what is above it."
+        ) from error
+    except pd.errors.ParserError as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        if "EOF inside string" in reason:
+            reason = "a quotation mark that opens is never closed"
+        raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {reason}.") from error
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
     unnamed = [j for j, name in enumerate(names) if name.startswith(_UNNAMED)]
