@@ -1,5 +1,6 @@
 """How each column of a table is read: as numbers, dates or categories, or left out with a reason."""
 
+import datetime
 import re
 import textwrap
 from typing import NamedTuple
@@ -11,7 +12,7 @@ RARE_LEVEL = 10  # training rows below which a level joins the group of rare one
 OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart, and nothing else
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # mean number of words from which a text is a sentence
-_LEADING_ZERO = re.compile(r"\s*[+-]?0\d")  # 01234 is a code
+_NO_NUMBER = re.compile(r"\s*[+-]?0\d|.*(?:_|[^\x00-\x7f])")  # 01234 is a code; Python alone reads 1_234
 _DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
@@ -52,7 +53,9 @@ def as_table(X):
     if hasattr(X, "to_pandas"):  # polars, pyarrow
         X = X.to_pandas()
     if not hasattr(X, "iloc"):
-        X = np.asarray(X)
+        given, X = X, np.asarray(X)
+        if X.dtype.kind in "US" and not isinstance(given, np.ndarray):
+            X = np.asarray(given, dtype=object)  # lest the numbers beside a text become texts
     if X.ndim != 2 or X.shape[1] == 0:
         raise ValueError(f"X: expected a table of shape (n_samples, n_features >= 1), got shape {X.shape}.")
     return X
@@ -62,7 +65,8 @@ def kinds_of(X):
     """Return an array of 'number', 'date' or 'category', one a column.
 
     The dtype decides: numbers and booleans are numbers, dates and durations dates, and the rest categories, but for
-    columns of objects all of which can be read as numbers. Numerals with a leading zero, such as 01234, are codes.
+    columns of objects all of which are dates, or can be read as numbers. Numerals with a leading zero, such as 01234,
+    are codes.
     """
     X = as_table(X)
     if not hasattr(X, "iloc") and X.dtype.kind in "biuf":
@@ -72,15 +76,21 @@ def kinds_of(X):
 
 
 def _kind(column):
+    if column.dtype.kind == "c":
+        raise ValueError("X: expected real numbers, got complex ones; give their real and imaginary parts as columns.")
     if column.dtype.kind in "mM":  # pandas gives dates with a time zone this kind as well
         return "date"
     if column.dtype == object or column.dtype.kind in "US":
-        return "number" if reads_as_float(np.asarray(column, dtype=object)) else "category"
+        values = np.asarray(column, dtype=object)
+        known = values[~is_missing(values)]
+        if known.size and all(isinstance(value, datetime.date | np.datetime64) for value in known):
+            return "date"
+        return "number" if reads_as_float(values) else "category"
     if not hasattr(column, "iloc"):
         return "number"
     from pandas.api import types
 
-    return "number" if types.is_numeric_dtype(column.dtype) else "category"
+    return "number" if types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype) else "category"
 
 
 def reads_as_float(values):
@@ -89,7 +99,7 @@ def reads_as_float(values):
         values[~is_missing(values)].astype(float)
     except (TypeError, ValueError):
         return False
-    return not any(isinstance(value, str) and _LEADING_ZERO.match(value) for value in values.flat)
+    return not any(isinstance(value, str) and _NO_NUMBER.match(value) for value in values.flat)
 
 
 def is_missing(values):
@@ -102,6 +112,17 @@ def is_missing(values):
 
 def _is_nan(value):
     return isinstance(value, float | np.floating) and bool(value != value)
+
+
+def group_numbers(groups):
+    """Return the number of each row's group; a row without one could be of any, and so leak into its prediction."""
+    missing = is_missing(groups)
+    if missing.any():
+        raise ValueError(
+            f"groups: expected a group for each row, got {missing.sum()} of {len(groups)} rows without; leave these "
+            "rows out, or give each a group of its own if nothing links them."
+        )
+    return np.unique(groups.astype(str), return_inverse=True)[1]
 
 
 def to_numbers(X):
@@ -199,6 +220,12 @@ def read_columns(X, *, categorical=(), numeric=()):
     X = as_table(X)
     names = [str(name) for name in getattr(X, "columns", range(X.shape[1]))]
     require_distinct("X", names)
+    kinds = {type(label) for label in getattr(X, "columns", ())}
+    if str in kinds and len(kinds) > 1:
+        raise ValueError(
+            "X: expected names of columns that are all text, got some that are not, which scikit-learn does not take; "
+            "try X.columns = X.columns.astype(str)."
+        )
     asked = {name: "category" for name in _known(categorical, names)} | {
         name: "number" for name in _known(numeric, names)
     }
@@ -255,6 +282,22 @@ def hint(name, names):
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {listed(names)}."
 
 
+def target_position(column, names):
+    """Return the index of the column to predict: by name, by position from 1 or -1, or the last one."""
+    if column is None or column in names:
+        return len(names) - 1 if column is None else names.index(column)
+    try:
+        number = int(column)
+    except ValueError:
+        raise ValueError(f"The table has no column {column!r} to predict; {hint(column, names)}") from None
+    if not 1 <= abs(number) <= len(names):
+        raise ValueError(
+            f"The table has no column {column!r} to predict; positions go from 1 to {len(names)}, or from -1, the last "
+            f"one, to {-len(names)}."
+        )
+    return number - 1 if number > 0 else number + len(names)
+
+
 def listed(names, most=8):
     """Return the names as a list that is not longer than `most`."""
     return ", ".join(map(repr, map(str, names[:most]))) + (", ..." if len(names) > most else "")
@@ -305,6 +348,8 @@ def _suspicion(name, series, kind):
     if kind == "category" and series.dtype.name != "category":
         counts = series.dropna().astype(str).value_counts(sort=False)
         strays = counts[[not is_numeral(text) for text in counts.index]]
+        if len(strays) and strays.index.str.fullmatch(_DATE).all():
+            return f"looks like dates, which are read if they are like 2024-05-31, not {strays.index[0]!r}"
         if 0 < strays.sum() < counts.sum() / 2:
             return f"{counts.sum() - strays.sum()} of {counts.sum()} values are numbers, {strays.index[0]!r} is not"
     if series.dtype.kind in "iuO" and _IDENTIFIER.fullmatch(name) and series.nunique() < series.count():
@@ -320,7 +365,7 @@ def is_numeral(text):
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def coerced(name, series):

@@ -17,16 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
-from sklearn_ltdl.study._columns import listed, require_distinct
+from sklearn_ltdl.study._columns import is_numeral, listed, require_distinct, target_position
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked
+MOST_LABELS = 30  # distinct whole numbers of a target up to which leading zeros make labels of them
 DELIMITERS = ",;\t|"
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
-_DECIMAL_COMMA = r"[+-]?\d+(?:,\d+)?"
-_CODE = r"0\d{3,}"  # 01234 is no number
-_MAYBE_CODE = re.compile(rb"[,;\t|\n\"]0\d{3,}[,;\t|\n\r\"]")
-_SNIFFED = 1 << 20, 1000  # bytes, and rows, in which codes are looked for
+_DATE = r"(\d{1,2})([./])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(?::\d{2})?)?"  # with points, the day is first
+_TIMES = "", " %H:%M", " %H:%M:%S"
+_DECIMAL_POINT = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?(?:[eE][+-]?\d+)?"  # 1,234.5
+_DECIMAL_COMMA = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:[.'\u00a0\u202f]\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
+_THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
+_UNNAMED = "\0"  # begins what a column without a name is called
+_UNIT = r"([$€£¥%])"
+_CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is no number
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -46,18 +51,17 @@ _FORMATS = {  # how files begin that are no table of text
     b"ARROW1": "an Arrow (Feather) file",
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
-    b"<": "HTML or XML",
-    b"{": "JSON",
 }
+_MARKUP = {rb"<[!?a-zA-Z]": "HTML or XML", rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]": "JSON"}
 _REMEDY = "save the table as CSV or Parquet"
 
 
-def read_table(path, *, text=(), least_columns=2):
+def read_table(path, *, text=(), target=None, least_columns=2):
     """Return the DataFrame of a CSV, TSV or Parquet file, compressed or not, and notes on how it was read.
 
     The delimiter of a text file is the comma, semicolon, tab or bar that makes most columns of its header; ``?`` is a
-    missing value. Columns of dates such as 2024-05-31, with or without a time, are read as dates; where semicolons
-    delimit, decimals may have commas. What is not UTF-8 is read as Windows-1252.
+    missing value. Columns of dates such as 2024-05-31 or 31.05.2024, with or without a time, are read as dates. Numbers
+    may have decimal commas, and separators between thousands. What is not UTF-8 is read as Windows-1252.
 
     Parameters
     ----------
@@ -65,8 +69,11 @@ def read_table(path, *, text=(), least_columns=2):
         ``-`` is the standard input. The content says what format and compression it is, not the name.
     text : collection of str, default=()
         Names of columns that are read as text, even if they look like numbers.
+    target : str or None, default=None
+        Column to predict, as in `split_target`: its few whole numbers with leading zeros are labels, and in a target of
+        text ``None`` is a class. The notes say what else in it is taken for missing.
     least_columns : int, default=2
-        One to predict from, and one to predict.
+        One to predict from, and one to predict. With 1, there is no column to predict.
 
     Raises
     ------
@@ -82,48 +89,201 @@ def read_table(path, *, text=(), least_columns=2):
     data = _unpacked(where, _content(path))
     if data.startswith(b"PAR1"):
         return _read_parquet(where, data, least_columns)
-    encoding, notes = _encoding(where, data)
-    delimiter, names = _header(where, data, encoding, least_columns)
-    read = {
+    data, notes = _as_utf8(where, data)
+    data = re.sub(rb'\A"?sep=."?\r?\n', b"", data)  # which tells Excel the delimiter
+    delimiter, names, above = _header(where, data, least_columns)
+    options = {
         "sep": delimiter,
         "names": names,
-        "header": 0,
+        "header": None,
+        "skiprows": above,
         "index_col": False,
-        "na_values": ["?"],
         "skipinitialspace": True,
+        "skip_blank_lines": len(names) > 1,  # else they are missing values
         "low_memory": False,
-        "encoding": encoding,
+        "encoding": "utf-8",
     }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # values that would be lost
-            codes = []
-            if _MAYBE_CODE.search(data[: _SNIFFED[0]]):
-                codes = _codes(pd.read_csv(io.BytesIO(data), **read, dtype=str, nrows=_SNIFFED[1]))
-            table = pd.read_csv(io.BytesIO(data), **read, dtype={name: str for name in {*codes, *text} & {*names}})
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {error}") from error
+            named = [name for name in names if not name.startswith(_UNNAMED)]
+            types = {name: str for name in named if name in text}
+            table = pd.read_csv(io.BytesIO(data), na_values=["?"], dtype=types, **options)[named]
+            label = None if least_columns < 2 or not named else named[target_position(target, named)]
+            styles = _number_styles(table, delimiter, text)
+            doubtful = _doubtful(table, data, delimiter, label, styles, text)
+            raw = table[[]]
+            if doubtful:
+                raw = pd.read_csv(io.BytesIO(data), usecols=doubtful, dtype=str, na_filter=False, **options)[doubtful]
+    except pd.errors.ParserWarning as error:
+        raise ValueError(
+            f"{where}: expected {len(names)} values a line, as in the header, got more; remove what is above it."
+        ) from error
+    except pd.errors.ParserError as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        if "EOF inside string" in reason:
+            reason = "a quotation mark that opens is never closed"
+        raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {reason}.") from error
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
-    codes = [name for name in codes if name not in text]
-    if codes:
-        notes.append(f"Numbers with leading zeros are read as categories in {listed(codes)}.")
-    unnamed = [name for name in names if name == ""]
-    if unnamed:
-        table = table.drop(columns="")
-        notes.append(f"The {'first' if names[0] == '' else 'last'} column has no name and is left out.")
-    commas = []
-    for name in table.columns[[not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]]:
-        values = table[name].dropna().astype(str)
-        if not values.empty and values.str.fullmatch(_ISO_DATE).all() and name not in text:
-            with suppress(ValueError):  # a thirteenth month, offsets that differ: it stays text
-                table[name] = pd.to_datetime(table[name], format="ISO8601")
-        elif delimiter == ";" and not values.empty and name not in text and values.str.fullmatch(_DECIMAL_COMMA).all():
-            table[name] = values.str.replace(",", ".").astype(float)
-            commas.append(name)
-    if commas:
-        notes.append(f"Decimal commas are read in {listed(commas)}.")
-    return table, notes
+    unnamed = [j for j, name in enumerate(names) if name.startswith(_UNNAMED)]
+    if len(unnamed) == 1:
+        place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")
+        notes.append(f"The {place} column has no name and is left out.")
+    elif unnamed:
+        notes.append(f"{len(unnamed)} columns have no name and are left out.")
+    return table, notes + _repair(table, raw, label, styles, text)
+
+
+def _doubtful(table, data, delimiter, label, styles, text):
+    """Return the names of columns of which more must be known than pandas made of them, in the table's order."""
+    from pandas.api.types import is_float_dtype, is_integer_dtype
+
+    names = {label} if label in table and table[label].isna().any() else set()
+    zeros = _has_leading_zeros(data)
+    for name, column in table.items():
+        known, is_float = column.dropna(), is_float_dtype(column.dtype)
+        whole = is_integer_dtype(column.dtype) or (is_float and (known % 1 == 0).all())
+        thousands = is_float and delimiter != "," and (abs(1000 * known - (1000 * known).round()) < 1e-6).all()
+        if (whole and zeros) or thousands:
+            names.add(name)
+    return [name for name in table if name in names - {*text}]
+
+
+def _has_leading_zeros(data):
+    """Return whether a cell begins with a zero and another digit."""
+    begins, digit = np.zeros(256, dtype=bool), np.zeros(256, dtype=bool)
+    begins[list(f'{DELIMITERS}\n\r" '.encode())] = True
+    digit[list(b"0123456789")] = True
+    for start in range(0, len(data), 1 << 24):  # a part at a time, for the memory
+        part = np.frombuffer(data, np.uint8, min(len(data) - start, (1 << 24) + 2), start)
+        zero = np.flatnonzero(part[1:-1] == ord("0"))
+        if (begins[part[zero]] & digit[part[zero + 2]]).any():
+            return True
+    return False
+
+
+def _repair(table, raw, label, styles, text):
+    """Put right, in place, numbers, codes and dates that pandas reads otherwise, and return notes."""
+    from pandas import to_datetime
+    from pandas.api.types import is_numeric_dtype
+
+    codes, labels, grouped, either, units = [], [], [], [], []
+    dates = {True: [], False: []}
+    for name in raw:
+        texts = raw[name].str.strip()[table[name].notna()]
+        whole = not texts.empty and texts.str.fullmatch(r"\d+").all()
+        few = name == label and texts.nunique() <= MOST_LABELS
+        points = texts.str.contains(".", regex=False).any() and texts.str.fullmatch(_THOUSANDS).all()
+        if whole and texts.str.fullmatch(_LABEL if few else _CODE).any():
+            (labels if few else codes).append(name)
+            table[name] = texts.reindex(table.index)
+        elif points and "decimal commas" not in styles.values():
+            either.append(name)
+        elif points:
+            grouped.append(name)
+            table[name] = texts.str.replace(".", "").astype(float).reindex(table.index)
+    for name, style in styles.items():
+        texts, unit = _without_unit(table[name].dropna().astype(str))
+        units += [f"{name} ({unit})"] * (unit != "")
+        if style == "decimal commas":
+            texts = texts.str.replace(r"[.'\u00a0\u202f]", "", regex=True).str.replace(",", ".")
+        elif texts.str.contains(",").any():
+            grouped.append(name)
+            texts = texts.str.replace(",", "")
+        table[name] = texts.astype(float).reindex(table.index)
+    for name in [name for name in table if not is_numeric_dtype(table[name].dtype) and name not in {*text, *codes}]:
+        texts = table[name].dropna().astype(str)
+        if texts.empty:
+            continue
+        with suppress(ValueError):  # a thirteenth month, offsets beside none, 1/2/2024: it stays text
+            if texts.str.fullmatch(_ISO_DATE).all():
+                offsets = texts.str.fullmatch(r".+(?:Z|[+-]\d\d:?\d\d)").all() and texts.str.len().gt(10).all()
+                table[name] = to_datetime(table[name], format="ISO8601", utc=bool(offsets))
+            elif texts.str.fullmatch(_DATE).all():
+                day_first, format = _format(texts.str.extract(_DATE))
+                table[name] = to_datetime(table[name], format=format)
+                dates[day_first].append(name)
+    notes = {
+        "Numbers with leading zeros are read as categories in {}.": codes,
+        "Numbers with leading zeros are read as labels in {}.": labels,
+        "Decimal commas are read in {}.": [name for name, style in styles.items() if style == "decimal commas"],
+        "Separators between thousands are left out in {}.": grouped,
+        "Points are read as decimal points, not between thousands, in {}.": either,
+        "Units are left out in {}.": units,
+        "Dates are read day first in {}.": dates[True],
+        "Dates are read month first in {}.": dates[False],
+    }
+    notes = [note.format(listed(names)) for note, names in notes.items() if names]
+    return notes + (_missing_labels(table, raw[label].str.strip(), label) if label in raw else [])
+
+
+def _format(parts):
+    """Return whether the day is first in dates, and their format, by the parts of `_DATE`; raise if it is unknown."""
+    sign, (first, second) = parts[1].iloc[0], (parts[j].astype(int).max() > 12 for j in (0, 2))
+    colons = parts[3].fillna("").str.count(":")
+    if (parts[1] != sign).any() or (colons != colons.iloc[0]).any() or (sign == "/" and first == second):
+        raise ValueError("day and month cannot be told apart")
+    day_first = sign == "." or first
+    return day_first, sign.join(["%d", "%m", "%Y"] if day_first else ["%m", "%d", "%Y"]) + _TIMES[colons.iloc[0]]
+
+
+def _without_unit(texts):
+    """Return texts without their currency or per cent sign, which is one for all of them, and this sign."""
+    units = texts.str.extract(_UNIT)[0].dropna().unique()
+    if len(units) != 1:
+        return texts, ""
+    return texts.str.replace(rf"[ \u00a0\u202f]?{re.escape(units[0])} ?", "", n=1, regex=True), units[0]
+
+
+def _number_styles(table, delimiter, text):
+    """Return how the numbers of columns that pandas takes for text are written: with decimal commas or points.
+
+    A column such as 1,234 may be either: it is as the others of the file, whose points tell, or as its delimiter.
+    """
+    from pandas.api.types import is_float_dtype, is_numeric_dtype
+
+    styles, either = {}, []
+    for name in table:
+        if is_numeric_dtype(table[name].dtype) or name in text:
+            continue
+        texts = _without_unit(table[name].dropna().astype(str))[0]
+        if texts.empty or (texts.str.fullmatch(_CODE).any() and texts.str.fullmatch(r"\d+").all()):
+            continue
+        point, comma = (texts.str.fullmatch(pattern).all() for pattern in (_DECIMAL_POINT, _DECIMAL_COMMA))
+        if point and comma and texts.str.contains(",").any():
+            either.append(name)
+        elif point and comma:  # whole numbers beyond those of the machine, or with a unit
+            styles[name] = "whole"
+        elif point or comma:
+            styles[name] = "decimal points" if point else "decimal commas"
+    points = any(is_float_dtype(table[name].dtype) and (table[name].dropna() % 1 != 0).any() for name in table)
+    commas = "decimal commas" in styles.values()
+    points = delimiter == "," or (not commas and (points or "decimal points" in styles.values()))
+    return styles | dict.fromkeys(either, "decimal points" if points else "decimal commas")
+
+
+def _missing_labels(table, texts, label):
+    """Keep the class None of a target of text, in place, and return notes on what is taken for missing in it."""
+    from pandas.api.types import is_numeric_dtype
+
+    missing = table[label].isna()
+    notes, none = [], missing & (texts == "None")
+    if none.any() and not missing.all() and not is_numeric_dtype(table[label].dtype) and table[label].dtype.kind != "M":
+        table[label] = table[label].where(~none, "None")
+        missing &= ~none
+        notes.append(
+            f"'None' is a class of {label!r}, {_rows(int(none.sum()))}; leave its cells empty where it means missing."
+        )
+    counts = texts[missing & (texts != "")].value_counts()
+    if len(counts):
+        spelled = ", ".join(f"{text!r} in {_rows(count)}" for text, count in counts.items())
+        notes.append(f"In {label!r}, the column to predict, this is taken for missing: {spelled}.")
+    return notes
+
+
+def _rows(count):
+    return f"{count} row{'s' * (count != 1)}"
 
 
 def _content(path):
@@ -207,24 +367,33 @@ def _read_parquet(where, data, least):
             "rows at random."
         )
     table.columns = [str(name) for name in table.columns]
-    require_distinct(where, list(table.columns))
+    notes, levels = [], [name for name in table.index.names if name is not None]
+    require_distinct(where, [*map(str, levels), *table.columns])
+    if levels:
+        table = table.reset_index(level=levels).rename(columns=str)
+        notes.append(
+            f"The index of the table is read as {'a column' if len(levels) == 1 else 'columns'}, {listed(levels)}."
+        )
+    elif len(table) and table.index.dtype.kind not in "iu":
+        notes.append(f"The index of the table, such as {str(table.index[0])!r}, has no name and is left out.")
     if table.shape[1] < least or table.empty:
         raise ValueError(f"{where}: expected rows of at least {least} columns, got shape {table.shape}.")
     for name in table.columns[[dtype.kind == "O" for dtype in table.dtypes]]:
         values = table[name].dropna()
         if not values.empty and all(isinstance(value, datetime.date) for value in values):
             table[name] = pd.to_datetime(table[name])
-    return table, []
+    return table.reset_index(drop=True), notes
 
 
-def _encoding(where, data):
-    """Return the encoding of a text file, and a note if it is not UTF-8; raise if it is no text."""
+def _as_utf8(where, data):
+    """Return a text file in UTF-8, and a note if it was not; raise if it is no text."""
     start = data[:1000].lstrip()
     for magic, name in _FORMATS.items():
         if start.startswith(magic):
             raise ValueError(f"{where}: expected a table, got {name}; {_REMEDY}.")
-    if re.match(rb"\[\s*[\[{\"\d\]-]", start):
-        raise ValueError(f"{where}: expected a table, got JSON; {_REMEDY}.")
+    for pattern, name in _MARKUP.items():
+        if re.match(pattern, start):
+            raise ValueError(f"{where}: expected a table, got {name}; {_REMEDY}.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = {"utf-16": "UTF-16"}
     elif b"\x00" in data:
@@ -233,54 +402,43 @@ def _encoding(where, data):
         encodings = {"utf-8-sig": "", "cp1252": "Windows-1252 (Western European)"}
     for encoding, name in encodings.items():
         with suppress(UnicodeDecodeError):
-            data.decode(encoding)
-            return encoding, [f"The file is not UTF-8; it is read as {name}."] if name else []
+            text = data.decode(encoding)
+            return text.encode(), [f"The file is not UTF-8; it is read as {name}."] if name else []
     if data[257:262] == b"ustar":
         raise ValueError(f"{where}: expected a table, got a tar archive; unpack it and name one file.")
     raise ValueError(f"{where}: expected a table, got binary data; {_REMEDY}.")
 
 
-def _header(where, data, encoding, least):
-    """Return the delimiter and the names of the columns."""
+def _header(where, data, least):
+    """Return the delimiter, the names of the columns, and the number of lines up to them."""
     parsed = {}
     for delimiter in DELIMITERS:
-        lines = csv.reader(
-            io.TextIOWrapper(io.BytesIO(data), encoding, newline=""), delimiter=delimiter, skipinitialspace=True
-        )
+        text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
+        lines = enumerate(csv.reader(text, delimiter=delimiter, skipinitialspace=True), start=1)
         with suppress(csv.Error):
-            parsed[delimiter] = next((line for line in lines if any(map(str.strip, line))), [])
+            parsed[delimiter] = next(((n, line) for n, line in lines if any(map(_is_name, line))), (0, []))
     if not parsed:
         raise ValueError(f"{where}: expected a table, got text whose first line has no end; {_REMEDY}.")
-    delimiter = max(parsed, key=lambda delimiter: len(parsed[delimiter]))
-    names = [name.strip() for name in parsed[delimiter]]
-    if len(names) < least:
+    delimiter = max(parsed, key=lambda delimiter: len(parsed[delimiter][1]))
+    above, line = parsed[delimiter]
+    names = [name.strip() or f"{_UNNAMED}{j}" for j, name in enumerate(line)]
+    if sum(map(_is_name, line)) < least:
         raise ValueError(
-            f"{where}: expected at least two columns (comma, semicolon, tab or bar between them), got one, "
-            f"{names[0][:40]!r}."
+            f"{where}: expected the names of at least two columns in the first line (comma, semicolon, tab or bar "
+            f"between them), got {names[0][:40] if names else ''!r}; remove what is above the header."
         )
     require_distinct(where, names)
-    counted = [str(j) for j in range(len(names))]
-    if names != counted and all(_is_number(name) for name in names):
+    named = [name for name in names if not name.startswith(_UNNAMED)]
+    counted = [str(j) for j in range(len(named))]
+    if named != counted and all(is_numeral(name) and np.isfinite(float(name)) for name in named):
         raise ValueError(
             f"{where}: expected column names in the first line, got numbers; put a header line above them."
         )
-    return delimiter, names
+    return delimiter, names, above
 
 
-def _is_number(name):
-    try:
-        return bool(np.isfinite(float(name)))
-    except ValueError:
-        return False
-
-
-def _codes(texts):
-    """Return the names of columns of whole numbers some of which have leading zeros, as postcodes do."""
-    return [
-        name
-        for name, column in texts.items()
-        if column.str.fullmatch(_CODE).any() and column.dropna().str.fullmatch(r"\d+").all()
-    ]
+def _is_name(cell):
+    return cell.strip(f"{DELIMITERS} ") != ""
 
 
 def write_whole(path, write):

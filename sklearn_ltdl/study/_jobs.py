@@ -1,7 +1,9 @@
 """Jobs of a comparison: one fit each, with a key that says what it depends on, and a file that remembers its result."""
 
 import hashlib
+import inspect
 import json
+import pickle
 import platform
 import sys
 import time
@@ -12,6 +14,7 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
+from joblib.externals.loky.backend.reduction import dumps
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
@@ -171,15 +174,45 @@ def identity(name, method):
     if method.family != "other":
         return name
     estimator = method.build.args[0]
-    root = type(estimator).__module__.partition(".")[0]
-    release = getattr(sys.modules.get(root), "__version__", "")
-    return joblib.hash((type(estimator).__module__, type(estimator).__qualname__, release, estimator.get_params()))
+    described = [type(estimator).__module__, type(estimator).__qualname__, estimator.get_params(), _code(estimator)]
+    try:
+        return joblib.hash(described)
+    except (pickle.PicklingError, AttributeError, TypeError):  # a lambda, which loky sends to workers by value
+        pass
+    try:
+        return joblib.hash(bytes(dumps(described)))
+    except Exception as error:
+        raise TypeError(
+            f"also: {name!r} cannot be pickled, as worker processes need ({' '.join(str(error).split())}); give it "
+            "parameters that are plain values, or functions and classes of a module."
+        ) from error
+
+
+def _code(estimator):
+    """Return what the results of an estimator depend on beside its parameters: releases of packages, or source."""
+    found = {}
+    for part in [estimator, *estimator.get_params().values()]:
+        for kind in type(part).__mro__ if hasattr(part, "get_params") else ():
+            root = sys.modules.get(kind.__module__.partition(".")[0])
+            found[kind.__module__, kind.__qualname__] = getattr(root, "__version__", None) or _source(kind)
+    return sorted(found.items())
+
+
+def _source(kind):
+    """Return the source of a class of the user's: of all of its module, whose other functions it may call."""
+    try:
+        if kind.__module__ in ("builtins", "__main__"):
+            return inspect.getsource(kind)
+        return Path(inspect.getfile(kind)).read_text(encoding="utf-8", errors="replace")
+    except (TypeError, OSError):  # builtin, compiled, or typed in
+        return ""
 
 
 class Journal:
     """A file of results by key, one JSON object a line, to which every result is added as it comes.
 
-    A line that was torn by a kill is left out, and its job runs again.
+    A line that was torn by a kill is left out, and its job runs again. So does a job that failed, whose reason may be
+    gone, unless it came to its limit in time.
 
     Parameters
     ----------
@@ -217,13 +250,20 @@ class Journal:
         for line in text.splitlines()[1:]:
             try:
                 entry = json.loads(line)
-                self.results[entry.pop("key")] = entry
+                key = entry.pop("key")
+                if not _may_change(entry):
+                    self.results[key] = entry
             except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
                 continue
 
     def add(self, key, result):
         """Remember a result."""
         self.results[key] = result
-        if self.path is not None:
+        if self.path is not None and not _may_change(result):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": key, **result}, allow_nan=False) + "\n")
+
+
+def _may_change(result):
+    """Return whether a job failed for what may be otherwise in another run: its code, packages, memory."""
+    return bool(result.get("failure")) and "time_limit" not in result

@@ -13,7 +13,7 @@ from functools import partial
 from threading import Thread
 
 import joblib
-from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 import sklearn_ltdl
 
@@ -120,7 +120,7 @@ class _Processes:
         environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
         self._executors[worker] = ProcessPoolExecutor(
-            1, initializer=partial(_keep_to_cores, worker, self.n_workers), env=environment
+            1, initializer=partial(_prepare, worker, self.n_workers), env=environment
         )
 
     def submit(self, worker, function, shared, arguments):
@@ -137,8 +137,14 @@ class _Processes:
             executor.shutdown(kill_workers=True)
 
 
-def _keep_to_cores(worker, n_workers):
-    """XLA reads no environment variable for its number of threads, but counts the cores that it may use."""
+def _prepare(worker, n_workers):
+    """Keep a new worker process to its cores, and keep it although it grows.
+
+    XLA reads no environment variable for its number of threads, but counts the cores that it may use. Loky replaces
+    a worker that has grown, where psutil is installed, and warns: it grows by what it compiles, which the next would
+    have to do again.
+    """
+    process_executor._USE_PSUTIL = False
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[worker::n_workers] or cores)
@@ -154,6 +160,8 @@ class _Cluster:
             raise ImportError('backend="dask" needs Dask: pip install "sklearn_ltdl[dask]"') from error
 
         self._ours = not isinstance(scheduler, Client)
+        if self._ours:
+            _require_address(scheduler)
         try:
             connect = partial(Client, scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
             self._client = _answer(connect) if self._ours else scheduler
@@ -229,6 +237,19 @@ class _Cluster:
             self._client.close()
 
 
+def _require_address(scheduler):
+    """Raise now what Dask would raise in a client that is half made, and cannot be closed."""
+    from distributed.comm import get_address_host
+
+    try:
+        get_address_host(str(scheduler))
+    except ValueError as error:
+        raise ValueError(
+            f"scheduler={scheduler!r}: expected the address that `dask scheduler` prints, such as "
+            f"tcp://127.0.0.1:8786 ({error})."
+        ) from error
+
+
 def _answer(connect):
     """Return what a function returns, or raise TimeoutError: Dask has no limit for who accepts and never speaks."""
     future = Future()
@@ -262,5 +283,11 @@ def _result(future):
     except Exception as error:
         if not isinstance(error, BrokenExecutor | CancelledError) and type(error).__name__ != "KilledWorker":
             raise
-        reason = "the worker process died, most often for want of memory; try fewer rows or n_jobs=1"
+        if "un-serialize" in str(error):
+            cause = str(error.__cause__).strip('"\n ').splitlines()[-1:]
+            return JobError(f"a worker process cannot load what it is to run ({''.join(cause)})"), False
+        reason = (
+            "the worker process died, most often for want of memory; try fewer rows, or one fit at a time (n_jobs=1, "
+            "--n-jobs 1)"
+        )
         return JobError(f"{reason} ({type(error).__name__})", "worker"), type(error).__name__ == "KilledWorker"

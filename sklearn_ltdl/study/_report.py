@@ -2,9 +2,12 @@
 
 import io
 import re
+import shlex
 from pathlib import Path
 
 from sklearn_ltdl.study._display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
+from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._winner import best_method
 
 MOST_COLUMNS = 10  # of the recursive feature machine, that are drawn
 
@@ -32,8 +35,8 @@ _ADVICE = {
         "columns at a time. Prefer them to a neural network on this table."
     ),
     "unclear": (
-        "The interval of a difference contains the margin, so that a claim would be a guess. The sentence above says "
-        "how many rows would decide it. Until then the simpler of two models that tie is the better choice."
+        "A question on which the verdict turns is open, or no one kind of model is why the linear model is beaten; the "
+        "sentence above says which. Of two models that tie, the simpler is the better choice."
     ),
 }
 
@@ -59,6 +62,7 @@ def to_html(comparison):
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     origin = settings.get("data", "A table")
     first, *others = _figures(comparison)
+    best = best_method(comparison)
     return template.render(
         title=f"{_CLAIMS[verdict.code]} {origin}",
         claim=_CLAIMS[verdict.code],
@@ -67,14 +71,14 @@ def to_html(comparison):
         settings=settings,
         verdict=verdict,
         methods=sorted(comparison.methods, key=lambda row: (row["loss"] is None, row["loss"])),
-        best=comparison.best,
+        best=best,
         loss="squared error" if settings["task"] == "regression" else "log loss",
         margin=f"{100 * settings['margin']:g}",
         percent=lambda share: f"{100 * share:z.1f}",
         first=first,
         others=others,
         regime=_known(comparison, "regime"),
-        usage=_usage(settings),
+        usage=_usage(settings, best),
         facts=_facts(settings),
         notes=[
             *settings["notes"],
@@ -167,18 +171,20 @@ def _drawing(figure, text):
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(text)}"', 1))
 
 
-def _usage(settings):
-    weights = ", sample_weight=sample_weight" if settings["weights"] else ""
+def _usage(settings, best):
+    given = ", sample_weight=sample_weight" * settings["weights"] + ", also=also" * (best not in METHODS)
     if "command" not in settings:
         return (
             "from sklearn_ltdl.study import winner\n\n"
-            f"model = winner(comparison, X, y{weights})  # a fitted scikit-learn Pipeline\n"
+            f"model = winner(comparison, X, y{given})  # a fitted scikit-learn Pipeline\n"
             "predictions = model.predict(X_new)"
         )
+    saved = settings.get("saved") or "model.joblib"
+    save = "" if settings.get("saved") else f"$ {settings['command']} --save {saved}\n"
     return (
-        f"$ {settings['command']} --save model.joblib\n$ ltdl predict model.joblib new_rows.csv\n\n"
+        f"{save}$ ltdl predict {shlex.quote(saved)} new_rows.csv\n\n"
         "import joblib\n\n"
-        'model = joblib.load("model.joblib")  # a fitted scikit-learn Pipeline; load only what you trust\n'
+        f"model = joblib.load({saved!r})  # a fitted scikit-learn Pipeline; load only what you trust\n"
         "predictions = model.predict(X_new)"
     )
 

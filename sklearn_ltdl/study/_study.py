@@ -17,7 +17,7 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, check_weights, draw_seed, validate_params
-from sklearn_ltdl.study._columns import describe, hint, is_missing, read_columns
+from sklearn_ltdl.study._columns import describe, group_numbers, hint, is_missing, read_columns
 from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
 from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
@@ -212,8 +212,8 @@ def compare(
     on paired differences of out-of-fold losses, row by row (squared error; log loss of probabilities smoothed as if
     one row of each class were added to the training rows), each with an interval: Student's over the rows, with the
     correction of Nadeau and Bengio for the training rows that folds share. Rows of one group count as one, and so do
-    copies of a row, in all columns and the target, where there are more of them than chance makes. Differences are in
-    units of the dummy's loss. The best method of a family is picked in each fold by the losses on the other folds.
+    copies of a row, in all columns and the target, where there are too many for chance. Differences are in units of the
+    dummy's loss. The best method of a family is picked in each fold by the losses on the other folds.
 
     Parameters
     ----------
@@ -260,8 +260,8 @@ def compare(
         times, the draws that are done decide; else the methods that miss a fold count as failed.
     journal : str or path-like, default=None
         File to which each result is added as it comes. A run that was stopped, even killed, goes on with the same file
-        where it was: results are reused for the same data, settings and versions, and the outcome is that of an
-        undisturbed run.
+        where it was: results are reused for the same data, settings and versions, and the same source of classes of
+        your own in `also`, and the outcome is that of an undisturbed run. Fits that failed are tried again.
     backend : {'loky', 'dask'}, default='loky'
         Processes of this machine, or the workers of a Dask cluster.
     scheduler : str or distributed.Client, default=None
@@ -311,7 +311,7 @@ def compare(
     weight = check_weights(weight, y)
     kept = present & (weight > 0)
     X, weight, target = rows_of(X, kept), weight[kept], read_target(y[kept], task)
-    groups = None if groups is None else np.unique(groups[kept].astype(str), return_inverse=True)[1]
+    groups = None if groups is None else group_numbers(groups[kept])
     copies = None if groups is not None else copied(X, target.values)
     cluster = groups if groups is not None else copies if copies is not None else np.arange(len(X))
     notes = describe(columns) + ([target.note] if target.note else [])
@@ -601,7 +601,8 @@ def _scorer(scoring, data, classes, splits):
         try:
             value = score(guess, split.test)
         except Exception as error:
-            raise ValueError(f"scoring={scoring!r} fails on a fold of these data: {error}") from error
+            reason = f"it is no score for {data.task}" if isinstance(error, AttributeError) else error
+            raise ValueError(f"scoring={scoring!r} fails on a fold of these data: {reason}") from error
         if not np.isfinite(value):
             raise ValueError(f"scoring={scoring!r} is {value} on a fold of these data; expected a finite score.")
     return score

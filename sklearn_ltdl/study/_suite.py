@@ -44,8 +44,9 @@ class Suite:
         row["table"] = name
         try:
             comparison = compare(*load(), **protocol)
-        except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
-            row["failure"] = " ".join(str(error).split()) or type(error).__name__
+        except Exception as error:  # one table is no reason to lose the others
+            told = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
+            row["failure"] = " ".join(f"{'' if told else f'{type(error).__name__}: '}{error}".split())
         else:
             self.comparisons[name] = comparison
             settings, best = comparison.settings, best_method(comparison)

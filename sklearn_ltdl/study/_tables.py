@@ -1,6 +1,8 @@
 """From a user's table to numbers: the preprocessing of every model, the target and its task."""
 
+from decimal import Decimal
 from functools import partial
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +15,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn_ltdl.study._columns import (
     MOST_LEVELS,
     RARE_LEVEL,
-    hint,
     is_numeral,
     kinds_of,
+    target_position,
     to_days,
     to_levels,
     to_numbers,
@@ -112,8 +114,15 @@ def read_target(y, task):
     """Return the Target of values without missing ones; `task` is 'auto', 'regression' or 'classification'."""
     y = np.asarray(y)
     if y.dtype.kind in "OUST":
-        numeric = y.dtype.kind == "O" and all(isinstance(value, int | float | np.number) for value in y)
-        y = y.astype(float) if numeric and not any(isinstance(value, bool) for value in y) else y.astype(str)
+        objects = y.dtype.kind == "O"
+        numeric = objects and all(isinstance(v, Real | Decimal) and not isinstance(v, bool) for v in y)
+        spelled = task == "regression" and not numeric and all(isinstance(v, str) and is_numeral(v) for v in y)
+        y = y.astype(float) if numeric or spelled else y.astype(str)
+    if y.dtype.kind in "mMc":
+        found = "complex numbers" if y.dtype.kind == "c" else f"times such as {y[0]!s}" if len(y) else "times"
+        raise ValueError(
+            f"y: expected numbers or classes, got {found}; predict a number, such as the days since a day."
+        )
     distinct = np.unique(y)
     if len(y) < 2:
         found = "one row with a target" if len(y) else "no row with a target: its column is empty"
@@ -133,7 +142,8 @@ def read_target(y, task):
         if whole and 2 < len(distinct) <= MOST_DOUBTFUL_INTEGERS:
             other = "regression" if few else "classification"
             note = (
-                f"The target's {len(distinct)} distinct whole numbers are read for {task}, not for {other} (see task)."
+                f"The target's {len(distinct)} distinct whole numbers are read for {task}; task={other!r} "
+                f"(--task {other}) reads them otherwise."
             )
     if task == "regression":
         if not is_number and y.dtype.kind != "b":
@@ -156,20 +166,5 @@ def read_target(y, task):
 
 def split_target(table, column=None):
     """Return the columns to predict from and the one to predict: by name, by position from 1 or -1, or the last one."""
-    names = [str(name) for name in table.columns]
-    position = -1 if column is None else names.index(column) if column in names else _position(column, names)
+    position = target_position(column, [str(name) for name in table.columns])
     return table.drop(columns=table.columns[position]), table.iloc[:, position]
-
-
-def _position(column, names):
-    """Return the index of a column that is not a name of the table's."""
-    try:
-        number = int(column)
-    except ValueError:
-        raise ValueError(f"The table has no column {column!r} to predict; {hint(column, names)}") from None
-    if not 1 <= abs(number) <= len(names):
-        raise ValueError(
-            f"The table has no column {column!r} to predict; positions go from 1 to {len(names)}, or from -1, the last "
-            f"one, to {-len(names)}."
-        )
-    return number - 1 if number > 0 else number

@@ -1,5 +1,6 @@
 """The best model of a comparison, fitted on all rows, saved, loaded and applied to new rows."""
 
+import pickle
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -82,7 +83,8 @@ def _as_compared(columns, X):
     """Return the table with its columns read as they were in the comparison."""
     by_kind = {kind: [c["name"] for c in columns if c["kind"] == kind] for kind in ("number", "category")}
     if not hasattr(X, "iloc"):
-        return read_columns(X, categorical=by_kind["category"])[0]
+        numeric = [] if X.dtype.kind in "biuf" else by_kind["number"]
+        return read_columns(X, categorical=by_kind["category"], numeric=numeric)[0]
     kept = [c["name"] for c in columns if c["kind"] != "left out"]
     require_columns("X", kept, X)
     return read_columns(
@@ -108,7 +110,13 @@ def save(model, path):
     """Write a model at once or not at all."""
     import joblib
 
-    write_whole(path, lambda part: joblib.dump(model, part, compress=3))
+    try:
+        write_whole(path, lambda part: joblib.dump(model, part, compress=3))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(
+            f"{path}: {type(last_step(model)).__name__} cannot be pickled, and so not be saved ({error}); define the "
+            "functions in it by their names in a module, not as lambda."
+        ) from error
 
 
 def load(path):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -29,18 +30,59 @@ def main(argv=None):
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return DONE
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
-        print(f"{name}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        print(f"{name}: {_as_options(' '.join(str(error).split())) or type(error).__name__}", file=sys.stderr)
         return BAD_USAGE
     except KeyboardInterrupt as stop:
         print(f"{name}: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
         return INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the usage of some thirty options."""
+
+    def error(self, message):
+        self.exit(BAD_USAGE, f"{self.prog}: {message} ({self.prog} --help lists the options)\n")
+
+
+_NAMES = (
+    "task|models|also|cv|repeats|groups|scoring|margin|random_state|n_jobs|time_limit|total_time|journal|scheduler|"
+    "backend|categorical|numeric|sample_weight"
+)
+_PARAMETER = re.compile(rf"(?<![\w'\"-])(?:({_NAMES})=('[^']*'|[\w.]+)|({_NAMES})(?=: )|(cv|sample_weight)\b)")
+
+
+def _as_options(message):
+    """Return a message of the library's in the words of the command line: --cv 5 for cv=5."""
+
+    def option(match):
+        name, value = match[1] or match[3] or match[4], match[2]
+        words = [f"--{'weights' if name == 'sample_weight' else name.replace('_', '-')}"]
+        return " ".join(words if value is None else [*words, shlex.quote(value.strip("'"))])
+
+    message = re.sub(r"^([Xy]): ", lambda match: {"X": "table", "y": "target"}[match[1]] + ": ", message)
+    return re.sub(r"(--[\w-]+ \w+) \(\1\)", r"\1", _PARAMETER.sub(option, message))
+
+
+def _number(kind, is_allowed, expected):
+    """Return a function that reads a number for argparse."""
+
+    def read(text):
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not is_allowed(number):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return number
+
+    return read
+
+
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ltdl",
         description="Do you need a neural network for this table, or is something simpler enough?",
         epilog="Exit status: 0 done, 1 some models or tables failed, 2 bad usage or data, 130 interrupted.",
@@ -80,8 +122,8 @@ def _add_compare(commands):
         "--save",
         type=Path,
         metavar="FILE",
-        help="write the model of least loss, fitted on all rows, for ltdl predict (a file of joblib, such as "
-        "model.joblib)",
+        help="write the model of least loss, fitted on all rows within --time-limit, for ltdl predict (a file of "
+        "joblib, such as model.joblib)",
     )
 
 
@@ -178,18 +220,47 @@ def _add_protocol(command):
         help="show another estimator as well, such as sklearn.svm:SVR; may be repeated",
     )
     group.add_argument("--scoring", metavar="NAME", help="score to show, of scikit-learn (default: R2 or accuracy)")
-    group.add_argument("--cv", type=int, default=5, help="number of folds (default: 5)")
-    group.add_argument("--repeats", type=int, default=1, help="times the folds are drawn (default: 1)")
     group.add_argument(
-        "--margin", type=float, default=0.01, help="share of the dummy's loss that does not matter (default: 0.01)"
+        "--cv",
+        metavar="N",
+        type=_number(int, lambda n: n >= 2, "a whole number of at least 2"),
+        default=5,
+        help="number of folds (default: 5)",
     )
-    group.add_argument("--random-state", type=int, default=0, metavar="SEED", help="default: 0")
+    group.add_argument(
+        "--repeats",
+        metavar="N",
+        type=_number(int, lambda n: n >= 1, "a whole number of at least 1"),
+        default=1,
+        help="times the folds are drawn (default: 1)",
+    )
+    group.add_argument(
+        "--margin",
+        metavar="SHARE",
+        type=_number(float, lambda share: 0 < share < 1, "a number above 0 and below 1"),
+        default=0.01,
+        help="share of the dummy's loss that does not matter (default: 0.01)",
+    )
+    group.add_argument(
+        "--random-state",
+        type=_number(int, lambda n: 0 <= n < 2**32, "a whole number of at least 0"),
+        default=0,
+        metavar="SEED",
+        help="default: 0",
+    )
     group = command.add_argument_group("work")
-    group.add_argument("--n-jobs", type=int, default=-1, help="fits at a time (default: -1, one a core)")
-    group.add_argument("--time-limit", type=float, metavar="SECONDS", help="longest time of one fit (default: none)")
+    group.add_argument(
+        "--n-jobs",
+        metavar="N",
+        type=_number(int, lambda n: n != 0, "a whole number that is not 0"),
+        default=-1,
+        help="fits at a time (default: -1, one a core)",
+    )
+    seconds = _number(float, lambda s: s > 0, "a number above 0")
+    group.add_argument("--time-limit", type=seconds, metavar="SECONDS", help="longest time of one fit (default: none)")
     group.add_argument(
         "--total-time",
-        type=float,
+        type=seconds,
         metavar="SECONDS",
         help="time after which no fit of a table is started (default: none)",
     )
@@ -208,7 +279,9 @@ def _add_protocol(command):
 def _add_engine(command):
     group = command.add_argument_group("order and curves")
     group.add_argument(
-        "--time", metavar="NAME", help="column of time: each of --cv parts is predicted from the rows before it"
+        "--time",
+        metavar="NAME",
+        help="column of numbers or dates: each of --cv parts is predicted from the rows of earlier times",
     )
     group.add_argument(
         "--curves", action="store_true", help="also how differences move with the rows, and the network with its scale"
@@ -216,7 +289,7 @@ def _add_engine(command):
 
 
 def _by_time(X, column, cv):
-    """Return the other columns, and splits that predict each of `cv` parts from the rows before it."""
+    """Return the other columns, and splits that predict each of `cv` parts from the rows of earlier times."""
     import numpy as np
     from sklearn.model_selection import TimeSeriesSplit
 
@@ -224,12 +297,19 @@ def _by_time(X, column, cv):
 
     if not hasattr(X, "columns") or column not in X.columns:
         raise ValueError(f"--time {column}: there is no such column; {hint(column, list(getattr(X, 'columns', [])))}")
-    if X[column].isna().any():
-        raise ValueError(f"--time {column}: expected a time in each row, got {X[column].isna().sum()} without.")
-    if cv < 2 or len(X) <= cv:
-        raise ValueError(f"--cv {cv}: expected at least 2 parts of time, and more rows than parts.")
-    order = np.argsort(X[column].to_numpy(), kind="stable")
-    return X.drop(columns=column), [(order[a], order[b]) for a, b in TimeSeriesSplit(cv).split(order)]
+    times = X[column]
+    if times.isna().any():
+        raise ValueError(f"--time {column}: expected a time in each row, got {times.isna().sum()} without.")
+    if times.dtype.kind not in "iufmM":
+        raise ValueError(
+            f"--time {column}: expected numbers, or dates such as 2024-05-31, got {str(times.iloc[0])!r}; write the "
+            "dates so, year first, for the alphabet does not sort other dates by time."
+        )
+    if len(X) <= cv:
+        raise ValueError(f"--cv {cv}: expected more rows than parts of time, got {len(X)}.")
+    order, time = np.argsort(times, kind="stable").to_numpy(), times.rank(method="dense").to_numpy()
+    splits = [(order[a], order[b]) for a, b in TimeSeriesSplit(cv).split(order)]
+    return X.drop(columns=column), [(a[time[a] < time[b].min()], b) for a, b in splits]
 
 
 def _protocol(arguments):
@@ -238,10 +318,15 @@ def _protocol(arguments):
         "task", "scoring", "cv", "repeats", "margin", "random_state", "n_jobs", "time_limit", "total_time", "journal",
         "scheduler",
     )  # fmt: skip
-    _check_output("--journal", arguments.journal)
+    also = [_imported(path) for path in arguments.also]
+    twice = sorted({name for name, _ in also if sum(name == other for other, _ in also) > 1})
+    if arguments.backend == "dask" and arguments.scheduler is None:
+        raise ValueError("--backend dask: expected its address as well, such as --scheduler tcp://127.0.0.1:8786.")
+    if twice:
+        raise ValueError(f"--also: expected classes of different names, got {twice[0]} twice; compare one at a time.")
     return {
         "models": arguments.models and [name for names in arguments.models for name in names.split(",") if name],
-        "also": dict(map(_imported, arguments.also)) or None,
+        "also": dict(also) or None,
         "backend": arguments.backend or ("dask" if arguments.scheduler else "loky"),
     } | {name: getattr(arguments, name) for name in names}
 
@@ -260,17 +345,18 @@ def _imported(path):
 
 
 def _compare(arguments):
-    for option in ("html", "json", "save", "journal"):
-        _check_output(f"--{option}", getattr(arguments, option), arguments.data)
+    _check_outputs(arguments, ("html", "json", "save", "journal"), {"the table": arguments.data})
     if arguments.html is not None:
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
     X, y, columns, origin = _load(arguments)
-    _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} columns")
+    _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
     from sklearn_ltdl.study._study import Interrupted, compare
 
     protocol = _protocol(arguments) | {"curves": arguments.curves}
     if arguments.time is not None:
+        if (arguments.repeats or 1) > 1:
+            raise ValueError(f"--repeats {arguments.repeats}: the parts of --time are not drawn, and not repeated.")
         X, protocol["cv"] = _by_time(X, arguments.time, arguments.cv)
     try:
         comparison = compare(X, y, **columns, **protocol, verbose=1)
@@ -280,13 +366,16 @@ def _compare(arguments):
         raise
     _report(comparison, origin, arguments)
     if arguments.save is not None:
-        _save_winner(comparison, X, y, columns.get("sample_weight"), protocol["also"], arguments.save)
+        fit = {"sample_weight": columns.get("sample_weight"), "also": protocol["also"]}
+        if not _save_winner(comparison, X, y, fit, arguments):
+            return SOME_FAILED
     return SOME_FAILED if comparison.failed else DONE
 
 
 def _report(comparison, origin, arguments):
-    print(comparison)
-    comparison = replace(comparison, settings={**comparison.settings, "data": origin, "command": arguments.line})
+    _print(comparison)
+    told = {"data": origin, "command": arguments.line, "saved": arguments.save and str(arguments.save)}
+    comparison = replace(comparison, settings={**comparison.settings, **told})
     if arguments.json is not None:
         comparison.to_json(arguments.json)
     if arguments.html is not None:
@@ -294,12 +383,21 @@ def _report(comparison, origin, arguments):
         _tell(f"{arguments.html}: the report.")
 
 
-def _save_winner(comparison, X, y, weight, also, path):
+def _save_winner(comparison, X, y, fit, arguments):
+    """Fit the best model on all rows, within the limit of one fit, and return whether it is saved."""
+    from functools import partial
+
+    from sklearn_ltdl.study._pool import JobError, run_each
     from sklearn_ltdl.study._winner import best_method, save, winner
 
     name, n_rows = best_method(comparison), comparison.settings["n_rows"]
-    save(winner(comparison, X, y, sample_weight=weight, also=also), path)
-    print(f"{path}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
+    ((_, model),) = run_each(partial(winner, **fit), [(comparison, X, y)], time_limit=arguments.time_limit)
+    if isinstance(model, JobError):
+        _tell(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
+        return False
+    save(model, arguments.save)
+    _print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
+    return True
 
 
 def _suite(arguments):
@@ -311,8 +409,7 @@ def _suite(arguments):
     tables = [path for path in files if TABLES.fullmatch(path.name)]
     if not tables:
         raise ValueError(f"{arguments.folder}: expected CSV, TSV or Parquet files, got none among {len(files)} files.")
-    for option in ("json", "figure"):
-        _check_output(f"--{option}", getattr(arguments, option))
+    _check_outputs(arguments, ("json", "figure", "journal"), {f"the table {path.name}": path for path in tables})
     if arguments.figure is not None:
         if arguments.figure.suffix not in (".png", ".svg", ".pdf"):
             raise ValueError(f"--figure {arguments.figure}: expected a name that ends with .png, .svg or .pdf.")
@@ -322,14 +419,16 @@ def _suite(arguments):
 
     predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
     _tell(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
-    suite, status = Suite(), DONE
+    suite, status, protocol = Suite(), DONE, _protocol(arguments)
     print(suite.header, flush=True)
     try:
         for path in tables:
             row = suite.run(
-                path.name, lambda path=path: split_target(read_table(path)[0], arguments.target), **_protocol(arguments)
+                path.name,
+                lambda path=path: split_target(read_table(path, target=arguments.target)[0], arguments.target),
+                **protocol,
             )
-            print(suite.line(row), flush=True)
+            print(_as_options(suite.line(row)), flush=True)
             if arguments.json is not None:  # now, lest a later table take it along
                 suite.to_json(arguments.json)
     except KeyboardInterrupt:
@@ -348,10 +447,8 @@ def _predict(arguments):
     from sklearn_ltdl.study._columns import coerced, hint
     from sklearn_ltdl.study._files import read_table, write_whole
 
-    _check_output("--output", arguments.output, arguments.data)
+    _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
     model, notes = _winner.load(arguments.model)
-    if arguments.output is not None and arguments.output.exists() and arguments.output.samefile(arguments.model):
-        raise ValueError(f"--output {arguments.output}: expected another file than the model, which would be lost.")
     table, more = read_table(arguments.data, text=_winner.text_columns(model), least_columns=1)
     X, unused = _winner.matched(arguments.data, model, table)
     for name in _names(arguments.numeric):
@@ -374,15 +471,29 @@ def _regime(arguments):
     from sklearn_ltdl.study._tables import split_target
 
     model, notes = _winner.load(arguments.model)
-    table, more = read_table(arguments.data, text=_winner.text_columns(model))
+    table, more = read_table(arguments.data, text=_winner.text_columns(model), target=arguments.target)
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     _tell(*notes, *more, *unused)
+    from pandas.api.types import is_numeric_dtype
+
     from sklearn_ltdl.diagnostics import regime_report
 
-    present = y.notna().to_numpy()
-    print(regime_report(model, X[present], y[present].to_numpy()))
+    known = y.dropna()
+    print(regime_report(model, X[y.notna().to_numpy()], known.to_numpy(None if is_numeric_dtype(known) else str)))
     return DONE
+
+
+def _print(text):
+    """Print a result; who reads may have enough of it, and still want the files that are to be written."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _close_output()
+
+
+def _close_output():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(*lines):
@@ -405,7 +516,7 @@ def _load(arguments):
     from sklearn_ltdl.study._files import read_table
     from sklearn_ltdl.study._tables import split_target
 
-    table, notes = read_table(data, text=named["categorical"])
+    table, notes = read_table(data, text=named["categorical"], target=target)
     X, y = split_target(table, target)
     _tell(*notes)
     for option, names in named.items():
@@ -443,23 +554,32 @@ def _names(options):
     return list(dict.fromkeys(name for line in csv.reader(options, skipinitialspace=True) for name in line if name))
 
 
-def _check_output(option, path, data=None):
-    """Raise an error before the work is done, not after, if a file cannot be written."""
-    if path is None:
-        return
+def _check_outputs(arguments, options, inputs):
+    """Raise an error before the work is done, not after, if a file cannot be written, or would overwrite another."""
     from tempfile import TemporaryFile
 
-    try:
-        if path.is_dir():
-            raise ValueError(f"{option} {path}: expected the name of a file, got a folder.")
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"{option} {path}: expected a file in a folder that exists and can be written to ({error.strerror})."
-        ) from error
-    if data is not None and path.exists() and Path(data).exists() and path.samefile(data):
-        raise ValueError(f"{option} {path}: expected another file than the table, which would be lost.")
+    taken = {_identity(Path(path)): what for what, path in inputs.items()}
+    for option in options:
+        path = getattr(arguments, option)
+        if path is None:
+            continue
+        try:
+            if path.is_dir():
+                raise ValueError(f"--{option} {path}: expected the name of a file, got a folder.")
+            with TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"--{option} {path}: expected a file in a folder that exists and can be written to ({error.strerror})."
+            ) from error
+        other = taken.setdefault(_identity(path), f"the file of --{option}")
+        if other != f"the file of --{option}":
+            raise ValueError(f"--{option} {path}: expected another file than {other}, which would be lost.")
+
+
+def _identity(path):
+    """Return what two names of one file have in common."""
+    return (path.stat().st_dev, path.stat().st_ino) if path.exists() else path.resolve()
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import argparse
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,14 +16,17 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 
 import sklearn_ltdl
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.study import winner
+from sklearn_ltdl.study._files import read_table
+from sklearn_ltdl.study._jobs import Journal
 from sklearn_ltdl.study._methods import METHODS
 from sklearn_ltdl.study._winner import save
-from sklearn_ltdl.study.cli import MODELS, main
+from sklearn_ltdl.study.cli import MODELS, _as_options, _by_time, _save_winner, main
 
 
 @pytest.fixture
@@ -106,14 +111,99 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         (["{table}", "--journal", "{table}"], "which would be lost"),
         (["{table}", "--numeric", "town"], "'town' cannot be read as numbers, its values are such as 'A'"),
         (["{folder}"], "got a folder"),
+        (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 without"),
+        (["{table}", "--time", "id"], "--time id: expected numbers, or dates such as 2024-05-31, got 'row 0'; write"),
+        (["{table}", "--time", "id", "--repeats", "3"], "--repeats 3: the parts of --time are not drawn"),
+        (["{table}", "--groups", "town"], "--groups: expected a group for each row, got 20 of 80 rows without"),
+        (["{table}", "--also", "sklearn.svm:SVR", "--also", "sklearn.svm:SVR"], "different names, got SVR twice"),
+        (["{table}", "--scoring", "neg_log_loss"], "--scoring neg_log_loss fails on a fold of these data: it is no"),
+        (
+            ["{table}", "--scheduler", "foo"],
+            "--scheduler foo: expected the address" if find_spec("distributed") else "needs Dask: pip install",
+        ),
+        (["{table}", "--backend", "dask"], "--backend dask: expected its address as well, such as --scheduler tcp"),
+        (["{table}", "--task", "classification"], "choose another target column, repair its numbers, or say --task"),
+        (["{table}", "--html", "F", "--json", "./F"], "--json F: expected another file than the file of --html"),
+        (["{table}", "--save", "{folder}/../{name}/F", "--json", "{folder}/F"], "than the file of --json, which would"),
     ],
 )
 def test_bad_usage_is_one_sentence_and_exit_code_2(arguments, message, table, capsys):
-    filled = [argument.format(table=table, folder=table.parent) for argument in arguments]
-    assert main(["compare", *filled]) == 2
+    names = {"table": table, "folder": table.parent, "name": table.parent.name}
+    assert main(["compare", *(argument.format(**names) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert error.splitlines()[-1].startswith("ltdl compare: ")
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cv", "1"], "--cv: expected a whole number of at least 2, got '1'"),
+        (["--n-jobs", "0"], "--n-jobs: expected a whole number that is not 0, got '0'"),
+        (["--repeats", "0"], "--repeats: expected a whole number of at least 1, got '0'"),
+        (["--margin", "nan"], "--margin: expected a number above 0 and below 1, got 'nan'"),
+        (["--time-limit", "0"], "--time-limit: expected a number above 0, got '0'"),
+        (["--random-state", "-1"], "--random-state: expected a whole number of at least 0, got '-1'"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_read(options, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "nowhere.csv", *options])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("cv=5 folds need 10 rows; lower cv or add rows.", "--cv 5 folds need 10 rows; lower --cv or add rows."),
+        ("say task='regression' (--task regression) for counts", "say --task regression for counts"),
+        ("y: got task='regression'", "target: got --task regression"),
+        ("groups: cv=3 folds", "--groups: --cv 3 folds"),
+        ("journal='a b.jsonl': cannot be written", "--journal 'a b.jsonl': cannot be written"),
+        ("sample_weight is zero", "--weights is zero"),
+        ("column 'cv' and 'task=1' of models", "column 'cv' and 'task=1' of models"),
+    ],
+)
+def test_messages_speak_of_options(message, words):
+    assert _as_options(message) == words
+
+
+def test_what_is_predicted_in_time_is_later_than_what_is_learned(tmp_path, rng):
+    days = rng.permutation(np.repeat(np.arange(23), 4))  # of some days there are rows in two parts
+    dates = (pd.Timestamp("2023-12-15") + pd.to_timedelta(days, unit="D")).strftime("%d.%m.%Y")  # in German
+    pd.DataFrame({"day": dates, "x": rng.standard_normal(92), "y": days}).to_csv(tmp_path / "t.csv", index=False)
+    X = read_table(tmp_path / "t.csv")[0]
+    others, splits = _by_time(X, "day", 4)
+    assert list(others) == ["x", "y"]
+    assert len(splits) == 4
+    for train, test in splits:
+        assert days[train].max() < days[test].min()
+    assert np.unique(np.concatenate([test for _, test in splits])).size == 72
+    numbers = _by_time(X.assign(day=days), "day", 4)[1]
+    assert all(np.array_equal(a, b) for pair, other in zip(splits, numbers) for a, b in zip(pair, other))
+    with pytest.raises(ValueError, match="expected numbers, or dates such as 2024-05-31, got '05/31/2024'"):
+        _by_time(X.assign(day="05/31/2024"), "day", 4)
+
+
+def test_the_last_fit_keeps_to_the_limit_in_time(tmp_path, capsys, rng):
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+    comparison = compare(X, y, also={"slow": LinearRegression()}, models=["linear"], cv=2, repeats=1)
+    slow = TransformedTargetRegressor(func=lambda y: [y, time.sleep(600)][0], inverse_func=lambda y: y)
+    fit = {"sample_weight": None, "also": {"slow": slow}}
+    methods = tuple(row | {"loss": 0.0} if row["method"] == "slow" else row for row in comparison.methods)
+    comparison = replace(comparison, methods=methods)
+    arguments = argparse.Namespace(save=tmp_path / "model.joblib", time_limit=3.0)
+    assert not _save_winner(comparison, X, y, fit, arguments)
+    assert not (tmp_path / "model.joblib").exists()
+    assert (
+        "not written, the fit of slow on all 40 rows failed: stopped at the time limit of 3 s"
+        in capsys.readouterr().err
+    )
 
 
 def compare_file(path, content, *options):
@@ -129,7 +219,7 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
     [
         ("", "bad.csv: expected a header line and rows, got an empty file."),
         ("x,kind,y\n", "bad.csv: expected rows below the header, got none."),
-        ("x,kind,y\n1,u,2\n", "y: expected many rows to learn from, got one row with a target."),
+        ("x,kind,y\n1,u,2\n", "target: expected many rows to learn from, got one row with a target."),
         ("x,y\n" + "".join(f"{i},one\n" for i in range(30)), "at least two distinct values, got only one"),
         ("x,y\n" + "".join(f"{i},\n" for i in range(30)), "got no row with a target: its column is empty."),
         ("x,y\n" + "".join(f"{i},3\n" for i in range(30)), "at least two distinct values, got only 3"),
@@ -170,7 +260,7 @@ def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):
     assert compare_file(tmp_path / "t.csv", content, *options) == 0
     columns = json.loads((tmp_path / "out.json").read_text())["settings"]["columns"]
     assert [(column["name"], column["kind"]) for column in columns] == [("x", "category")]
-    assert "predicting 'y': 40 rows, 1 columns" in capsys.readouterr().err
+    assert "predicting 'y': 40 rows, 1 column\n" in capsys.readouterr().err
 
 
 def test_levels_are_what_is_written_in_the_file(tmp_path):
@@ -304,7 +394,8 @@ def test_version_and_help(capsys):
 def test_an_interruption_ends_at_once_with_exit_code_130(table):
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a process in the background ignores it
     code = f"import signal, sys; {heard}; from sklearn_ltdl.study.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "compare", table, "--n-jobs", "2", "--repeats", "50"]
+    journal = table.with_name("fits.jsonl")
+    command = [sys.executable, "-c", code, "compare", table, "--n-jobs", "2", "--repeats", "50", "--journal", journal]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while "[" not in process.stderr.readline():
         pass
@@ -313,8 +404,10 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - start < 30
     assert process.returncode == 130, errors
-    assert "ltdl compare: interrupted; " in errors.splitlines()[-1]
-    assert errors.endswith(" fits are done.\n")
+    assert errors.splitlines()[-1].startswith("ltdl compare: interrupted; ")
+    assert errors.endswith(f" fits are done and kept in {journal}; run again with it to go on.\n")
+    kept = int(errors.splitlines()[-1].split()[3])
+    assert len(Journal(journal).results) == kept > 0
     assert "Traceback" not in errors
 
 
@@ -346,6 +439,21 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_files_are_written_although_nobody_reads_the_table(table, tmp_path):
+    code = "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    files = ["--json", tmp_path / "out.json", "--save", tmp_path / "model.joblib"]
+    options = ["--models", "linear", "--cv", "2", "--repeats", "1", "--n-jobs", "1", *files]
+    command = [sys.executable, "-c", code, "compare", table, *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
+    assert "Error" not in errors
+    assert (tmp_path / "out.json").exists()
+    assert (tmp_path / "model.joblib").exists()
 
 
 def test_the_table_is_not_overwritten_by_the_results(table, capsys):

@@ -1,4 +1,5 @@
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -7,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.study import _columns
-from sklearn_ltdl.study._columns import describe, kinds_of, read_columns, to_days, to_levels
+from sklearn_ltdl.study._columns import describe, kinds_of, read_columns, to_days, to_levels, to_numbers
 
 N = 40
 ROWS = np.arange(N)
@@ -29,6 +30,9 @@ def read(**columns):
         (pd.array([None, 1, 2, 3] * 10, dtype="Int64"), "number"),
         (pd.date_range("2024-01-01", periods=N, tz="Asia/Tokyo"), "date"),
         (pd.to_timedelta(ROWS, unit="h"), "date"),
+        (pd.Series([datetime.date(2024, 1, 1 + i % 28) for i in ROWS[1:]] + [None], dtype=object), "date"),
+        ([Decimal("1.5"), Decimal(2), None, 3] * 10, "number"),
+        (pd.Series(["1_100", "1_200"] * 20, dtype=object), "category"),  # a number for Python alone
         (["a", "b", None, "a"] * 10, "category"),
         ([1, "one", None, 1.5] * 10, "category"),
         (pd.Categorical(ROWS), "category"),
@@ -121,6 +125,48 @@ def test_a_column_that_is_mixed_in_a_few_rows_is_of_one_kind_in_every_fold(rng):
         assert not compare(table, X["x"], models=["linear"], cv=3, repeats=1).failed
 
 
+def test_a_list_of_numbers_and_texts_is_read_as_an_array_of_objects():
+    rows = [[0.37 * i, "uv"[i % 2]] for i in ROWS]
+    assert kinds_of(rows).tolist() == ["number", "category"]
+    table, columns = read_columns(rows)
+    assert [column.kind for column in columns] == ["number", "category"]
+    np.testing.assert_array_equal(to_numbers(table[[0]])[:, 0], 0.37 * ROWS)
+
+
+def test_what_is_no_table_of_real_numbers_and_texts_is_refused():
+    with pytest.raises(ValueError, match="expected real numbers, got complex ones"):
+        read_columns(np.ones((9, 2)) * 1j)
+    with pytest.raises(ValueError, match="names of columns that are all text, got some that are not"):
+        read_columns(pd.DataFrame({0: ROWS, "a": ROWS % 7}))
+
+
+def test_booleans_of_arrow_are_numbers():
+    pytest.importorskip("pyarrow", reason="whose booleans these are")
+    values = pd.array([True, None, False, True] * 10, dtype="bool[pyarrow]")
+    assert read(column=values)["column"].kind == "number"
+    np.testing.assert_array_equal(to_numbers(pd.DataFrame({"b": values}))[:4, 0], [1, np.nan, 0, 1])
+
+
+def test_dates_of_objects_are_days():
+    days = [datetime.date(1970, 1, 3), None, datetime.date(1970, 1, 1)]
+    frame = pd.DataFrame({"day": pd.Series(days, dtype=object)})
+    for table in (frame, frame.to_numpy()):
+        assert kinds_of(table).tolist() == ["date"]
+        np.testing.assert_array_equal(to_days(table)[:, 0], [2, np.nan, 0])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_row_without_a_group_is_refused_unless_it_is_left_out(missing, rng):
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+    groups = np.array([*range(20), *range(20)], dtype=object)
+    groups[3] = missing
+    options = {"models": ["linear"], "cv": 2, "repeats": 1}
+    with pytest.raises(ValueError, match="groups: expected a group for each row, got 1 of 40 rows without"):
+        compare(X, y, groups=groups, **options)
+    y[3] = np.nan
+    assert compare(X, y, groups=groups, **options).settings["n_clusters"] == 20
+
+
 def test_levels_that_are_the_same_number_are_one():
     assert to_levels(np.array([[2], [2.0], ["2"], ["2.0"], ["02"], [None]], dtype=object)).ravel().tolist() == [
         "2", "2", "2", "2", "02", np.nan
@@ -136,7 +182,8 @@ def test_dates_are_days_since_1970_and_durations_are_days():
 
 def test_what_looks_like_a_mistake_is_said():
     size = [str(i) for i in range(29)] + ["n/a?"] + [str(i) for i in range(10)]
-    columns = read(size=size, user_id=ROWS // 2)
+    columns = read(size=size, user_id=ROWS // 2, day=["1/2/2024", "3/4/2024"] * 20)
+    assert columns["day"].note == "looks like dates, which are read if they are like 2024-05-31, not '1/2/2024'"
     assert columns["size"].note == "39 of 40 values are numbers, 'n/a?' is not"
     assert "belong together" in columns["user_id"].note
 

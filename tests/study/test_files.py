@@ -102,7 +102,7 @@ def test_delimiter_quotes_and_missing_values_are_read(read, delimiter):
     table, notes = read(("\n" + "\n".join(delimiter.join(line) for line in lines)).encode())
     expected = pd.DataFrame({"x": [1, np.nan], "name, first; second": ["a;b, c|d", np.nan], "y": [2, np.nan]})
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
-    assert notes == []
+    assert notes == ["In 'y', the column to predict, this is taken for missing: 'NA' in 1 row."]
 
 
 def test_columns_without_a_name_are_left_out(read):
@@ -110,6 +110,12 @@ def test_columns_without_a_name_are_left_out(read):
     pd.testing.assert_frame_equal(table, FRAME)
     assert notes == ["The first column has no name and is left out."]
     assert read(b"x,y,\n1,2,\n3,4,\n")[1] == ["The last column has no name and is left out."]
+    table, notes = read(b"x,,y,,\n1,5,2,,\n3,6,4,,\n")  # of a spreadsheet
+    assert table.to_dict("list") == {"x": [1, 3], "y": [2, 4]}
+    assert notes == ["3 columns have no name and are left out."]
+    assert read(b',x,y\n"1,5",1,2\n"2,5",3,4\n')[0].to_dict("list") == {"x": [1, 3], "y": [2, 4]}
+    counted = FRAME.set_axis(range(3), axis=1)
+    pd.testing.assert_frame_equal(read(counted.to_csv().encode())[0], counted.rename(columns=str))
 
 
 def test_dates_and_decimal_commas_of_a_file_are_read(read):
@@ -130,6 +136,123 @@ def test_codes_keep_their_zeros_and_text_stays_text_if_asked(read):
     assert notes == ["Numbers with leading zeros are read as categories in 'zip'."]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_codes_keep_their_zeros_wherever_they_are(read, delimiter):
+    rows = [[f"{10000 + i}", str(i), f'"{i},5"', str(i)] for i in range(1500)]
+    rows[1200][0], rows[1300][0], rows[7][1], rows[8][1] = "01067", "", "0012", ""
+    data = "\n".join(map(delimiter.join, [["zip", "late", "size", "y"], *rows]))
+    table, notes = read(data.encode())
+    assert table["zip"][1200] == "01067"
+    assert table["zip"].isna().sum() == 1
+    assert table["zip"][5] == "10005"
+    assert table["late"][7] == "0012"
+    assert table["size"].tolist() == [i + 0.5 for i in range(1500)]
+    assert notes == [
+        "Numbers with leading zeros are read as categories in 'zip', 'late'.", "Decimal commas are read in 'size'."
+    ]  # fmt: skip
+    assert read(data.encode("utf-16"))[0]["zip"][1200] == "01067"
+
+
+@pytest.mark.parametrize(
+    ("data", "columns", "words"),
+    [  # as Excel writes them in German, Swiss, French and US settings
+        ("p;q;x\n1.001;1.234,5;1,5\n950;2,25;2\n12.500;-3.000.000,0;3,5\n",  # 1000 * 1.001 is not 1001
+         {"p": [1001, 950, 12500], "q": [1234.5, 2.25, -3e6], "x": [1.5, 2, 3.5]},
+         ["Decimal commas are read in 'q', 'x'.", "Separators between thousands are left out in 'p'."]),
+        ("p;x\n1'234,5;1\n950,0;2\n", {"p": [1234.5, 950]}, ["Decimal commas"]),
+        ("p;x\n1\u202f234,5;1\n1,5E+03;2\n", {"p": [1234.5, 1500]}, ["Decimal commas"]),
+        ("p\tx\n1,5\t1\n2,5\t2\n", {"p": [1.5, 2.5]}, ["Decimal commas"]),
+        ('p,x\n"1,234.5",1\n950,2\n', {"p": [1234.5, 950]}, ["Separators between thousands are left out in 'p'."]),
+        ('p,x\n"1,234",1\n950,2\n', {"p": [1234, 950]}, ["Separators between thousands are left out in 'p'."]),
+        ("p;x\n1,234;1.5\n950;2.5\n", {"p": [1234, 950], "x": [1.5, 2.5]}, ["Separators between thousands"]),
+        ("p;x\n1,234;1,5\n0,950;2,5\n", {"p": [1.234, 0.95]}, ["Decimal commas are read in 'p', 'x'."]),
+        ("p;x\n1.25;1,5\n2.5;2,5\n", {"p": [1.25, 2.5], "x": [1.5, 2.5]}, ["Decimal commas are read in 'x'."]),
+        ("p;x\n1.234;1\n2.500;2\n", {"p": [1.234, 2.5]}, ["Points are read as decimal points, not between"]),
+        ("p;x\n0.234;1\n2.500;2\n", {"p": [0.234, 2.5]}, []),
+        ('p,q\n"$1,234.50",50.5%\n-$3.00,7%\n', {"p": [1234.5, -3], "q": [50.5, 7]},
+         ["Separators between thousands are left out in 'p'.", "Units are left out in 'p ($)', 'q (%)'."]),
+        ("p;q\n1.234,50 €;$1\n3 €;2 €\n", {"p": [1234.5, 3], "q": ["$1", "2 €"]},
+         ["Decimal commas are read in 'p'.", "Units are left out in 'p (€)'."]),
+    ],
+)  # fmt: skip
+def test_numbers_of_spreadsheets_in_other_languages_are_read(read, data, columns, words):
+    table, notes = read(data.encode())
+    for name, values in columns.items():
+        assert table[name].tolist() == values
+    assert len(notes) == len(words)
+    assert all(word in note for word, note in zip(words, notes))
+
+
+def test_what_is_a_number_for_python_alone_is_text(read):
+    table, notes = read(b"x,y\n1_100,1\n1_200,2\n")
+    assert table["x"].tolist() == ["1_100", "1_200"]
+    assert notes == []
+
+
+def test_dates_of_which_the_order_is_known_are_read(read):
+    table, notes = read(b"day;time;y\n31.05.2024;2024-03-30T12:00+01:00;1\n1.6.2024;2024-03-31T12:00:00+02:00;2\n")
+    assert (table["day"][1] - table["day"][0]).days == 1
+    assert (table["time"][1] - table["time"][0]).total_seconds() == 23 * 3600  # the clocks went forward
+    assert notes == ["Dates are read day first in 'day'."]
+    assert read(b"day;y\n31.05.2024;1\n32.05.2024;2\n")[0]["day"].tolist() == ["31.05.2024", "32.05.2024"]
+    table, _ = read(b"day;y\n31.05.2024 9:30;1\n01.06.2024 10:30;2\n")
+    assert (table["day"][1] - table["day"][0]).total_seconds() == 25 * 3600
+    table, notes = read(b"us,uk,either,y\n5/31/2024,31/05/2024,1/2/2024,1\n12/1/2023,1/12/2023,3/4/2024,2\n")
+    assert table["us"].tolist() == table["uk"].tolist() == [pd.Timestamp("2024-05-31"), pd.Timestamp("2023-12-01")]
+    assert table["either"].tolist() == ["1/2/2024", "3/4/2024"]
+    assert notes == ["Dates are read day first in 'uk'.", "Dates are read month first in 'us'."]
+
+
+def test_lines_without_a_name_above_the_header_are_passed_over(read):
+    assert read(b"sep=;\r\nx;y\r\n1,5;2\r\n")[0].to_dict("list") == {"x": [1.5], "y": [2]}
+    table, _ = read(b'\n,,\n"a\nb",x,y\n1,2,3\n4,5,6\n')
+    assert list(table) == ["a\nb", "x", "y"]
+    assert table.to_numpy().tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_blank_line_of_a_single_column_is_a_missing_value(read):
+    table, _ = read(b"x\n1\n\n3\n", least_columns=1)
+    assert table["x"].fillna(-1).tolist() == [1, -1, 3]
+
+
+@pytest.mark.parametrize("target", [None, "kind", "2"])
+def test_labels_keep_their_zeros_and_none_is_a_class(read, target):
+    table, notes = read(b"x,kind\n" + b"01,01\n02,2\n03,NA\n" * 5, target=target)
+    assert table["kind"].dropna().tolist() == ["01", "2"] * 5
+    assert table["x"].tolist() == [1, 2, 3] * 5
+    assert notes == [
+        "Numbers with leading zeros are read as labels in 'kind'.",
+        "In 'kind', the column to predict, this is taken for missing: 'NA' in 5 rows.",
+    ]
+    table, notes = read(b"x,pain\n1,None\n2,mild\n3,n/a\n4,\n5,\n", target=target and "-1")
+    assert table["pain"].tolist()[:2] == ["None", "mild"]
+    assert table["pain"].isna().sum() == 3
+    assert notes == [
+        "'None' is a class of 'pain', 1 row; leave its cells empty where it means missing.",
+        "In 'pain', the column to predict, this is taken for missing: 'n/a' in 1 row.",
+    ]
+    table, notes = read(b"x,pain\n1,None\n2,1\n3,2\n")  # numbers
+    assert table["pain"].isna().sum() == 1
+    assert notes == ["In 'pain', the column to predict, this is taken for missing: 'None' in 1 row."]
+    many = "".join(f"{i},{i:02}\n" for i in range(40))  # too many to be labels
+    assert read(f"x,y\n{many}".encode())[0]["y"].tolist() == list(range(40))
+
+
+def test_the_named_index_of_parquet_is_a_column(read):
+    days = pd.date_range("2024-01-01", periods=3)
+    frame = FRAME.set_index(pd.Index(days, name="day"))
+    table, notes = read(parquet(frame))
+    assert list(table) == ["day", "x", "town", "y"]
+    assert table["day"].tolist() == list(days)
+    assert notes == ["The index of the table is read as a column, 'day'."]
+    table, notes = read(parquet(FRAME.set_index(days)))
+    assert list(table) == list(FRAME)
+    assert notes == ["The index of the table, such as '2024-01-01 00:00:00', has no name and is left out."]
+    assert read(parquet(FRAME.iloc[[2, 0]]))[1] == []  # rows drawn from a table
+    with pytest.raises(ValueError, match="got 'x' more than once"):
+        read(parquet(FRAME.set_index(pd.Index([1, 2, 3], name="x"))))
+
+
 def test_dates_of_parquet_are_dates(read):
     frame = pd.DataFrame({"day": [d.date() for d in pd.date_range("2024-01-01", periods=3)], "y": [1, 2, 3]})
     assert read(parquet(frame))[0]["day"].dtype.kind == "M"
@@ -145,10 +268,12 @@ def test_dates_of_parquet_are_dates(read):
         (b"x,y\n", "expected rows below the header"),
         (b"x\n1\n2\n", "at least two columns"),
         (b"just a sentence", "at least two columns"),
+        (b"Sales of 2024,,\n\nx,z,y\n1,2,3\n", "got 'Sales of 2024'; remove what is above the header"),
         (b"x,x,y\n1,2,3\n", "got 'x' more than once"),
         (b"1.5,2.5\n3.5,4.5\n", "put a header line"),
-        (b"x,y\n1,2\n1,2,3,4\n", "expected 2 values a line"),
-        (b"x,y\n1,2,3\n1,2,3\n", "expected 2 values a line"),
+        (b"x,y\n1,2\n1,2,3,4\n", r"expected 2 values a line, as in the header; Expected 2 fields in line 3, saw 4\."),
+        (b"Sales, 2024\nx,z,y\n1,2,3\n1,2,3\n", "expected 2 values a line, .* got more; remove what is above it"),
+        (b'x,y\n"a,1\nb,2\n', "expected 2 values a line, .*; a quotation mark that opens is never closed"),
         (b"\x89PNG\r\n\x1a\n\x00\xff", r"got an image \(PNG\); save the table as CSV or Parquet"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", r"got an image \(JPEG\)"),
         (b"%PDF-1.7\n", "got a PDF"),

@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import signal
@@ -8,8 +9,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 
 from sklearn_ltdl import compare
 from sklearn_ltdl.study import _study
@@ -191,6 +194,48 @@ def test_a_fit_that_was_stopped_is_tried_again_at_another_limit_only(tmp_path, m
         journal.write_text(text)
         comparison = compare(X, y, models=["linear"], repeats=1, journal=journal, time_limit=limit)
         assert sum(bool(row["failure"]) for row in comparison.results) == failures
+
+
+def test_what_failed_is_tried_again_and_changed_code_is_other_code(tmp_path, monkeypatch):
+    X, y = load_diabetes(return_X_y=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    scores = []
+    for body in ("raise MemoryError", "self.alpha = 1e9", "self.alpha = help()", "self.alpha = help()"):
+        help = 1e9 if len(scores) == 2 else 1e-3  # of another function in the module
+        (tmp_path / "of_the_user.py").write_text(
+            f"from sklearn.linear_model import Ridge\ndef help(): return {help}\nclass Mine(Ridge):\n"
+            f"    def fit(self, X, y):\n        {body}\n        return super().fit(X, y)\n"
+        )
+        monkeypatch.delitem(sys.modules, "of_the_user", raising=False)
+        importlib.invalidate_caches()
+        pipeline = make_pipeline(importlib.import_module("of_the_user").Mine())  # a step of another
+        for _ in range(2):
+            comparison = compare(
+                X, y, also={"mine": pipeline}, models=["linear"], repeats=1, journal=tmp_path / "run.jsonl"
+            )
+        scores.append(comparison.methods[2]["score"])
+    assert scores[0] is None
+    assert scores[1] == pytest.approx(scores[2])
+    assert scores[1] < 0.01
+    assert scores[3] > 0.4
+    assert len(Journal(tmp_path / "run.jsonl").results) == 5 * (2 + 3)  # dummy, linear, and what did not fail
+
+
+def test_an_estimator_that_cannot_be_pickled_is_named_and_a_function_of_its_own_is_not(tmp_path, counted):
+    X, y = load_diabetes(return_X_y=True)
+    options = {"models": ["linear"], "repeats": 1, "journal": tmp_path / "run.jsonl"}
+    for factor, new in ((2.0, 15), (2.0, 0), (3.0, 5)):
+        before = len(counted)
+        mine = TransformedTargetRegressor(
+            Ridge(), func=lambda y, a=factor: a * y, inverse_func=lambda y, a=factor: y / a
+        )
+        assert not compare(X, y, also={"mine": mine}, **options).failed
+        assert len(counted) - before == new
+    broken = Ridge()
+    broken.set_params(alpha=(number for number in (1.0, 2.0)))
+    with pytest.raises(TypeError, match="also: 'broken' cannot be pickled, as worker processes need"):
+        compare(X, y, also={"broken": broken}, **options)
 
 
 def test_networks_compile_once_for_all_folds_seeds_and_scales():

@@ -1,5 +1,8 @@
 import os
+import sys
 import time
+import types
+import warnings
 
 import pytest
 
@@ -31,6 +34,29 @@ def test_a_worker_that_dies_is_a_reason_and_the_others_run():
     results = dict(run_each(eval, [("1 + 1",), ("__import__('os')._exit(1)",), ("2 + 2",)], time_limit=100))
     assert (results[0], results[2]) == (2, 4)
     assert "the worker process died" in str(results[1])
+
+
+def test_what_a_worker_cannot_load_is_the_reason():
+    module = types.ModuleType("only_here")
+    exec("def double(x):\n    return 2 * x", module.__dict__)
+    sys.modules["only_here"] = module
+    try:
+        with pytest.raises(JobError, match=r"cannot load what it is to run .*No module named 'only_here'"):
+            list(run_each(module.double, [(1,)], time_limit=100))
+    finally:
+        del sys.modules["only_here"]
+
+
+def test_a_worker_that_grows_is_kept_without_a_word(capfd):
+    pytest.importorskip("psutil", reason="loky replaces workers where it can measure them")
+    grow = "globals().setdefault('kept', bytearray(b'1' * 500_000_000)) and __import__('time').sleep(1.2)"
+    jobs = [(f"[{grow}, __import__('os').getpid()][1]",)] * 3
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pids = {pid for _, pid in run_each(eval, jobs, time_limit=100)}
+    assert len(pids) == 1
+    assert not [warning for warning in caught if "worker stopped" in str(warning.message)]
+    assert capfd.readouterr().err == ""
 
 
 def test_no_worker_is_left_behind():

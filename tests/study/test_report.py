@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 
 from sklearn_ltdl import compare
 from sklearn_ltdl.datasets import make_multi_index
 from sklearn_ltdl.study._report import to_html
+from sklearn_ltdl.study._winner import best_method
 
 HOSTILE = "<script>alert(1)</script>", 'a" onmouseover="alert(2)', r"$\frac{x$", "</svg><img src=x onerror=alert(3)>"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -82,6 +83,32 @@ def test_verdict_numbers_and_failures_are_on_the_page(comparison):
         assert f"{100 * contrast['low']:z.1f} to {100 * contrast['high']:z.1f}" in text
     assert comparison.evidence["regime"]["sentence"] in text
     assert comparison.settings["versions"]["numpy"] in text
+
+
+def test_the_page_says_how_to_use_the_best_model():
+    X, y, weight = np.arange(40.0)[:, None] ** 3, np.arange(40.0), np.ones(40)
+    options = {"models": ["linear"], "cv": 2, "repeats": 1}
+    comparison = compare(X, y, sample_weight=weight, also={"mine": LinearRegression()}, **options)
+    names = {row["method"]: row["loss"] for row in comparison.methods}
+    assert min(names, key=names.get) == "mine"
+    line = "model = winner(comparison, X, y, sample_weight=sample_weight, also=also)  # a fitted scikit-learn Pipeline"
+    assert line in "".join(Page(to_html(comparison)).texts)
+    told = {"command": "ltdl compare t.csv --weights w", "data": "t.csv"}
+    text = "".join(Page(to_html(replace(comparison, settings={**comparison.settings, **told}))).texts)
+    assert "$ ltdl compare t.csv --weights w --save model.joblib\n$ ltdl predict model.joblib new_rows.csv" in text
+    told |= {"command": "ltdl compare t.csv --save a b.joblib", "saved": "a b.joblib"}
+    text = "".join(Page(to_html(replace(comparison, settings={**comparison.settings, **told}))).texts)
+    assert text.count("--save") == 1  # the command itself
+    assert "$ ltdl predict 'a b.joblib' new_rows.csv" in text
+    assert "model = joblib.load('a b.joblib')" in text
+
+
+def test_a_constant_that_is_best_is_not_recommended(rng):
+    options = {"models": ["linear"], "cv": 2, "repeats": 1}
+    pages = (compare(rng.standard_normal((20, 8)), rng.standard_normal(20), **options) for _ in range(50))
+    page = next(to_html(comparison) for comparison in pages if best_method(comparison) == "dummy")
+    assert "dummy (least loss)" in page
+    assert "Use the best model" not in page
 
 
 def test_a_page_without_curves_has_no_empty_section():

@@ -275,7 +275,8 @@ def test_copies_are_told_from_rows_that_agree(classes):
     factor = rng.integers(6, size=150)
     assert copied(np.array([np.sin(factor * j) for j in range(1, 11)]).T, target(factor - 3)) is None
     grid = rng.integers(200, size=(5000, 3))
-    assert len(np.unique(copied(np.tile(grid, (4, 1)), np.tile(target(grid[:, 0] - 100.0), 4)))) == 5000
+    tiled = copied(np.tile(grid, (4, 1)), np.tile(target(grid[:, 0] - 100.0), 4))
+    assert 4990 <= len(np.unique(tiled)) <= 5000  # some of the distinct ones are equal by chance
 
 
 def test_rows_that_agree_by_chance_are_each_evidence(cheap):

@@ -9,6 +9,7 @@ import pytest
 
 from sklearn_ltdl.study import compare, mean_ranks
 from sklearn_ltdl.study._files import read_table
+from sklearn_ltdl.study._suite import Suite
 from sklearn_ltdl.study.cli import main
 
 FAST = ["--models", "linear", "ntk", "rbf", "--cv", "2", "--repeats", "1", "--n-jobs", "1"]
@@ -64,6 +65,12 @@ def test_a_model_that_fails_is_told_and_ranked_last(folder, tmp_path, capsys):
     assert (ranks[-1]["method"], ranks[-1]["mean_rank"]) == ("SVC", 4.0)
 
 
+def test_whatever_one_table_raises_the_others_are_compared():
+    suite, options = Suite(), {"models": ["linear"], "cv": 2, "repeats": 1}
+    assert suite.run("broken", lambda: {}["lost"], **options)["failure"] == "KeyError: 'lost'"
+    assert suite.run("whole", lambda: (np.eye(40), np.arange(40.0)), **options)["failure"] is None
+
+
 def test_a_named_target_and_a_single_table(folder, capsys):
     for name in ("bump.tsv", "signs.csv.gz", "broken.csv"):
         (folder / name).unlink()
@@ -82,6 +89,7 @@ def test_a_named_target_and_a_single_table(folder, capsys):
         (["{folder}/deeper"], "expected CSV, TSV or Parquet files, got none among 0 files"),
         (["{folder}", "--figure", "ranks.doc"], "expected a name that ends with .png, .svg or .pdf"),
         (["{folder}", "--json", "{folder}/nowhere/out.json"], "a folder that exists"),
+        (["{folder}", "--json", "{folder}/line.csv"], "expected another file than the table line.csv, which would"),
     ],
 )
 def test_bad_usage_is_one_sentence(folder, arguments, message, capsys):

@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,6 +159,8 @@ def test_sparse_input_is_refused(rng):
         ([3.0, 4.0, 5.0] * 20, "classification", True),
         (list(range(20)) * 3, "regression", True),
         (list(range(60)), "regression", False),
+        ([Decimal("0.5"), Decimal("1.25"), 2] * 20, "regression", False),
+        (["01", "1"] * 30, "classification", False),
     ],
 )
 def test_task_of_a_target(y, task, ambiguous):
@@ -166,6 +170,10 @@ def test_task_of_a_target(y, task, ambiguous):
     if target.classes is not None:
         assert np.array_equal(target.classes[target.values], np.asarray(y))
         assert target.classes.dtype.kind != "f"  # a class is called 3, not 3.0
+
+
+def test_text_of_numbers_is_numbers_for_regression():
+    assert read_target(["01", "2.5", "-3"], "regression").values.tolist() == [1.0, 2.5, -3.0]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +187,8 @@ def test_task_of_a_target(y, task, ambiguous):
         ([f"row {i}" for i in range(50)], "auto", "got 50 distinct values such as 'row 0' in 50 rows"),
         (["a", "b"] * 9, "regression", "expected numbers for task='regression', got values such as 'a'"),
         ([1.0, np.inf, 2.0], "auto", "infinite"),
+        (pd.date_range("2024-01-31", periods=9), "auto", "expected numbers or classes, got times such as 2024-01-31"),
+        ([1j, 2.0, 3.0], "auto", "got complex numbers"),
     ],
 )
 def test_targets_that_cannot_be_learned_are_named(y, task, message):

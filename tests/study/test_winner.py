@@ -5,6 +5,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -86,6 +87,18 @@ def test_weights_and_other_estimators_are_those_of_the_comparison(rng):
         winner(comparison, X, y, sample_weight=weight)
     with pytest.raises(ValueError, match="give the weights of the comparison"):
         winner(comparison, X, y, also=also)
+
+
+def test_columns_of_an_array_are_read_as_in_the_comparison(rng):
+    X = np.empty((60, 2), dtype=object)
+    X[:, 0], X[:, 1] = rng.standard_normal(60), [f"{value:.3f}" for value in rng.standard_normal(60)]
+    y = 3 * X[:, 1].astype(float) + X[:, 0]
+    X[7, 1] = "unknown"
+    comparison = compare(X, y, numeric=[1], models=["linear"], cv=2, repeats=1)
+    model = winner(comparison, X, y)
+    assert model[0].transform(X[:3]).shape == (3, 3)  # two numbers, and that one is missing
+    kept = np.arange(60) != 7
+    np.testing.assert_allclose(model.predict(X[kept].astype(float)), y[kept].astype(float), atol=0.5)
 
 
 def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path):
@@ -202,10 +215,26 @@ def test_files_that_are_no_models_are_one_sentence(tmp_path, content, message, c
 def test_a_model_that_cannot_be_written_leaves_the_earlier_file_alone(tmp_path):
     save(LinearRegression(), tmp_path / "model.joblib")
     before = (tmp_path / "model.joblib").read_bytes()
-    with pytest.raises((AttributeError, pickle.PicklingError)):
-        save(lambda X: X, tmp_path / "model.joblib")
+    model = TransformedTargetRegressor(func=lambda y: y, inverse_func=lambda y: y)
+    with pytest.raises(TypeError, match=r"model.joblib: TransformedTargetRegressor cannot be pickled, and so not be"):
+        save(model, tmp_path / "model.joblib")
     assert (tmp_path / "model.joblib").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
+
+
+def test_labels_with_zeros_are_predicted_and_reported_as_they_are(tmp_path, rng, capsys):
+    X = pd.DataFrame(rng.standard_normal((60, 2)), columns=["a", "b"])
+    y = np.where(X["a"] > 0, "01", "02")
+    model = make_pipeline(StandardScaler(), MLPClassifier(10, random_state=0, max_iter=2000)).fit(X, y)
+    save(model, tmp_path / "mlp.joblib")
+    X.assign(code=y).to_csv(tmp_path / "t.csv", index=False)
+    assert main(["regime", str(tmp_path / "mlp.joblib"), str(tmp_path / "t.csv")]) == 0
+    assert capsys.readouterr().out == f"{regime_report(model, X, y)}\n"
+    files = ["--save", str(tmp_path / "model.joblib")]
+    assert main(["compare", str(tmp_path / "t.csv"), "--models", "linear", *FAST, *files]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "model.joblib"), str(tmp_path / "t.csv")]) == 0
+    assert set(capsys.readouterr().out.splitlines()) == {"prediction", "01", "02"}
 
 
 def test_the_report_of_the_command_is_that_of_python(tmp_path, rng, capsys):
