@@ -58,10 +58,14 @@ def solve(data, name, n_rows, n_jobs, journal):
             "rows_per_column": len(y) / X.shape[1],
             "classes": 0 if table["task"] == "regression" else len(np.unique(y)),
             "noise": min(alive) / losses["dummy"],
-            "linear_share": (losses["dummy"] - losses["linear"]) / max(losses["dummy"] - min(alive), 1e-12),
+            "linear_share": (
+                (losses["dummy"] - losses["linear"]) / max(losses["dummy"] - min(alive), 1e-12)
+                if losses["linear"] is not None
+                else float("nan")
+            ),
             "binary_columns": float(np.mean(distinct <= 2)),
         },
-        "rows": len(y), "columns": X.shape[1], "seconds": time.perf_counter() - start,
+        "most_rows": n_rows, "rows": len(y), "columns": X.shape[1], "seconds": time.perf_counter() - start,
     }  # fmt: skip
 
 
@@ -88,14 +92,15 @@ def report(results):
             f"  {code:9}{count:4}{100 * count / len(results):7.1f}%  {100 * low:.1f} to {100 * high:.1f}% "
             f"(origins drawn again: {100 * ends[0]:.1f} to {100 * ends[1]:.1f}%)"
         )
-    print(f"\n{ranked(results)}\n{sum(result['seconds'] for result in results if result['whole']):.0f} s for these")
+    if sum(result["whole"] for result in results) > 1:
+        print(f"\n{ranked(results)}\n{sum(result['seconds'] for result in results if result['whole']):.0f} s for these")
     known = [result for result in results if "feature_learning" in result["contrasts"]]
     if len(known) < 8:
         return
     print("\nrank correlation with the loss that the rich network saves over the lazy one, in units of the dummy's")
     gains = [result["contrasts"]["feature_learning"]["difference"] for result in known]
     for name in PROPERTIES:
-        fit = spearmanr([result["properties"][name] for result in known], gains)
+        fit = spearmanr([result["properties"][name] for result in known], gains, nan_policy="omit")
         print(f"  {name:16}{fit.statistic:+.2f}  (p = {fit.pvalue:.2g}; {len(PROPERTIES)} were looked at)")
 
 
@@ -160,7 +165,8 @@ def main():
             result = json.loads(line)
         except json.JSONDecodeError:  # torn by a kill
             continue
-        results[result["name"]] = result
+        if result["most_rows"] == options.rows:
+            results[result["name"]] = result
     if options.results.exists() and not options.results.read_text(encoding="utf-8").endswith("\n"):
         with options.results.open("a", encoding="utf-8") as file:
             file.write("\n")
