@@ -85,7 +85,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
-        smoothness is more than twice the mean, or ten times for 'sag', which gains less.
+        smoothness is more than twice the mean.
     max_iter : int, default=1000
         Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
     tol : float, default=1e-6
@@ -302,7 +302,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
-        smoothness is more than twice the mean, or ten times for 'sag', which gains less.
+        smoothness is more than twice the mean.
     max_iter : int, default=1000
         Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
     tol : float, default=1e-6

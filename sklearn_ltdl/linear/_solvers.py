@@ -157,12 +157,18 @@ def _set_step(state, step, safe):
 def sag(problem, state, *, step, sampling):
     """Minimise with SAG (Schmidt, Le Roux, Bach 2017, arXiv:1309.2388), by default with step 1/L.
 
-    The table of slopes starts at the best constant. From there SAG overshoots, so that the first pass is SAGA's.
+    The table of slopes starts at the best constant. From there SAG overshoots, so that the first pass is SAGA's, with
+    SAGA's step: it diverges at 1/L.
     """
-    draw = Draw(problem, sampling, uneven=10)  # it gains less: a row counts for 1/n however often it is drawn
-    step = _set_step(state, step, 1 / draw.smoothness)
-    n = len(problem.Y)
-    yield from _averaged(problem, state, draw, step, first=draw.correction, later=np.full(n, 1 / n))
+    draw, n = Draw(problem, sampling), len(problem.Y)
+    step, begins = _set_step(state, step, 1 / draw.smoothness), "table" not in state
+    epoch, memory = _averaging(problem, state)
+    if begins:
+        epoch(draw(state["rng"]), min(step, 1 / (3 * draw.smoothness)), draw.correction, 1.0, memory)
+        yield 1.0, (memory.coef, memory.intercept)
+    while True:  # the new slope of a row counts for 1/n, like all others, however often it is drawn
+        epoch(draw(state["rng"]), step, np.full(n, 1 / n), 1.0, memory)
+        yield 1.0, (memory.coef, memory.intercept)
 
 
 @solver(l1=True)
@@ -170,7 +176,10 @@ def saga(problem, state, *, step, sampling):
     """Minimise with SAGA (Defazio, Bach, Lacoste-Julien 2014, arXiv:1407.0202), by default with step 1/(3L)."""
     draw = Draw(problem, sampling)
     step = _set_step(state, step, 1 / (3 * draw.smoothness))
-    yield from _averaged(problem, state, draw, step, first=draw.correction, later=draw.correction)
+    epoch, memory = _averaging(problem, state)
+    while True:
+        epoch(draw(state["rng"]), step, draw.correction, 1.0, memory)
+        yield 1.0, (memory.coef, memory.intercept)
 
 
 @solver(l1=True)
@@ -197,7 +206,7 @@ class Draw:
     """Rows at random, and what makes up for uneven chances.
 
     With ``sampling='lipschitz'`` half of the draws are uniform and half in proportion to the smoothness of the terms
-    (Schmidt et al. 2017, section 5.5); 'auto' does so where the largest is more than `uneven` times the mean.
+    (Schmidt et al. 2017, section 5.5); 'auto' does so where the largest is more than twice the mean.
 
     Attributes
     ----------
@@ -207,11 +216,11 @@ class Draw:
         The largest smoothness of a term times its correction.
     """
 
-    def __init__(self, problem, sampling, uneven=2):
+    def __init__(self, problem, sampling):
         terms = problem.term_smoothness
         self.n, mean, tiny = len(terms), terms.mean(), np.finfo(float).tiny
         self.chances, self.correction = None, np.ones(self.n)
-        if sampling == "lipschitz" or (sampling == "auto" and terms.max() > uneven * mean):
+        if sampling == "lipschitz" or (sampling == "auto" and terms.max() > 2 * mean):
             shares = 0.5 / self.n + 0.5 * terms / max(terms.sum(), tiny)
             self.chances = np.cumsum(shares)
             self.correction = 1 / (self.n * shares)
@@ -221,7 +230,10 @@ class Draw:
         """Return n rows."""
         if self.chances is None:
             return rng.integers(self.n, size=self.n)
-        return np.minimum(np.searchsorted(self.chances, rng.random(self.n), side="right"), self.n - 1)
+        ordered = np.sort(rng.random(self.n))  # a search for numbers in order stays in the cache
+        rows = np.minimum(np.searchsorted(self.chances, ordered, side="right"), self.n - 1)
+        rng.shuffle(rows)
+        return rows
 
 
 def _averaging(problem, state):
@@ -237,16 +249,6 @@ def _averaging(problem, state):
     memory = Memory(state["coef"], state["intercept"], table, problem.transposed(table) / n, table.mean(axis=0))
     kernel = kernel_of("averaged", problem)
     return functools.partial(kernel, weight, problem.fit_intercept, float(problem.l2), float(problem.l1)), memory
-
-
-def _averaged(problem, state, draw, step, first, later):
-    """Run SAGA, where the new slope of a sample counts fully, or SAG, where it counts for 1/n like all others."""
-    fresh = "table" not in state
-    epoch, memory = _averaging(problem, state)
-    while True:
-        epoch(draw(state["rng"]), step, first if fresh else later, 1.0, memory)
-        fresh = False
-        yield 1.0, (memory.coef, memory.intercept)
 
 
 @solver
