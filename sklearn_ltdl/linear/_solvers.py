@@ -65,11 +65,13 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
     """Go through the epochs of a solver; see `solver`.
 
     `tell(coef, intercept)`, if given, hears of every epoch and says whether to stop. A certificate costs about two
-    passes: it is computed `every` so many epochs, or by default where the rate of the last two foretells the end, at
-    most doubling the epochs in between.
+    passes: it is computed `every` so many epochs, or by default where the rate of the last two foretells the end, but
+    after as many epochs again at the latest, or half as many from 24 on. The first waits for as many as two decades an
+    epoch would take.
     """
     point, status = _first(problem, state), Status.OUT_OF_STEPS
-    best, begin, paused, passes, due, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 1, 0, []
+    best, begin, paused, passes, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 0, []
+    due = max(1, int(-np.log10(max(tol, 1e-12)) / 2))
     records = [] if direct else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
     while n_iter < max_iter and (direct or not problem.nothing_to_gain):
         cost, iterate = next(steps, (None, None))
@@ -78,21 +80,21 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         n_iter, passes = n_iter + 1, passes + cost
         seen = (iterate.coef, iterate.intercept) if isinstance(iterate, Point) else iterate
         stopped = tell is not None and tell(*seen)
-        if not isinstance(iterate, Point):
+        moment, certified = time.perf_counter(), isinstance(iterate, Point)
+        if not certified:
             if not stopped and n_iter < min(due, max_iter) and (every is None or n_iter % every):
                 continue
-            moment = time.perf_counter()
             if not _tame(problem, seen):
                 status = Status.DIVERGED
                 break
             iterate = problem.at(*seen)
-            paused += time.perf_counter() - moment
-        point, seconds = iterate, time.perf_counter() - begin - paused
+        point = iterate
+        records.append((passes, moment - begin - paused, point.objective, point.objective - point.gap, point.gap))
+        paused += 0.0 if certified else time.perf_counter() - moment
         if n_iter >= 3 and step is not None and not point.objective <= problem.start.objective + problem.resolution:
             status = Status.DIVERGED
             break
         best = point if point.objective <= best.objective or best is problem.start else best
-        records.append((passes, seconds, point.objective, point.objective - point.gap, point.gap))
         status = Status.STOPPED if stopped else problem.status(point, tol)
         if stopped or status is Status.SEPARABLE or (status is Status.CONVERGED and not direct):
             break
@@ -129,7 +131,7 @@ def _tame(problem, iterate):
 def _foretold(errors, tol):
     """Return the epoch of the next certificate."""
     now, error = errors[-1]
-    due = 2 * now
+    due = now + max(now // 2, min(now, 12))
     if len(errors) > 1:
         before, larger = errors[-2]
         if 0 < error < larger and tol > 0:
