@@ -84,7 +84,7 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         if not certified:
             if not stopped and n_iter < min(due, max_iter) and (every is None or n_iter % every):
                 continue
-            if not _tame(problem, seen):
+            if not is_tame(*seen):
                 status = Status.DIVERGED
                 break
             iterate = problem.at(*seen)
@@ -122,10 +122,10 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
     )
 
 
-def _tame(problem, iterate):
+def is_tame(coef, intercept):
     """Return whether coefficients are finite and far from overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.vdot(iterate[0], iterate[0]) + np.vdot(iterate[1], iterate[1]) < 1e100)
+        return bool(np.vdot(coef, coef) + np.vdot(intercept, intercept) < 1e200)
 
 
 def _foretold(errors, tol):
@@ -147,8 +147,13 @@ def _first(problem, state):
     return problem.at(state["coef"], state["intercept"])
 
 
-def _set_step(state, step, safe):
+def _set_step(state, step, safe, l2=0.0):
     state["safe_step"], state["step"] = safe, safe if step is None else step
+    if state["step"] * l2 >= 1:
+        raise ValueError(
+            f"step_size={step:g} is too large for this alpha: 1 - step_size alpha (1 - l1_ratio), by which a step "
+            f"shrinks coefficients, must be positive. The safe step is {safe:.3g}, which step_size=None takes."
+        )
     return state["step"]
 
 
@@ -163,7 +168,7 @@ def sag(problem, state, *, step, sampling):
     SAGA's step: it diverges at 1/L.
     """
     draw, n = Draw(problem, sampling), len(problem.Y)
-    step, begins = _set_step(state, step, 1 / draw.smoothness), "table" not in state
+    step, begins = _set_step(state, step, 1 / draw.smoothness, problem.l2), "table" not in state
     epoch, memory = _averaging(problem, state)
     if begins:
         epoch(draw(state["rng"]), min(step, 1 / (3 * draw.smoothness)), draw.correction, 1.0, memory)
@@ -177,7 +182,7 @@ def sag(problem, state, *, step, sampling):
 def saga(problem, state, *, step, sampling):
     """Minimise with SAGA (Defazio, Bach, Lacoste-Julien 2014, arXiv:1407.0202), by default with step 1/(3L)."""
     draw = Draw(problem, sampling)
-    step = _set_step(state, step, 1 / (3 * draw.smoothness))
+    step = _set_step(state, step, 1 / (3 * draw.smoothness), problem.l2)
     epoch, memory = _averaging(problem, state)
     while True:
         epoch(draw(state["rng"]), step, draw.correction, 1.0, memory)
@@ -191,7 +196,7 @@ def svrg(problem, state, *, step, sampling):
     The full gradient is computed anew before each step with probability 1/n.
     """
     draw, n, rng = Draw(problem, sampling), len(problem.Y), state["rng"]
-    step = _set_step(state, step, 1 / (6 * draw.smoothness))
+    step = _set_step(state, step, 1 / (6 * draw.smoothness), problem.l2)
     epoch, memory = _averaging(problem, state)
     while True:
         rows, anew = draw(rng), np.flatnonzero(rng.random(n) < 1 / n)
@@ -353,7 +358,7 @@ def descend(problem, state, rows, draw, step, average):
         coef = state.get("coef", np.zeros((n_outputs, problem.X.shape[1]))).copy()
         intercept = state.get("intercept", np.zeros(n_outputs)).copy()
         state.update(t=0, coef=coef, intercept=intercept, mean=coef.copy(), mean_intercept=intercept.copy())
-    constant = _set_step(state, step, 1 / (4 * draw.smoothness))
+    constant = _set_step(state, step, 1 / (4 * draw.smoothness), problem.l2)
     times = state["t"] + np.arange(len(rows))
     steps = np.full(len(rows), float(constant))
     if step is None and not average:
@@ -394,7 +399,7 @@ def gd(problem, state, *, step):
         point = problem.at(coef, point.intercept)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0, point
-        if not _tame(problem, (point.coef, point.intercept)):
+        if not is_tame(point.coef, point.intercept):
             return
 
 
@@ -421,7 +426,7 @@ def agd(problem, state, *, step):
             beta = (now - 1) / state["momentum"]
         state.update(ahead=coef + beta * (coef - state["coef"]), coef=coef, intercept=point.intercept)
         yield 1.0, (coef, point.intercept)
-        if not _tame(problem, (coef, point.intercept)):
+        if not is_tame(coef, point.intercept):
             return
 
 
