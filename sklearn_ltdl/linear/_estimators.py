@@ -26,7 +26,7 @@ from sklearn_ltdl._sklearn import (
 from sklearn_ltdl._targets import one_hot
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
-from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, SmoothHinge, SquaredHinge, probabilities
+from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge, SquaredHinge, probabilities
 from sklearn_ltdl.results import RegularizationPath, Status, warn_unless_converged
 
 _LOSS_METHODS = HasMethods(["value", "derivative", "second_derivative", "fenchel_young"])
@@ -575,7 +575,7 @@ def _regression_problem(estimator, X, y, sample_weight, reset=True):
     X, y = validate_data(estimator, X, y, **_LAYOUT, y_numeric=True, multi_output=True, reset=reset)
     y = np.asarray(y, dtype=np.float64)
     X, weight, y, kept = _weighted_rows(X, sample_weight, y)
-    loss, Y = LOSSES.resolve(estimator.loss), y.reshape(len(y), -1)
+    loss, Y = _loss_of(estimator), y.reshape(len(y), -1)
     if isinstance(loss, _OF_LABELS) and not (Y.min() >= 0 and Y.max() <= 1):
         raise ValueError(
             f"loss={loss} is for y between 0 and 1; got values from {Y.min():g} to {Y.max():g}. Use SAGClassifier for "
@@ -606,13 +606,20 @@ def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=
     factors = _class_factors(estimator.class_weight, classes, codes, weight)
     if factors is not None:
         weight = (1.0 if weight is None else weight) * factors[codes]
-    loss, n_classes = LOSSES.resolve(estimator.loss), len(classes)
+    loss, n_classes = _loss_of(estimator), len(classes)
     if isinstance(loss, Logistic) and n_classes > 2:
         loss = Multinomial()
     Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
     problem = FiniteSum(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
     problem.one_column = False
     return problem, kept, classes
+
+
+def _loss_of(estimator):
+    loss = LOSSES.resolve(estimator.loss)
+    if isinstance(loss, Huber | SmoothHinge) and not 0 < loss[0] < np.inf:
+        raise ValueError(f"loss={loss} needs a positive, finite {loss._fields[0]}.")
+    return loss
 
 
 def _class_factors(class_weight, classes, codes, weight):
@@ -622,8 +629,8 @@ def _class_factors(class_weight, classes, codes, weight):
         totals = np.bincount(codes, weight, minlength=len(classes))
         return totals.sum() / (len(classes) * np.maximum(totals, np.finfo(float).tiny))
     factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
-    if np.any(factors <= 0):
-        raise ValueError(f"class_weight={class_weight} must be positive; leave rows out by sample_weight=0.")
+    if not np.all((factors > 0) & (factors < np.inf)):
+        raise ValueError(f"class_weight={class_weight} must be positive and finite; leave rows out by sample_weight=0.")
     return factors
 
 

@@ -447,6 +447,31 @@ def test_parameters_that_do_not_fit(diabetes, parameters, message):
         SAGRegressor(**parameters).fit(*diabetes[:2])
 
 
+@pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf])
+def test_losses_without_a_width_are_refused(diabetes, width):
+    X, y, _ = diabetes
+    with pytest.raises(ValueError, match=r"loss=Huber\(delta=.*\) needs a positive, finite delta"):
+        SAGRegressor(loss=Huber(width)).fit(X, y)
+    with pytest.raises(ValueError, match=r"loss=SmoothHinge\(gamma=.*\) needs a positive, finite gamma"):
+        SAGClassifier(loss=SmoothHinge(width)).fit(X, y > 2)
+    with pytest.raises(ValueError, match="class_weight=.* must be positive and finite"):
+        SAGClassifier(class_weight={False: width, True: 1.0}).fit(X, y > 2)
+
+
+def test_comparisons_of_nothing_are_refused(diabetes):
+    X, y, _ = diabetes
+    for data, options, message in (
+        ((X, np.full(len(y), 1.5)), {}, "nothing to compare"),
+        ((X, y), {"solvers": []}, "solvers must be among .* got none"),
+        ((X, y), {"max_iter": 0}, "max_iter must be at least 1; got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare_solvers(*data, **options)
+    frame, _ = compare_solvers(X, y, estimator=SAGRegressor(alpha=0.1, l1_ratio=0.5), max_iter=2, random_state=0)
+    assert list(frame["solver"].unique()) == ["gd", "agd", "saga", "svrg"]  # those that minimise an l1 norm
+    assert np.all(frame["gap"] >= frame["suboptimality"] - 1e-14)
+
+
 @pytest.mark.parametrize("factor", [1e-200, 1e-130, 1e130, 1e200])
 def test_numbers_whose_squares_vanish_or_overflow_are_refused(diabetes, factor):
     X, y, _ = diabetes
