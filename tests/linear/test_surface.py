@@ -454,7 +454,7 @@ def test_losses_without_a_width_are_refused(diabetes, width):
         SAGRegressor(loss=Huber(width)).fit(X, y)
     with pytest.raises(ValueError, match=r"loss=SmoothHinge\(gamma=.*\) needs a positive, finite gamma"):
         SAGClassifier(loss=SmoothHinge(width)).fit(X, y > 2)
-    with pytest.raises(ValueError, match="class_weight=.* must be positive and finite"):
+    with pytest.raises(ValueError, match=r"class_weight=.* must be positive and finite"):
         SAGClassifier(class_weight={False: width, True: 1.0}).fit(X, y > 2)
 
 
