@@ -109,18 +109,19 @@ class FiniteSum:
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         numbers = X.data if sparse.issparse(X) else X
-        self.squares, of_targets = _square(numbers), _square(Y)
-        size = self.squares * max(1.0, of_targets)
+        of_features, of_targets = _square(numbers), _square(Y)
+        size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
-        if (self.squares < SMALLEST and np.any(numbers)) or (of_targets < SMALLEST and np.any(Y)):
+        if (of_features < SMALLEST and np.any(numbers)) or (of_targets < SMALLEST and np.any(Y)):
             raise ValueError("X or y has numbers so small that their squares vanish; standardise the columns.")
 
     @property
     def fingerprint(self):
-        """What tells this problem from others: parameters, the length of X, checksums of targets and weights."""
-        sums = crc32(np.ascontiguousarray(self.Y)), crc32(np.ascontiguousarray(self.share))
-        return repr(self.loss), self.alpha, self.l1, self.fit_intercept, self.X.shape, self.squares, *sums
+        """What tells this problem from others: parameters, and checksums of targets, weights and a projection of X."""
+        projection = self.X @ np.cos(np.arange(self.X.shape[1]))
+        sums = (crc32(np.ascontiguousarray(array)) for array in (self.Y, self.share, projection))
+        return repr(self.loss), self.alpha, self.l1, self.fit_intercept, self.X.shape, *sums
 
     def with_alpha(self, alpha):
         """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""

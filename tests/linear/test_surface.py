@@ -84,7 +84,7 @@ def test_a_warm_start_on_another_problem_starts_from_the_coefficients(diabetes, 
         ({"alpha": 1.0}, X, labels, None),
         ({}, X, 1 - labels, None),
         ({}, X, labels, weight),
-        ({}, X / 2, labels, None),
+        ({}, X[::-1], labels, None),
         ({"loss": "squared_hinge"}, X, labels, None),
     ]
     for changed, *data in others:
