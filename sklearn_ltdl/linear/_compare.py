@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils.multiclass import type_of_target
 
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor, _classification_problem, _regression_problem
@@ -25,7 +24,7 @@ def compare_solvers(X, y, sample_weight=None, *, estimator=None, solvers=None, m
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     sample_weight : array-like of shape (n_samples,), default=None
     estimator : SAGRegressor or SAGClassifier, default=None
-        Gives loss, penalty, step and sampling. None is ``SAGRegressor()`` for real targets, else ``SAGClassifier()``.
+        Gives loss, penalty, step and sampling. None is ``SAGRegressor()`` for floats, else ``SAGClassifier()``.
     solvers : list of str, default=None
         Names as in the parameter `solver` of the estimator. None is 'sgd', 'gd', 'agd', 'sag', 'saga', 'sdca' and
         'catalyst', or with an l1 norm 'gd', 'agd', 'saga' and 'svrg'.
@@ -58,8 +57,7 @@ def compare_solvers(X, y, sample_weight=None, *, estimator=None, solvers=None, m
     import pandas as pd
 
     if estimator is None:
-        is_real = type_of_target(y).startswith("continuous")
-        estimator = SAGRegressor() if is_real else SAGClassifier()
+        estimator = SAGRegressor() if np.asarray(y).dtype.kind == "f" else SAGClassifier()
     if solvers is None:
         solvers = SHOWN_WITH_L1 if estimator.l1_ratio > 0 else SHOWN
     unknown = [name for name in solvers if name not in SOLVERS]

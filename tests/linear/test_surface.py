@@ -458,6 +458,16 @@ def test_losses_without_a_width_are_refused(diabetes, width):
         SAGClassifier(class_weight={False: width, True: 1.0}).fit(X, y > 2)
 
 
+def test_floats_are_compared_as_numbers_and_whole_numbers_as_labels(diabetes):
+    X, y, _ = diabetes
+    for target, loss in ((np.round(3 * y), np.var(np.round(3 * y)) / 2), ((y > 2).astype(int), None)):
+        share = np.mean(target == 1)
+        entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+        assert compare_solvers(X, target, solvers=["saga"], max_iter=1)[0]["primal"][0] == pytest.approx(
+            loss or entropy
+        )
+
+
 def test_comparisons_of_nothing_are_refused(diabetes):
     X, y, _ = diabetes
     for data, options, message in (
