@@ -40,6 +40,5 @@ ax.legend()
 plt.show()
 
 # %%
-# Uniform draws pay for the largest smoothness, and once it dominates, in proportion. SAGA with Lipschitz draws pays for
-# the mean, and does not notice; SAG gains less, since what it remembers of a row counts for 1/n however often it is
-# drawn. The default, ``sampling="auto"``, uses them where the ratio is above 2.
+# Uniform draws pay for the largest smoothness, and once it dominates, in proportion. With Lipschitz draws both methods
+# pay for the mean, and do not notice. The default, ``sampling="auto"``, uses them where the ratio is above 2.

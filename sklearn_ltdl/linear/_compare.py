@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils.multiclass import type_of_target
 
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor, _classification_problem, _regression_problem
@@ -10,12 +9,13 @@ from sklearn_ltdl.linear._solvers import SOLVERS, Draw, conjugate_gradients
 from sklearn_ltdl.losses import Squared
 
 SHOWN = ("sgd", "gd", "agd", "sag", "saga", "sdca", "catalyst")
+SHOWN_WITH_L1 = ("gd", "agd", "saga", "svrg")
 DENSE_SIDE = 3000  # beyond, the effective dimension is estimated
 PROBES = 20
 ROUNDING = 1e-14  # of the range of the objective: a certified gap at which a solver has no more to show
 
 
-def compare_solvers(X, y, sample_weight=None, *, estimator=None, solvers=SHOWN, max_iter=50, random_state=None):
+def compare_solvers(X, y, sample_weight=None, *, estimator=None, solvers=None, max_iter=50, random_state=None):
     """Run several solvers on one problem, certifying each epoch, and show how fast they approach its minimum.
 
     Parameters
@@ -24,9 +24,10 @@ def compare_solvers(X, y, sample_weight=None, *, estimator=None, solvers=SHOWN, 
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     sample_weight : array-like of shape (n_samples,), default=None
     estimator : SAGRegressor or SAGClassifier, default=None
-        Gives loss, penalty, step and sampling. None is ``SAGRegressor()`` for real targets, else ``SAGClassifier()``.
-    solvers : list of str, default=('sgd', 'gd', 'agd', 'sag', 'saga', 'sdca', 'catalyst')
-        Names as in the parameter `solver` of the estimator.
+        Gives loss, penalty, step and sampling. None is ``SAGRegressor()`` for floats, else ``SAGClassifier()``.
+    solvers : list of str, default=None
+        Names as in the parameter `solver` of the estimator. None is 'sgd', 'gd', 'agd', 'sag', 'saga', 'sdca' and
+        'catalyst', or with an l1 norm 'gd', 'agd', 'saga' and 'svrg'.
     max_iter : int, default=50
         Epochs of each.
     random_state : int, RandomState instance or None, default=None
@@ -55,16 +56,21 @@ def compare_solvers(X, y, sample_weight=None, *, estimator=None, solvers=SHOWN, 
     """
     import pandas as pd
 
-    unknown = [name for name in solvers if name not in SOLVERS]
-    if unknown:
-        raise ValueError(f"solvers must be among {sorted(SOLVERS)}; got {unknown}.")
     if estimator is None:
-        is_real = type_of_target(y).startswith("continuous")
-        estimator = SAGRegressor() if is_real else SAGClassifier()
+        estimator = SAGRegressor() if np.asarray(y).dtype.kind == "f" else SAGClassifier()
+    if solvers is None:
+        solvers = SHOWN_WITH_L1 if estimator.l1_ratio > 0 else SHOWN
+    unknown = [name for name in solvers if name not in SOLVERS]
+    if unknown or not len(solvers):
+        raise ValueError(f"solvers must be among {sorted(SOLVERS)}; got {unknown or 'none'}.")
+    if max_iter < 1:
+        raise ValueError(f"max_iter must be at least 1; got {max_iter}.")
     build = _classification_problem if is_classifier(estimator) else _regression_problem
     problem = build(estimator, X, y, sample_weight)[0]
     if problem.alpha == 0:
         raise ValueError("compare_solvers needs alpha > 0: without a penalty there is no certified minimum to compare.")
+    if problem.nothing_to_gain:
+        raise ValueError("The best constant is the minimum of this problem already; there is nothing to compare.")
     seed = draw_seed(random_state)
     best = SOLVERS["auto"](problem, tol=1e-12, max_iter=20_000, seed=seed)
     lowest = problem.at(best.coef, best.intercept)

@@ -150,7 +150,11 @@ def averaged_sparse(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, corre
         for at in range(indptr[i], indptr[i + 1]):
             j = indices[at]
             for k in range(len(coef)):
-                coef[k, j] = missed(coef[k, j], t - done[j], step * mean[k, j], decay, threshold, power, series)
+                m, drift = t - done[j], step * mean[k, j]
+                if threshold == 0:  # not by a call, which costs more than all the rest
+                    coef[k, j] = power[m] * coef[k, j] - series[m] * drift
+                else:
+                    coef[k, j] = missed(coef[k, j], m, drift, decay, threshold, power, series)
                 z[k] += coef[k, j] * data[at]
         slopes(loss, z, Y[i], u)
         for k in range(len(coef)):

@@ -1,5 +1,6 @@
 """Linear regression and classification by minimising a finite sum."""
 
+from copy import deepcopy
 from numbers import Integral, Real
 
 import numpy as np
@@ -24,8 +25,8 @@ from sklearn_ltdl._sklearn import (
 )
 from sklearn_ltdl._targets import one_hot
 from sklearn_ltdl.linear._problem import FiniteSum
-from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend
-from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, SmoothHinge, SquaredHinge, probabilities
+from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
+from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge, SquaredHinge, probabilities
 from sklearn_ltdl.results import RegularizationPath, Status, warn_unless_converged
 
 _LOSS_METHODS = HasMethods(["value", "derivative", "second_derivative", "fenchel_young"])
@@ -85,7 +86,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
-        smoothness is more than twice the mean, or ten times for 'sag', which gains less.
+        smoothness is more than twice the mean.
     max_iter : int, default=1000
         Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
     tol : float, default=1e-6
@@ -94,7 +95,8 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         `tol` times its length at zero. Direct solvers go on to rounding error on tables of up to a million numbers.
     warm_start : bool, default=False
         Whether `fit` goes on from the state of the last one, tables of gradients and dual variables included, if the
-        shapes are the same: two fits of k epochs are one of 2k.
+        problem is the same: two fits of k epochs are one of 2k. Of another problem of the same shape it starts from
+        the coefficients.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in stochastic solvers.
 
@@ -302,7 +304,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
-        smoothness is more than twice the mean, or ten times for 'sag', which gains less.
+        smoothness is more than twice the mean.
     max_iter : int, default=1000
         Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
     tol : float, default=1e-6
@@ -311,7 +313,8 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         `tol` times its length at zero. Direct solvers go on to rounding error on tables of up to a million numbers.
     warm_start : bool, default=False
         Whether `fit` goes on from the state of the last one, tables of gradients and dual variables included, if the
-        shapes are the same: two fits of k epochs are one of 2k.
+        problem is the same: two fits of k epochs are one of 2k. Of another problem of the same shape it starts from
+        the coefficients.
     random_state : int, RandomState instance or None, default=None
         Order of the rows in stochastic solvers.
 
@@ -430,8 +433,8 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         self : SAGClassifier
         """
-        problem, kept, self.classes_ = _classification_problem(self, X, y, sample_weight)
-        return _minimise(self, problem, kept, (X, y, sample_weight))
+        problem, kept, classes = _classification_problem(self, X, y, sample_weight)
+        return _minimise(self, problem, kept, (X, y, sample_weight), classes_=classes)
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -572,7 +575,7 @@ def _regression_problem(estimator, X, y, sample_weight, reset=True):
     X, y = validate_data(estimator, X, y, **_LAYOUT, y_numeric=True, multi_output=True, reset=reset)
     y = np.asarray(y, dtype=np.float64)
     X, weight, y, kept = _weighted_rows(X, sample_weight, y)
-    loss, Y = LOSSES.resolve(estimator.loss), y.reshape(len(y), -1)
+    loss, Y = _loss_of(estimator), y.reshape(len(y), -1)
     if isinstance(loss, _OF_LABELS) and not (Y.min() >= 0 and Y.max() <= 1):
         raise ValueError(
             f"loss={loss} is for y between 0 and 1; got values from {Y.min():g} to {Y.max():g}. Use SAGClassifier for "
@@ -603,13 +606,20 @@ def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=
     factors = _class_factors(estimator.class_weight, classes, codes, weight)
     if factors is not None:
         weight = (1.0 if weight is None else weight) * factors[codes]
-    loss, n_classes = LOSSES.resolve(estimator.loss), len(classes)
+    loss, n_classes = _loss_of(estimator), len(classes)
     if isinstance(loss, Logistic) and n_classes > 2:
         loss = Multinomial()
     Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
     problem = FiniteSum(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
     problem.one_column = False
     return problem, kept, classes
+
+
+def _loss_of(estimator):
+    loss = LOSSES.resolve(estimator.loss)
+    if isinstance(loss, Huber | SmoothHinge) and not 0 < loss[0] < np.inf:
+        raise ValueError(f"loss={loss} needs a positive, finite {loss._fields[0]}.")
+    return loss
 
 
 def _class_factors(class_weight, classes, codes, weight):
@@ -619,8 +629,8 @@ def _class_factors(class_weight, classes, codes, weight):
         totals = np.bincount(codes, weight, minlength=len(classes))
         return totals.sum() / (len(classes) * np.maximum(totals, np.finfo(float).tiny))
     factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
-    if np.any(factors <= 0):
-        raise ValueError(f"class_weight={class_weight} must be positive; leave rows out by sample_weight=0.")
+    if not np.all((factors > 0) & (factors < np.inf)):
+        raise ValueError(f"class_weight={class_weight} must be positive and finite; leave rows out by sample_weight=0.")
     return factors
 
 
@@ -639,13 +649,13 @@ def _weighted_rows(X, sample_weight, y):
     return X[kept], weight[kept], y[kept], kept
 
 
-def _minimise(estimator, problem, kept, shown):
-    """Solve the finite sum of an estimator and store what came back."""
+def _minimise(estimator, problem, kept, shown, **known):
+    """Solve the finite sum of an estimator and store what came back, and what is known."""
     state = _state_to_go_on_from(estimator, problem)
     seed = draw_seed(estimator.random_state)
 
     def attributes(coef, intercept):
-        return _shaped(problem, coef.copy(), intercept.copy())
+        return {**known, **_shaped(problem, coef.copy(), intercept.copy())}
 
     with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=estimator.max_iter + 1) as tell:
         solution = SOLVERS[estimator.solver](
@@ -660,7 +670,7 @@ def _minimise(estimator, problem, kept, shown):
         )
     if solution.status is not Status.STOPPED:
         warn_unless_converged(solution, _remedy(estimator, problem, solution), stacklevel=6)  # to the caller of `fit`
-    for name, value in _shaped(problem, solution.coef, solution.intercept).items():
+    for name, value in attributes(solution.coef, solution.intercept).items():
         setattr(estimator, name, value)
     n_rows = len(problem.Y) if isinstance(kept, slice) else len(kept)
     dual = np.zeros((n_rows, problem.Y.shape[1]))
@@ -674,7 +684,7 @@ def _minimise(estimator, problem, kept, shown):
     terms = vars(problem).get("term_smoothness")
     estimator.smoothness_ = None if terms is None else (float(terms.max()), float(terms.mean()))
     if estimator.warm_start:
-        estimator._state = {**state, "solver": solution.solver, "n_samples": len(problem.Y)}
+        estimator._state = {**state, "solver": solution.solver, "of": problem.fingerprint}
     return estimator
 
 
@@ -685,21 +695,22 @@ def _shaped(problem, coef, intercept):
 
 
 def _state_to_go_on_from(estimator, problem):
-    """Return the state of the last fit for a warm start, its coefficients if the rows or the solver are others."""
+    """Return the state of the last fit for a warm start, its coefficients if the problem or the solver is another."""
     state = getattr(estimator, "_state", None)
     shape = (problem.Y.shape[1], problem.X.shape[1])
     if not estimator.warm_start or state is None or state["coef"].shape != shape:
         return {}
     name = choose(problem)[0] if estimator.solver == "auto" else estimator.solver
-    if (name, len(problem.Y)) == (state["solver"], state["n_samples"]):
-        return {**state}
-    return {"coef": np.atleast_2d(estimator.coef_), "intercept": np.atleast_1d(estimator.intercept_)}
+    if (name, problem.fingerprint) == (state["solver"], state.get("of")):
+        return deepcopy(state)  # what goes wrong on the way is not gone on from
+    intercept = np.atleast_1d(estimator.intercept_) * float(problem.fit_intercept)
+    return {"coef": np.atleast_2d(estimator.coef_), "intercept": intercept}
 
 
 def _step_on_rows(estimator, problem):
     if estimator.l1_ratio > 0:
         raise ValueError(f"solver='{estimator.solver}' is for l1_ratio=0; got {estimator.l1_ratio}.")
-    state = getattr(estimator, "_state", None) if hasattr(estimator, "coef_") else None
+    state = deepcopy(getattr(estimator, "_state", None)) if hasattr(estimator, "coef_") else None
     if state is None or state.get("solver") != "partial_fit":
         state = {"solver": "partial_fit", "largest": 0.0}
         if hasattr(estimator, "coef_"):
@@ -712,6 +723,11 @@ def _step_on_rows(estimator, problem):
     averaged = estimator.solver == "asgd"
     descend(problem, state, np.arange(len(problem.Y)), draw, estimator.step_size, averaged)
     coef, intercept = (state["mean"], state["mean_intercept"]) if averaged else (state["coef"], state["intercept"])
+    if not is_tame(state["coef"], state["intercept"]):
+        raise ValueError(
+            f"step_size={estimator.step_size:g} is too large for solver='{estimator.solver}': coefficients diverge. "
+            f"The safe step is {state['safe_step']:.3g}; the estimator is as before this call."
+        )
     for name, value in _shaped(problem, coef.copy(), intercept.copy()).items():
         setattr(estimator, name, value)
     for name in ("dual_gap_", "dual_coef_", "trace_"):

@@ -9,6 +9,7 @@ with sample weights s, an intercept b that is not penalised, :math:`\lambda_1 = 
 
 from contextlib import suppress
 from functools import cached_property
+from zlib import crc32
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +17,7 @@ from scipy import sparse
 from sklearn_ltdl.losses import Logistic, Multinomial, balanced_slopes, best_intercept, total
 from sklearn_ltdl.results import Status
 
+SMALLEST = 1e-250  # of sums of squares: their products with rounding errors are still normal numbers
 BLOCK = 2**17  # numbers of a block of rows: 1 MB, the size of a level-2 cache
 
 
@@ -106,9 +108,20 @@ class FiniteSum:
         self.l1, self.l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
-        size = _square(X.data if sparse.issparse(X) else X) * max(1.0, _square(Y))
+        numbers = X.data if sparse.issparse(X) else X
+        of_features, of_targets = _square(numbers), _square(Y)
+        size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
+        if (of_features < SMALLEST and np.any(numbers)) or (of_targets < SMALLEST and np.any(Y)):
+            raise ValueError("X or y has numbers so small that their squares vanish; standardise the columns.")
+
+    @property
+    def fingerprint(self):
+        """What tells this problem from others: parameters, and checksums of targets, weights and a projection of X."""
+        projection = self.X @ np.cos(np.arange(self.X.shape[1]))
+        sums = (crc32(np.ascontiguousarray(array)) for array in (self.Y, self.share, projection))
+        return repr(self.loss), self.alpha, self.l1, self.fit_intercept, self.X.shape, *sums
 
     def with_alpha(self, alpha):
         """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""

@@ -65,11 +65,13 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
     """Go through the epochs of a solver; see `solver`.
 
     `tell(coef, intercept)`, if given, hears of every epoch and says whether to stop. A certificate costs about two
-    passes: it is computed `every` so many epochs, or by default where the rate of the last two foretells the end, at
-    most doubling the epochs in between.
+    passes: it is computed `every` so many epochs, or by default where the rate of the last two foretells the end, but
+    after as many epochs again at the latest, or half as many from 24 on. The first waits for as many as two decades an
+    epoch would take.
     """
     point, status = _first(problem, state), Status.OUT_OF_STEPS
-    best, begin, paused, passes, due, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 1, 0, []
+    best, begin, paused, passes, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 0, []
+    due = max(1, int(-np.log10(max(tol, 1e-12)) / 2))
     records = [] if direct else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
     while n_iter < max_iter and (direct or not problem.nothing_to_gain):
         cost, iterate = next(steps, (None, None))
@@ -78,21 +80,21 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         n_iter, passes = n_iter + 1, passes + cost
         seen = (iterate.coef, iterate.intercept) if isinstance(iterate, Point) else iterate
         stopped = tell is not None and tell(*seen)
-        if not isinstance(iterate, Point):
+        moment, certified = time.perf_counter(), isinstance(iterate, Point)
+        if not certified:
             if not stopped and n_iter < min(due, max_iter) and (every is None or n_iter % every):
                 continue
-            moment = time.perf_counter()
-            if not _tame(problem, seen):
+            if not is_tame(*seen):
                 status = Status.DIVERGED
                 break
             iterate = problem.at(*seen)
-            paused += time.perf_counter() - moment
-        point, seconds = iterate, time.perf_counter() - begin - paused
+        point = iterate
+        records.append((passes, moment - begin - paused, point.objective, point.objective - point.gap, point.gap))
+        paused += 0.0 if certified else time.perf_counter() - moment
         if n_iter >= 3 and step is not None and not point.objective <= problem.start.objective + problem.resolution:
             status = Status.DIVERGED
             break
         best = point if point.objective <= best.objective or best is problem.start else best
-        records.append((passes, seconds, point.objective, point.objective - point.gap, point.gap))
         status = Status.STOPPED if stopped else problem.status(point, tol)
         if stopped or status is Status.SEPARABLE or (status is Status.CONVERGED and not direct):
             break
@@ -120,16 +122,16 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
     )
 
 
-def _tame(problem, iterate):
+def is_tame(coef, intercept):
     """Return whether coefficients are finite and far from overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.vdot(iterate[0], iterate[0]) + np.vdot(iterate[1], iterate[1]) < 1e100)
+        return bool(np.vdot(coef, coef) + np.vdot(intercept, intercept) < 1e200)
 
 
 def _foretold(errors, tol):
     """Return the epoch of the next certificate."""
     now, error = errors[-1]
-    due = 2 * now
+    due = now + max(now // 2, min(now, 12))
     if len(errors) > 1:
         before, larger = errors[-2]
         if 0 < error < larger and tol > 0:
@@ -145,8 +147,13 @@ def _first(problem, state):
     return problem.at(state["coef"], state["intercept"])
 
 
-def _set_step(state, step, safe):
+def _set_step(state, step, safe, l2=0.0):
     state["safe_step"], state["step"] = safe, safe if step is None else step
+    if state["step"] * l2 >= 1:
+        raise ValueError(
+            f"step_size={step:g} is too large for this alpha: 1 - step_size alpha (1 - l1_ratio), by which a step "
+            f"shrinks coefficients, must be positive. The safe step is {safe:.3g}, which step_size=None takes."
+        )
     return state["step"]
 
 
@@ -157,20 +164,29 @@ def _set_step(state, step, safe):
 def sag(problem, state, *, step, sampling):
     """Minimise with SAG (Schmidt, Le Roux, Bach 2017, arXiv:1309.2388), by default with step 1/L.
 
-    The table of slopes starts at the best constant. From there SAG overshoots, so that the first pass is SAGA's.
+    The table of slopes starts at the best constant. From there SAG overshoots, so that the first pass is SAGA's, with
+    SAGA's step: it diverges at 1/L.
     """
-    draw = Draw(problem, sampling, uneven=10)  # it gains less: a row counts for 1/n however often it is drawn
-    step = _set_step(state, step, 1 / draw.smoothness)
-    n = len(problem.Y)
-    yield from _averaged(problem, state, draw, step, first=draw.correction, later=np.full(n, 1 / n))
+    draw, n = Draw(problem, sampling), len(problem.Y)
+    step, begins = _set_step(state, step, 1 / draw.smoothness, problem.l2), "table" not in state
+    epoch, memory = _averaging(problem, state)
+    if begins:
+        epoch(draw(state["rng"]), min(step, 1 / (3 * draw.smoothness)), draw.correction, 1.0, memory)
+        yield 1.0, (memory.coef, memory.intercept)
+    while True:  # the new slope of a row counts for 1/n, like all others, however often it is drawn
+        epoch(draw(state["rng"]), step, np.full(n, 1 / n), 1.0, memory)
+        yield 1.0, (memory.coef, memory.intercept)
 
 
 @solver(l1=True)
 def saga(problem, state, *, step, sampling):
     """Minimise with SAGA (Defazio, Bach, Lacoste-Julien 2014, arXiv:1407.0202), by default with step 1/(3L)."""
     draw = Draw(problem, sampling)
-    step = _set_step(state, step, 1 / (3 * draw.smoothness))
-    yield from _averaged(problem, state, draw, step, first=draw.correction, later=draw.correction)
+    step = _set_step(state, step, 1 / (3 * draw.smoothness), problem.l2)
+    epoch, memory = _averaging(problem, state)
+    while True:
+        epoch(draw(state["rng"]), step, draw.correction, 1.0, memory)
+        yield 1.0, (memory.coef, memory.intercept)
 
 
 @solver(l1=True)
@@ -180,7 +196,7 @@ def svrg(problem, state, *, step, sampling):
     The full gradient is computed anew before each step with probability 1/n.
     """
     draw, n, rng = Draw(problem, sampling), len(problem.Y), state["rng"]
-    step = _set_step(state, step, 1 / (6 * draw.smoothness))
+    step = _set_step(state, step, 1 / (6 * draw.smoothness), problem.l2)
     epoch, memory = _averaging(problem, state)
     while True:
         rows, anew = draw(rng), np.flatnonzero(rng.random(n) < 1 / n)
@@ -197,7 +213,7 @@ class Draw:
     """Rows at random, and what makes up for uneven chances.
 
     With ``sampling='lipschitz'`` half of the draws are uniform and half in proportion to the smoothness of the terms
-    (Schmidt et al. 2017, section 5.5); 'auto' does so where the largest is more than `uneven` times the mean.
+    (Schmidt et al. 2017, section 5.5); 'auto' does so where the largest is more than twice the mean.
 
     Attributes
     ----------
@@ -207,11 +223,11 @@ class Draw:
         The largest smoothness of a term times its correction.
     """
 
-    def __init__(self, problem, sampling, uneven=2):
+    def __init__(self, problem, sampling):
         terms = problem.term_smoothness
         self.n, mean, tiny = len(terms), terms.mean(), np.finfo(float).tiny
         self.chances, self.correction = None, np.ones(self.n)
-        if sampling == "lipschitz" or (sampling == "auto" and terms.max() > uneven * mean):
+        if sampling == "lipschitz" or (sampling == "auto" and terms.max() > 2 * mean):
             shares = 0.5 / self.n + 0.5 * terms / max(terms.sum(), tiny)
             self.chances = np.cumsum(shares)
             self.correction = 1 / (self.n * shares)
@@ -221,7 +237,10 @@ class Draw:
         """Return n rows."""
         if self.chances is None:
             return rng.integers(self.n, size=self.n)
-        return np.minimum(np.searchsorted(self.chances, rng.random(self.n), side="right"), self.n - 1)
+        ordered = np.sort(rng.random(self.n))  # a search for numbers in order stays in the cache
+        rows = np.minimum(np.searchsorted(self.chances, ordered, side="right"), self.n - 1)
+        rng.shuffle(rows)
+        return rows
 
 
 def _averaging(problem, state):
@@ -237,16 +256,6 @@ def _averaging(problem, state):
     memory = Memory(state["coef"], state["intercept"], table, problem.transposed(table) / n, table.mean(axis=0))
     kernel = kernel_of("averaged", problem)
     return functools.partial(kernel, weight, problem.fit_intercept, float(problem.l2), float(problem.l1)), memory
-
-
-def _averaged(problem, state, draw, step, first, later):
-    """Run SAGA, where the new slope of a sample counts fully, or SAG, where it counts for 1/n like all others."""
-    fresh = "table" not in state
-    epoch, memory = _averaging(problem, state)
-    while True:
-        epoch(draw(state["rng"]), step, first if fresh else later, 1.0, memory)
-        fresh = False
-        yield 1.0, (memory.coef, memory.intercept)
 
 
 @solver
@@ -349,7 +358,7 @@ def descend(problem, state, rows, draw, step, average):
         coef = state.get("coef", np.zeros((n_outputs, problem.X.shape[1]))).copy()
         intercept = state.get("intercept", np.zeros(n_outputs)).copy()
         state.update(t=0, coef=coef, intercept=intercept, mean=coef.copy(), mean_intercept=intercept.copy())
-    constant = _set_step(state, step, 1 / (4 * draw.smoothness))
+    constant = _set_step(state, step, 1 / (4 * draw.smoothness), problem.l2)
     times = state["t"] + np.arange(len(rows))
     steps = np.full(len(rows), float(constant))
     if step is None and not average:
@@ -390,7 +399,7 @@ def gd(problem, state, *, step):
         point = problem.at(coef, point.intercept)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0, point
-        if not _tame(problem, (point.coef, point.intercept)):
+        if not is_tame(point.coef, point.intercept):
             return
 
 
@@ -417,7 +426,7 @@ def agd(problem, state, *, step):
             beta = (now - 1) / state["momentum"]
         state.update(ahead=coef + beta * (coef - state["coef"]), coef=coef, intercept=point.intercept)
         yield 1.0, (coef, point.intercept)
-        if not _tame(problem, (coef, point.intercept)):
+        if not is_tame(coef, point.intercept):
             return
 
 

@@ -74,6 +74,42 @@ def test_a_warm_start_survives_a_pickle_and_other_rows(diabetes):
     np.testing.assert_allclose(model.coef_, -fresh.coef_, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("solver", [*CERTIFIED, "sgd", "asgd"])
+def test_a_warm_start_on_another_problem_starts_from_the_coefficients(diabetes, solver):
+    X, y, weight = diabetes
+    labels = (y > np.median(y)).astype(int)
+    options = {"solver": solver, "alpha": 0.1, "tol": 1e-8, "max_iter": 300, "random_state": 0}
+    others = [
+        ({"fit_intercept": False}, X + 1, labels, None),  # the intercept must go
+        ({"alpha": 1.0}, X, labels, None),
+        ({}, X, 1 - labels, None),
+        ({}, X, labels, weight),
+        ({}, X[::-1], labels, None),
+        ({"loss": "squared_hinge"}, X, labels, None),
+    ]
+    for changed, *data in others:
+        model = SAGClassifier(warm_start=True, **options)
+        unconverged(unconverged(model, X, labels).set_params(**changed), *data)
+        fresh = unconverged(SAGClassifier(**{**options, **changed}), *data)
+        # as good as a fresh fit, but for the seed's luck: an average over those of another is 1000 times worse
+        assert duality_gap(model, *data) <= max(1e-8, 30 * fresh.dual_gap_)
+        assert changed.get("fit_intercept", True) or model.intercept_ == 0
+
+
+def test_a_fit_that_failed_leaves_the_last_one(diabetes):
+    X, y, _ = diabetes
+    model = SAGRegressor(solver="saga", alpha=0.1, warm_start=True, random_state=0).fit(X, y)
+    coef, copy = model.coef_.copy(), pickle.loads(pickle.dumps(model))
+    with pytest.raises(ValueError, match="is too large"):
+        model.set_params(step_size=5).fit(X, y)
+    np.testing.assert_array_equal(model.coef_, coef)
+    np.testing.assert_array_equal(model.set_params(step_size=None).fit(X, y).coef_, copy.fit(X, y).coef_)
+    labels = SAGClassifier(solver="saga", alpha=0.1, random_state=0).fit(X, y > 2)
+    with pytest.raises(ValueError, match="is too large"):
+        labels.set_params(step_size=5).fit(X, np.arange(len(y)) % 3)
+    np.testing.assert_array_equal(labels.classes_, [False, True])
+
+
 @pytest.mark.parametrize("solver", CERTIFIED)
 def test_uneven_weights_agree_with_cholesky(solver, diabetes):
     X, y, _ = diabetes
@@ -254,6 +290,27 @@ def test_batches_of_another_number_of_outputs_are_refused(diabetes):
         model.partial_fit(X, np.c_[y, y])
 
 
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("solver", ["sgd", "asgd"])
+def test_batches_with_a_step_that_is_too_large_are_an_error_and_change_nothing(diabetes, solver, layout):
+    X, y, _ = diabetes
+    model = SAGRegressor(solver=solver, alpha=0.1, step_size=1.0).partial_fit(layout(X[:5]), y[:5])
+    before = pickle.dumps(vars(model))
+    with pytest.raises(ValueError, match=r"step_size=1 is too large for solver='s?a?s?gd': .* safe step is 0.0"):
+        model.partial_fit(layout(np.tile(X, (3, 1))), np.tile(y, 3))
+    assert pickle.dumps(vars(model)) == before
+    for step in (10, 11):  # at 10 a step forgets all of the coefficients
+        with pytest.raises(ValueError, match=rf"step_size={step} is too large .*must be positive.* safe step is 0.0"):
+            SAGRegressor(solver=solver, alpha=0.1, step_size=step).partial_fit(layout(X), y)
+
+
+def test_a_warm_fit_goes_on_from_batches(diabetes):
+    X, y, _ = diabetes
+    model = SAGRegressor(solver="sgd", alpha=0.1, warm_start=True, max_iter=1, random_state=0).partial_fit(X, y)
+    before = duality_gap(model, X, y)
+    assert unconverged(model, X, y).trace_.gap[0] == pytest.approx(before, rel=0.5)  # with the best intercept
+
+
 def test_batches_of_labels():
     X, y = load_iris(return_X_y=True)
     X = scale(X)
@@ -388,6 +445,58 @@ def test_a_step_that_is_too_large_is_an_error_with_the_safe_one(diabetes, solver
 def test_parameters_that_do_not_fit(diabetes, parameters, message):
     with pytest.raises(ValueError, match=message):
         SAGRegressor(**parameters).fit(*diabetes[:2])
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf])
+def test_losses_without_a_width_are_refused(diabetes, width):
+    X, y, _ = diabetes
+    with pytest.raises(ValueError, match=r"loss=Huber\(delta=.*\) needs a positive, finite delta"):
+        SAGRegressor(loss=Huber(width)).fit(X, y)
+    with pytest.raises(ValueError, match=r"loss=SmoothHinge\(gamma=.*\) needs a positive, finite gamma"):
+        SAGClassifier(loss=SmoothHinge(width)).fit(X, y > 2)
+    with pytest.raises(ValueError, match=r"class_weight=.* must be positive and finite"):
+        SAGClassifier(class_weight={False: width, True: 1.0}).fit(X, y > 2)
+
+
+def test_floats_are_compared_as_numbers_and_whole_numbers_as_labels(diabetes):
+    X, y, _ = diabetes
+    for target, loss in ((np.round(3 * y), np.var(np.round(3 * y)) / 2), ((y > 2).astype(int), None)):
+        share = np.mean(target == 1)
+        entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+        assert compare_solvers(X, target, solvers=["saga"], max_iter=1)[0]["primal"][0] == pytest.approx(
+            loss or entropy
+        )
+
+
+def test_comparisons_of_nothing_are_refused(diabetes):
+    X, y, _ = diabetes
+    for data, options, message in (
+        ((X, np.full(len(y), 1.5)), {}, "nothing to compare"),
+        ((X, y), {"solvers": []}, "solvers must be among .* got none"),
+        ((X, y), {"max_iter": 0}, "max_iter must be at least 1; got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare_solvers(*data, **options)
+    frame, _ = compare_solvers(X, y, estimator=SAGRegressor(alpha=0.1, l1_ratio=0.5), max_iter=2, random_state=0)
+    assert list(frame["solver"].unique()) == ["gd", "agd", "saga", "svrg"]  # those that minimise an l1 norm
+    assert np.all(frame["gap"] >= frame["suboptimality"] - 1e-14)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e-130, 1e130, 1e200])
+def test_numbers_whose_squares_vanish_or_overflow_are_refused(diabetes, factor):
+    X, y, _ = diabetes
+    for data in ((X, factor * y), (sparse.csr_array(factor * X), y)):
+        with pytest.raises(ValueError, match=r"so (small|large) that their (squares vanish|products overflow)"):
+            SAGRegressor(solver="saga").fit(*data)
+
+
+@pytest.mark.parametrize("factor", [1e-100, 1e-8, 1e8, 1e50])
+def test_the_squared_loss_is_equivariant_in_the_scale_of_the_target(diabetes, factor):
+    X, y, _ = diabetes
+    for solver in ("auto", "saga", "newton-cg"):
+        options = {"solver": solver, "alpha": 0.1, "random_state": 0}
+        coef = SAGRegressor(**options).fit(X, y).coef_
+        np.testing.assert_allclose(SAGRegressor(**options).fit(X, factor * y).coef_, factor * coef, rtol=1e-3)
 
 
 @pytest.mark.parametrize("solver", ["auto", "saga", "catalyst", "agd", "newton-cg"])
