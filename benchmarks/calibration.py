@@ -266,14 +266,12 @@ def share(hits):
     return f"{100 * np.mean(hits):.1f} ({100 * low:.1f}-{100 * high:.1f}) {len(hits)}"
 
 
-HEADS = (
-    "wrong, of all",
-    "of verdicts given",
-    "of answers settled",
-    "open verdicts",
-    "open answers",
-    "missed",
-)  # in percent
+HEADS = (  # in percent
+    "verdicts wrong", "of those settled", "verdicts open", "answers wrong", "answers open", "of all answers",
+    "intervals missed",
+)  # fmt: skip
+
+
 RESTS_ON = {  # each list by itself implies the verdict
     "nothing": [["signal"]],
     "linear": [["any_beyond_linear"]],
@@ -297,8 +295,10 @@ def is_wrong(contrasts, truth):
 def report(results):
     """Print the shares of wrong and of open verdicts, by rule of the interval; as it is, by kind and size too.
 
-    Open ones are counted where each true difference that decides is at least three margins. Behind a share are its
-    interval of Clopper and Pearson and the number of cases.
+    Verdicts are wrong, of all problems and of those where one was given and the truth is settled. Open ones are counted
+    where each true difference that decides is at least three margins; of answers, then where the truth is settled,
+    ties included. Behind a share of verdicts are its interval of Clopper and Pearson, for these configurations, and the
+    number of cases; answers of one problem depend on one another.
     """
     truth = truths(results)
     results = [result for result in results if result["path"] in truth]
@@ -318,8 +318,9 @@ def report(results):
             rows.append({
                 **result["config"], "code": verdict.code, "true_code": true_code,
                 "wrong": is_wrong(contrasts, known),
-                "wrong_answers": [a is not None and a is not b for a, b in given.values() if b is not None],
+                "wrong_answers": [a is not b for a, b in given.values() if a is not None and b is not None],
                 "open_answers": [given[name][0] is None for name in large],
+                "all_open_answers": [a is None for a, b in given.values() if b is not None],
                 "open": [verdict.code == "unclear"] * any(large.issuperset(names) for names in RESTS_ON[true_code]),
                 "misses": [
                     abs(contrasts[name].difference - known[name].difference)
@@ -328,7 +329,7 @@ def report(results):
                 ],
             })  # fmt: skip
         print(f"\ninterval {rule}: {dict(Counter(row['code'] for row in rows))}")
-        print(f"{'':28}" + "".join(f"{head:>24}" for head in HEADS))
+        print(f"{'':28}" + "".join(f"{head:>22}" for head in HEADS))
         print_shares("all problems", rows)
         if rule == "as it is":
             for name in ("n", "kind", "real", "true_code"):
@@ -339,16 +340,17 @@ def report(results):
 
 
 def print_shares(name, rows):
-    """Print a line: wrong verdicts, of those given; open ones where they need not be; intervals that miss the truth."""
-    measures = (
-        [row["wrong"] for row in rows],
-        [row["wrong"] for row in rows if row["code"] != "unclear"],
-        list(chain.from_iterable(row["wrong_answers"] for row in rows)),
-        list(chain.from_iterable(row["open"] for row in rows)),
-        list(chain.from_iterable(row["open_answers"] for row in rows)),
-        list(chain.from_iterable(row["misses"] for row in rows)),
-    )
-    print(f"{name:28}" + "".join(f"{share(measure):>24}" for measure in measures))
+    """Print a line: shares of wrong and of open verdicts and answers, and of intervals that miss the truth."""
+    settled = [row for row in rows if "unclear" not in (row["code"], row["true_code"])]
+    verdicts = [row["wrong"] for row in rows], [row["wrong"] for row in settled], gathered(rows, "open")
+    answers = [gathered(rows, name) for name in ("wrong_answers", "open_answers", "all_open_answers", "misses")]
+    texts = [share(hits) for hits in verdicts]
+    texts += [f"{100 * np.mean(hits):.1f} {len(hits)}" if hits else "-" for hits in answers]
+    print(f"{name:28}" + "".join(f"{text:>22}" for text in texts))
+
+
+def gathered(rows, name):
+    return list(chain.from_iterable(row[name] for row in rows))
 
 
 def main():
