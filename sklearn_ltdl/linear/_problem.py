@@ -183,9 +183,20 @@ class FiniteSum:
         return self.start.gap <= rounding + 100 * np.finfo(float).eps * self.start.objective
 
     def separates(self, point):
-        """Return whether there is no minimum, because the point decides rightly and larger coefficients are better."""
-        likelihood = isinstance(self.loss, Logistic | Multinomial)
-        return likelihood and self.alpha == 0 and np.max(self.loss.value(point.margins, self.Y)) < np.log(2)
+        """Return whether there is no minimum, because the point decides rightly and larger coefficients are better.
+
+        Of several classes it is enough that the score of one, against the mean of the others, sets it apart from them.
+        """
+        if self.alpha > 0 or not isinstance(self.loss, Logistic | Multinomial):
+            return False
+        if np.max(self.loss.value(point.margins, self.Y)) < np.log(2):
+            return True
+        return isinstance(self.loss, Multinomial) and any(self._sets_apart(point, k) for k in range(self.Y.shape[1]))
+
+    def _sets_apart(self, point, k):
+        score = point.margins[:, k] - np.delete(point.margins, k, axis=1).mean(axis=1)
+        inside, outside = np.min(score[self.Y[:, k] > 0]), np.max(score[self.Y[:, k] == 0])
+        return inside > outside if self.fit_intercept else inside > 0 > outside
 
     def status(self, point, tol):
         """Return whether the point is within `tol` of the minimum, or will never be because there is none."""

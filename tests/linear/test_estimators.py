@@ -159,6 +159,18 @@ def test_separable_classes_without_penalty_warn():
     X, y = load_iris(return_X_y=True)
     with pytest.warns(ConvergenceWarning, match=r"hyperplane .* alpha=0 .* Give alpha a positive value"):
         SAGClassifier(alpha=0).fit(X[:100], y[:100])
+    for intercept in (True, False):  # of the three, the first class is apart, the others overlap
+        with pytest.warns(ConvergenceWarning, match=r"hyperplane .* alpha=0 .* Give alpha a positive value"):
+            SAGClassifier(alpha=0, fit_intercept=intercept).fit(X - X.mean(axis=0), y)
+
+
+def test_overlapping_classes_without_penalty_have_a_minimum(recwarn):
+    X, y = load_iris(return_X_y=True)
+    X = X[:, :1] + np.random.default_rng(0).normal(0, 2, (150, 1))
+    model = SAGClassifier(alpha=0).fit(X, y)
+    reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), reference.predict_proba(X), atol=1e-4)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("solver", ["auto", "newton", "sag", "saga"])
