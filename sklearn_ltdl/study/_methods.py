@@ -141,7 +141,7 @@ class Tuned(_Chosen):
                 yield rows[train], rows[test]
 
 
-class OutOfBag(_Chosen):
+class OutOfBag(Tuned):
     """A forest whose settings are chosen by the loss of rows on the trees that have not seen them.
 
     Parameters
@@ -153,12 +153,6 @@ class OutOfBag(_Chosen):
     seed : int
         Draws the rows that take part where there are more than 2000.
     """
-
-    def __init__(self, estimator, settings, task, seed):
-        self.estimator = estimator
-        self.settings = settings
-        self.task = task
-        self.seed = seed
 
     def fit(self, X, y, sample_weight=None):
         """Choose the setting of least weighted loss, and fit with it on all rows."""
