@@ -116,7 +116,7 @@ class FiniteSum:
         if (of_features < SMALLEST and np.any(numbers)) or (of_targets < SMALLEST and np.any(Y)):
             raise ValueError("X or y has numbers so small that their squares vanish; standardise the columns.")
 
-    @property
+    @cached_property
     def fingerprint(self):
         """What tells this problem from others: parameters, and checksums of targets, weights and a projection of X."""
         projection = self.X @ np.cos(np.arange(self.X.shape[1]))

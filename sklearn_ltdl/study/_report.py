@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sklearn_ltdl.study._display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
 from sklearn_ltdl.study._methods import METHODS
-from sklearn_ltdl.study._winner import best_method
 
 MOST_COLUMNS = 10  # of the recursive feature machine, that are drawn
 
@@ -62,7 +61,6 @@ def to_html(comparison):
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     origin = settings.get("data", "A table")
     first, *others = _figures(comparison)
-    best = best_method(comparison)
     return template.render(
         title=f"{_CLAIMS[verdict.code]} {origin}",
         claim=_CLAIMS[verdict.code],
@@ -71,14 +69,14 @@ def to_html(comparison):
         settings=settings,
         verdict=verdict,
         methods=sorted(comparison.methods, key=lambda row: (row["loss"] is None, row["loss"])),
-        best=best,
+        best=comparison.best,
         loss="squared error" if settings["task"] == "regression" else "log loss",
         margin=f"{100 * settings['margin']:g}",
         percent=lambda share: f"{100 * share:z.1f}",
         first=first,
         others=others,
         regime=_known(comparison, "regime"),
-        usage=_usage(settings, best),
+        usage=_usage(settings, comparison.best),
         facts=_facts(settings),
         notes=[
             *settings["notes"],

@@ -312,6 +312,7 @@ def compare(
     kept = present & (weight > 0)
     X, weight, target = rows_of(X, kept), weight[kept], read_target(y[kept], task)
     groups = None if groups is None else group_numbers(groups[kept])
+    drawn = isinstance(cv, Integral)
     copies = None if groups is not None else copied(X, target.values)
     cluster = groups if groups is not None else copies if copies is not None else np.arange(len(X))
     notes = describe(columns) + ([target.note] if target.note else [])
@@ -322,11 +323,10 @@ def compare(
     if copies is not None:
         notes.append(
             f"The {len(X)} rows are {cluster.max() + 1} distinct ones and copies of them: copies "
-            f"{'are in one fold, and ' if isinstance(cv, Integral) else ''}count as one row of evidence."
+            f"{'are in one fold, and ' if drawn else ''}count as one row of evidence."
         )
 
     seed = draw_seed(random_state)
-    drawn = isinstance(cv, Integral)
     if not drawn and repeats != 1:
         raise ValueError(f"repeats={repeats} draws the folds of an integer cv anew; got splits. Repeat them in cv.")
     if not drawn:

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._ranks import mean_ranks
 from sklearn_ltdl.study._study import compare
-from sklearn_ltdl.study._winner import best_method
 
 
 class Suite:
@@ -49,7 +48,7 @@ class Suite:
             row["failure"] = " ".join(f"{'' if told else f'{type(error).__name__}: '}{error}".split())
         else:
             self.comparisons[name] = comparison
-            settings, best = comparison.settings, best_method(comparison)
+            settings, best = comparison.settings, comparison.best
             row |= {key: settings[key] for key in ("n_rows", "n_columns", "task")}
             row |= {"verdict": comparison.verdict.code, "best": best}
             row["score"] = next(method["score"] for method in comparison.methods if method["method"] == best)

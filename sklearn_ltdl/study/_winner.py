@@ -52,7 +52,7 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     """
     task, seed = comparison.settings["task"], comparison.settings["seed"]
     methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
-    name = best_method(comparison)
+    name = comparison.best
     if name not in methods:
         raise ValueError(f"The best model is {name!r}, which is none of the package: give it in also, as to compare.")
     if (sample_weight is not None) != comparison.settings["weights"]:
@@ -72,11 +72,6 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     if chosen is not None:
         pipeline.steps[-1] = ("estimator", chosen)
     return pipeline
-
-
-def best_method(comparison):
-    """Return the name of the method of least loss."""
-    return min((row for row in comparison.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
 
 
 def _as_compared(columns, X):

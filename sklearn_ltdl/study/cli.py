@@ -355,7 +355,7 @@ def _compare(arguments):
 
     protocol = _protocol(arguments) | {"curves": arguments.curves}
     if arguments.time is not None:
-        if (arguments.repeats or 1) > 1:
+        if arguments.repeats > 1:
             raise ValueError(f"--repeats {arguments.repeats}: the parts of --time are not drawn, and not repeated.")
         X, protocol["cv"] = _by_time(X, arguments.time, arguments.cv)
     try:
@@ -388,9 +388,9 @@ def _save_winner(comparison, X, y, fit, arguments):
     from functools import partial
 
     from sklearn_ltdl.study._pool import JobError, run_each
-    from sklearn_ltdl.study._winner import best_method, save, winner
+    from sklearn_ltdl.study._winner import save, winner
 
-    name, n_rows = best_method(comparison), comparison.settings["n_rows"]
+    name, n_rows = comparison.best, comparison.settings["n_rows"]
     ((_, model),) = run_each(partial(winner, **fit), [(comparison, X, y)], time_limit=arguments.time_limit)
     if isinstance(model, JobError):
         _tell(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")

@@ -13,7 +13,6 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn_ltdl import compare
 from sklearn_ltdl.datasets import make_multi_index
 from sklearn_ltdl.study._report import to_html
-from sklearn_ltdl.study._winner import best_method
 
 HOSTILE = "<script>alert(1)</script>", 'a" onmouseover="alert(2)', r"$\frac{x$", "</svg><img src=x onerror=alert(3)>"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -106,7 +105,7 @@ def test_the_page_says_how_to_use_the_best_model():
 def test_a_constant_that_is_best_is_not_recommended(rng):
     options = {"models": ["linear"], "cv": 2, "repeats": 1}
     pages = (compare(rng.standard_normal((20, 8)), rng.standard_normal(20), **options) for _ in range(50))
-    page = next(to_html(comparison) for comparison in pages if best_method(comparison) == "dummy")
+    page = next(to_html(comparison) for comparison in pages if comparison.best == "dummy")
     assert "dummy (least loss)" in page
     assert "Use the best model" not in page
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import LazyNetRegressor, compare, make_table_pipeline, regime_report
 from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._methods import METHODS
-from sklearn_ltdl.study._winner import best_method, load, save
+from sklearn_ltdl.study._winner import load, save
 from sklearn_ltdl.study.cli import main
 
 FAST = ["--cv", "2", "--repeats", "1", "--n-jobs", "1"]
@@ -60,7 +60,7 @@ def test_the_winner_is_the_method_of_least_loss_fitted_on_all_rows(houses):
     X, y = houses.drop(columns="price"), houses["price"].where(houses.index % 10 > 0)
     comparison = compare(X, y, categorical=["zone"], models=["linear", "ntk"], cv=2, repeats=1)
     name = comparison.to_frame()["loss"].idxmin()
-    assert best_method(comparison) == name
+    assert comparison.best == name
     model = winner(comparison, X, y)
     expected = make_table_pipeline(METHODS[name].build("regression", comparison.settings["seed"]))
     kept = X.drop(columns="id").astype({"zone": "category"})
@@ -78,7 +78,7 @@ def test_weights_and_other_estimators_are_those_of_the_comparison(rng):
     y, weight = np.exp(X[:, 0]), np.where(np.arange(60) % 4, rng.uniform(1, 3, 60), 0.0)
     also = {"forest2": RandomForestRegressor(5, random_state=0)}
     comparison = compare(X, y, sample_weight=weight, also=also, models=["linear"], cv=2, repeats=1)
-    assert best_method(comparison) == "forest2"
+    assert comparison.best == "forest2"
     expected = make_table_pipeline(RandomForestRegressor(5, random_state=0))
     expected.fit(X[weight > 0], y[weight > 0], estimator__sample_weight=weight[weight > 0])
     model = winner(comparison, X, y, sample_weight=weight, also=also)
@@ -105,7 +105,7 @@ def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path)
     X = rng.standard_normal((120, 3))
     y = np.where(X[:, 0] * X[:, 1] > 0, "yes", "no")
     comparison = compare(X, y, models=["forest"], cv=2, repeats=1)
-    assert best_method(comparison) == "forest"
+    assert comparison.best == "forest"
     save(winner(comparison, X, y), tmp_path / "model.joblib")
     model, notes = load(tmp_path / "model.joblib")
     assert notes == []
