@@ -8,7 +8,6 @@ How many rounds help is asked of rows that M has not seen. M contains the target
 leave-one-out error given M rounds seem to help on pure noise too.
 """
 
-from itertools import islice
 from numbers import Integral
 
 import numpy as np
@@ -360,8 +359,10 @@ def _fit(model, X, y, weight, unit, normalize_y):
         rows, errors, held_out = _judge(machine, X, y, weight, unit, model.max_rounds)
         model.n_rounds_ = _best_round(errors, weight[rows])
         model.cv_errors_ = np.average(errors, axis=1, weights=weight[rows])
-    for T, fitted in islice(_rounds(machine, X, y, weight, unit), model.n_rounds_ + 1):
-        model.transformation_, model.estimator_ = T, fitted
+    rounds = _rounds(machine, X, y, weight, unit)
+    for _ in range(model.n_rounds_):
+        next(rounds)  # not kept: its factor is as large as the next one
+    model.transformation_, model.estimator_ = T, fitted = next(rounds)
     model.alpha_ = fitted.alpha_
     model.agop_ = _agop(fitted, T, X, weight, unit)
     trace = np.trace(model.agop_)
@@ -379,6 +380,7 @@ def _rounds(machine, X, y, weight, unit):
         fitted = clone(machine).set_params(kernel=Transformed(NTK(machine.depth), T)).fit(X, y, weight)
         yield T, fitted
         M = _agop(fitted, T, X, weight, unit)
+        del fitted
         if np.trace(M) > 0:  # a constant prediction has nothing to say of directions
             values, vectors = eigh(M * (d / np.trace(M)), check_finite=False)
             T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
