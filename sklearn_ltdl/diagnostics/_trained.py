@@ -306,8 +306,8 @@ def checked_column(y, name):
     if y is None:
         raise ValueError(f"{name} is None; expected the target of each row.")
     y = check_array(y, ensure_2d=False, dtype=None, input_name=name)
-    if y.dtype.kind == "O":
-        with suppress(TypeError, ValueError):  # numbers in an array of objects
+    if y.dtype.kind == "O" and not any(isinstance(value, str) for value in y.flat):  # '01' is a name, no number
+        with suppress(TypeError, ValueError):
             return y.astype(float)
     return y
 

@@ -401,6 +401,8 @@ def _save_winner(comparison, X, y, fit, arguments):
 
 
 def _suite(arguments):
+    from functools import partial
+
     from sklearn_ltdl.study._files import TABLES, read_table
 
     if not arguments.folder.is_dir():
@@ -420,14 +422,16 @@ def _suite(arguments):
     predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
     _tell(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
     suite, status, protocol = Suite(), DONE, _protocol(arguments)
+
+    def load(path):
+        table, notes = read_table(path, target=arguments.target)
+        _tell(*(f"{path.name}: {note}" for note in notes))
+        return split_target(table, arguments.target)
+
     print(suite.header, flush=True)
     try:
         for path in tables:
-            row = suite.run(
-                path.name,
-                lambda path=path: split_target(read_table(path, target=arguments.target)[0], arguments.target),
-                **protocol,
-            )
+            row = suite.run(path.name, partial(load, path), **protocol)
             print(_as_options(suite.line(row)), flush=True)
             if arguments.json is not None:  # now, lest a later table take it along
                 suite.to_json(arguments.json)
@@ -475,12 +479,9 @@ def _regime(arguments):
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     _tell(*notes, *more, *unused)
-    from pandas.api.types import is_numeric_dtype
-
     from sklearn_ltdl.diagnostics import regime_report
 
-    known = y.dropna()
-    print(regime_report(model, X[y.notna().to_numpy()], known.to_numpy(None if is_numeric_dtype(known) else str)))
+    print(regime_report(model, X[y.notna().to_numpy()], y.dropna().to_numpy()))
     return DONE
 
 

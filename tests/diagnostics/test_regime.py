@@ -271,6 +271,15 @@ def test_classes_are_those_given_or_those_that_can_be_told(rng):
         classes_of(softmax, np.array(["no", "maybe"])[np.arange(40) % 2], ["no", "yes"])
 
 
+@unconverged
+def test_names_of_classes_that_look_like_numbers_are_names(rng):
+    """As a column of text is in pandas: an array of objects, of which '01' is not the number 1."""
+    X = rng.standard_normal((80, 3))
+    names = np.array(["01", "02"])[(X[:, 0] > 0).astype(int)]
+    network = MLPClassifier((20,), random_state=0, max_iter=20).fit(X, names)
+    assert str(regime_report(network, X, names.astype(object))) == str(regime_report(network, X, names))
+
+
 def test_classes_are_those_of_all_rows_not_of_those_drawn(rng):
     """With the labels 1 to 3, of which the last is rare, some rows alone would be taken for 0 to 2."""
     X = rng.standard_normal((200, 2))

@@ -54,6 +54,15 @@ def test_every_table_is_a_row_and_the_ranks_are_those_of_its_losses(folder, tmp_
     assert "<svg" in (tmp_path / "ranks.svg").read_text()
 
 
+def test_how_a_table_was_read_is_told_with_its_name(folder, capsys):
+    for path in folder.glob("[!l]*"):
+        path.is_file() and path.unlink()
+    text = (folder / "line.csv").read_text()
+    (folder / "line.csv").write_text(text.replace(",", ";").replace(".", ","))
+    assert main(["suite", str(folder), "--models", "linear", "--cv", "2", "--n-jobs", "1"]) == 0
+    assert "line.csv: Decimal commas are read in a, b, y." in capsys.readouterr().err.replace("'", "")
+
+
 def test_a_model_that_fails_is_told_and_ranked_last(folder, tmp_path, capsys):
     (folder / "broken.csv").unlink()
     (folder / "signs.csv.gz").unlink()
