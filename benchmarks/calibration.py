@@ -36,7 +36,7 @@ from sklearn_ltdl.study._jobs import Data, fit_and_predict
 from sklearn_ltdl.study._methods import METHODS, per_row_loss
 from sklearn_ltdl.study._study import seed_of
 from sklearn_ltdl.study._tables import read_target
-from sklearn_ltdl.study._verdict import Contrast, HeldOut, decide, draw_contrasts, questions
+from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut, decide, draw_contrasts, questions
 
 DRAWS = 10  # problems of a configuration: nine of them are the truth of the tenth
 FRESH = 2000  # rows on which a fitted model is judged
@@ -227,7 +227,7 @@ def truths(results):
             for name, sides in questions(FAMILIES).items():
                 candidate, reference = (min(side, key=lambda m: risks[m].mean()) for side in sides)
                 gain = (risks[reference] - risks[candidate]) / risks["dummy"].mean()
-                half = float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)))
+                half = float(t.ppf((1 + TRUTH_LEVEL) / 2, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)))
                 n = result["config"]["n"]
                 mean = float(gain.mean())
                 contrasts[name] = Contrast(name, candidate, reference, mean, mean - half, mean + half, MARGIN, n)
@@ -235,21 +235,18 @@ def truths(results):
     return found
 
 
-RULES = {  # factor of the width of an interval
-    "as it is": 1.0,
-    "a fifth narrower": 0.8,
-    "a fifth wider": 1.2,
-    "Student's over the rows": 1.5**-1,  # without the correction
-}
+LEVELS = (0.8, 0.9, 0.95)  # of the intervals; the first decides in `compare`
+TRUTH_LEVEL = 0.95  # of those of the truth
 
 
-def judged(result, rule):
-    """Return the contrasts and the verdict of a result, had the intervals been drawn by another rule."""
-    contrasts = {}
-    for name, value in result["contrasts"].items():
-        half = RULES[rule] * (value.high - value.low) / 2
-        contrasts[name] = replace(value, low=value.difference - half, high=value.difference + half)
-    return contrasts, decide(contrasts)
+def at_level(contrast, level, of, n):
+    """Return a contrast with another level of its interval, which is Student's over n values."""
+    half = t.ppf((1 + level) / 2, n - 1) / t.ppf((1 + of) / 2, n - 1) * (contrast.high - contrast.low) / 2
+    return replace(contrast, low=contrast.difference - half, high=contrast.difference + half)
+
+
+def width(contrast):
+    return contrast.high - contrast.low
 
 
 def bounds(k, n):
@@ -293,7 +290,7 @@ def is_wrong(contrasts, truth):
 
 
 def report(results):
-    """Print the shares of wrong and of open verdicts, by rule of the interval; as it is, by kind and size too.
+    """Print the shares of wrong and of open verdicts, by level of the intervals; for that of `compare` by kind as well.
 
     Verdicts are wrong, of all problems and of those where one was given and the truth is settled. Open ones are counted
     where each true difference that decides is at least three margins; of answers, then where the truth is settled,
@@ -308,10 +305,12 @@ def report(results):
     true_codes = {path: decide(contrasts).code for path, contrasts in truth.items()}
     print(f"{len(results)} problems, {np.mean([result['cpu'] for result in results]):.0f} s of one core each")
     print("true verdicts:", dict(Counter(true_codes.values())), "(unclear: the draws do not settle it)")
-    for rule in RULES:
+    for level in LEVELS:
         rows = []
         for result in results:
-            known, (contrasts, verdict) = truth[result["path"]], judged(result, rule)
+            known, n = truth[result["path"]], result["config"]["n"]
+            contrasts = {name: at_level(value, level, LEVEL, n) for name, value in result["contrasts"].items()}
+            verdict = decide(contrasts)
             true_code = true_codes[result["path"]]
             large = {name for name in known if abs(known[name].difference) >= CLEAR * MARGIN}
             given = {name: (contrasts[name].answer, known[name].answer) for name in known}
@@ -324,14 +323,14 @@ def report(results):
                 "open": [verdict.code == "unclear"] * any(large.issuperset(names) for names in RESTS_ON[true_code]),
                 "misses": [
                     abs(contrasts[name].difference - known[name].difference)
-                    > np.hypot(*(contrast[name].high - contrast[name].low for contrast in (contrasts, known))) / 2
+                    > np.hypot(width(contrasts[name]), width(at_level(known[name], level, TRUTH_LEVEL, DRAWS - 1))) / 2
                     for name in known
                 ],
             })  # fmt: skip
-        print(f"\ninterval {rule}: {dict(Counter(row['code'] for row in rows))}")
+        print(f"\nintervals of {100 * level:.0f} %: {dict(Counter(row['code'] for row in rows))}")
         print(f"{'':28}" + "".join(f"{head:>22}" for head in HEADS))
         print_shares("all problems", rows)
-        if rule == "as it is":
+        if level == LEVEL:
             for name in ("n", "kind", "real", "true_code"):
                 for value in sorted({row.get(name) for row in rows}, key=str):
                     print_shares(f"{name} {value}", [row for row in rows if row.get(name) == value])

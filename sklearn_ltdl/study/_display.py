@@ -19,7 +19,7 @@ class ComparisonDisplay:
     """Scores of the models, and the differences on which the verdict rests.
 
     The first panel has a model a line, with its 95 % interval. The second has a contrast a line: the share of the
-    dummy's loss that its first model saves over the second, with a 95 % interval, against the margin (shaded) within
+    dummy's loss that its first model saves over the second, with an 80 % interval, against the margin (shaded) within
     which two models count as equal. A hollow mark is undecided.
 
     Parameters
@@ -208,7 +208,7 @@ class LazyToRichDisplay:
 class ContrastCurveDisplay:
     """How the differences between models move with the number of training rows.
 
-    Each line is a contrast: the share of the dummy's loss that its first model saves over the second, with a 95 %
+    Each line is a contrast: the share of the dummy's loss that its first model saves over the second, with an 80 %
     interval, for folds whose training rows were thinned at random. Within the margin, shaded, two models count as
     equal. A difference that still grows at the right may be decided by more rows.
 

@@ -107,7 +107,7 @@ def _figures(comparison):
             _captioned(
                 "Scores, and the differences on which the verdict rests; a hollow mark is undecided.",
                 (panels[0], f"Scores of the models with 95 % intervals, the best first: {scores}."),
-                (panels[1], "Differences of losses with 95 % intervals, as in the next table."),
+                (panels[1], "Differences of losses with 80 % intervals, as in the next table."),
             )
         ]
         curves = []

@@ -36,7 +36,9 @@ from sklearn_ltdl.study._methods import METHODS, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
 from sklearn_ltdl.study._progress import Progress, say
 from sklearn_ltdl.study._tables import read_target
-from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut, Verdict, decide, draw_contrasts
+from sklearn_ltdl.study._verdict import HELD_BACK, LEVEL, HeldOut, Verdict, decide, draw_contrasts
+
+SCORE_LEVEL = 0.95  # of the intervals of scores, which decide nothing
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,10 @@ class Comparison:
     def _questions(self):
         """Return the contrasts as lines of a table."""
         margin = f"{100 * self.settings['margin']:g}%"
-        yield f"Loss that the first model saves, in % of the dummy's ({margin} counts as nothing):"
+        yield (
+            f"Loss that the first model saves, in % of the dummy's, {100 * LEVEL:.0f} % interval ({margin} counts as "
+            "nothing):"
+        )
         for contrast in self.verdict.evidence.values():
             models = interval = "(models failed)"
             if "low" in contrast:
@@ -665,12 +670,12 @@ def _score(plan, results, name, chosen, held_out):
     if failures:
         return summary, rows, None
     if plan.scorer is None:
-        score, half = held_out.interval(np.concatenate(gains))
+        score, half = held_out.interval(np.concatenate(gains), SCORE_LEVEL)
     else:  # no mean over rows: the interval of Nadeau and Bengio over the splits
         by_split = np.array([row["score"] for row in rows])
         score, size = float(by_split.mean()), len(by_split)
         ratio = np.mean([row["n_test"] / row["n_train"] for row in rows])
-        half = t.ppf(0.975, size - 1) * np.sqrt((1 / size + ratio) * by_split.var(ddof=1))
+        half = t.ppf((1 + SCORE_LEVEL) / 2, size - 1) * np.sqrt((1 / size + ratio) * by_split.var(ddof=1))
     lowest, highest = {"R2": (-np.inf, 1.0), "accuracy": (0.0, 1.0)}.get(plan.settings["scoring"], (-np.inf, np.inf))
     summary |= {
         "score": score,

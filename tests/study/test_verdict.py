@@ -139,7 +139,7 @@ def test_interval_of_a_large_share_covers_as_often_as_it_says():
         table = {"dummy": dummy[held_out.row], "linear": (0.1 * dummy * rng.exponential(size=200))[held_out.row]}
         drawn = draw_contrasts(table, FAMILIES, held_out, 0.01)["signal"]
         misses += abs(drawn.difference - 0.9) > (drawn.high - drawn.low) / 2
-    assert 0 < misses <= 50  # of 0.3 % if the losses were normal; no training here, which the interval allows for
+    assert 0 < misses <= 200  # 5.5 % if the losses were normal: nothing is trained here, which the interval allows for
 
 
 @pytest.mark.parametrize("code", ["linear", "kernel", "features", "trees"])
@@ -215,7 +215,7 @@ def test_margin_decides_what_counts():
 
 
 def ends(values, held_out):
-    mean, half = held_out.interval(values)
+    mean, half = held_out.interval(values, 0.95)
     return mean - half, mean + half
 
 
@@ -242,10 +242,10 @@ def test_rows_given_several_times_are_no_more_evidence():
     once = folds(40, weight=copies.astype(float))
     cluster = np.repeat(np.arange(40), copies)
     many = folds(copies.sum(), cluster=cluster)
-    expected = once.interval(d[once.row])
-    assert many.interval(d[cluster][many.row]) == pytest.approx(expected, rel=1e-3)  # 5 do not divide 94 rows
+    expected = once.interval(d[once.row], 0.95)
+    assert many.interval(d[cluster][many.row], 0.95) == pytest.approx(expected, rel=1e-3)  # 5 do not divide 94 rows
     apart = folds(copies.sum())
-    assert apart.interval(d[cluster][apart.row])[1] < 0.8 * expected[1]  # as if they were independent
+    assert apart.interval(d[cluster][apart.row], 0.95)[1] < 0.8 * expected[1]  # as if they were independent
 
 
 def test_clustered_interval_covers_where_rows_of_a_group_agree():
@@ -255,7 +255,7 @@ def test_clustered_interval_covers_where_rows_of_a_group_agree():
     misses = 0
     for _ in range(1000):
         d = (rng.standard_normal(30)[cluster] + rng.standard_normal(300))[held_out.row]
-        mean, half = held_out.interval(d)
+        mean, half = held_out.interval(d, 0.95)
         misses += abs(mean) > half
     assert misses <= stats.binom.ppf(0.999, 1000, 0.05)
 
@@ -282,7 +282,7 @@ def test_interval_covers_the_expected_difference_of_risk_over_tables(repeats):
         y = true_mean + rng.standard_normal(n)
         inside = [held_out.split == k for k in range(5 * repeats)]
         fitted = np.array([(y.sum() - y[held_out.row[test]].sum()) / (n - np.sum(test)) for test in inside])
-        mean, half = held_out.interval(y[held_out.row] ** 2 - (y[held_out.row] - fitted[held_out.split]) ** 2)
+        mean, half = held_out.interval(y[held_out.row] ** 2 - (y[held_out.row] - fitted[held_out.split]) ** 2, 0.95)
         misses += abs(mean - truth) > half
         student += abs(mean - truth) > half / np.sqrt(1 + 5 / 4)
     assert misses <= 80
@@ -294,7 +294,7 @@ def test_interval_covers_the_mean_of_skewed_values_at_least_as_often_as_it_says(
     held_out = folds(60)
     misses = 0
     for _ in range(1000):
-        mean, half = held_out.interval(rng.exponential(size=60)[held_out.row] - 1)
+        mean, half = held_out.interval(rng.exponential(size=60)[held_out.row] - 1, 0.95)
         misses += abs(mean) > half
     assert misses <= stats.binom.ppf(0.999, 1000, 0.05)
 
@@ -316,7 +316,10 @@ def test_best_of_takes_the_better_method():
 
 
 def test_false_claims_are_no_more_frequent_than_nominal():
-    """All methods are equal but for noise: 'features', 'trees' and 'kernel' are each false, at 2.5 % at most."""
+    """All methods are equal but for noise, and 'features', 'trees' and 'kernel' are false.
+
+    One side of an interval may miss 10 % of the time if the training rows play their part; here they do not.
+    """
     runs, held_out = 300, folds(100)
     families = FAMILIES
     codes = []
