@@ -56,7 +56,7 @@ _MARKUP = {rb"<[!?a-zA-Z]": "HTML or XML", rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]": "JS
 _REMEDY = "save the table as CSV or Parquet"
 
 
-def read_table(path, *, text=(), target=None, least_columns=2):
+def read_table(path, *, text=(), target=None, least_columns=2, decimal=None):
     """Return the DataFrame of a CSV, TSV or Parquet file, compressed or not, and notes on how it was read.
 
     The delimiter of a text file is the comma, semicolon, tab or bar that makes most columns of its header; ``?`` is a
@@ -74,6 +74,9 @@ def read_table(path, *, text=(), target=None, least_columns=2):
         text ``None`` is a class. The notes say what else in it is taken for missing.
     least_columns : int, default=2
         One to predict from, and one to predict. With 1, there is no column to predict.
+    decimal : {',', '.'} or None, default=None
+        How numbers such as 1.234 are meant where the rest of the file does not tell. What was taken is in the frame's
+        ``attrs``, so that rows to predict can be read as those of training.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def read_table(path, *, text=(), target=None, least_columns=2):
             types = {name: str for name in named if name in text}
             table = pd.read_csv(io.BytesIO(data), na_values=["?"], dtype=types, **options)[named]
             label = None if least_columns < 2 or not named else named[target_position(target, named)]
-            styles = _number_styles(table, delimiter, text)
+            styles, decimal = _number_styles(table, delimiter, text, decimal)
             doubtful = _doubtful(table, data, delimiter, label, styles, text)
             raw = table[[]]
             if doubtful:
@@ -132,7 +135,9 @@ def read_table(path, *, text=(), target=None, least_columns=2):
         notes.append(f"The {place} column has no name and is left out.")
     elif unnamed:
         notes.append(f"{len(unnamed)} columns have no name and are left out.")
-    return table, notes + _repair(table, raw, label, styles, text)
+    notes += _repair(table, raw, label, styles, text, decimal)
+    table.attrs["decimal"] = decimal
+    return table, notes
 
 
 def _doubtful(table, data, delimiter, label, styles, text):
@@ -163,7 +168,7 @@ def _has_leading_zeros(data):
     return False
 
 
-def _repair(table, raw, label, styles, text):
+def _repair(table, raw, label, styles, text, decimal):
     """Put right, in place, numbers, codes and dates that pandas reads otherwise, and return notes."""
     from pandas import to_datetime
     from pandas.api.types import is_numeric_dtype
@@ -178,7 +183,7 @@ def _repair(table, raw, label, styles, text):
         if whole and texts.str.fullmatch(_LABEL if few else _CODE).any():
             (labels if few else codes).append(name)
             table[name] = texts.reindex(table.index)
-        elif points and "decimal commas" not in styles.values():
+        elif points and decimal != ",":
             either.append(name)
         elif points:
             grouped.append(name)
@@ -236,10 +241,11 @@ def _without_unit(texts):
     return texts.str.replace(rf"[ \u00a0\u202f]?{re.escape(units[0])} ?", "", n=1, regex=True), units[0]
 
 
-def _number_styles(table, delimiter, text):
-    """Return how the numbers of columns that pandas takes for text are written: with decimal commas or points.
+def _number_styles(table, delimiter, text, decimal):
+    """Return how the numbers of columns that pandas takes for text are written, and what the file's decimal sign is.
 
-    A column such as 1,234 may be either: it is as the others of the file, whose points tell, or as its delimiter.
+    A column such as 1,234 may have decimal commas or points: it is as the others of the file, as `decimal` says, or as
+    points and the delimiter of the file tell.
     """
     from pandas.api.types import is_float_dtype, is_numeric_dtype
 
@@ -258,9 +264,13 @@ def _number_styles(table, delimiter, text):
         elif point or comma:
             styles[name] = "decimal points" if point else "decimal commas"
     points = any(is_float_dtype(table[name].dtype) and (table[name].dropna() % 1 != 0).any() for name in table)
-    commas = "decimal commas" in styles.values()
-    points = delimiter == "," or (not commas and (points or "decimal points" in styles.values()))
-    return styles | dict.fromkeys(either, "decimal points" if points else "decimal commas")
+    if "decimal commas" in styles.values():
+        decimal = ","
+    elif decimal is None and (delimiter == "," or points or "decimal points" in styles.values()):
+        decimal = "."
+    elif decimal is None and either:
+        decimal = ","
+    return styles | dict.fromkeys(either, "decimal points" if decimal == "." else "decimal commas"), decimal
 
 
 def _missing_labels(table, texts, label):

@@ -141,13 +141,13 @@ def load(path):
     return model, [f"The model was saved with scikit-learn {version}." for version in versions]
 
 
-def text_columns(model):
-    """Return the names of the columns that a model of `make_table_pipeline` takes for categories."""
-    encode = getattr(model, "named_steps", {}).get("encode")
+def as_trained(model):
+    """Return how to read rows for a model: which columns are text, its categories, and what the decimal sign is."""
+    encode, text = getattr(model, "named_steps", {}).get("encode"), []
     for name, _, chosen in getattr(encode, "transformers_", []):
         if name == "levels" and hasattr(encode, "feature_names_in_"):
-            return list(encode.feature_names_in_[np.asarray(chosen)])
-    return []
+            text = list(encode.feature_names_in_[np.asarray(chosen)])
+    return {"text": text, "decimal": getattr(model, "decimal_", None)}
 
 
 def matched(where, model, table):

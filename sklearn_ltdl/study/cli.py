@@ -395,6 +395,7 @@ def _save_winner(comparison, X, y, fit, arguments):
     if isinstance(model, JobError):
         _tell(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
         return False
+    model.decimal_ = getattr(X, "attrs", {}).get("decimal")  # new rows are to be read as these were
     save(model, arguments.save)
     _print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
     return True
@@ -453,7 +454,7 @@ def _predict(arguments):
 
     _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
     model, notes = _winner.load(arguments.model)
-    table, more = read_table(arguments.data, text=_winner.text_columns(model), least_columns=1)
+    table, more = read_table(arguments.data, least_columns=1, **_winner.as_trained(model))
     X, unused = _winner.matched(arguments.data, model, table)
     for name in _names(arguments.numeric):
         if name not in getattr(X, "columns", []):
@@ -475,7 +476,7 @@ def _regime(arguments):
     from sklearn_ltdl.study._tables import split_target
 
     model, notes = _winner.load(arguments.model)
-    table, more = read_table(arguments.data, text=_winner.text_columns(model), target=arguments.target)
+    table, more = read_table(arguments.data, target=arguments.target, **_winner.as_trained(model))
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     _tell(*notes, *more, *unused)

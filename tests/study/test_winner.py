@@ -222,6 +222,21 @@ def test_a_model_that_cannot_be_written_leaves_the_earlier_file_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
 
 
+def test_numbers_of_new_rows_are_read_as_those_of_training(tmp_path, rng, capsys):
+    """By itself, 2.000 in a file without a decimal comma would be 2."""
+    value = rng.integers(1000, 9000, 60)
+    rows = [f"{v // 1000}.{v % 1000:03};{v // 100},5" for v in value]
+    (tmp_path / "t.csv").write_text("\n".join(["value;price", *rows, ""]))
+    model = tmp_path / "model.joblib"
+    assert main(["compare", str(tmp_path / "t.csv"), "--models", "linear", *FAST, "--save", str(model)]) == 0
+    (tmp_path / "new.csv").write_text("value;other\n2.000;a\n8.000;b\n")
+    capsys.readouterr()
+    assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
+    out, told = capsys.readouterr()
+    assert [float(line) for line in out.splitlines()[1:]] == pytest.approx([20, 80], abs=1)
+    assert "Separators between thousands are left out in 'value'." in told
+
+
 def test_labels_with_zeros_are_predicted_and_reported_as_they_are(tmp_path, rng, capsys):
     X = pd.DataFrame(rng.standard_normal((60, 2)), columns=["a", "b"])
     y = np.where(X["a"] > 0, "01", "02")
