@@ -166,6 +166,7 @@ def test_codes_keep_their_zeros_wherever_they_are(read, delimiter):
         ('p,x\n"1,234",1\n950,2\n', {"p": [1234, 950]}, ["Separators between thousands are left out in 'p'."]),
         ("p;x\n1,234;1.5\n950;2.5\n", {"p": [1234, 950], "x": [1.5, 2.5]}, ["Separators between thousands"]),
         ("p;x\n1,234;1,5\n0,950;2,5\n", {"p": [1.234, 0.95]}, ["Decimal commas are read in 'p', 'x'."]),
+        ("p;x\n1.000;5,678\n2.000;1,234\n", {"p": [1000, 2000], "x": [5.678, 1.234]}, ["Decimal commas", "Separators"]),
         ("p;x\n1.25;1,5\n2.5;2,5\n", {"p": [1.25, 2.5], "x": [1.5, 2.5]}, ["Decimal commas are read in 'x'."]),
         ("p;x\n1.234;1\n2.500;2\n", {"p": [1.234, 2.5]}, ["Points are read as decimal points, not between"]),
         ("p;x\n0.234;1\n2.500;2\n", {"p": [0.234, 2.5]}, []),

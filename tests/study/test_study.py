@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import BaggingRegressor, RandomForestRegressor
@@ -110,7 +111,11 @@ def test_classes_of_text_are_compared_and_repeats_are_of_the_same_rows(cheap):
     comparison = compare(pd.DataFrame(X).rename(columns=str), y, models=["linear"], repeats=2, cv=3)
     assert comparison.settings["classes"] == ["high", "low", "middle"]
     assert len(comparison.results) == 2 * 3 * 2
-    assert comparison.to_frame().loc["linear", "score"] > 0.95  # wine is nearly separable
+    table = comparison.to_frame()
+    assert table.loc["linear", "score"] > 0.95  # wine is nearly separable
+    n, p = len(y), table.loc["dummy", "score"]
+    half = t.ppf(0.975, n - 1) * np.sqrt((1 + n / (2 * n / 3)) * p * (1 - p) / (n - 1))  # the dummy says one class
+    assert table.loc["dummy", "score_high"] - p == pytest.approx(half, rel=1e-3)  # 3 does not divide 178
     for repeat in range(2):
         assert sum(r["n_test"] for r in comparison.results if r["repeat"] == repeat) == 2 * len(y)
 

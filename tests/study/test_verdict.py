@@ -219,9 +219,9 @@ def ends(values, held_out):
     return mean - half, mean + half
 
 
-def students(values, correction):
-    """Student's 95 % interval of the mean of independent values, widened."""
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+def students(values, correction, level=0.95):
+    """Student's interval of the mean of independent values, widened."""
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(level)
     return (low + high) / 2 - correction * (high - low) / 2, (low + high) / 2 + correction * (high - low) / 2
 
 
@@ -233,6 +233,14 @@ def test_interval_is_students_with_the_correction_of_nadeau_and_bengio(repeats, 
     factor = (1 / k + (n / k) / (n - n / k)) / (1 / k)
     expected = students(d.mean(axis=1), np.sqrt(factor))
     assert ends(d[held_out.row, held_out.split // k], held_out) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_contrast_has_an_interval_of_80_percent_and_says_so():
+    d, held_out = np.random.default_rng(0).standard_normal(100), folds(100)
+    table = {"dummy": np.full(100, 4.0), "linear": 4.0 - d[held_out.row]}
+    drawn = draw_contrasts(table, {"dummy": "dummy", "linear": "linear"}, held_out, 0.01)["signal"]
+    assert (drawn.low, drawn.high) == pytest.approx(students(d / 4, 1.5, 0.8), rel=1e-12)
+    assert "80% interval" in str(drawn)
 
 
 def test_rows_given_several_times_are_no_more_evidence():
