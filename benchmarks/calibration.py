@@ -4,7 +4,7 @@ Problems are drawn from configurations: a kind of target, its parameters, a numb
 `compare` are made, and every method is fitted once more on all rows and judged on fresh ones. The truth of a
 configuration is the sign, against the margin, of the differences of risk at this number of rows in the mean over its
 *other* draws: not the generator's label, since with too few rows a product of two signs needs features for nobody.
-Where two standard errors of that mean do not settle a question, nobody is wrong about it; a verdict is wrong if what is
+Where the 95 % interval of that mean does not settle a question, nobody is wrong about it; a verdict is wrong if what is
 settled, with the verdict's own answers for the rest, leads to another.
 
     python benchmarks/calibration.py results --problems 1000              # hours: 8 s of a core a problem
@@ -212,7 +212,7 @@ def read(path, repeats):
 
 
 def truths(results):
-    """Return, for each result, the contrasts of the other draws of its configuration, with two standard errors."""
+    """Return, for each result, the contrasts of the other draws of its configuration, with 95 % intervals."""
     by_place = defaultdict(list)
     for result in results:
         by_place[result["config"]["place"]].append(result)
@@ -235,7 +235,7 @@ def truths(results):
     return found
 
 
-LEVELS = (0.8, 0.9, 0.95)  # of the intervals; the first decides in `compare`
+LEVELS = (LEVEL, 0.9, 0.95)  # of the intervals
 TRUTH_LEVEL = 0.95  # of those of the truth
 
 
@@ -264,7 +264,7 @@ def share(hits):
 
 
 HEADS = (  # in percent
-    "verdicts wrong", "of those settled", "verdicts open", "answers wrong", "answers open", "of all answers",
+    "verdicts wrong", "of those given", "verdicts open", "answers wrong", "answers open", "of all answers",
     "intervals missed",
 )  # fmt: skip
 
@@ -283,16 +283,16 @@ RESTS_ON = {  # each list by itself implies the verdict
 
 
 def is_wrong(contrasts, truth):
-    """Return whether the verdict of contrasts is contradicted by what is settled of the truth."""
+    """Return whether the verdict of contrasts is not that of the truth, and contradicted by what is settled of it."""
     code = decide(contrasts).code
     settled = {name: truth[name] if truth[name].answer is not None else contrasts[name] for name in contrasts}
-    return code != "unclear" and decide(settled).code != code
+    return code not in ("unclear", decide(truth).code) and decide(settled).code != code
 
 
 def report(results):
     """Print the shares of wrong and of open verdicts, by level of the intervals; for that of `compare` by kind as well.
 
-    Verdicts are wrong, of all problems and of those where one was given and the truth is settled. Open ones are counted
+    Verdicts are wrong, of all problems and of those where one was given. Open ones are counted
     where each true difference that decides is at least three margins; of answers, then where the truth is settled,
     ties included. Behind a share of verdicts are its interval of Clopper and Pearson, for these configurations, and the
     number of cases; answers of one problem depend on one another.
@@ -340,8 +340,8 @@ def report(results):
 
 def print_shares(name, rows):
     """Print a line: shares of wrong and of open verdicts and answers, and of intervals that miss the truth."""
-    settled = [row for row in rows if "unclear" not in (row["code"], row["true_code"])]
-    verdicts = [row["wrong"] for row in rows], [row["wrong"] for row in settled], gathered(rows, "open")
+    given = [row for row in rows if row["code"] != "unclear"]
+    verdicts = [row["wrong"] for row in rows], [row["wrong"] for row in given], gathered(rows, "open")
     answers = [gathered(rows, name) for name in ("wrong_answers", "open_answers", "all_open_answers", "misses")]
     texts = [share(hits) for hits in verdicts]
     texts += [f"{100 * np.mean(hits):.1f} {len(hits)}" if hits else "-" for hits in answers]

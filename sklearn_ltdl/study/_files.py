@@ -113,8 +113,7 @@ def read_table(path, *, text=(), target=None, least_columns=2, decimal=None):
             types = {name: str for name in named if name in text}
             table = pd.read_csv(io.BytesIO(data), na_values=["?"], dtype=types, **options)[named]
             label = None if least_columns < 2 or not named else named[target_position(target, named)]
-            styles, decimal = _number_styles(table, delimiter, text, decimal)
-            doubtful = _doubtful(table, data, delimiter, label, styles, text)
+            doubtful = _doubtful(table, data, delimiter, label, text)
             raw = table[[]]
             if doubtful:
                 raw = pd.read_csv(io.BytesIO(data), usecols=doubtful, dtype=str, na_filter=False, **options)[doubtful]
@@ -135,12 +134,13 @@ def read_table(path, *, text=(), target=None, least_columns=2, decimal=None):
         notes.append(f"The {place} column has no name and is left out.")
     elif unnamed:
         notes.append(f"{len(unnamed)} columns have no name and are left out.")
+    styles, decimal = _number_styles(table, raw, delimiter, text, decimal)
     notes += _repair(table, raw, label, styles, text, decimal)
     table.attrs["decimal"] = decimal
     return table, notes
 
 
-def _doubtful(table, data, delimiter, label, styles, text):
+def _doubtful(table, data, delimiter, label, text):
     """Return the names of columns of which more must be known than pandas made of them, in the table's order."""
     from pandas.api.types import is_float_dtype, is_integer_dtype
 
@@ -241,11 +241,11 @@ def _without_unit(texts):
     return texts.str.replace(rf"[ \u00a0\u202f]?{re.escape(units[0])} ?", "", n=1, regex=True), units[0]
 
 
-def _number_styles(table, delimiter, text, decimal):
+def _number_styles(table, raw, delimiter, text, decimal):
     """Return how the numbers of columns that pandas takes for text are written, and what the file's decimal sign is.
 
-    A column such as 1,234 may have decimal commas or points: it is as the others of the file, as `decimal` says, or as
-    points and the delimiter of the file tell.
+    A column such as 1,234 may have decimal commas or points: it is as the others of the file; else as `decimal` says;
+    else as columns such as 1.234 are read, or as the delimiter tells.
     """
     from pandas.api.types import is_float_dtype, is_numeric_dtype
 
@@ -263,10 +263,13 @@ def _number_styles(table, delimiter, text, decimal):
             styles[name] = "whole"
         elif point or comma:
             styles[name] = "decimal points" if point else "decimal commas"
-    points = any(is_float_dtype(table[name].dtype) and (table[name].dropna() % 1 != 0).any() for name in table)
+    points = [name for name in table if is_float_dtype(table[name].dtype) and (table[name].dropna() % 1 != 0).any()]
+    shown = "decimal points" in styles.values() or not all(
+        name in raw and raw[name][table[name].notna()].str.strip().str.fullmatch(_THOUSANDS).all() for name in points
+    )
     if "decimal commas" in styles.values():
         decimal = ","
-    elif decimal is None and (delimiter == "," or points or "decimal points" in styles.values()):
+    elif shown or (decimal is None and (points or (either and delimiter == ","))):
         decimal = "."
     elif decimal is None and either:
         decimal = ","

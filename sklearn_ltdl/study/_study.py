@@ -119,7 +119,7 @@ class Comparison:
         loss = "loss" if self.settings["task"] == "regression" else "log loss"
         width = max(9, *(len(row["method"]) for row in self.methods))
         score = self.settings["scoring"]
-        lines = [f"{'model':<{width}} {score:>9}  {'95 % interval':<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
+        lines = [f"{'model':<{width}} {score:>9}  {'95% interval':<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
         for row in self.methods:
             if row["failure"]:
                 lines.append(f"{row['method']:<{width}} failed: {row['failure']}")
@@ -136,10 +136,8 @@ class Comparison:
     def _questions(self):
         """Return the contrasts as lines of a table."""
         margin = f"{100 * self.settings['margin']:g}%"
-        yield (
-            f"Loss that the first model saves, in % of the dummy's, {100 * LEVEL:.0f} % interval ({margin} counts as "
-            "nothing):"
-        )
+        level = f"{100 * LEVEL:.0f}% interval"
+        yield f"Loss that the first model saves, in % of the dummy's, {level} ({margin} counts as nothing):"
         for contrast in self.verdict.evidence.values():
             models = interval = "(models failed)"
             if "low" in contrast:

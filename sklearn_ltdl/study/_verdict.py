@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.8  # of the intervals that decide: 1.5 % of 1000 problems then have a wrong verdict (docs/benchmarks.md)
+LEVEL = 0.8  # of the intervals that decide: 1.4 % of 1000 problems then have a wrong verdict (docs/benchmarks.md)
 HELD_BACK = {"rich": "lazy", "rfm": "ntk"}  # models that learn features, and the same ones that cannot
 
 

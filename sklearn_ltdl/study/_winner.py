@@ -142,7 +142,7 @@ def load(path):
 
 
 def as_trained(model):
-    """Return how to read rows for a model: which columns are text, its categories, and what the decimal sign is."""
+    """Return how to read rows for a model: its categories as text, and the decimal sign of its table."""
     encode, text = getattr(model, "named_steps", {}).get("encode"), []
     for name, _, chosen in getattr(encode, "transformers_", []):
         if name == "levels" and hasattr(encode, "feature_names_in_"):

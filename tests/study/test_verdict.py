@@ -280,8 +280,8 @@ def test_rows_that_no_fold_predicts_do_not_count():
 def test_interval_covers_the_expected_difference_of_risk_over_tables(repeats):
     """Of the mean of m rows as a prediction, s^2 / m, against that of the constant 0, the squared mean: a closed form.
 
-    Without the correction, as if the fitted means were given, it is missed more than twice as often as it says. With it
-    the coverage is right but for a percent or two: the difference is no mean of independent rows.
+    Without the correction, as if the fitted means were given, an interval of 95 % misses it more than twice as often as
+    it says. With it the coverage is right but for a percent or two: the difference is no mean of independent rows.
     """
     rng, n, true_mean, misses, student = np.random.default_rng(0), 100, 0.3, 0, 0
     held_out = folds(n, repeats)
@@ -326,7 +326,8 @@ def test_best_of_takes_the_better_method():
 def test_false_claims_are_no_more_frequent_than_nominal():
     """All methods are equal but for noise, and 'features', 'trees' and 'kernel' are false.
 
-    One side of an interval may miss 10 % of the time if the training rows play their part; here they do not.
+    One side of an 80 % interval misses 10 % of the time where the training rows add their share of the variance.
+    Nothing is trained here, so that the factor 1.5 leaves 2.8 %, and the margin less.
     """
     runs, held_out = 300, folds(100)
     families = FAMILIES
@@ -336,7 +337,7 @@ def test_false_claims_are_no_more_frequent_than_nominal():
         drawn = {name: loss[held_out.row] for name, loss in table.items()}
         codes.append(decide(draw_contrasts(drawn, families, held_out, 0.01)).code)
     for code in ("features", "trees", "kernel"):
-        assert codes.count(code) <= stats.binom.ppf(0.999, runs, 0.025)
+        assert codes.count(code) <= stats.binom.ppf(0.999, runs, 0.028)
     assert codes.count("unclear") > runs / 2  # 100 noisy rows do not prove a tie
 
 
