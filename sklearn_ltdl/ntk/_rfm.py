@@ -9,6 +9,7 @@ leave-one-out error given M rounds seem to help on pure noise too.
 """
 
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -359,49 +360,53 @@ def _fit(model, X, y, weight, unit, normalize_y):
         rows, errors, held_out = _judge(machine, X, y, weight, unit, model.max_rounds)
         model.n_rounds_ = _best_round(errors, weight[rows])
         model.cv_errors_ = np.average(errors, axis=1, weights=weight[rows])
-    rounds = _rounds(machine, X, y, weight, unit)
+    M = np.eye(X.shape[1])
     for _ in range(model.n_rounds_):
-        next(rounds)  # not kept: its factor is as large as the next one
-    model.transformation_, model.estimator_ = T, fitted = next(rounds)
-    model.alpha_ = fitted.alpha_
-    model.agop_ = _agop(fitted, T, X, weight, unit)
+        M = _round(machine, M, X, y, weight, unit).next_metric  # the machine, of the size of its Gram matrix, is let go
+    last = _round(machine, M, X, y, weight, unit)
+    model.transformation_, model.estimator_, model.agop_ = last.root, last.machine, last.agop
+    model.alpha_ = last.machine.alpha_
     trace = np.trace(model.agop_)
     model.feature_importances_ = np.diagonal(model.agop_) / (trace if trace > 0 else 1.0)
     if model.n_rounds_ == 0:  # M has seen no target: the scores of all rows, from all others
-        return y, fitted.loo_predictions_, weight
+        return y, last.machine.loo_predictions_, weight
     return y[rows], held_out[model.n_rounds_], weight[rows]
 
 
-def _rounds(machine, X, y, weight, unit):
-    """Yield M^(1/2) and the machine fitted in its metric: after no round, after one, and so on without end."""
-    d = X.shape[1]
-    T = np.eye(d)
-    while True:
-        fitted = clone(machine).set_params(kernel=Transformed(NTK(machine.depth), T)).fit(X, y, weight)
-        yield T, fitted
-        M = _agop(fitted, T, X, weight, unit)
-        del fitted
-        if np.trace(M) > 0:  # a constant prediction has nothing to say of directions
-            values, vectors = eigh(M * (d / np.trace(M)), check_finite=False)
-            T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+class _Round(NamedTuple):
+    """M^(1/2), the machine fitted in its metric, its average gradient outer product, and the metric that follows."""
+
+    root: np.ndarray
+    machine: NTKKernelRegressor
+    agop: np.ndarray
+    next_metric: np.ndarray
 
 
-def _agop(fitted, T, X, weight, unit):
+def _round(machine, M, X, y, weight, unit):
+    """Return the round of a metric, of any positive size."""
+    values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
+    T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    fitted = clone(machine).set_params(kernel=Transformed(NTK(machine.depth), T)).fit(X, y, weight)
     coef = fitted.dual_coef_.reshape(len(fitted.dual_coef_), -1) / unit
-    return T @ ntk_agop(X @ T, weight, fitted.X_fit_ @ T, coef, depth=fitted.depth) @ T
+    agop = T @ ntk_agop(X @ T, weight, fitted.X_fit_ @ T, coef, depth=machine.depth) @ T
+    # A constant prediction has nothing to say of directions.
+    return _Round(T, fitted, agop, agop if np.trace(agop) > 0 else M)
 
 
 def _judge(machine, X, y, weight, unit, max_rounds):
     """Return rows and, by round, their squared errors and predictions, from an M and a fit that have not seen them."""
     rows = np.random.default_rng(machine.random_state).permutation(len(X))[:JUDGED_ROWS]
-    folds = []
-    for test in np.array_split(rows, FOLDS):
-        train = np.setdiff1d(rows, test)
-        folds.append((test, _rounds(machine, X[train], y[train], weight[train], unit)))
+    tests = np.array_split(rows, FOLDS)
+    metrics = [np.eye(X.shape[1])] * FOLDS
     errors, held_out = [], []
     while len(errors) <= max_rounds:
-        steps = [(test, next(rounds)[1]) for test, rounds in folds]
-        held_out.append(np.concatenate([fitted.predict(X[test]) for test, fitted in steps]))
+        predictions = []
+        for k, test in enumerate(tests):
+            train = np.setdiff1d(rows, test)
+            step = _round(machine, metrics[k], X[train], y[train], weight[train], unit)
+            metrics[k] = step.next_metric
+            predictions.append(step.machine.predict(X[test]))
+        held_out.append(np.concatenate(predictions))
         errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
         if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
             break

@@ -25,6 +25,15 @@ def product(rng, n=150, d=6):
     return X, X[:, 0] * X[:, 1] + 0.1 * rng.standard_normal(n)
 
 
+def rounds(X, y):
+    """Yield the rounds of an RFM of depth 1, one after the other."""
+    M, ones = np.eye(X.shape[1]), np.ones(len(X))
+    while True:
+        step = _rfm._round(NTKKernelRegressor(depth=1), M, X, y, ones, 1.0)
+        yield step.root, step.machine
+        M = step.next_metric
+
+
 @pytest.mark.parametrize("depth", [0, 1, 2, 5])
 @pytest.mark.parametrize("at", ["new rows", "centres"])
 def test_gradients_are_those_of_the_kernel(rng, depth, at):
@@ -76,9 +85,8 @@ def test_the_outer_product_is_the_weighted_mean_of_the_slopes_of_the_prediction(
 
 def test_the_metric_of_a_round_is_the_outer_product_of_the_last_with_trace_d(rng):
     X, y = product(rng, 60)
-    ones = np.ones(60)
-    (_, first), (T, second) = islice(_rfm._rounds(NTKKernelRegressor(depth=1), X, y, ones, 1.0), 2)
-    M = ntk_agop(X, ones, first.X_fit_, first.dual_coef_[:, None], depth=1)
+    (_, first), (T, second) = islice(rounds(X, y), 2)
+    M = ntk_agop(X, np.ones(60), first.X_fit_, first.dual_coef_[:, None], depth=1)
     np.testing.assert_allclose(T @ T, M * 6 / np.trace(M), atol=1e-9)
     np.testing.assert_allclose(second.predict(X), NTKKernelRegressor(depth=1).fit(X @ T, y).predict(X @ T), atol=1e-10)
 
@@ -86,8 +94,7 @@ def test_the_metric_of_a_round_is_the_outer_product_of_the_last_with_trace_d(rng
 def test_a_rotation_of_the_features_rotates_the_outer_product_and_keeps_the_predictions(rng):
     X, y = product(rng, 80)
     Q = np.linalg.qr(rng.standard_normal((6, 6)))[0]
-    rounds = [_rfm._rounds(NTKKernelRegressor(depth=1), A, y, np.ones(80), 1.0) for A in (X, X @ Q)]
-    for (T, plain), (T_turned, turned) in islice(zip(*rounds), 4):
+    for (T, plain), (T_turned, turned) in islice(zip(rounds(X, y), rounds(X @ Q, y)), 4):
         np.testing.assert_allclose(T_turned, Q.T @ T @ Q, atol=1e-7)
         np.testing.assert_allclose(turned.predict(X @ Q), plain.predict(X), atol=1e-7)
 
@@ -135,7 +142,7 @@ def test_rounds_stop_where_there_is_nothing_to_find(name):
         X = rng.standard_normal((600, 10))
         y = ABSENT[name](X) + 0.3 * rng.standard_normal(600)
         errors, left_out = [], []
-        for _, model in islice(_rfm._rounds(NTKKernelRegressor(depth=1), X[:100], y[:100], np.ones(100), 1.0), 6):
+        for _, model in islice(rounds(X[:100], y[:100]), 6):
             errors.append(np.mean((model.predict(X[100:]) - y[100:]) ** 2) / y.var())
             left_out.append(model.loo_error_path_.min())
         model = RFMRegressor(random_state=seed).fit(X[:100], y[:100])
