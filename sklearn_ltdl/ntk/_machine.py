@@ -113,7 +113,7 @@ def fit_machine(model, X, Y, weight, groups=None):
 
     exact = model.solver == "exact" or (model.solver == "auto" and n <= EXACT_ROWS)
     if exact:
-        require_memory(n, 4, "Use solver='nystroem', or fewer rows.")
+        require_memory(n, 3, "Use solver='nystroem', or fewer rows.")
     rng = np.random.default_rng(draw_seed(model.random_state))
     searching = exact and n > SPECTRAL_ROWS and model.alpha == "loo"
     kernels = _candidates(model, X[points], exact)

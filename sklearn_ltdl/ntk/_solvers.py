@@ -21,12 +21,14 @@ import sklearn
 from scipy.linalg import eigh
 from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dpotrf, dtrtri
+from sklearn.utils import gen_batches
 
 from sklearn_ltdl.results import Status
 
 ALPHAS = np.logspace(-9, 1, 41)  # the grid of alpha='loo', a quarter of a decade apart
 SPECTRAL_ROWS = 1000  # above, one eigendecomposition costs more than the five or so Cholesky factors of a search
 ROUNDING = np.finfo(float).eps
+PANEL_COLUMNS = 128  # of a matrix whose two triangles are worked on apart
 BLOCK_ENTRIES = 2**23  # of the matrices that are worked on in row blocks; more are no faster
 
 
@@ -102,7 +104,9 @@ class Smoother:
         """Return the smoother of a Gram matrix of mean diagonal 1, which is overwritten."""
         _, row_means = _centre(K, weight)
         ridge = least_ridges(len(K) * alpha, np.trace(K))
-        return cls(_inverse_factor(K, ridge), row_means, weight, alpha, ridge)
+        factor = np.asfortranarray(K.T)
+        _invert_factor(factor, np.diagonal(K) + ridge)
+        return cls(_lower(factor, factor), row_means, weight, alpha, ridge)
 
     @cached_property
     def inverse(self):
@@ -225,25 +229,33 @@ def _spectral_path(K, target, root, ridges, start, blocks):
 
 
 def _cholesky_search(K, target, root, ridges, start, blocks):
-    """Return the same as `_spectral_path` from a few Cholesky factors: a walk down the grid in shrinking strides."""
-    n, seen, kept, spare = len(K), {}, {}, []
+    """Return the same as `_spectral_path` from a few Cholesky factors: a walk down the grid in shrinking strides.
+
+    Of K the part above the diagonal stays, and the factors come and go below it; the best so far has a copy.
+    """
+    n, seen, kept = len(K), {}, {}
+    work, diagonal, memory = np.asfortranarray(K.T), K.diagonal().copy(), np.empty(K.shape, order="F")
+
+    def invert(i):
+        _invert_factor(work, diagonal + ridges[i])
+
+    def keep(i):
+        kept.clear()
+        kept[i] = _lower(work, memory)
 
     def error(i):
         if i not in seen:
-            factor = _inverse_factor(K, ridges[i], spare.pop() if spare else None)
-            dual = dtrmm(1.0, factor, dtrmm(1.0, factor, target, lower=1), lower=1, trans_a=1)
-            diagonal = np.einsum("ji,ji->i", factor, factor)[:, None]
-            residuals = _ratio(dual, root * (diagonal - root**2 / (n * (n + ridges[i]))))
+            invert(i)
+            dual = dtrmm(1.0, work, dtrmm(1.0, work, target, lower=1), lower=1, trans_a=1)
+            shrinkage = root**2 / (n * (n + ridges[i]))
+            residuals = _ratio(dual, root * (_squared_columns(work)[:, None] - shrinkage))
             for rows in blocks:
-                C = factor[:, rows].T @ factor[:, rows] - root[rows] * root[rows].T / (n * (n + ridges[i]))
+                columns = np.where(np.arange(n)[:, None] < rows, 0.0, work[:, rows])
+                C = columns.T @ columns - root[rows] * root[rows].T / (n * (n + ridges[i]))
                 residuals[rows] = np.linalg.solve(C, dual[rows]) / root[rows]
             seen[i] = np.sum(root**2 * residuals**2), dual, residuals
             if seen[i][0] == min(error for error, *_ in seen.values()):
-                spare.extend(kept.values())
-                kept.clear()
-                kept[i] = factor
-            else:
-                spare.append(factor)
+                keep(i)
         return seen[i][0]
 
     best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
@@ -256,20 +268,55 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
     duals, left_out = (np.stack([seen[i][part] for i in tried], axis=2) for part in (1, 2))
 
     def factor(i):
-        return kept[tried[i]] if tried[i] in kept else _inverse_factor(K, ridges[tried[i]])
+        if tried[i] not in kept:
+            invert(tried[i])
+            keep(tried[i])
+        return kept[tried[i]]
 
     return duals, left_out, tried, factor
 
 
-def _inverse_factor(K, ridge, memory=None):
-    """Return the inverse of the lower Cholesky factor of ``K + ridge``, zero above its diagonal, in that memory."""
-    A = np.empty(K.shape, order="F") if memory is None else memory
-    A[...] = K.T
-    A[np.diag_indices(len(K))] += ridge
-    factor, failed = dpotrf(A, lower=1, overwrite_a=1)
+def _invert_factor(work, diagonal):
+    """Write, on and below the diagonal of a matrix, the inverse of the lower Cholesky factor of what is above it.
+
+    Parameters
+    ----------
+    work : ndarray of shape (n, n), in Fortran order
+        Above its diagonal, the symmetric matrix, which stays.
+    diagonal : ndarray of shape (n,)
+        Of that matrix.
+    """
+    for part in _panels(work):
+        work[part.stop :, part] = work[part, part.stop :].T
+        above = np.triu(work[part, part])
+        work[part, part] = above + above.T
+    work[np.diag_indices(len(work))] = diagonal
+    failed = dpotrf(work, lower=1, clean=0, overwrite_a=1)[1]
     if failed:
-        raise _not_psd(f"a Cholesky factor does not exist after {ridge:.1e} is added to its diagonal")
-    return dtrtri(factor, lower=1, overwrite_c=1)[0]
+        raise _not_psd("it has no Cholesky factor, also with the penalty on its diagonal")
+    dtrtri(work, lower=1, overwrite_c=1)
+
+
+def _lower(work, out):
+    """Return in `out` the lower triangle of a matrix, and zeros."""
+    for part in _panels(work):
+        out[: part.start, part] = 0.0
+        out[part, part] = np.tril(work[part, part])
+        out[part.stop :, part] = work[part.stop :, part]
+    return out
+
+
+def _squared_columns(work):
+    """Return the sums of the squared entries on and below the diagonal, column by column."""
+    sums = np.empty(len(work))
+    for part in _panels(work):
+        block, below = np.tril(work[part, part]), work[part.stop :, part]
+        sums[part] = np.einsum("ji,ji->i", block, block) + np.einsum("ji,ji->i", below, below)
+    return sums
+
+
+def _panels(work):
+    return gen_batches(len(work), PANEL_COLUMNS)
 
 
 def _filtered(V, projections, filters):

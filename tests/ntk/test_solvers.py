@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import sklearn
@@ -27,6 +29,7 @@ def problem(rng, n=25):
 @pytest.mark.parametrize("spectral_rows", [3000, 0])  # eigendecomposition, then Cholesky factors
 def test_exact_solution_and_its_leave_one_out_equal_refits(rng, monkeypatch, alpha, spectral_rows):
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", spectral_rows)
+    monkeypatch.setattr(_solvers, "PANEL_COLUMNS", 10)
     _, K, Y, weight = problem(rng)
     n = len(K)
     path = solve_exact(K.copy(), Y, weight, np.array([alpha]), start=alpha)
@@ -45,11 +48,33 @@ def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatc
     Y, K = np.sin(2 * X[:, :1]) + 0.3 * rng.standard_normal((80, 1)), Laplace()(X)
     whole = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=1.0)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_solvers, "PANEL_COLUMNS", 32)
     for start in (1e-9, whole.alphas[whole.best], 10.0):
         found = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=start)
         assert found.alphas[found.best] == whole.alphas[whole.best]
         assert len(found.alphas) <= (5 if start == whole.alphas[whole.best] else 22)  # of 41
         np.testing.assert_allclose(found.residuals, whole.residuals, rtol=1e-9, atol=1e-10)
+
+
+def test_the_smoother_of_a_search_is_that_of_its_penalty_also_where_all_penalties_are_equal(rng, monkeypatch):
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
+    K = Laplace()(rng.standard_normal((40, 3)))
+    for Y in (np.zeros((40, 1)), rng.standard_normal((40, 1))):
+        found = solve_exact(K.copy(), Y, np.ones(40), ALPHAS, start=1e-3)
+        alone = solve_exact(K.copy(), Y, np.ones(40), found.alphas[[found.best]], start=1.0)
+        np.testing.assert_allclose(found.smoother.inverse, alone.smoother.inverse, rtol=1e-9, atol=1e-12)
+
+
+def test_a_search_takes_one_matrix_beside_the_kernel(rng):
+    X = rng.standard_normal((1500, 3))
+    K, Y = Laplace()(X), np.sin(X[:, :1])
+    tracemalloc.start()
+    try:
+        solve_exact(K, Y, np.ones(1500), ALPHAS, start=1e-3)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.2 * K.nbytes  # panels of 128 columns are a twelfth of it
 
 
 def test_rows_are_worked_on_in_blocks(rng):
