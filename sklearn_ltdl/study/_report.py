@@ -182,7 +182,8 @@ def _usage(settings, best):
     return (
         f"{save}$ ltdl predict {shlex.quote(saved)} new_rows.csv\n\n"
         "import joblib\n\n"
-        f"model = joblib.load({saved!r})  # a fitted scikit-learn Pipeline; load only what you trust\n"
+        "# A fitted scikit-learn Pipeline; load only what you trust.\n"
+        f"model = joblib.load({saved!r})\n"
         "predictions = model.predict(X_new)"
     )
 

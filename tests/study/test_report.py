@@ -122,6 +122,9 @@ def test_a_browser_shows_it_without_a_word_or_a_request(comparison, width, tmp_p
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     file = tmp_path / "report.html"
+    long = {"answer": "undecided", "candidate": "boosting", "reference": "boosting"}
+    evidence = {name: question | long for name, question in comparison.verdict.evidence.items()}
+    comparison = replace(comparison, verdict=replace(comparison.verdict, evidence=evidence))
     file.write_text(to_html(comparison), encoding="utf-8")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -141,6 +144,14 @@ def test_a_browser_shows_it_without_a_word_or_a_request(comparison, width, tmp_p
         assert min(sizes) >= 14
         claim = page.locator(".claim").bounding_box()
         assert claim["y"] < 400  # the verdict is seen first
+        lines = page.evaluate(
+            """[...document.querySelectorAll('[data-label=answer]')].map(cell => {
+                const text = document.createRange();
+                text.selectNodeContents(cell);
+                return text.getClientRects().length;
+            })"""
+        )
+        assert set(lines) == {1}  # a word such as undecided is not broken
         marks = page.evaluate("[...document.querySelectorAll('svg use')].map(e => e.getBoundingClientRect().width)")
         assert max(marks) > 0  # of the drawings
         browser.close()
