@@ -41,6 +41,8 @@ from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut, decide, draw_c
 DRAWS = 10  # problems of a configuration: nine of them are the truth of the tenth
 FRESH = 2000  # rows on which a fitted model is judged
 MARGIN = 0.01
+LEVELS = (LEVEL, 0.9, 0.95)  # of the intervals
+TRUTH_LEVEL = 0.95  # of those of the truth
 CLEAR = 3  # margins from 0, from which a difference should be told
 SEEDS = {"rule": 3, "final": 4}  # of the problems on which a rule is set, and of those on which it is judged
 SIZES = (100, 200, 300, 500)
@@ -235,10 +237,6 @@ def truths(results):
     return found
 
 
-LEVELS = (LEVEL, 0.9, 0.95)  # of the intervals
-TRUTH_LEVEL = 0.95  # of those of the truth
-
-
 def at_level(contrast, level, of, n):
     """Return a contrast with another level of its interval, which is Student's over n values."""
     half = t.ppf((1 + level) / 2, n - 1) / t.ppf((1 + of) / 2, n - 1) * (contrast.high - contrast.low) / 2
@@ -292,10 +290,10 @@ def is_wrong(contrasts, truth):
 def report(results):
     """Print the shares of wrong and of open verdicts, by level of the intervals; for that of `compare` by kind as well.
 
-    Verdicts are wrong, of all problems and of those where one was given. Open ones are counted
-    where each true difference that decides is at least three margins; of answers, then where the truth is settled,
-    ties included. Behind a share of verdicts are its interval of Clopper and Pearson, for these configurations, and the
-    number of cases; answers of one problem depend on one another.
+    Verdicts are wrong, of all problems and of those where one was given. Open ones are counted where each true
+    difference that decides is at least three margins; of answers, then where the truth is settled, ties included.
+    Behind a share of verdicts are its interval of Clopper and Pearson, for these configurations, and the number of
+    cases; answers of one problem depend on one another.
     """
     truth = truths(results)
     results = [result for result in results if result["path"] in truth]

@@ -396,13 +396,12 @@ def _round(machine, M, X, y, weight, unit):
 def _judge(machine, X, y, weight, unit, max_rounds):
     """Return rows and, by round, their squared errors and predictions, from an M and a fit that have not seen them."""
     rows = np.random.default_rng(machine.random_state).permutation(len(X))[:JUDGED_ROWS]
-    tests = np.array_split(rows, FOLDS)
+    folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
     metrics = [np.eye(X.shape[1])] * FOLDS
     errors, held_out = [], []
     while len(errors) <= max_rounds:
         predictions = []
-        for k, test in enumerate(tests):
-            train = np.setdiff1d(rows, test)
+        for k, (train, test) in enumerate(folds):
             step = _round(machine, metrics[k], X[train], y[train], weight[train], unit)
             metrics[k] = step.next_metric
             predictions.append(step.machine.predict(X[test]))

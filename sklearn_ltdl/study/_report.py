@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sklearn_ltdl.study._display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
 from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL
 
 MOST_COLUMNS = 10  # of the recursive feature machine, that are drawn
 
@@ -72,6 +73,8 @@ def to_html(comparison):
         best=comparison.best,
         loss="squared error" if settings["task"] == "regression" else "log loss",
         margin=f"{100 * settings['margin']:g}",
+        level=f"{100 * LEVEL:.0f}",
+        score_level=f"{100 * SCORE_LEVEL:.0f}",
         percent=lambda share: f"{100 * share:z.1f}",
         first=first,
         others=others,
@@ -106,8 +109,11 @@ def _figures(comparison):
         figures = [
             _captioned(
                 "Scores, and the differences on which the verdict rests; a hollow mark is undecided.",
-                (panels[0], f"Scores of the models with 95 % intervals, the best first: {scores}."),
-                (panels[1], "Differences of losses with 80 % intervals, as in the next table."),
+                (
+                    panels[0],
+                    f"Scores of the models with {100 * SCORE_LEVEL:.0f} % intervals, the best first: {scores}.",
+                ),
+                (panels[1], f"Differences of losses with {100 * LEVEL:.0f} % intervals, as in the next table."),
             )
         ]
         curves = []

@@ -36,9 +36,7 @@ from sklearn_ltdl.study._methods import METHODS, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
 from sklearn_ltdl.study._progress import Progress, say
 from sklearn_ltdl.study._tables import read_target
-from sklearn_ltdl.study._verdict import HELD_BACK, LEVEL, HeldOut, Verdict, decide, draw_contrasts
-
-SCORE_LEVEL = 0.95  # of the intervals of scores, which decide nothing
+from sklearn_ltdl.study._verdict import HELD_BACK, LEVEL, SCORE_LEVEL, HeldOut, Verdict, decide, draw_contrasts
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,8 @@ class Comparison:
         loss = "loss" if self.settings["task"] == "regression" else "log loss"
         width = max(9, *(len(row["method"]) for row in self.methods))
         score = self.settings["scoring"]
-        lines = [f"{'model':<{width}} {score:>9}  {'95% interval':<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
+        level = f"{100 * SCORE_LEVEL:.0f}% interval"
+        lines = [f"{'model':<{width}} {score:>9}  {level:<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
         for row in self.methods:
             if row["failure"]:
                 lines.append(f"{row['method']:<{width}} failed: {row['failure']}")

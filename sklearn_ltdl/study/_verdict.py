@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.8  # of the intervals that decide: 1.4 % of 1000 problems then have a wrong verdict (docs/benchmarks.md)
+SCORE_LEVEL = 0.95  # of the intervals of scores, which decide nothing
 HELD_BACK = {"rich": "lazy", "rfm": "ntk"}  # models that learn features, and the same ones that cannot
 
 

@@ -56,7 +56,8 @@ def test_every_table_is_a_row_and_the_ranks_are_those_of_its_losses(folder, tmp_
 
 def test_how_a_table_was_read_is_told_with_its_name(folder, capsys):
     for path in folder.glob("[!l]*"):
-        path.is_file() and path.unlink()
+        if path.is_file():
+            path.unlink()
     text = (folder / "line.csv").read_text()
     (folder / "line.csv").write_text(text.replace(",", ";").replace(".", ","))
     assert main(["suite", str(folder), "--models", "linear", "--cv", "2", "--n-jobs", "1"]) == 0

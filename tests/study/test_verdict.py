@@ -138,8 +138,10 @@ def test_interval_of_a_large_share_covers_as_often_as_it_says():
         dummy = rng.chisquare(1, 200)
         table = {"dummy": dummy[held_out.row], "linear": (0.1 * dummy * rng.exponential(size=200))[held_out.row]}
         drawn = draw_contrasts(table, FAMILIES, held_out, 0.01)["signal"]
-        misses += abs(drawn.difference - 0.9) > (drawn.high - drawn.low) / 2
-    assert 0 < misses <= 200  # 5.5 % if the losses were normal: nothing is trained here, which the interval allows for
+        misses += (
+            abs(drawn.difference - 0.9) > np.divide(*stats.t.ppf([0.975, 0.9], 199)) * (drawn.high - drawn.low) / 2
+        )
+    assert 0 < misses <= 50  # at 95 %; of 0.3 % if the losses were normal: no training here, which the interval allows
 
 
 @pytest.mark.parametrize("code", ["linear", "kernel", "features", "trees"])
@@ -327,7 +329,7 @@ def test_false_claims_are_no_more_frequent_than_nominal():
     """All methods are equal but for noise, and 'features', 'trees' and 'kernel' are false.
 
     One side of an 80 % interval misses 10 % of the time where the training rows add their share of the variance.
-    Nothing is trained here, so that the factor 1.5 leaves 2.8 %, and the margin less.
+    Nothing is trained here, so that the factor 1.5 leaves 2.8 %, and the margin less: 2.5 % at most.
     """
     runs, held_out = 300, folds(100)
     families = FAMILIES
@@ -337,7 +339,7 @@ def test_false_claims_are_no_more_frequent_than_nominal():
         drawn = {name: loss[held_out.row] for name, loss in table.items()}
         codes.append(decide(draw_contrasts(drawn, families, held_out, 0.01)).code)
     for code in ("features", "trees", "kernel"):
-        assert codes.count(code) <= stats.binom.ppf(0.999, runs, 0.028)
+        assert codes.count(code) <= stats.binom.ppf(0.999, runs, 0.025)
     assert codes.count("unclear") > runs / 2  # 100 noisy rows do not prove a tie
 
 
