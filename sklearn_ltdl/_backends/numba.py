@@ -1,7 +1,20 @@
-"""How a loss reaches compiled code: numba types its NamedTuple and compiles its methods as they are written."""
+"""How a formula reaches compiled code: where it is kept, and how numba sees a loss.
 
-from numba import types
+numba types the NamedTuple of a loss and compiles its methods as they are written.
+"""
+
+from numba import njit, types
 from numba.extending import overload, register_jitable
+
+FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning
+
+
+def compiled(function):
+    """Compile, keeping the machine code on disk, or for this process only where no folder can be written."""
+    try:
+        return njit(nogil=True, cache=True, fastmath=FASTMATH)(function)
+    except RuntimeError:
+        return njit(nogil=True, fastmath=FASTMATH)(function)
 
 
 def slopes(loss, z, y, out):

@@ -13,9 +13,7 @@ from numba import njit
 from numba.extending import overload, register_jitable
 from scipy import sparse
 
-from sklearn_ltdl._backends.numba import slopes
-
-FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning
+from sklearn_ltdl._backends.numba import FASTMATH, compiled, slopes
 
 
 class Memory(NamedTuple):
@@ -33,14 +31,6 @@ class Memory(NamedTuple):
     table: np.ndarray
     mean: np.ndarray
     mean_intercept: np.ndarray
-
-
-def compiled(function):
-    """Compile, keeping the machine code on disk, or for this process only where no folder can be written."""
-    try:
-        return njit(nogil=True, cache=True, fastmath=FASTMATH)(function)
-    except RuntimeError:
-        return njit(nogil=True, fastmath=FASTMATH)(function)
 
 
 @functools.cache

@@ -5,12 +5,11 @@ nearly parallel or opposite, their product has lost the angle's digits, and the 
 """
 
 import numpy as np
-from numba import njit
 
-FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning
+from sklearn_ltdl._backends.numba import compiled
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
+@compiled
 def zonal_tile(K, rows, columns, X, Z, r_x, r_z, near, even, odd):
     """Overwrite cosines c by ``r_x r_z (E(v) + sign(c) O(v))``, v the half angle's sine or cosine, whichever is less.
 
@@ -39,7 +38,7 @@ def zonal_tile(K, rows, columns, X, Z, r_x, r_z, near, even, odd):
             row[j] = r_x[i] * scale[j] * (_polynomial(even, t) + np.copysign(_polynomial(odd, t), row[j]))
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
+@compiled
 def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, B_x, B_z, bend, trained):
     """Overwrite cosines by the kernel, carrying them through the layers.
 
@@ -88,7 +87,7 @@ def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, 
             cosine[j] = r_x[i] * scale[j] * T[j]
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
+@compiled
 def _half_angles(cosine, x, Z, first, near, v2):
     """Write the square of the half angle's sine or cosine, whichever is less, into `v2`."""
     number = cosine.dtype.type
@@ -107,7 +106,7 @@ def _half_angles(cosine, x, Z, first, near, v2):
                     v2[j] += (half * x[k] - sign * Z[first + j, k]) ** 2
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
+@compiled
 def _polynomial(coefficients, t):
     """Evaluate three polynomials in t^3, short enough for the compiler to unroll, and so to vectorise what calls."""
     t2 = t * t
@@ -115,7 +114,7 @@ def _polynomial(coefficients, t):
     return t2 * _horner(coefficients[0::3], t3) + t * _horner(coefficients[1::3], t3) + _horner(coefficients[2::3], t3)
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
+@compiled
 def _horner(coefficients, t):
     value = coefficients[0]
     for k in range(1, len(coefficients)):
