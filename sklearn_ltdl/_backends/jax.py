@@ -4,6 +4,7 @@ The user's settings are never touched: `enable_x64` is a context that is local t
 """
 
 import functools
+import os
 import types
 from typing import NamedTuple
 
@@ -11,8 +12,42 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special
 
-precise = functools.partial(jax.enable_x64, True)  # a context: float64 inside, the user's setting outside
-fast = functools.partial(jax.enable_x64, False)  # float32 inside
+_ran_in = None  # the process in which JAX ran first; its threads, and the locks they hold, are not those of a fork
+
+
+def precise():
+    """Return a context with float64 inside and the user's setting outside."""
+    _refuse_in_a_fork()
+    return jax.enable_x64(True)
+
+
+def fast():
+    """Return a context with float32 inside and the user's setting outside."""
+    _refuse_in_a_fork()
+    return jax.enable_x64(False)
+
+
+def _refuse_in_a_fork():
+    """Raise an error in the forked child of a process in which JAX ran, whose threads it would wait for."""
+    global _ran_in
+    if _ran_in is None and not _has_lost_its_threads():
+        _ran_in = os.getpid()
+    if _ran_in != os.getpid():
+        raise RuntimeError(
+            "This process was forked after JAX had run in its parent, where JAX's threads stayed: a network would wait "
+            "for ever here. Start workers with multiprocessing.get_context('spawn'), with joblib's default backend "
+            "'loky', or use threads; or fork before the parent uses JAX."
+        )
+
+
+def _has_lost_its_threads():
+    """Return whether JAX ran in the parent at the hands of others: its backend is there, and one thread alone."""
+    try:
+        from jax._src.xla_bridge import backends_are_initialized
+
+        return backends_are_initialized() and len(os.listdir("/proc/self/task")) == 1
+    except (ImportError, OSError):  # another JAX, or no Linux
+        return False
 
 
 @functools.cache
