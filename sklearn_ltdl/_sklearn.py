@@ -1,5 +1,7 @@
 """The one file that imports private names of scikit-learn, and what the estimators share with it."""
 
+import sys
+import warnings
 from contextlib import contextmanager
 from functools import wraps
 
@@ -37,8 +39,12 @@ __all__ = [
     "draw_seed",
     "fit_tasks",
     "validate_params",
+    "warn",
     "with_callbacks",
 ]
+
+
+_NOT_THE_USER = {"sklearn_ltdl", "sklearn", "joblib", "numpy", "contextlib"}  # whose frames a warning passes over
 
 
 class NameIn(StrOptions):
@@ -46,6 +52,14 @@ class NameIn(StrOptions):
 
     def __init__(self, registry):
         super().__init__(registry.keys())
+
+
+def warn(message, category=UserWarning):
+    """Warn at the line of the user: the first frame outside this package and the libraries that call it."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level if frame is not None else 2)
 
 
 def draw_seed(random_state):

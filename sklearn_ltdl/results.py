@@ -1,11 +1,12 @@
 """What a solver hands back, and how the user hears of it."""
 
-import warnings
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_ltdl._sklearn import warn
 
 
 class Status(Enum):
@@ -154,13 +155,9 @@ class Certificate:
         return f"{word}={self.gap:.3g} ({100 * self.relative_gap:.2g} % of the objective), by {self.method}"
 
 
-def warn_unless_converged(solution, remedy, stacklevel=3):
+def warn_unless_converged(solution, remedy):
     """Return the solution, after a ConvergenceWarning with the remedy if it did not converge."""
     if solution.status is not Status.CONVERGED:
         distance = f"; the objective is within {solution.gap:.2e} of its minimum" if solution.gap < np.inf else ""
-        warnings.warn(
-            f"The solver '{solution.solver}' {solution.status.value}{distance}. {remedy}",
-            ConvergenceWarning,
-            stacklevel=stacklevel,
-        )
+        warn(f"The solver '{solution.solver}' {solution.status.value}{distance}. {remedy}", ConvergenceWarning)
     return solution

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
-from sklearn_ltdl._sklearn import check_weights, draw_seed
+from sklearn_ltdl._sklearn import check_weights, draw_seed, warn
 from sklearn_ltdl.diagnostics._trained import checked_column
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.networks._linearized import tangent_gram
@@ -225,7 +225,7 @@ def _fitted(network, X, y, weight):
     unconverged = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
     for warning in caught:
         if warning not in unconverged:
-            warnings.warn(warning.message, warning.category, stacklevel=4)  # of `scale_path`
+            warn(warning.message, warning.category)
     return not unconverged
 
 

@@ -669,7 +669,7 @@ def _minimise(estimator, problem, kept, shown, **known):
             tell=tell,
         )
     if solution.status is not Status.STOPPED:
-        warn_unless_converged(solution, _remedy(estimator, problem, solution), stacklevel=6)  # to the caller of `fit`
+        warn_unless_converged(solution, _remedy(estimator, problem, solution))
     for name, value in attributes(solution.coef, solution.intercept).items():
         setattr(estimator, name, value)
     n_rows = len(problem.Y) if isinstance(kept, slice) else len(kept)
@@ -757,7 +757,7 @@ def _path(estimator, X, y, alphas, sample_weight):
             sampling=estimator.sampling,
             state=state,
         )
-        warn_unless_converged(solutions[i], f"At alpha={alphas[i]:g}. Raise max_iter or tol.", stacklevel=5)
+        warn_unless_converged(solutions[i], f"At alpha={alphas[i]:g}. Raise max_iter or tol.")
         state = {"coef": solutions[i].coef, "intercept": solutions[i].intercept}
     ordered = [solutions[i] for i in range(len(alphas))]
     shaped = [_shaped(problem, s.coef, s.intercept) for s in ordered]

@@ -1,6 +1,5 @@
 """Networks of any depth whose output scale switches them between kernel and feature learning, and their limits."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn_ltdl._sklearn import (
     check_weights,
     draw_seed,
     fit_tasks,
+    warn,
     with_callbacks,
 )
 from sklearn_ltdl._targets import Standardisation, classification_loss
@@ -436,12 +436,10 @@ def _warn_if_raw(estimator, data):
     first = estimator._start.network.outputs(estimator._start.weights, data.phi)
     size, unit = (float(np.sqrt(data.weight @ np.sum(z**2, axis=1))) for z in (first, data.targets))
     if size > _FAR * unit:
-        warnings.warn(
+        warn(
             f"This training is not lazy, whatever its scale: with centering=None and scale={estimator.scale:g} the "
             f"initial output has a root mean square of {size:.3g}, the target one of {unit:.3g}, and what undoes it "
             "moves the weights as far at every scale. Use centering='subtract' or 'doubled', or a scale of 1 or less.",
-            UserWarning,
-            stacklevel=6,  # through the decorators of `fit`, to its caller
         )
 
 
@@ -493,11 +491,10 @@ def _fit_ridge(estimator, start, data, shown):
             tol=0.01 * estimator.tol,
         )
         if not fitted.converged:
-            warnings.warn(
+            warn(
                 f"Conjugate gradients stopped at max_iter={estimator.max_iter} before the gradient fell to a hundredth "
                 f"of tol={estimator.tol:g} of its first size. Increase max_iter, alpha or tol.",
                 ConvergenceWarning,
-                stacklevel=6,  # through the decorators of `fit`, to its caller
             )
         constant = data.weight @ (data.targets + data.offset)
         states = (start.reference, constant), (fitted.weights, fitted.intercept)

@@ -1,6 +1,5 @@
 r"""One hidden layer as an optimisation over measures: particles, noise, and a certificate of global optimality."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn_ltdl._sklearn import (
     _fit_context,
     draw_seed,
     fit_tasks,
+    warn,
     with_callbacks,
 )
 from sklearn_ltdl._targets import classification_loss
@@ -617,11 +617,9 @@ def _check(estimator):
                 "solver='auto' or temperature=0."
             )
         if not getattr(activation, "bounded", False) or estimator.alpha == 0:
-            warnings.warn(
+            warn(
                 "Langevin dynamics have a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') "
                 f"and a positive alpha only; got activation={estimator.activation!r} and alpha={estimator.alpha!r}.",
-                UserWarning,
-                stacklevel=6,  # through the decorators of `fit`, to its caller
             )
     if solver == "frank_wolfe":
         if not can_certify(activation):
@@ -735,11 +733,10 @@ def _fit_frank_wolfe(estimator, loss, data, seed, shown):
         remedy = (
             "Increase max_iter, or" if n_steps == estimator.max_iter else "Its gap no longer falls: increase alpha, or"
         )
-        warnings.warn(
+        warn(
             f"frank_wolfe ended after {n_steps} steps with {minimum.certificate}, above the tenth of "
             f"tol={estimator.tol:g}. {remedy} tol if that is good enough.",
             ConvergenceWarning,
-            stacklevel=6,  # through the decorators of `fit`, to its caller
         )
     estimator._start, weights = _layer_of(activation, minimum.measure)
     estimator.certificate_, estimator.solver_ = minimum.certificate, "frank_wolfe"

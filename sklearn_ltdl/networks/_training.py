@@ -1,6 +1,5 @@
 """What the estimators of networks share: from a table to a trained network, and from a network to predictions."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from sklearn.utils import compute_class_weight, gen_batches
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks
+from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks, warn
 from sklearn_ltdl._targets import Standardisation, one_hot
 from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
@@ -203,11 +202,10 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
             shared |= {"rule": solver, "batch_size": settings.batch_size, "double": double}
             trained = _flow.descend_in_batches(*run, held_out, **shared)
     if not trained.settled:
-        warnings.warn(
+        warn(
             f"Stopped at max_iter={settings.max_iter} with the loss still falling, at {trained.losses[-1]:.3g}. "
             "Increase max_iter, or tol if the predictions are good enough.",
             ConvergenceWarning,
-            stacklevel=6,  # through the decorators of `fit`, to its caller
         )
     return trained, "langevin" if settings.temperature > 0 else solver
 

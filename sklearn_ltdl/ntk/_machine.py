@@ -1,6 +1,5 @@
 """What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl._sklearn import draw_seed, warn
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
@@ -400,18 +399,14 @@ def warn_of_data(kernels, X):
     moving = np.flatnonzero(spread > 1e-13 * np.abs(X).max(axis=0))
     if len(moving) and spread[moving].max() > UNEVEN * spread[moving].min():
         most, least = moving[np.argmax(spread[moving])], moving[np.argmin(spread[moving])]
-        warnings.warn(
+        warn(
             f"The columns of X differ in scale by a factor of {spread[most] / spread[least]:.1e} (columns {most} and "
             f"{least}); the kernel hardly sees the small ones. Scale X, for example with StandardScaler.",
-            UserWarning,
-            stacklevel=4,
         )
     for kernel in kernels:
         if isinstance(kernel, NNGP) and kernel.depth and X.shape[1] == 1 and not (kernel.b_std or kernel.hidden_b_std):
-            warnings.warn(
+            warn(
                 f"{kernel} has no bias: of one column it can only represent a line on either side of 0. Use b_std > 0.",
-                UserWarning,
-                stacklevel=4,
             )
 
 

@@ -19,12 +19,12 @@ are worked through pair by pair, compiled. The rest, and small matrices, are Num
 """
 
 import functools
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from sklearn_ltdl._sklearn import warn
 from sklearn_ltdl.activations import half_angle_duals, hermite_duals, hermite_lack
 from sklearn_ltdl.ntk import _passes
 from sklearn_ltdl.ntk._passes import COMPILED_TILE, NEAR, NUMPY_TILE, from_rows, squared_distances, sum_squares, tiled
@@ -192,12 +192,10 @@ def _covariance_rows(net, X, dtype):
     if not hasattr(net.activation, "duals"):
         lack = max((hermite_lack(net.activation, variances) for variances in q[:-1]), default=0.0)
         if lack > ROUGH:
-            warnings.warn(
+            warn(
                 f"Hermite polynomials do not resolve {lack:.1%} of the mean square of {net.activation} or of its "
                 f"derivative, at inputs of variance up to {q.max():.3g}: the kernel of nearly parallel rows may be off "
                 "by that much. Scale the columns of X, use a smaller w_std, or an activation with a closed form.",
-                UserWarning,
-                stacklevel=2,
             )
     return Rows(units.astype(dtype, copy=False), np.ones(len(X), dtype), (q,))
 
