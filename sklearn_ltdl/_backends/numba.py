@@ -3,18 +3,34 @@
 numba types the NamedTuple of a loss and compiles its methods as they are written.
 """
 
+from contextlib import suppress
+from pickle import UnpicklingError
+
 from numba import njit, types
+from numba.core.caching import FunctionCache
 from numba.extending import overload, register_jitable
 
 FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning
 
 
+class _Cache(FunctionCache):
+    """Machine code on disk; where a file cannot be read or written, the code of this process serves."""
+
+    def load_overload(self, sig, target_context):
+        with suppress(OSError, EOFError, UnpicklingError):
+            return super().load_overload(sig, target_context)
+
+    def save_overload(self, sig, data):
+        with suppress(OSError):
+            super().save_overload(sig, data)
+
+
 def compiled(function):
     """Compile, keeping the machine code on disk, or for this process only where no folder can be written."""
-    try:
-        return njit(nogil=True, cache=True, fastmath=FASTMATH)(function)
-    except RuntimeError:
-        return njit(nogil=True, fastmath=FASTMATH)(function)
+    dispatcher = njit(nogil=True, fastmath=FASTMATH)(function)
+    with suppress(RuntimeError):  # of numba, which finds no such folder
+        dispatcher._cache = _Cache(function)
+    return dispatcher
 
 
 def slopes(loss, z, y, out):
