@@ -1,15 +1,18 @@
 """The one file that imports private names of scikit-learn, and what the estimators share with it."""
 
+import re
 import sys
 import warnings
 from contextlib import contextmanager
 from functools import wraps
+from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context, is_classifier, is_regressor
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval as _Interval
+from sklearn.utils.validation import validate_data
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -35,9 +38,10 @@ __all__ = [
     "NameIn",
     "StrOptions",
     "_fit_context",
-    "check_weights",
+    "checked_rows",
     "draw_seed",
     "fit_tasks",
+    "refuse_masked",
     "validate_params",
     "warn",
     "with_callbacks",
@@ -45,6 +49,30 @@ __all__ = [
 
 
 _NOT_THE_USER = {"sklearn_ltdl", "sklearn", "joblib", "numpy", "contextlib"}  # whose frames a warning passes over
+
+
+class Interval(_Interval):
+    """Constraint: a number in an interval that computations can hold; True and False are no numbers.
+
+    Whole numbers end at 2**31 - 1. The size of others is 0, where the interval has it, or from 1e-300 to 1e300.
+    """
+
+    def __init__(self, type, left, right, *, closed):
+        if right is None:
+            right = 2**31 - 1 if type is Integral else 1e300
+            closed = {"left": "both", "neither": "right"}[closed]
+        if type is Real and left == 0 and closed in ("right", "neither"):
+            left, closed = 1e-300, {"right": "both", "neither": "left"}[closed]
+        super().__init__(type, left, right, closed=closed)
+
+    def is_satisfied_by(self, val):
+        """Return whether a value is such a number."""
+        if isinstance(val, bool | np.bool_) or not super().is_satisfied_by(val):
+            return False
+        return abs(val) < 2**63 if isinstance(val, Integral) else val == 0 or abs(val) >= 1e-300
+
+    def __str__(self):
+        return super().__str__() + (" with 0 or at least 1e-300 in size" if self.type is Real and 0 in self else "")
 
 
 class NameIn(StrOptions):
@@ -67,12 +95,81 @@ def draw_seed(random_state):
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def check_weights(sample_weight, X):
-    """Return float64 weights of shape (n_samples,), ones for None; an error names what is negative or all zero."""
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every row; give at least one row a positive weight.")
-    return weight
+def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
+    """Return rows in float64, with targets if they are given; an error names the column that is no number.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Keeps the number and names of the features if `reset`, else is asked for them.
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+    y : array-like, default='no_validation'
+    reset : bool, default=False
+    **layout : dict
+        Further keywords of scikit-learn's `check_array` and `check_X_y`.
+    """
+    refuse_masked(X, "X")
+    _refuse_dates(X)
+    try:
+        return validate_data(estimator, X, y, reset=reset, dtype=np.float64, **layout)
+    except (TypeError, ValueError) as error:
+        column, value = _first_text(X)
+        if value is None and re.search(r"\b[Xy]\b", str(error)):
+            raise
+        if value is None:
+            both = "X and y" if "inconsistent" in str(error) else "X"
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{both}: {error}") from error
+        transformer = not (is_classifier(estimator) or is_regressor(estimator))
+        remedy = "Encode it" if transformer else f"Use make_table_pipeline({type(estimator).__name__}())"
+        raise ValueError(
+            f"Column {column!r} of X holds text such as {value!r}; {type(estimator).__name__} takes numbers. {remedy}, "
+            "or leave the column out."
+        ) from error
+
+
+def refuse_masked(values, name):
+    """Raise an error where entries of an array are masked: what lies under the mask is not data."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is a masked array in which {np.ma.count_masked(values)} entries are masked. Fill them "
+            f"({name}.filled(value)), or leave their rows out."
+        )
+
+
+def _refuse_dates(X):
+    """Raise an error for columns of dates, which NumPy converts to nanoseconds."""
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        kinds = {name: getattr(dtype, "kind", "") for name, dtype in zip(X.columns, X.dtypes)}
+    else:
+        kinds = {"": getattr(getattr(X, "dtype", None), "kind", "")}
+    for name, kind in kinds.items():
+        if kind in ("m", "M"):
+            column = f"Column {name!r} of X" if name != "" else "X"
+            raise ValueError(
+                f"{column} holds dates or durations; expected numbers. Convert them, for example to days since a date, "
+                "or use make_table_pipeline, which reads dates."
+            )
+
+
+def _first_text(X):
+    """Return the name, or the position, and a value of the first column that holds text; None, None without any."""
+    if getattr(X, "ndim", 2) != 2 or not hasattr(X, "__len__") or hasattr(X, "nnz"):
+        return None, None
+    if hasattr(X, "columns"):
+        columns = ((name, X[name]) for name in X.columns)
+    else:
+        try:
+            columns = enumerate(np.asarray(X, dtype=object).T)
+        except ValueError:  # rows of different lengths
+            return None, None
+    for name, values in columns:
+        for value in np.asarray(values, dtype=object).ravel():
+            if isinstance(value, str | bytes):
+                try:
+                    float(value)
+                except ValueError:
+                    return name, value
+    return None, None
 
 
 @contextmanager

@@ -1,11 +1,187 @@
-"""Targets as the solvers see them: standardised columns, codes of classes, and scores turned into probabilities."""
+"""Targets, labels and weights: read through one door, then as the solvers see them, and scores as probabilities."""
 
+from decimal import Decimal
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.sparse import issparse
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_ltdl._sklearn import checked_rows, refuse_masked
 from sklearn_ltdl.losses import Logistic, Multinomial, total
+
+LARGEST, SMALLEST = 1e100, 1e-100  # of a target: squares beyond, times weights and curvatures, overflow or vanish
+MOST_COUNTED = 2.0**53  # of whole numbers up to here, float64 has each
+
+
+def read_regression(estimator, X, y, sample_weight=None, *, reset=True, **layout):
+    """Return the rows of a regression, float64 targets of the shape of `y`, and weights of shape (n_samples,).
+
+    Parameters
+    ----------
+    estimator : estimator
+        Keeps the number and names of features, or is asked for them where `reset` is false.
+    X, y, sample_weight : array-like
+        As the user gave them.
+    reset : bool, default=True
+    **layout : dict
+        Keywords of scikit-learn's `check_array` for `X`.
+    """
+    y = None if y is None else checked_numbers(y)
+    X, y = checked_rows(estimator, X, y, reset=reset, multi_output=True, y_numeric=True, **layout)
+    return X, y, checked_weights(sample_weight, X.shape[0])
+
+
+def read_classification(estimator, X, y, sample_weight=None, *, reset=True, **layout):
+    """Return the rows of a classification, their labels, and weights of shape (n_samples,). See `read_regression`."""
+    y = None if y is None else checked_labels(y)
+    X, y = checked_rows(estimator, X, y, reset=reset, **layout)
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        raise ValueError(f"y: {error}") from error
+    return X, y, checked_weights(sample_weight, X.shape[0])
+
+
+def checked_target(y, name="y"):
+    """Return numbers as float64, whole ones as they are, and anything else as labels."""
+    array = _array(y, name)
+    if array.dtype.kind == "f" or (array.dtype.kind == "O" and not any(isinstance(v, str | bytes) for v in array.flat)):
+        return checked_numbers(array, name)
+    return checked_labels(array, name)
+
+
+def checked_numbers(y, name="y"):
+    """Return float64 numbers whose squares neither overflow nor vanish, of the shape of `y`."""
+    numbers = _numbers(_array(y, name), name)
+    for column in np.abs(numbers).reshape(len(numbers), -1).T if numbers.ndim else ():
+        largest = column.max(initial=0.0)
+        if largest > LARGEST or 0 < largest < SMALLEST:
+            verb = "overflow" if largest > LARGEST else "vanish"
+            raise ValueError(
+                f"{name} has numbers of size {largest:.1e}, whose squares {verb}. Give it in another unit, for example "
+                f"{name} / {largest:.0e}."
+            )
+    return numbers
+
+
+def checked_labels(y, name="y"):
+    """Return labels as an array; none is missing."""
+    labels = _array(y, name)
+    if labels.dtype.kind in "mM":
+        raise ValueError(f"{name} holds dates or durations ({labels.dtype}), not classes. Convert them to text.")
+    if labels.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {labels.dtype}; expected classes.")
+    if labels.dtype.kind == "f":
+        _refuse_infinite(labels, name)
+    elif labels.dtype.kind == "O":
+        _refuse_infinite(np.where(is_missing(labels), np.nan, 0.0), name)
+    return labels
+
+
+def checked_weights(sample_weight, n_samples, name="sample_weight"):
+    """Return weights of shape (n_samples,), ones for None.
+
+    Whole numbers are counts of rows and stay as they are. Of other weights only the ratios matter: the largest is 1.
+    """
+    if sample_weight is None:
+        return np.ones(n_samples)
+    if isinstance(sample_weight, Real) and not isinstance(sample_weight, bool):
+        sample_weight = np.full(n_samples, sample_weight)
+    weight = _numbers(_array(sample_weight, name), name)
+    if weight.shape != (n_samples,):
+        raise ValueError(f"{name} has shape {weight.shape}; expected a weight for each row, of shape ({n_samples},).")
+    if np.any(weight < 0):
+        row = int(np.argmax(weight < 0))
+        raise ValueError(f"Negative values in data passed to `{name}`: {weight[row]:g} in row {row}. Use 0 or more.")
+    if not weight.any():
+        raise ValueError(f"{name} is zero for every row; give at least one row a positive weight.")
+    return _in_ratio(weight)
+
+
+def _in_ratio(weight):
+    """Return counts as they are, and other weights over the largest."""
+    whole = weight.max() <= MOST_COUNTED and np.array_equal(weight, np.round(weight))
+    return weight if whole else weight / weight.max()
+
+
+def counted(weight):
+    """Return the number of rows that weights stand for: their sum where they are counts, else the rows they keep."""
+    return float(weight.sum() if np.array_equal(weight, np.round(weight)) else np.count_nonzero(weight))
+
+
+def is_missing(values):
+    """Return a mask of what stands for a missing value in an array: NaN, None, and pandas' NA and NaT."""
+    if values.dtype.kind != "O":
+        return values != values
+    missing = [v is None or type(v).__name__ in ("NAType", "NaTType") or _is_nan(v) for v in values.flat]
+    return np.array(missing, dtype=bool).reshape(values.shape)
+
+
+def _is_nan(value):
+    return isinstance(value, Real | Decimal | np.generic) and bool(value != value)
+
+
+def _array(values, name):
+    """Return values as an array, of objects where they are of several kinds."""
+    refuse_masked(values, name)
+    if issparse(values):
+        raise TypeError(f"{name} is sparse, but dense data is required; give {name}.toarray().")
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} has rows of different lengths, or values that are arrays: {error}") from error
+
+
+def _numbers(array, name):
+    """Return finite float64 numbers."""
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}; expected real numbers.")
+    if array.dtype.kind == "O":
+        missing = is_missing(array)
+        numbers = np.full(array.shape, np.nan)
+        numbers[~missing] = [_number(array[where], where, name) for where in zip(*np.nonzero(~missing))]
+    elif array.dtype.kind in "biuf":
+        with np.errstate(over="ignore"):  # of long doubles, which become infinite
+            numbers = array.astype(np.float64)
+    else:
+        found = "dates or durations" if array.dtype.kind in "mM" else "text" if array.dtype.kind in "US" else "records"
+        example = f" such as {array.flat[0]!s}" if array.size else ""
+        raise ValueError(f"{name} holds {found}{example} (dtype {array.dtype}); expected numbers. Convert them first.")
+    _refuse_infinite(numbers, name)
+    return numbers
+
+
+def _number(value, where, name):
+    try:
+        if isinstance(value, np.datetime64 | np.timedelta64):
+            raise TypeError
+        return float(value)
+    except OverflowError:
+        return np.inf
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} holds {value!r} of type {type(value).__name__} in row {where[0] if where else 0}; expected "
+            "a number. Convert it, or leave its row out."
+        ) from None
+
+
+def _refuse_infinite(numbers, name):
+    """Raise an error that names the first row that is not finite."""
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(numbers.astype(np.float64)) if numbers.dtype.itemsize > 8 else np.isfinite(numbers)
+    if np.all(finite):
+        return
+    rows = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1)) if finite.ndim else np.zeros(1, int)
+    missing = np.isnan(numbers[rows[0]] if finite.ndim else numbers).any()
+    what = "NaN" if missing else "infinity or a value too large for dtype('float64')"
+    raise ValueError(
+        f"Input {name} contains {what} in row {rows[0]}, and {len(rows)} such rows in all. Leave these rows out, or "
+        "repair their values."
+    )
 
 
 class Standardisation(NamedTuple):
@@ -33,16 +209,47 @@ class Standardisation(NamedTuple):
         return Z * self.scale + self.mean
 
 
-def encode_classes(y, weight):
-    """Return the sorted classes and the code of each row; an error if rows of positive weight are all of one."""
-    classes, codes = np.unique(y, return_inverse=True)
+def encode_classes(y, weight, classes=None):
+    """Return the sorted classes and the code of each row; an error if rows of positive weight are all of one class.
+
+    The classes are those of all rows, the ones of weight 0 too, as in scikit-learn. `classes` may give them, and more.
+    """
+    found, codes = np.unique(y, return_inverse=True)
+    if classes is not None:
+        unknown = np.setdiff1d(found, classes)
+        if len(unknown):
+            raise ValueError(
+                f"y has classes {unknown.tolist()}, which are not among {classes.tolist()}. Give all classes "
+                "to the first fit, or to the first partial_fit as `classes`."
+            )
+        codes = np.searchsorted(classes, found)[codes]
     present = np.unique(codes[weight > 0])
-    if len(present) == 1:
+    known = found if classes is None else classes
+    if len(present if classes is None else known) == 1:
         raise ValueError(
-            f"y has one class ({classes[present].tolist()[0]!r}) among the rows of positive weight; a classifier needs "
-            "at least two classes."
+            f"y has one class, {known[present].tolist()[0]!r}, among the rows of positive weight; a classifier needs "
+            "rows of at least two."
         )
-    return classes, codes
+    return known, codes
+
+
+def weights_of_classes(class_weight, classes, codes, weight):
+    """Return the weights of rows times the factors of their classes, whose ratios alone matter."""
+    if class_weight is None:
+        return weight
+    if class_weight == "balanced":  # with the sample weights, so that they are repetitions
+        totals = np.bincount(codes, weight, minlength=len(classes))
+        factors = np.divide(totals.max(), totals, where=totals > 0, out=np.ones(len(classes)))
+    else:
+        for label, factor in class_weight.items():
+            if not isinstance(factor, Real) or isinstance(factor, bool | np.bool_) or not 0 < factor < np.inf:
+                raise ValueError(
+                    f"class_weight has {factor!r} for class {label!r}; expected a positive, finite number. Leave "
+                    "rows out by sample_weight=0."
+                )
+        factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
+    size = factors.max() if factors.max() > MOST_COUNTED else 1.0  # whose products might overflow
+    return _in_ratio(weight * (factors / size)[codes])
 
 
 def one_hot(codes, n_classes):

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
-from sklearn_ltdl._sklearn import check_weights, draw_seed, warn
+from sklearn_ltdl._sklearn import draw_seed, warn
+from sklearn_ltdl._targets import checked_weights
 from sklearn_ltdl.diagnostics._trained import checked_column
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.networks._linearized import tangent_gram
@@ -165,12 +166,12 @@ def scale_path(
         raise ValueError(f"y is {y.ravel()[0]!s} in all {len(y)} rows; there is nothing to learn.")
     if X_test is None and sample_weight_test is not None:
         raise ValueError("sample_weight_test: expected None without X_test and y_test; the rows are held out of X.")
-    weight = check_weights(sample_weight, X)
+    weight = checked_weights(sample_weight, len(y))
     if X_test is None:
         stratify = y if is_classifier(network) else None
         X, X_test, y, y_test, weight, weight_test = train_test_split(X, y, weight, random_state=rng, stratify=stratify)
     else:
-        weight_test = check_weights(sample_weight_test, X_test)
+        weight_test = checked_weights(sample_weight_test, len(X_test), "sample_weight_test")
     y_test = checked_column(y_test, "y_test")
     if len(y_test) < 2:
         raise ValueError(

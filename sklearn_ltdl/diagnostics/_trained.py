@@ -1,7 +1,6 @@
 """One view of a trained network, whoever trained it: a function of weights, before and after training."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,9 +11,11 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._targets import Standardisation, most_likely
+from sklearn_ltdl._sklearn import checked_rows as validated_rows
+from sklearn_ltdl._sklearn import refuse_masked
+from sklearn_ltdl._targets import Standardisation, checked_numbers, checked_target, most_likely
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.diagnostics._perceptron import Perceptron, initial_weights, stacked
 from sklearn_ltdl.losses import Logistic, Multinomial, Squared
@@ -291,11 +292,11 @@ def unwrapped(model):
 def checked_rows(steps, network, X, name="X", fewest=FEWEST_ROWS):
     """Return the rows as a network sees them, sparse where the steps before it make them so."""
     X = X if steps is None else steps.transform(X)
-    checks = {"dtype": np.float64, "accept_sparse": "csr"}
     if isinstance(network, BaseEstimator):
-        X = validate_data(network, X, reset=False, **checks)
+        X = validated_rows(network, X, accept_sparse="csr")
     else:
-        X = check_array(X, input_name=name, **checks)
+        refuse_masked(X, name)
+        X = check_array(X, input_name=name, dtype=np.float64, accept_sparse="csr")
     if X.shape[0] < fewest:
         raise ValueError(f"{name} has {X.shape[0]} rows; at least {fewest} are needed to compare predictions.")
     return X
@@ -305,11 +306,7 @@ def checked_column(y, name):
     """Return a target as an array."""
     if y is None:
         raise ValueError(f"{name} is None; expected the target of each row.")
-    y = check_array(y, ensure_2d=False, dtype=None, input_name=name)
-    if y.dtype.kind == "O" and not any(isinstance(value, str) for value in y.flat):  # '01' is a name, no number
-        with suppress(TypeError, ValueError):
-            return y.astype(float)
-    return y
+    return checked_target(y, name)
 
 
 def dense(X):
@@ -318,11 +315,9 @@ def dense(X):
 
 
 def _numbers(y, name):
-    if y.dtype.kind in "mM":
-        raise ValueError(f"{name} must be finite numbers, as the network predicts; got values of type {y.dtype}.")
     try:
-        return check_array(y, dtype=np.float64, ensure_2d=False, input_name=name)
-    except (TypeError, ValueError) as error:
+        return checked_numbers(y, name)
+    except ValueError as error:
         raise ValueError(f"{name} must be finite numbers, as the network predicts: {error}") from error
 
 

@@ -6,10 +6,8 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
-from sklearn.utils import compute_class_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import (
     CallbackSupportMixin,
@@ -18,12 +16,12 @@ from sklearn_ltdl._sklearn import (
     NameIn,
     StrOptions,
     _fit_context,
-    check_weights,
+    checked_rows,
     draw_seed,
     fit_tasks,
     with_callbacks,
 )
-from sklearn_ltdl._targets import one_hot
+from sklearn_ltdl._targets import encode_classes, one_hot, read_classification, read_regression, weights_of_classes
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
 from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge, SquaredHinge, probabilities
@@ -42,7 +40,7 @@ _CONSTRAINTS = {
     "warm_start": ["boolean"],
     "random_state": ["random_state"],
 }
-_LAYOUT = {"accept_sparse": "csr", "dtype": np.float64, "order": "C"}
+_LAYOUT = {"accept_sparse": "csr", "order": "C"}
 _OF_LABELS = Logistic | Multinomial | SquaredHinge | SmoothHinge
 
 
@@ -572,9 +570,8 @@ def duality_gap(estimator, X, y, sample_weight=None):
 
 def _regression_problem(estimator, X, y, sample_weight, reset=True):
     """Return the finite sum, and which rows have positive weight."""
-    X, y = validate_data(estimator, X, y, **_LAYOUT, y_numeric=True, multi_output=True, reset=reset)
-    y = np.asarray(y, dtype=np.float64)
-    X, weight, y, kept = _weighted_rows(X, sample_weight, y)
+    X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
+    X, weight, y, kept = _weighted_rows(X, weight, y)
     loss, Y = _loss_of(estimator), y.reshape(len(y), -1)
     if isinstance(loss, _OF_LABELS) and not (Y.min() >= 0 and Y.max() <= 1):
         raise ValueError(
@@ -588,24 +585,10 @@ def _regression_problem(estimator, X, y, sample_weight, reset=True):
 
 def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=True):
     """Return the finite sum, which rows have positive weight, and the classes: those of these rows, if not given."""
-    X, y = validate_data(estimator, X, y, **_LAYOUT, reset=reset)
-    check_classification_targets(y)
-    X, weight, y, kept = _weighted_rows(X, sample_weight, y)
-    found, codes = np.unique(y, return_inverse=True)
-    if classes is None:
-        classes = found
-    elif not np.all(np.isin(found, classes)):
-        raise ValueError(f"y has labels {np.setdiff1d(found, classes).tolist()}, which are not in {classes.tolist()}.")
-    else:
-        codes = np.searchsorted(classes, found)[codes]
-    if len(classes) == 1:
-        raise ValueError(
-            f"y has one class only, {classes.tolist()[0]!r}, in the rows with positive weight; a "
-            "classifier needs rows of at least two classes."
-        )
-    factors = _class_factors(estimator.class_weight, classes, codes, weight)
-    if factors is not None:
-        weight = (1.0 if weight is None else weight) * factors[codes]
+    X, y, weight = read_classification(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
+    X, weight, y, kept = _weighted_rows(X, weight, y)
+    classes, codes = encode_classes(y, weight, classes)
+    weight = weights_of_classes(estimator.class_weight, classes, codes, weight)
     loss, n_classes = _loss_of(estimator), len(classes)
     if isinstance(loss, Logistic) and n_classes > 2:
         loss = Multinomial()
@@ -622,28 +605,15 @@ def _loss_of(estimator):
     return loss
 
 
-def _class_factors(class_weight, classes, codes, weight):
-    if class_weight is None:
-        return None
-    if class_weight == "balanced":  # with the sample weights, so that they are repetitions
-        totals = np.bincount(codes, weight, minlength=len(classes))
-        return totals.sum() / (len(classes) * np.maximum(totals, np.finfo(float).tiny))
-    factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
-    if not np.all((factors > 0) & (factors < np.inf)):
-        raise ValueError(f"class_weight={class_weight} must be positive and finite; leave rows out by sample_weight=0.")
-    return factors
-
-
-def _weighted_rows(X, sample_weight, y):
+def _weighted_rows(X, weight, y):
     """Return the rows of positive weight in the layout of the solvers, their weights, targets and positions."""
-    weight = None if sample_weight is None else check_weights(sample_weight, X)
     if sparse.issparse(X):
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         if X.indices.dtype != np.int32 and max(X.nnz, *X.shape) < 2**31:  # one type of index is compiled
             X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), X.shape)
-    if weight is None or np.all(weight > 0):
+    if np.all(weight > 0):
         return X, weight, y, slice(None)
     kept = weight > 0
     return X[kept], weight[kept], y[kept], kept
@@ -789,5 +759,5 @@ def _remedy(estimator, problem, solution):
 
 def _margins(estimator, X):
     check_is_fitted(estimator)
-    X = validate_data(estimator, X, accept_sparse="csr", dtype=np.float64, reset=False)
+    X = checked_rows(estimator, X, accept_sparse="csr")
     return X @ estimator.coef_.T + estimator.intercept_

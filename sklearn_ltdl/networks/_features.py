@@ -4,9 +4,9 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, NameIn, _fit_context, draw_seed
+from sklearn_ltdl._sklearn import Interval, NameIn, _fit_context, checked_rows, draw_seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.networks._linearized import tangent_features
 from sklearn_ltdl.networks._model import Network, draw_weights, feature_map
@@ -98,7 +98,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         -------
         self : object
         """
-        X = validate_data(self, X, dtype=np.float64)
+        X = checked_rows(self, X, reset=True)
         rng = np.random.default_rng(draw_seed(self.random_state))
         self.weights_ = draw_weights(X.shape[1] + 1, 1, width=self.width, depth=self.depth, doubled=False, rng=rng)
         return self
@@ -120,7 +120,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             If the features would not fit, before any is made.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = checked_rows(self, X)
         require_memory((len(X), self._n_features_out), 2, "Use fewer rows at a time, a smaller width, or NTKNystroem.")
         activation = ACTIVATIONS[self.activation]
         return tangent_features(Network(activation, Scaling(power=0.5), activation.gain), self.weights_, feature_map(X))

@@ -11,13 +11,18 @@ from sklearn_ltdl._sklearn import (
     NameIn,
     StrOptions,
     _fit_context,
-    check_weights,
     draw_seed,
     fit_tasks,
     warn,
     with_callbacks,
 )
-from sklearn_ltdl._targets import Standardisation, classification_loss
+from sklearn_ltdl._targets import (
+    Standardisation,
+    checked_weights,
+    classification_loss,
+    encode_classes,
+    weights_of_classes,
+)
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import Squared, total
 from sklearn_ltdl.networks._linearized import Tangent, TangentKernel, solve_ridge
@@ -32,7 +37,6 @@ from sklearn_ltdl.networks._training import (
     fitted_attributes,
     regression_table,
     train,
-    weights_of_classes,
 )
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.scalings import Scaling
@@ -515,11 +519,11 @@ def _fit_kernel(estimator, shown, seed):
     """Fit the kernel machine, on the rows as they were given, in their units."""
     X, y, sample_weight = shown
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
-    weight = check_weights(sample_weight, X)
+    weight = checked_weights(sample_weight, len(X))
     kernel = TangentKernel(estimator._start.network.network, estimator._start.weights)
     if is_classifier(estimator):
         y = y.ravel()
-        weight = weights_of_classes(estimator.class_weight, y, weight)
+        weight = weights_of_classes(estimator.class_weight, *encode_classes(y, weight), weight)
         machine = NTKKernelClassifier(kernel=kernel, alpha=estimator.alpha, random_state=seed)
     else:
         machine = NTKKernelRegressor(

@@ -5,12 +5,19 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import compute_class_weight, gen_batches
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import CallbackSupportMixin, check_weights, fit_tasks, warn
-from sklearn_ltdl._targets import Standardisation, one_hot
+from sklearn_ltdl._sklearn import CallbackSupportMixin, checked_rows, fit_tasks, warn
+from sklearn_ltdl._targets import (
+    Standardisation,
+    checked_labels,
+    encode_classes,
+    one_hot,
+    read_classification,
+    read_regression,
+    weights_of_classes,
+)
 from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
@@ -260,9 +267,8 @@ def _predicts(start, loss, data, alpha, rng):
 
 def regression_table(estimator, X, y, sample_weight, *, reset=True):
     """Validate a table, and return its distinct rows with the standardised target."""
-    X, y = validate_data(estimator, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=reset)
-    weight = check_weights(sample_weight, X)
-    X, Y, weight = _empirical_measure(X, y.reshape(len(y), -1).astype(np.float64), weight)
+    X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset)
+    X, Y, weight = _empirical_measure(X, y.reshape(len(y), -1), weight)
     if reset:
         estimator._flat = y.ndim == 1
         estimator._standardisation = Standardisation.of(Y, weight, estimator.normalize_y)
@@ -276,45 +282,17 @@ def regression_table(estimator, X, y, sample_weight, *, reset=True):
 
 def classification_table(estimator, X, y, sample_weight, *, class_weight=None, classes=None, reset=True):
     """Validate a table, and return its distinct rows with one column an output."""
-    X, y = validate_data(estimator, X, y, dtype=np.float64, reset=reset)
-    check_classification_targets(y)
-    weight = check_weights(sample_weight, X)
-    if reset:
-        estimator.classes_ = np.unique(y if classes is None else classes)
-    elif classes is not None and not np.array_equal(np.unique(classes), estimator.classes_):
+    X, y, weight = read_classification(estimator, X, y, sample_weight, reset=reset)
+    if not reset and classes is not None and not np.array_equal(np.unique(classes), estimator.classes_):
         raise ValueError(f"classes={classes!r} are not those of the first call, {estimator.classes_.tolist()}.")
-    unknown = np.setdiff1d(y, estimator.classes_)
-    if len(unknown):
-        raise ValueError(
-            f"y has classes {unknown.tolist()} beside those it started with, {estimator.classes_.tolist()}; give all "
-            "classes to the first fit, or to the first partial_fit as `classes`."
-        )
-    codes = np.searchsorted(estimator.classes_, y)
-    n_classes = len(estimator.classes_)
-    if n_classes == 1:
-        raise ValueError(
-            f"y has one class, {estimator.classes_.tolist()[0]!r}; a classifier needs rows of at least two."
-        )
-    weight = weights_of_classes(class_weight, y, weight)
+    if classes is not None:
+        classes = np.unique(checked_labels(classes, "classes"))
+    known, codes = encode_classes(y, weight, classes if reset else estimator.classes_)
+    weight = weights_of_classes(class_weight, known, codes, weight)
     X, codes, weight = _empirical_measure(X, codes[:, None], weight)
-    if reset and classes is None and len(np.unique(codes)) == 1:
-        raise ValueError(
-            f"y has one class, {estimator.classes_.tolist()[int(codes[0, 0])]!r}, among the rows of positive weight; a "
-            "classifier needs rows of at least two."
-        )
-    return _checked(Table(X, one_hot(codes[:, 0].astype(int), n_classes), weight / weight.sum()))
-
-
-def weights_of_classes(class_weight, y, weight):
-    """Return the weights of rows times those of their classes."""
-    if class_weight is None:
-        return weight
-    seen = weight > 0
-    present = np.unique(y[seen])
-    factors = compute_class_weight(class_weight, classes=present, y=y[seen], sample_weight=weight[seen])
-    weight = weight.copy()
-    weight[seen] *= factors[np.searchsorted(present, y[seen])]
-    return weight
+    if reset:
+        estimator.classes_ = known
+    return _checked(Table(X, one_hot(codes[:, 0].astype(int), len(known)), weight / weight.sum()))
 
 
 def _checked(table):
@@ -341,7 +319,7 @@ def _empirical_measure(X, Y, weight):
 def _scores(estimator, X):
     """Return the outputs in the units of the loss, in float64 and NumPy, of shape (n_samples, n_outputs)."""
     check_is_fitted(estimator)
-    X = validate_data(estimator, X, dtype=np.float64, reset=False)
+    X = checked_rows(estimator, X)
     machine = getattr(estimator, "kernel_machine_", None)
     if machine is not None:
         factor = getattr(machine, "inverse_temperature_", 1.0)  # of the scores of a classifier

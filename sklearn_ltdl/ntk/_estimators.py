@@ -4,11 +4,19 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import HasMethods, Interval, NameIn, StrOptions, _fit_context, check_weights
-from sklearn_ltdl._targets import Standardisation, encode_classes, fit_inverse_temperature, most_likely, one_hot
+from sklearn_ltdl._sklearn import HasMethods, Interval, NameIn, StrOptions, _fit_context, checked_rows
+from sklearn_ltdl._targets import (
+    Standardisation,
+    counted,
+    encode_classes,
+    fit_inverse_temperature,
+    most_likely,
+    one_hot,
+    read_classification,
+    read_regression,
+)
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._machine import (
@@ -182,9 +190,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         -------
         self : object
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-        weight = check_weights(sample_weight, X)
-        Y = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
+        X, y, weight = read_regression(self, X, y, sample_weight)
+        Y = y.reshape(len(X), -1)
         units = Standardisation.of(Y, weight, self.normalize_y)
         left_out = fit_machine(self, X, units.apply(Y), weight, groups)
         self.dual_coef_ = self.dual_coef_ * units.scale
@@ -447,15 +454,13 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         self : object
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        weight = check_weights(sample_weight, X)
+        X, y, weight = read_classification(self, X, y, sample_weight)
         self.classes_, codes = encode_classes(y, weight)
         targets = one_hot(codes, len(self.classes_))
         signed = 2.0 * targets - 1.0 if len(self.classes_) == 2 else targets
         scores = fit_machine(self, X, signed, weight, groups)
         # One more row of each class (Platt 1999, section 2.2), else a set without an error has certain answers.
-        total, k = np.sum(weight), len(self.classes_)
+        total, k = counted(weight), len(self.classes_)
         self.inverse_temperature_ = fit_inverse_temperature(scores, (total * targets + 1.0) / (total + k), weight)
         if k == 2:
             self.dual_coef_, self.intercept_, scores = self.dual_coef_[:, 0], self.intercept_[0], scores[:, 0]
@@ -554,7 +559,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
 
 def _checked(model, X):
     check_is_fitted(model)
-    return validate_data(model, X, dtype=np.float64, reset=False)
+    return checked_rows(model, X)
 
 
 def _checked_times(times):

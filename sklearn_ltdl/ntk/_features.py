@@ -5,9 +5,9 @@ from numbers import Integral
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, draw_seed
+from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_rows, draw_seed
 from sklearn_ltdl.ntk._kernels import NNGP, NTK
 from sklearn_ltdl.ntk._machine import call_kernel, distinct_rows
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
@@ -98,7 +98,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         self : object
         """
-        X = validate_data(self, X, dtype=np.float64)
+        X = checked_rows(self, X, reset=True)
         points = distinct_rows(X, precomputed=False)[0]
         drawn = np.random.default_rng(draw_seed(self.random_state)).permutation(len(points))
         self.component_indices_ = points[np.sort(drawn[: self.n_components])]
@@ -123,7 +123,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         features : ndarray of shape (n_samples, n_centres)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = checked_rows(self, X)
         require_memory((len(X), self._n_features_out), 2, "Use fewer rows at a time, or fewer n_components.")
         return call_kernel(self.kernel_, X, self.components_) @ self.normalization_
 

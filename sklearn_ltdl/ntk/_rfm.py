@@ -14,11 +14,19 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, _fit_context, check_weights, draw_seed
-from sklearn_ltdl._targets import Standardisation, encode_classes, fit_inverse_temperature, most_likely, one_hot
+from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl._targets import (
+    Standardisation,
+    counted,
+    encode_classes,
+    fit_inverse_temperature,
+    most_likely,
+    one_hot,
+    read_classification,
+    read_regression,
+)
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
@@ -155,9 +163,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         -------
         self : object
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-        weight = check_weights(sample_weight, X)
-        y = np.asarray(y, dtype=np.float64)
+        X, y, weight = read_regression(self, X, y, sample_weight)
         units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
         _fit(self, X, y, weight, units.scale, self.normalize_y)
         return self
@@ -281,9 +287,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         -------
         self : object
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        weight = check_weights(sample_weight, X)
+        X, y, weight = read_classification(self, X, y, sample_weight)
         self.classes_, codes = encode_classes(y, weight)
         k = len(self.classes_)
         targets = one_hot(codes, k)
@@ -292,7 +296,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         signed, scores = signed.reshape(len(signed), -1), scores.reshape(len(scores), -1)
         targets = (signed + 1.0) / 2.0 if k == 2 else signed
         # One more row of each class (Platt 1999, section 2.2), else a set without an error has certain answers.
-        total = weight.sum()
+        total = counted(weight)
         self.inverse_temperature_ = fit_inverse_temperature(scores, (total * targets + 1.0) / (total + k), row_weight)
         return self
 
@@ -423,4 +427,4 @@ def _best_round(errors, weight):
 
 def _decide(model, X):
     check_is_fitted(model)
-    return model.estimator_.predict(validate_data(model, X, dtype=np.float64, reset=False))
+    return model.estimator_.predict(checked_rows(model, X))

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import issparse
 
+from sklearn_ltdl._targets import is_missing
+
 RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
 OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart, and nothing else
 OWN_SENTENCE = 0.5  # the same for texts of many words
@@ -100,18 +102,6 @@ def reads_as_float(values):
     except (TypeError, ValueError):
         return False
     return not any(isinstance(value, str) and _NO_NUMBER.match(value) for value in values.flat)
-
-
-def is_missing(values):
-    """Return a mask of what stands for a missing value: NaN, None, and pandas' NA and NaT."""
-    if values.dtype.kind != "O":
-        return values != values
-    missing = [v is None or type(v).__name__ in ("NAType", "NaTType") or _is_nan(v) for v in values.flat]
-    return np.array(missing, dtype=bool).reshape(values.shape)
-
-
-def _is_nan(value):
-    return isinstance(value, float | np.floating) and bool(value != value)
 
 
 def group_numbers(groups):

@@ -16,8 +16,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, check_weights, draw_seed, validate_params
-from sklearn_ltdl.study._columns import describe, group_numbers, hint, is_missing, read_columns
+from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, draw_seed, refuse_masked, validate_params
+from sklearn_ltdl._targets import checked_weights, is_missing
+from sklearn_ltdl.study._columns import describe, group_numbers, hint, read_columns
 from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
 from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
@@ -298,6 +299,8 @@ def compare(
             f"backend={backend!r} and scheduler={scheduler!r}: a Dask cluster takes backend='dask' (--backend dask) "
             "and the address of its scheduler, such as scheduler='tcp://127.0.0.1:8786'; give both or none."
         )
+    for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight"), (groups, "groups")):
+        refuse_masked(values, name)
     X, columns = read_columns(X, categorical=categorical, numeric=numeric)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
@@ -310,7 +313,7 @@ def compare(
     weight = np.ones(len(y)) if sample_weight is None else np.where(present, sample_weight, 0.0)
     if present.any() and not weight.any():
         raise ValueError("sample_weight is zero for every row that has a target; give at least one a positive weight.")
-    weight = check_weights(weight, y)
+    weight = checked_weights(weight, len(y))
     kept = present & (weight > 0)
     X, weight, target = rows_of(X, kept), weight[kept], read_target(y[kept], task)
     groups = None if groups is None else group_numbers(groups[kept])

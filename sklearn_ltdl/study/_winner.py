@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sklearn_ltdl.study._columns import as_table, hint, is_missing, listed, read_columns
+from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.study._columns import as_table, hint, listed, read_columns
 from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._methods import METHODS, given
 from sklearn_ltdl.study._tables import make_table_pipeline, read_target

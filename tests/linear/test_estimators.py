@@ -186,7 +186,7 @@ def test_degenerate_data_have_the_obvious_fit(solver):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"alpha": -1}, r"'alpha' parameter of SAGClassifier must be a float in the range \[0.0, inf\). Got -1"),
+        ({"alpha": -1}, r"'alpha' parameter of SAGClassifier must be a float in the range \[0.0, 1e\+300\].* Got -1"),
         ({"solver": "lbfgs"}, r"'solver' parameter .* among .*'sag', 'saga'.* Got 'lbfgs'"),
         ({"solver": "cholesky"}, r"solver='cholesky' is for the squared loss; use solver='newton' or 'auto'"),
         ({"max_iter": 0}, r"'max_iter' parameter .* Got 0"),
@@ -201,8 +201,8 @@ def test_parameters_out_of_range(parameters, message):
 @pytest.mark.parametrize(
     ("X", "y", "weight", "message"),
     [
-        ([[0.0], [1.0]], [1, 1], None, "one class only, 1"),
-        ([[0.0], [1.0]], [0, 1], [0, 1], "one class only, 1, in the rows with positive weight"),
+        ([[0.0], [1.0]], [1, 1], None, "one class, 1"),
+        ([[0.0], [1.0]], [0, 1], [0, 1], "one class, 1, among the rows of positive weight"),
         ([[0.0], [1.0]], [0, 1], [0, 0], "(?i)sample.weight.*zero"),
         ([[0.0], [1.0]], [0, 1], [-1, 1], "(?i)negative values .*sample_weight"),
         ([[np.nan], [1.0]], [0, 1], None, "X contains NaN"),

@@ -322,7 +322,7 @@ def test_batches_of_labels():
         model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
     assert model.score(X, y) > 0.94
     assert not hasattr(model, "dual_gap_")
-    with pytest.raises(ValueError, match=r"labels \[7\], which are not in \[0, 1, 2\]"):
+    with pytest.raises(ValueError, match=r"classes \[7\], which are not among \[0, 1, 2\]"):
         model.partial_fit(X[:2], [0, 7])
     assert not hasattr(SAGClassifier(solver="saga"), "partial_fit")
 
@@ -437,7 +437,7 @@ def test_a_step_that_is_too_large_is_an_error_with_the_safe_one(diabetes, solver
         ({"solver": "newton", "step_size": 0.1}, "solver='newton' has no step to choose; leave step_size=None"),
         ({"solver": "sdca", "sampling": "lipschitz"}, "solver='sdca' does not draw rows; leave sampling='auto'"),
         ({"solver": "sdca", "alpha": 0}, "solver='sdca' needs alpha > 0.*use solver='catalyst' or 'auto'"),
-        ({"l1_ratio": 1.5}, r"'l1_ratio' parameter .* range \[0.0, 1.0\]. Got 1.5"),
+        ({"l1_ratio": 1.5}, r"'l1_ratio' parameter .* range \[0.0, 1.0\].* Got 1.5"),
         ({"loss": Logistic()}, r"loss=Logistic\(\) is for y between 0 and 1; got values from .* Use SAGClassifier"),
         ({"loss": "hinge"}, "'loss' parameter of SAGRegressor must be .*'huber'"),
     ],
@@ -454,7 +454,7 @@ def test_losses_without_a_width_are_refused(diabetes, width):
         SAGRegressor(loss=Huber(width)).fit(X, y)
     with pytest.raises(ValueError, match=r"loss=SmoothHinge\(gamma=.*\) needs a positive, finite gamma"):
         SAGClassifier(loss=SmoothHinge(width)).fit(X, y > 2)
-    with pytest.raises(ValueError, match=r"class_weight=.* must be positive and finite"):
+    with pytest.raises(ValueError, match=r"class_weight has .*; expected a positive, finite number"):
         SAGClassifier(class_weight={False: width, True: 1.0}).fit(X, y > 2)
 
 
@@ -486,7 +486,7 @@ def test_comparisons_of_nothing_are_refused(diabetes):
 def test_numbers_whose_squares_vanish_or_overflow_are_refused(diabetes, factor):
     X, y, _ = diabetes
     for data in ((X, factor * y), (sparse.csr_array(factor * X), y)):
-        with pytest.raises(ValueError, match=r"so (small|large) that their (squares vanish|products overflow)"):
+        with pytest.raises(ValueError, match=r"(squares vanish|squares overflow|products overflow)"):
             SAGRegressor(solver="saga").fit(*data)
 
 
