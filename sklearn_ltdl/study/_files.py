@@ -20,6 +20,9 @@ import numpy as np
 from sklearn_ltdl.study._columns import is_numeral, listed, require_distinct, target_position
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked
+LONGEST_LINE = 1 << 24  # bytes
+_PART = 1 << 20  # bytes that are unpacked at a time
+_FEW_ROWS = 256  # of text that are decoded at a time: a page of a few bytes can stand for long texts
 MOST_LABELS = 30  # distinct whole numbers of a target up to which leading zeros make labels of them
 DELIMITERS = ",;\t|"
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
@@ -83,15 +86,23 @@ def read_table(path, *, text=(), target=None, least_columns=2, decimal=None):
     ValueError
         In one sentence, what the file is instead of a table, or what is wrong with it.
     """
+    where = "standard input" if str(path) == "-" else str(path)
+    try:
+        return _read(where, path, text, target, least_columns, decimal)
+    except MemoryError as error:
+        raise MemoryError(f"{where}: the table does not fit in the memory; draw some of its rows at random.") from error
+
+
+def _read(where, path, text, target, least_columns, decimal):
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError('Reading a file needs pandas: pip install "sklearn_ltdl[report]"') from error
 
-    where = "standard input" if str(path) == "-" else str(path)
     data = _unpacked(where, _content(path))
     if data.startswith(b"PAR1"):
         return _read_parquet(where, data, least_columns)
+    _require_lines(where, data)
     data, notes = _as_utf8(where, data)
     data = re.sub(rb'\A"?sep=."?\r?\n', b"", data)  # which tells Excel the delimiter
     delimiter, names, above = _header(where, data, least_columns)
@@ -303,12 +314,12 @@ def _content(path):
     """Return the bytes of a file."""
     try:
         if str(path) == "-":
-            data = sys.stdin.buffer.read(LARGEST_FILE + 1)
+            data = _read_parts(sys.stdin.buffer)
         elif Path(path).is_dir():
             raise ValueError(f"{path}: expected a CSV, TSV or Parquet file, got a folder.")
         else:
             with Path(path).open("rb") as file:
-                data = file.read(LARGEST_FILE + 1)
+                data = _read_parts(file)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file.") from None
     except OSError as error:
@@ -316,14 +327,38 @@ def _content(path):
     return _bounded("standard input" if str(path) == "-" else path, data)
 
 
+def _read_parts(file):
+    """Return the bytes of a file up to one more than is read; a buffer for so many is not asked for at once."""
+    content = io.BytesIO()
+    while content.tell() <= LARGEST_FILE and (part := file.read(_PART)):
+        content.write(part)
+    return content.getvalue()
+
+
 def _bounded(where, data):
     if len(data) > LARGEST_FILE:
-        raise ValueError(
-            f"{where}: expected at most {LARGEST_FILE >> 30} GiB of data; draw some of its rows at random."
-        )
+        raise _too_large(where)
     if not data.strip():
         raise ValueError(f"{where}: expected a header line and rows, got an empty file.")
     return data
+
+
+def _too_large(where):
+    return _TooLarge(f"{where}: expected at most {LARGEST_FILE >> 30} GiB of data; draw some of its rows at random.")
+
+
+class _TooLarge(ValueError):
+    """A file that unfolds to more than is read."""
+
+
+def _require_lines(where, data):
+    """Raise a ValueError if a line is longer than those of tables."""
+    start = 0
+    while len(data) - start > LONGEST_LINE:
+        end = max(data.rfind(sign, start, start + LONGEST_LINE + 1) for sign in (b"\n", b"\r"))
+        if end < 0:
+            raise ValueError(f"{where}: expected a table, got a line of more than {LONGEST_LINE >> 20} MiB; {_REMEDY}.")
+        start = end + 1
 
 
 def _unpacked(where, data):
@@ -333,8 +368,14 @@ def _unpacked(where, data):
         return data
     unpackers = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "zstd": _open_zstd, "zip": _open_zip}
     try:
+        with unpackers[packing](io.BytesIO(data)) as file:  # counted first: a refusal takes no memory
+            size = 0
+            while size <= LARGEST_FILE and (part := file.read(_PART)):
+                size += len(part)
+        if size > LARGEST_FILE:
+            raise _too_large(where)
         with unpackers[packing](io.BytesIO(data)) as file:
-            unpacked = file.read(LARGEST_FILE + 1)
+            unpacked = file.read(size)
     except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise ValueError(f"{where}: the {packing} file is damaged or encrypted ({error}).") from error
     except _NoTable as error:
@@ -362,23 +403,74 @@ def _open_zip(file):
     return archive.open(names[0])
 
 
+class _NestedColumn(ValueError):
+    """A column that is no column of a table."""
+
+
+def _require_size(where, file):
+    """Raise a ValueError if a Parquet file has nested columns, or decodes to more than is read."""
+    from pyarrow import types
+
+    schema, groups = file.schema_arrow, range(file.num_row_groups)
+    plain = {column.name: _plain(column.type) for column in schema}
+    for name, kind in plain.items():
+        if types.is_nested(kind):
+            raise _NestedColumn(
+                f"{where}: column {name!r} is nested ({str(kind)[:40]}); expected numbers, text or dates in each "
+                "column, so make columns of its parts, or leave it out."
+            )
+    rows = max(file.metadata.num_rows, sum(file.metadata.row_group(k).num_rows for k in groups))
+    chunks = (file.metadata.row_group(k).column(j) for k in groups for j in range(file.metadata.num_columns))
+    largest = max((chunk.total_uncompressed_size for chunk in chunks), default=0)
+    size = 8 * rows * len(plain)  # of numbers, or of what points to texts
+    if max(size, largest) > LARGEST_FILE:
+        raise _TooLarge(
+            f"{where}: {rows} rows of {len(plain)} columns are too many for the memory; draw some rows at random."
+        )
+    for few, names in ((1 << 16, False), (_FEW_ROWS, True)):
+        chosen = [name for name, kind in plain.items() if _is_text(kind) == names]
+        for batch in file.iter_batches(few, columns=chosen, use_threads=False) if chosen else ():
+            size += sum(_unfolded(column).nbytes for column in batch.columns)
+            if size > LARGEST_FILE:
+                raise _too_large(where)
+
+
+def _plain(kind):
+    """Return the type of the values of an Arrow type."""
+    for inner in ("storage_type", "value_type"):  # of an extension; of a dictionary or runs
+        if hasattr(kind, inner) and not str(kind).startswith(("list", "large_list", "fixed_size_list", "map")):
+            return _plain(getattr(kind, inner))
+    return kind
+
+
+def _is_text(kind):
+    """Return whether values of an Arrow type differ in length."""
+    try:
+        return kind.bit_width is None
+    except ValueError:
+        return True
+
+
+def _unfolded(column):
+    """Return an Arrow array of which each value has its own memory."""
+    column = getattr(column, "storage", column)
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+
+
 def _read_parquet(where, data, least):
     try:
         import pandas as pd
-        from pyarrow.parquet import read_metadata
+        from pyarrow.parquet import ParquetFile
 
-        size = read_metadata(io.BytesIO(data))
-        fits = 8 * size.num_rows * size.num_columns <= LARGEST_FILE  # bytes of numbers
-        table = pd.read_parquet(io.BytesIO(data)) if fits else None
+        with ParquetFile(io.BytesIO(data), pre_buffer=False) as file:
+            _require_size(where, file)
+        table = pd.read_parquet(io.BytesIO(data))
     except ImportError as error:
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
-    except (ValueError, OSError) as error:
+    except (_TooLarge, _NestedColumn):
+        raise
+    except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # what a damaged file raises
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
-    if not fits:
-        raise ValueError(
-            f"{where}: {size.num_rows} rows of {size.num_columns} columns are too many for the memory; draw some "
-            "rows at random."
-        )
     table.columns = [str(name) for name in table.columns]
     notes, levels = [], [name for name in table.index.names if name is not None]
     require_distinct(where, [*map(str, levels), *table.columns])

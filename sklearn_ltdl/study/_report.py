@@ -183,13 +183,13 @@ def _usage(settings, best):
             f"model = winner(comparison, X, y{given})  # a fitted scikit-learn Pipeline\n"
             "predictions = model.predict(X_new)"
         )
-    saved = settings.get("saved") or "model.joblib"
+    saved = settings.get("saved") or "model.skops"
     save = "" if settings.get("saved") else f"$ {settings['command']} --save {saved}\n"
     return (
         f"{save}$ ltdl predict {shlex.quote(saved)} new_rows.csv\n\n"
-        "import joblib\n\n"
-        "# A fitted scikit-learn Pipeline; load only what you trust.\n"
-        f"model = joblib.load({saved!r})\n"
+        "import skops.io\n\n"
+        f"types = skops.io.get_untrusted_types(file={saved!r})  # read them\n"
+        f"model = skops.io.load({saved!r}, trusted=types)  # a fitted scikit-learn Pipeline\n"
         "predictions = model.predict(X_new)"
     )
 

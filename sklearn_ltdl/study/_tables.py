@@ -1,7 +1,7 @@
 """From a user's table to numbers: the preprocessing of every model, the target and its task."""
 
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from numbers import Real
 from typing import NamedTuple
 
@@ -71,9 +71,9 @@ def make_table_pipeline(estimator):
     )
     encode = ColumnTransformer(
         [
-            ("numbers", make_pipeline(_each_column(to_numbers), impute), partial(_are, "number")),
-            ("dates", make_pipeline(_each_column(to_days), clone(impute)), partial(_are, "date")),
-            ("levels", make_pipeline(_each_column(to_levels), one_hot), partial(_are, "category")),
+            ("numbers", make_pipeline(_each_column(to_numbers), impute), _OfKind("number")),
+            ("dates", make_pipeline(_each_column(to_days), clone(impute)), _OfKind("date")),
+            ("levels", make_pipeline(_each_column(to_levels), one_hot), _OfKind("category")),
         ]
     )
     clip = FunctionTransformer(
@@ -86,9 +86,14 @@ def _each_column(function):
     return FunctionTransformer(function, feature_names_out="one-to-one")
 
 
-def _are(kind, X):
-    """Return a mask of shape (n_features,) of the columns of a kind."""
-    return kinds_of(X) == kind
+@dataclass(frozen=True)
+class _OfKind:
+    """A selector of the columns of a kind, as a mask of shape (n_features,)."""
+
+    kind: str
+
+    def __call__(self, X):
+        return kinds_of(X) == self.kind
 
 
 class Target(NamedTuple):

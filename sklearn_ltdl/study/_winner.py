@@ -1,16 +1,13 @@
-"""The best model of a comparison, fitted on all rows, saved, loaded and applied to new rows."""
+"""The best model of a comparison, fitted on all rows and applied to new rows."""
 
-import pickle
-import warnings
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.study._columns import as_table, hint, listed, read_columns
-from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._methods import METHODS, given
+from sklearn_ltdl.study._saved import last_step
 from sklearn_ltdl.study._tables import make_table_pipeline, read_target
 
 
@@ -102,46 +99,6 @@ def require_columns(where, names, table):
         )
 
 
-def save(model, path):
-    """Write a model at once or not at all."""
-    import joblib
-
-    try:
-        write_whole(path, lambda part: joblib.dump(model, part, compress=3))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise TypeError(
-            f"{path}: {type(last_step(model)).__name__} cannot be pickled, and so not be saved ({error}); define the "
-            "functions in it by their names in a module, not as lambda."
-        ) from error
-
-
-def load(path):
-    """Return the model in a file of joblib, and notes; what the file holds is run, so it must be trusted."""
-    import joblib
-    from sklearn.exceptions import InconsistentVersionWarning
-
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: expected the file of a model, as ltdl compare --save writes; there is no such file.")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", InconsistentVersionWarning)
-        try:
-            model = joblib.load(path)
-        except Exception as error:  # what a file that is no pickle raises depends on its first bytes
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise ValueError(
-                f"{path}: expected the file of a model, as ltdl compare --save or joblib.dump writes, but it cannot be "
-                f"loaded ({reason})."
-            ) from error
-    if not hasattr(model, "predict"):
-        raise ValueError(f"{path}: expected a model that predicts, got an object of type {type(model).__name__}.")
-    versions = {
-        warning.message.original_sklearn_version
-        for warning in caught
-        if issubclass(warning.category, InconsistentVersionWarning)
-    }
-    return model, [f"The model was saved with scikit-learn {version}." for version in versions]
-
-
 def as_trained(model):
     """Return how to read rows for a model: its categories as text, and the decimal sign of its table."""
     encode, text = getattr(model, "named_steps", {}).get("encode"), []
@@ -179,8 +136,3 @@ def predictions(model, X, *, proba=False):
     if proba:
         columns |= {f"probability_{label}": p for label, p in zip(model.classes_, model.predict_proba(X).T)}
     return DataFrame(columns)
-
-
-def last_step(model):
-    """Return the estimator at the end of a pipeline."""
-    return model[-1] if hasattr(model, "steps") else model

@@ -122,8 +122,8 @@ def _add_compare(commands):
         "--save",
         type=Path,
         metavar="FILE",
-        help="write the model of least loss, fitted on all rows within --time-limit, for ltdl predict (a file of "
-        "joblib, such as model.joblib)",
+        help="write the model of least loss, fitted on all rows within --time-limit, for ltdl predict (such as "
+        "model.skops; the file is data, and runs no code)",
     )
 
 
@@ -172,11 +172,22 @@ def _add_regime(commands):
 
 _TARGET = "column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)"
 _NUMERIC = "read them as numbers; what is no number is missing"
-_TRUST = "Files of joblib run code when they are loaded: open only those that you trust."
+_TRUST = (
+    "A model that ltdl compare --save wrote holds data only. Files of pickle and joblib run code when they are loaded, "
+    "and so may classes of others: both are rejected unless --trust names them. Name only what you trust."
+)
 
 
 def _add_model_and_data(command):
-    command.add_argument("model", metavar="MODEL", help="file of joblib with a fitted model")
+    command.add_argument("model", metavar="MODEL", help="file with a fitted model, of ltdl compare --save or skops")
+    command.add_argument(
+        "--trust",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        help="MODULE:CLASS of your own in the model, or pickle: the model is a file of pickle or joblib; may be "
+        "repeated",
+    )
     command.add_argument("data", metavar="DATA", help="CSV, TSV or Parquet file with a header, '-' for standard input")
 
 
@@ -388,7 +399,8 @@ def _save_winner(comparison, X, y, fit, arguments):
     from functools import partial
 
     from sklearn_ltdl.study._pool import JobError, run_each
-    from sklearn_ltdl.study._winner import save, winner
+    from sklearn_ltdl.study._saved import save
+    from sklearn_ltdl.study._winner import winner
 
     name, n_rows = comparison.best, comparison.settings["n_rows"]
     ((_, model),) = run_each(partial(winner, **fit), [(comparison, X, y)], time_limit=arguments.time_limit)
@@ -396,8 +408,8 @@ def _save_winner(comparison, X, y, fit, arguments):
         _tell(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
         return False
     model.decimal_ = getattr(X, "attrs", {}).get("decimal")  # new rows are to be read as these were
-    save(model, arguments.save)
-    _print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows (ltdl predict applies it).")
+    applied = " ".join(["ltdl predict", *(f"--trust {needed}" for needed in save(model, arguments.save))])
+    _print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows ({applied} applies it).")
     return True
 
 
@@ -451,9 +463,10 @@ def _predict(arguments):
     from sklearn_ltdl.study import _winner
     from sklearn_ltdl.study._columns import coerced, hint
     from sklearn_ltdl.study._files import read_table, write_whole
+    from sklearn_ltdl.study._saved import load
 
     _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
-    model, notes = _winner.load(arguments.model)
+    model, notes = load(arguments.model, arguments.trust)
     table, more = read_table(arguments.data, least_columns=1, **_winner.as_trained(model))
     X, unused = _winner.matched(arguments.data, model, table)
     for name in _names(arguments.numeric):
@@ -473,9 +486,10 @@ def _predict(arguments):
 def _regime(arguments):
     from sklearn_ltdl.study import _winner
     from sklearn_ltdl.study._files import read_table
+    from sklearn_ltdl.study._saved import load
     from sklearn_ltdl.study._tables import split_target
 
-    model, notes = _winner.load(arguments.model)
+    model, notes = load(arguments.model, arguments.trust)
     table, more = read_table(arguments.data, target=arguments.target, **_winner.as_trained(model))
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +24,7 @@ from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._files import read_table
 from sklearn_ltdl.study._jobs import Journal
 from sklearn_ltdl.study._methods import METHODS
-from sklearn_ltdl.study._winner import save
+from sklearn_ltdl.study._saved import load, save
 from sklearn_ltdl.study.cli import MODELS, _as_options, _by_time, _save_winner, main
 
 
@@ -197,9 +196,9 @@ def test_the_last_fit_keeps_to_the_limit_in_time(tmp_path, capsys, rng):
     fit = {"sample_weight": None, "also": {"slow": slow}}
     methods = tuple(row | {"loss": 0.0} if row["method"] == "slow" else row for row in comparison.methods)
     comparison = replace(comparison, methods=methods)
-    arguments = argparse.Namespace(save=tmp_path / "model.joblib", time_limit=3.0)
+    arguments = argparse.Namespace(save=tmp_path / "model.skops", time_limit=3.0)
     assert not _save_winner(comparison, X, y, fit, arguments)
-    assert not (tmp_path / "model.joblib").exists()
+    assert not (tmp_path / "model.skops").exists()
     assert (
         "not written, the fit of slow on all 40 rows failed: stopped at the time limit of 3 s"
         in capsys.readouterr().err
@@ -287,7 +286,7 @@ def test_the_command_gives_the_numbers_of_python(tmp_path, rng):
         "--random-state",
         "3",
     ]
-    files = ["--json", str(tmp_path / "out.json"), "--save", str(tmp_path / "model.joblib")]
+    files = ["--json", str(tmp_path / "out.json"), "--save", str(tmp_path / "model.skops")]
     protocol = ["--models", "linear", "--cv", "3", "--repeats", "1", "--n-jobs", "1", "--scoring", "r2"]
     assert main(["compare", str(tmp_path / "t.csv"), *protocol, *options, *files]) == 0
     written = json.loads((tmp_path / "out.json").read_text())
@@ -297,7 +296,7 @@ def test_the_command_gives_the_numbers_of_python(tmp_path, rng):
     assert [row["method"] for row in written["methods"]] == ["dummy", "linear", "Ridge"]
     assert written["settings"]["n_clusters"] == 20
     model = winner(expected, X, y, sample_weight=weight, also={"Ridge": Ridge()})
-    np.testing.assert_allclose(joblib.load(tmp_path / "model.joblib").predict(X), model.predict(X))
+    np.testing.assert_allclose(load(tmp_path / "model.skops")[0].predict(X), model.predict(X))
     with pytest.raises(ValueError, match="sample_weight: give the weights of the comparison"):
         winner(expected, X, y, also={"Ridge": Ridge()})
 
@@ -431,9 +430,9 @@ def test_an_interruption_in_the_first_second_has_no_traceback(seconds, table):
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_a_reader_that_has_enough_is_no_error(tmp_path):
     code = "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"
-    save(make_table_pipeline(LinearRegression()).fit(np.eye(2), [1.0, 2.0]), tmp_path / "model.joblib")
+    save(make_table_pipeline(LinearRegression()).fit(np.eye(2), [1.0, 2.0]), tmp_path / "model.skops")
     np.savetxt(tmp_path / "new.csv", np.eye(2)[np.arange(20_000) % 2], delimiter=",", header="a,b", comments="")
-    command = [sys.executable, "-c", code, "predict", tmp_path / "model.joblib", tmp_path / "new.csv"]
+    command = [sys.executable, "-c", code, "predict", tmp_path / "model.skops", tmp_path / "new.csv"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "prediction\n"
         process.stdout.close()
@@ -444,7 +443,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_files_are_written_although_nobody_reads_the_table(table, tmp_path):
     code = "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"
-    files = ["--json", tmp_path / "out.json", "--save", tmp_path / "model.joblib"]
+    files = ["--json", tmp_path / "out.json", "--save", tmp_path / "model.skops"]
     options = ["--models", "linear", "--cv", "2", "--repeats", "1", "--n-jobs", "1", *files]
     command = [sys.executable, "-c", code, "compare", table, *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -453,7 +452,7 @@ def test_files_are_written_although_nobody_reads_the_table(table, tmp_path):
         assert process.wait() == 0, errors
     assert "Error" not in errors
     assert (tmp_path / "out.json").exists()
-    assert (tmp_path / "model.joblib").exists()
+    assert (tmp_path / "model.skops").exists()
 
 
 def test_the_table_is_not_overwritten_by_the_results(table, capsys):

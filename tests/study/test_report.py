@@ -94,12 +94,12 @@ def test_the_page_says_how_to_use_the_best_model():
     assert line in "".join(Page(to_html(comparison)).texts)
     told = {"command": "ltdl compare t.csv --weights w", "data": "t.csv"}
     text = "".join(Page(to_html(replace(comparison, settings={**comparison.settings, **told}))).texts)
-    assert "$ ltdl compare t.csv --weights w --save model.joblib\n$ ltdl predict model.joblib new_rows.csv" in text
-    told |= {"command": "ltdl compare t.csv --save a b.joblib", "saved": "a b.joblib"}
+    assert "$ ltdl compare t.csv --weights w --save model.skops\n$ ltdl predict model.skops new_rows.csv" in text
+    told |= {"command": "ltdl compare t.csv --save a b.skops", "saved": "a b.skops"}
     text = "".join(Page(to_html(replace(comparison, settings={**comparison.settings, **told}))).texts)
     assert text.count("--save") == 1  # the command itself
-    assert "$ ltdl predict 'a b.joblib' new_rows.csv" in text
-    assert "model = joblib.load('a b.joblib')" in text
+    assert "$ ltdl predict 'a b.skops' new_rows.csv" in text
+    assert "model = skops.io.load('a b.skops', trusted=types)" in text
 
 
 def test_a_constant_that_is_best_is_not_recommended(rng):

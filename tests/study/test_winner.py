@@ -1,7 +1,6 @@
 import io
 import pickle
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import LazyNetRegressor, compare, make_table_pipeline, regime_report
 from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._methods import METHODS
-from sklearn_ltdl.study._winner import load, save
+from sklearn_ltdl.study._saved import load, save
 from sklearn_ltdl.study.cli import main
 
 FAST = ["--cv", "2", "--repeats", "1", "--n-jobs", "1"]
@@ -41,10 +40,10 @@ def houses(rng):
 @pytest.fixture
 def saved(houses, tmp_path, capsys):
     houses.to_csv(tmp_path / "houses.csv", index=False)
-    options = ["--models", "linear", *FAST, "--categorical", "zone", "--save", str(tmp_path / "model.joblib")]
+    options = ["--models", "linear", *FAST, "--categorical", "zone", "--save", str(tmp_path / "model.skops")]
     assert main(["compare", str(tmp_path / "houses.csv"), *options]) == 0
-    assert "model.joblib: linear, the model of least loss, fitted on all 90 rows" in capsys.readouterr().out
-    return tmp_path / "model.joblib"
+    assert "model.skops: linear, the model of least loss, fitted on all 90 rows" in capsys.readouterr().out
+    return tmp_path / "model.skops"
 
 
 def predict(model, table, capsys, *options):
@@ -106,8 +105,8 @@ def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path)
     y = np.where(X[:, 0] * X[:, 1] > 0, "yes", "no")
     comparison = compare(X, y, models=["forest"], cv=2, repeats=1)
     assert comparison.best == "forest"
-    save(winner(comparison, X, y), tmp_path / "model.joblib")
-    model, notes = load(tmp_path / "model.joblib")
+    save(winner(comparison, X, y), tmp_path / "model.skops")
+    model, notes = load(tmp_path / "model.skops")
     assert notes == []
     assert model.classes_.tolist() == ["no", "yes"]
     assert np.mean(model.predict(X) == y) > 0.9
@@ -116,7 +115,7 @@ def test_classes_keep_their_names_and_the_chosen_setting_is_saved(rng, tmp_path)
 
 
 def test_new_rows_are_predicted_whatever_their_order_columns_and_types(saved, houses, capsys):
-    expected = joblib.load(saved).predict(houses.drop(columns="price"))
+    expected = load(saved)[0].predict(houses.drop(columns="price"))
     plain, told = predict(saved, houses, capsys)
     np.testing.assert_allclose(plain["prediction"], expected)
     assert told == "The model does not use 'id', 'price'.\n"
@@ -161,19 +160,19 @@ def test_columns_that_do_not_fit_are_one_sentence(saved, houses, capsys, change,
 def test_probabilities_and_files_are_written(tmp_path, rng, capsys):
     X = pd.DataFrame(rng.standard_normal((100, 2)), columns=["a", "b"])
     model = make_table_pipeline(LogisticRegression()).fit(X, np.where(X["a"] > 0, "yes", "no"))
-    save(model, tmp_path / "model.joblib")
+    save(model, tmp_path / "model.skops")
     X.to_parquet(tmp_path / "new.parquet")
     for name, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
-        files = [str(tmp_path / file) for file in ("model.joblib", "new.parquet", name)]
+        files = [str(tmp_path / file) for file in ("model.skops", "new.parquet", name)]
         assert main(["predict", files[0], files[1], "--proba", "--output", files[2]]) == 0
         written = read(files[2])
         assert written["prediction"].tolist() == model.predict(X).tolist()
         np.testing.assert_allclose(written[["probability_no", "probability_yes"]], model.predict_proba(X))
     assert capsys.readouterr().out == ""
     X[["a"]].rename(columns={"a": "b"}).assign(a=X["b"])[["b"]].to_csv(tmp_path / "one.csv", index=False)
-    save(make_table_pipeline(LinearRegression()).fit(X[["b"]], X["a"]), tmp_path / "line.joblib")
-    assert len(predict(tmp_path / "line.joblib", X[["b"]], capsys)[0]) == 100  # a table of one column
-    assert main(["predict", str(tmp_path / "line.joblib"), str(tmp_path / "one.csv"), "--proba"]) == 2
+    save(make_table_pipeline(LinearRegression()).fit(X[["b"]], X["a"]), tmp_path / "line.skops")
+    assert len(predict(tmp_path / "line.skops", X[["b"]], capsys)[0]) == 100  # a table of one column
+    assert main(["predict", str(tmp_path / "line.skops"), str(tmp_path / "one.csv"), "--proba"]) == 2
     assert "expected a classifier with probabilities, got LinearRegression" in capsys.readouterr().err
     assert main(["predict", files[0], files[1], "--output", files[0]]) == 2
     assert "which would be lost" in capsys.readouterr().err
@@ -182,44 +181,45 @@ def test_probabilities_and_files_are_written(tmp_path, rng, capsys):
 
 
 def test_a_model_without_names_takes_as_many_columns(tmp_path, capsys):
-    save(LinearRegression().fit(np.eye(2), [1.0, 2.0]), tmp_path / "model.joblib")
+    save(LinearRegression().fit(np.eye(2), [1.0, 2.0]), tmp_path / "model.skops")
     new = pd.DataFrame({"u": [1.0, 0.0], "v": [0.0, 1.0]})
-    np.testing.assert_allclose(predict(tmp_path / "model.joblib", new, capsys)[0]["prediction"], [1, 2])
+    np.testing.assert_allclose(predict(tmp_path / "model.skops", new, capsys)[0]["prediction"], [1, 2])
     new.assign(w=1).to_csv(tmp_path / "new.csv")
-    assert main(["predict", str(tmp_path / "model.joblib"), str(tmp_path / "new.csv")]) == 2
+    assert main(["predict", str(tmp_path / "model.skops"), str(tmp_path / "new.csv")]) == 2
     assert "the model takes 2 columns, without names, but the table has 3 ('u', 'v', 'w')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be loaded"),
+        (b"", "got an empty file"),
         (b"x,y\n1,2\n", "cannot be loaded"),
         (b"\x80\x04\x95", "cannot be loaded"),
+        (b"PK\x03\x04", "cannot be loaded (BadZipFile: File is not a zip file)"),
         (pickle.dumps({"x": 1}), "expected a model that predicts, got an object of type dict"),
         (b"cno_such_module\nModel\n.", "cannot be loaded (ModuleNotFoundError: No module named 'no_such_module')"),
         (None, "there is no such file"),
     ],
 )
 def test_files_that_are_no_models_are_one_sentence(tmp_path, content, message, capsys):
-    path = tmp_path / "model.joblib"
+    path = tmp_path / "model.skops"
     if content is not None:
         path.write_bytes(content)
     for command in ("predict", "regime"):
-        assert main([command, str(path), "table.csv"]) == 2
+        assert main([command, str(path), "table.csv", "--trust", "pickle"]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
 
 
 def test_a_model_that_cannot_be_written_leaves_the_earlier_file_alone(tmp_path):
-    save(LinearRegression(), tmp_path / "model.joblib")
-    before = (tmp_path / "model.joblib").read_bytes()
+    save(LinearRegression(), tmp_path / "model.skops")
+    before = (tmp_path / "model.skops").read_bytes()
     model = TransformedTargetRegressor(func=lambda y: y, inverse_func=lambda y: y)
-    with pytest.raises(TypeError, match=r"model.joblib: TransformedTargetRegressor cannot be pickled, and so not be"):
-        save(model, tmp_path / "model.joblib")
-    assert (tmp_path / "model.joblib").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
+    with pytest.raises(TypeError, match=r"model.skops: TransformedTargetRegressor cannot be saved as data"):
+        save(model, tmp_path / "model.skops")
+    assert (tmp_path / "model.skops").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model.skops"]
 
 
 def test_numbers_of_new_rows_are_read_as_those_of_training(tmp_path, rng, capsys):
@@ -227,7 +227,7 @@ def test_numbers_of_new_rows_are_read_as_those_of_training(tmp_path, rng, capsys
     value = rng.integers(1000, 9000, 60)
     rows = [f"{v // 1000}.{v % 1000:03};{v // 100},5" for v in value]
     (tmp_path / "t.csv").write_text("\n".join(["value;price", *rows, ""]))
-    model = tmp_path / "model.joblib"
+    model = tmp_path / "model.skops"
     assert main(["compare", str(tmp_path / "t.csv"), "--models", "linear", *FAST, "--save", str(model)]) == 0
     (tmp_path / "new.csv").write_text("value;other\n2.000;a\n8.000;b\n")
     capsys.readouterr()
@@ -244,14 +244,14 @@ def test_labels_with_zeros_are_predicted_and_reported_as_they_are(tmp_path, rng,
     X = pd.DataFrame(rng.standard_normal((60, 2)), columns=["a", "b"])
     y = np.where(X["a"] > 0, "01", "02")
     model = make_pipeline(StandardScaler(), MLPClassifier(10, random_state=0, max_iter=2000)).fit(X, y)
-    save(model, tmp_path / "mlp.joblib")
+    save(model, tmp_path / "mlp.skops")
     X.assign(code=y).to_csv(tmp_path / "t.csv", index=False)
-    assert main(["regime", str(tmp_path / "mlp.joblib"), str(tmp_path / "t.csv")]) == 0
+    assert main(["regime", str(tmp_path / "mlp.skops"), str(tmp_path / "t.csv")]) == 0
     assert capsys.readouterr().out == f"{regime_report(model, X, y)}\n"
-    files = ["--save", str(tmp_path / "model.joblib")]
+    files = ["--save", str(tmp_path / "model.skops")]
     assert main(["compare", str(tmp_path / "t.csv"), "--models", "linear", *FAST, *files]) == 0
     capsys.readouterr()
-    assert main(["predict", str(tmp_path / "model.joblib"), str(tmp_path / "t.csv")]) == 0
+    assert main(["predict", str(tmp_path / "model.skops"), str(tmp_path / "t.csv")]) == 0
     assert set(capsys.readouterr().out.splitlines()) == {"prediction", "01", "02"}
 
 
@@ -267,10 +267,10 @@ def test_the_report_of_the_command_is_that_of_python(tmp_path, rng, capsys):
     targets = {"mlp": y, "lazy": (X["a"] ** 2).rename("square")}
     for name, network in networks.items():
         target = targets[name][80:]
-        save(network, tmp_path / f"{name}.joblib")
+        save(network, tmp_path / f"{name}.skops")
         X[80:].assign(**{target.name: target})[[target.name, "c", "b", "a"]].to_parquet(tmp_path / "new.parquet")
-        assert main(["regime", str(tmp_path / f"{name}.joblib"), str(tmp_path / "new.parquet"), "--target", "1"]) == 0
+        assert main(["regime", str(tmp_path / f"{name}.skops"), str(tmp_path / "new.parquet"), "--target", "1"]) == 0
         assert capsys.readouterr().out == f"{regime_report(network, X[80:], target)}\n"
-    save(LinearRegression().fit(X, X["a"]), tmp_path / "line.joblib")
-    assert main(["regime", str(tmp_path / "line.joblib"), str(tmp_path / "new.parquet"), "--target", "1"]) == 2
+    save(LinearRegression().fit(X, X["a"]), tmp_path / "line.skops")
+    assert main(["regime", str(tmp_path / "line.skops"), str(tmp_path / "new.parquet"), "--target", "1"]) == 2
     assert "LinearRegression" in capsys.readouterr().err
