@@ -14,7 +14,6 @@ from sklearn_ltdl._sklearn import checked_rows, refuse_masked
 from sklearn_ltdl.losses import Logistic, Multinomial, total
 
 LARGEST, SMALLEST = 1e100, 1e-100  # of a target: squares beyond, times weights and curvatures, overflow or vanish
-MOST_COUNTED = 2.0**53  # of whole numbers up to here, float64 has each
 
 
 def read_regression(estimator, X, y, sample_weight=None, *, reset=True, **layout):
@@ -85,7 +84,7 @@ def checked_labels(y, name="y"):
 def checked_weights(sample_weight, n_samples, name="sample_weight"):
     """Return weights of shape (n_samples,), ones for None.
 
-    Whole numbers are counts of rows and stay as they are. Of other weights only the ratios matter: the largest is 1.
+    Only ratios of weights matter to a fit, so that those whose sums would overflow or vanish are divided by the largest.
     """
     if sample_weight is None:
         return np.ones(n_samples)
@@ -103,9 +102,8 @@ def checked_weights(sample_weight, n_samples, name="sample_weight"):
 
 
 def _in_ratio(weight):
-    """Return counts as they are, and other weights over the largest."""
-    whole = weight.max() <= MOST_COUNTED and np.array_equal(weight, np.round(weight))
-    return weight if whole else weight / weight.max()
+    """Return weights whose sums and squares are finite and positive: over the largest where they would not be."""
+    return weight if SMALLEST <= weight.max() <= LARGEST else weight / weight.max()
 
 
 def counted(weight):
@@ -248,8 +246,7 @@ def weights_of_classes(class_weight, classes, codes, weight):
                     "rows out by sample_weight=0."
                 )
         factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
-    size = factors.max() if factors.max() > MOST_COUNTED else 1.0  # whose products might overflow
-    return _in_ratio(weight * (factors / size)[codes])
+    return _in_ratio(weight * _in_ratio(factors)[codes])
 
 
 def one_hot(codes, n_classes):
