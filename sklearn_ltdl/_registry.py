@@ -1,9 +1,12 @@
 """Named objects of one kind: a loss, an activation, a solver is added by one decorator."""
 
 import re
+from typing import Any, TypeVar
+
+_Item = TypeVar("_Item")
 
 
-class Registry(dict):
+class Registry(dict[str, Any]):
     """Objects of one kind by name, in order of registration.
 
     Parameters
@@ -12,20 +15,24 @@ class Registry(dict):
         What the objects are, for messages: 'loss', 'activation', 'solver'.
     """
 
-    def __init__(self, kind):
+    def __init__(self, kind) -> None:
         super().__init__()
         self.kind = kind
 
     def register(self, item):
         """Add a function, or an instance of a NamedTuple class, under its snake-case name; use as a decorator."""
         if isinstance(item, type):
-            item.__eq__, item.__ne__, item.__hash__ = _same_class_and_fields, _different, _hash_with_class
-        self[_snake_case(item.__name__)] = item() if isinstance(item, type) else item
+            item.__eq__, item.__ne__, item.__hash__ = _same_class_and_fields, _different, _hash_with_class  # type: ignore
+        self[_snake_case(item.__name__)] = item() if isinstance(item, type) else item  # type: ignore
         return item
 
-    def resolve(self, item):
+    def resolve(self, item: Any) -> Any:
         """Return the object of a name; an object that is not a name stands for itself."""
         return self[item] if isinstance(item, str) else item
+
+    def member(self, item: Any, name: str) -> Any:
+        """Return a member of an object, or the default where the object leaves it out."""
+        return getattr(item, name) if hasattr(item, name) else self.defaults[name](item)
 
 
 def _snake_case(name):

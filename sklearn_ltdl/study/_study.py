@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from scipy.stats import t
@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
 
+from sklearn_ltdl._shown import Shown
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, check_weights, draw_seed, validate_params
 from sklearn_ltdl.study._columns import describe, group_numbers, hint, is_missing, read_columns
 from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
@@ -38,9 +39,12 @@ from sklearn_ltdl.study._progress import Progress, say
 from sklearn_ltdl.study._tables import read_target
 from sklearn_ltdl.study._verdict import HELD_BACK, LEVEL, SCORE_LEVEL, HeldOut, Verdict, decide, draw_contrasts
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-@dataclass(frozen=True)
-class Comparison:
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What `compare` found; printing it shows the table and the verdict.
 
     Parameters
@@ -78,20 +82,20 @@ class Comparison:
     evidence: dict
     settings: dict
 
-    def to_frame(self):
+    def to_frame(self) -> "DataFrame":
         """Return the table of methods as a pandas DataFrame, indexed by method."""
         from pandas import DataFrame
 
         return DataFrame(self.methods).set_index("method")
 
-    def to_json(self, path=None):
+    def to_json(self, path=None) -> str:
         """Return everything as JSON text; with a path, write it there at once or not at all."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False)
         if path is not None:
             write_whole(Path(path), lambda part: part.write_text(text + "\n", encoding="utf-8"))
         return text
 
-    def to_html(self, path=None):
+    def to_html(self, path=None) -> str:
         """Return a report as one HTML page that needs nothing else; with a path, write it there at once or not at all.
 
         It takes jinja2 and matplotlib, the extra ``report``.
@@ -113,7 +117,7 @@ class Comparison:
         """Name of the method of least loss; it may be the dummy."""
         return min((row for row in self.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
 
-    def __str__(self):
+    def __str__(self) -> str:
         loss = "loss" if self.settings["task"] == "regression" else "log loss"
         width = max(9, *(len(row["method"]) for row in self.methods))
         score = self.settings["scoring"]
@@ -131,6 +135,36 @@ class Comparison:
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         lines += ["", *self._questions(), ""]
         return "\n".join([*lines, textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)])
+
+    def _headline(self):
+        return f"{self.verdict.code}: {self.verdict.sentence}"
+
+    def _tables(self):
+        loss = "squared error" if self.settings["task"] == "regression" else "log loss"
+        keys = ("method", "score", "score_low", "score_high", "loss", "fit_seconds")
+        header = ("model", self.settings["scoring"], "95 % from", "to", loss, "fit s")
+        yield header, [tuple(row[key] for key in keys) for row in self.methods]
+        header = ("question", "first", "second", "saves %", "from", "to", "answer")
+        yield (
+            header,
+            [
+                (
+                    c["question"],
+                    c["candidate"],
+                    c["reference"],
+                    *(100 * c[k] for k in ("difference", "low", "high")),
+                    c["answer"],
+                )
+                if "low" in c
+                else (c["question"], None, None, None, None, None, c["answer"])
+                for c in self.verdict.evidence.values()
+            ],
+        )
+
+    def _notes(self):
+        return [f"{row['method']}: {note}" for row in self.methods for note in row["notes"]] + [
+            f"{row['method']} failed: {row['failure']}" for row in self.methods if row["failure"]
+        ]
 
     def _questions(self):
         """Return the contrasts as lines of a table."""
@@ -154,7 +188,7 @@ class Interrupted(KeyboardInterrupt):
         Of the fits that were done; None if not even the dummy was.
     """
 
-    def __init__(self, message, comparison):
+    def __init__(self, message, comparison) -> None:
         super().__init__(message)
         self.comparison = comparison
 
@@ -207,7 +241,7 @@ def compare(
     scheduler=None,
     random_state=0,
     verbose=0,
-):
+) -> Comparison:
     """Ask of a table whether it needs a kernel, feature learning or trees, or whether a linear model is enough.
 
     Every method is fitted on the same folds, stratified for classes, each in `make_table_pipeline`. The verdict rests
@@ -554,11 +588,11 @@ def _score_name(task):
 class _Given(BaseEstimator):
     """What predicts what it was given: the mean over seeds, for a scorer."""
 
-    def __init__(self, prediction, classes=None):
+    def __init__(self, prediction, classes=None) -> None:
         self.prediction = prediction
         self.classes = classes
 
-    def fit(self, X, y):
+    def fit(self, X, y) -> Self:
         return self
 
     def __sklearn_is_fitted__(self):
@@ -578,7 +612,7 @@ class _GivenClasses(ClassifierMixin, _Given):
     def predict(self, X):
         return self.classes[self.prediction.argmax(axis=1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         return self.prediction
 
 

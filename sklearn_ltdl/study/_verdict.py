@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from sklearn_ltdl._shown import Shown
+
 LEVEL = 0.8  # of the intervals that decide: 1.4 % of 1000 problems then have a wrong verdict (docs/benchmarks.md)
 SCORE_LEVEL = 0.95  # of the intervals of scores, which decide nothing
 HELD_BACK = {"rich": "lazy", "rfm": "ntk"}  # models that learn features, and the same ones that cannot
@@ -65,15 +67,15 @@ class Contrast:
         distance = max(abs(self.difference - self.margin), self.margin)
         return int(float(f"{self.n_rows * max(2, (half_width / distance) ** 2):.0e}"))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{self.candidate} against {self.reference} saves {100 * self.difference:z.1f}% of the dummy's loss, "
             f"{100 * LEVEL:.0f}% interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
         )
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(Shown):
     """Answer to the question whether a table needs feature learning.
 
     Parameters
@@ -90,6 +92,12 @@ class Verdict:
     code: str
     sentence: str
     evidence: dict
+
+    def _headline(self):
+        return f"{self.code}: {self.sentence}"
+
+    def _tables(self):
+        yield ("question", "answer"), [(part["question"], part["answer"]) for part in self.evidence.values()]
 
 
 class HeldOut(NamedTuple):
