@@ -1,13 +1,17 @@
 """How results are shown: one line at a prompt, a sentence and tables in a notebook."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from html import escape
+from typing import Any
 
 import numpy as np
 
-MOST_ROWS = 12  # of a table; of a longer one the first and the last are shown
+MOST_ROWS = 24  # of a table; of a longer one the first and the last are shown
 _NUMBER = "text-align: right; padding: 0.1em 0.7em; font-variant-numeric: tabular-nums"
 _TEXT = "text-align: left; padding: 0.1em 0.7em"
+
+Tables = Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]
 
 
 class Shown:
@@ -17,7 +21,7 @@ class Shown:
         """Return one line of plain text."""
         return ", ".join(f"{field.name}={cell(getattr(self, field.name))}" for field in fields(self))  # type: ignore
 
-    def _tables(self):
+    def _tables(self) -> Tables:
         """Yield pairs of a header and rows; the header is a tuple of text, a row a tuple of values."""
         yield ("", "value"), [(field.name, getattr(self, field.name)) for field in fields(self)]  # type: ignore
 
@@ -60,16 +64,16 @@ def columns(**values):
 
 
 def _html_table(header, rows):
-    gap = len(rows) > MOST_ROWS
-    if gap:
+    styles = [
+        _TEXT if all(value is None or isinstance(value, str) for value in column) else _NUMBER for column in zip(*rows)
+    ]
+    if len(rows) > MOST_ROWS:
         half = MOST_ROWS // 2
         rows = [*rows[:half], ("…",) * len(header), *rows[-half:]]
-    lines = [_html_row("th", header), *(_html_row("td", row) for row in rows)]
+    lines = [_html_row("th", header, styles), *(_html_row("td", row, styles) for row in rows)]
     return f'<table style="border-collapse: collapse; margin: 0.5em 0">{"".join(lines)}</table>'
 
 
-def _html_row(tag, values):
-    cells = (
-        f'<{tag} style="{_STYLE if k else _FIRST}">{escape(cell(value))}</{tag}>' for k, value in enumerate(values)
-    )
+def _html_row(tag, values, styles):
+    cells = (f'<{tag} style="{style}">{escape(cell(value))}</{tag}>' for value, style in zip(values, styles))
     return f"<tr>{''.join(cells)}</tr>"

@@ -5,8 +5,8 @@ are formulas of NumPy ufuncs, so that the same source runs on arrays, compiles w
 `fenchel_young(z, u, y)` is :math:`\ell(z, y) + \ell^*(u, y) - uz \ge 0` with the conjugate
 :math:`\ell^*(u, y) = \sup_z uz - \ell(z, y)`, 0 where u is the derivative at z; it is evaluated in NumPy only, and
 written so that large terms do not cancel. A `coupled` loss reads all outputs of a sample at once, along the last axis;
-the others act output by output and are summed. A loss `of_labels` is for y in {0, 1}, one with ``of_labels = False`` for
-numbers; a loss that does not say is taken for both.
+the others act output by output and are summed. A loss with ``of_labels = True`` is for y in
+{0, 1}, with ``of_labels = False`` for numbers; a loss that does not say is taken for both.
 """
 
 from typing import NamedTuple
@@ -136,7 +136,7 @@ class Multinomial(NamedTuple):
             # the Jacobian is I + h (diag(p) - pp'), inverted by Sherman and Morrison
             d = 1.0 + h * p
             step = residual / d + h * p / d * (np.sum(p * residual / d) / np.sum(p / d))
-            length = 1.0
+            new, length = t, 1.0
             for _ in range(40):
                 new = t - length * step
                 odds = np.exp(new - np.max(new))

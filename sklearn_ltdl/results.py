@@ -6,7 +6,7 @@ from enum import Enum
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_ltdl._shown import Shown, columns
+from sklearn_ltdl._shown import Shown, Tables, columns
 from sklearn_ltdl._sklearn import warn
 
 
@@ -54,7 +54,7 @@ class Trace(Shown):
             return "no certificate"
         return f"{len(self.gap)} certificates, gap {self.gap[-1]:.3g} after {self.passes[-1]:.4g} passes"
 
-    def _tables(self):
+    def _tables(self) -> Tables:
         yield columns(passes=self.passes, seconds=self.seconds, primal=self.primal, dual=self.dual, gap=self.gap)
 
 
@@ -123,7 +123,7 @@ class RegularizationPath(Shown):
     def _headline(self):
         return f"{len(self.alphas)} penalties, largest gap {np.max(self.dual_gaps):.3g}"
 
-    def _tables(self):
+    def _tables(self) -> Tables:
         nonzero = [np.count_nonzero(coef) for coef in self.coefs]
         yield columns(
             alpha=self.alphas, gap=self.dual_gaps, nonzero=nonzero, epochs_or_steps=self.n_iters, solver=self.solvers

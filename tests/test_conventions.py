@@ -113,7 +113,7 @@ def test_the_package_lists_what_it_offers():
 
 def public_objects():
     """Return the full names of the public objects and their public methods."""
-    for name in sklearn_ltdl.__all__[1:]:
+    for name in sorted({*sklearn_ltdl.__all__} - {"__version__"}):
         item = getattr(sklearn_ltdl, name)
         home = f"{item.__module__}.{item.__qualname__}"
         yield home

@@ -58,11 +58,11 @@ class Kernel(ABC):
         return self._diagonal(_rows(X, "X"))
 
     @abstractmethod
-    def _matrix(self, X, Z):
+    def _matrix(self, X, Z) -> np.ndarray:
         """Return the matrix for checked arrays, the symmetric one if `Z` is None."""
 
     @abstractmethod
-    def _diagonal(self, X):
+    def _diagonal(self, X) -> np.ndarray:
         """Return the diagonal for a checked array."""
 
     def __add__(self, other):
@@ -432,7 +432,7 @@ def nngp_kernel(X, Z=None, **options) -> np.ndarray:
 
 
 def _rows(X, name):
-    return check_array(X, dtype=[np.float64, np.float32], input_name=name)
+    return check_array(X, dtype=[np.float64, np.float32], input_name=name)  # type: ignore
 
 
 def _check(name, value, kind, least, open=False):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 _MODULE_OF = {
     "Comparison": "_study",
+    "Contender": "_methods",
     "compare": "_study",
     "ComparisonDisplay": "_display",
     "LazyToRichDisplay": "_display",
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, 
         CriticalDifferenceDisplay,
         LazyToRichDisplay,
     )
+    from sklearn_ltdl.study._methods import Contender
     from sklearn_ltdl.study._ranks import MeanRanks, mean_ranks
     from sklearn_ltdl.study._study import Comparison, compare
     from sklearn_ltdl.study._tables import make_table_pipeline
@@ -31,6 +33,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, 
 __all__ = [
     "Comparison",
     "ComparisonDisplay",
+    "Contender",
     "ContrastCurveDisplay",
     "CriticalDifferenceDisplay",
     "LazyToRichDisplay",

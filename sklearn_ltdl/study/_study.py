@@ -33,7 +33,7 @@ from sklearn_ltdl.study._jobs import (
     run,
     versions,
 )
-from sklearn_ltdl.study._methods import METHODS, given, per_row_loss
+from sklearn_ltdl.study._methods import FAMILIES, METHODS, Contender, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
 from sklearn_ltdl.study._progress import Progress, say
 from sklearn_ltdl.study._tables import read_target
@@ -108,12 +108,12 @@ class Comparison(Shown):
         return page
 
     @property
-    def failed(self):
+    def failed(self) -> list[str]:
         """Names of the methods that have no score."""
         return [row["method"] for row in self.methods if row["failure"]]
 
     @property
-    def best(self):
+    def best(self) -> str:
         """Name of the method of least loss; it may be the dummy."""
         return min((row for row in self.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
 
@@ -145,21 +145,15 @@ class Comparison(Shown):
         header = ("model", self.settings["scoring"], "95 % from", "to", loss, "fit s")
         yield header, [tuple(row[key] for key in keys) for row in self.methods]
         header = ("question", "first", "second", "saves %", "from", "to", "answer")
-        yield (
-            header,
-            [
-                (
-                    c["question"],
-                    c["candidate"],
-                    c["reference"],
-                    *(100 * c[k] for k in ("difference", "low", "high")),
-                    c["answer"],
-                )
-                if "low" in c
-                else (c["question"], None, None, None, None, None, c["answer"])
-                for c in self.verdict.evidence.values()
-            ],
-        )
+        rows = [
+            (
+                *(part.get(key) for key in ("question", "candidate", "reference")),
+                *(100 * part[key] if key in part else None for key in ("difference", "low", "high")),
+                part["answer"],
+            )
+            for part in self.verdict.evidence.values()
+        ]
+        yield header, rows
 
     def _notes(self):
         return [f"{row['method']}: {note}" for row in self.methods for note in row["notes"]] + [
@@ -268,8 +262,9 @@ def compare(
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
         takes all. 'dummy' and 'linear' always run, and 'lazy' beside 'rich' and 'ntk' beside 'rfm': the verdict is
         relative to them.
-    also : dict of str to estimator, default=None
-        Other estimators to show beside them, by name; they have no part in the verdict.
+    also : dict of str to estimator or Contender, default=None
+        Other estimators to show beside them, by name. They have no part in the verdict, unless a
+        `sklearn_ltdl.study.Contender` gives the family to which they belong.
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
         of time. What is not predicted in any of them does not count.
@@ -530,7 +525,7 @@ def _collate(plan, results):
         )
     verdict = decide(contrasts)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
-    if set(compared) < set(METHODS) - {"dummy"}:  # nothing was learned of the models left out
+    if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out
         verdict = replace(verdict, sentence=f"{verdict.sentence} (Of {', '.join(compared)} alone.)")
     return Comparison(
         verdict,
@@ -556,14 +551,20 @@ def _chosen(models, also):
         raise ValueError(
             f"models: expected names among {', '.join(METHODS)}; got {', '.join(map(repr, unknown))}.{hint}"
         )
-    for name, estimator in also.items():
+    for name, item in also.items():
+        contender = item if isinstance(item, Contender) else Contender(item)
+        estimator = contender.estimator
         if name in METHODS or name == "scale_path":
             raise ValueError(f"also: the name {name!r} is taken; give the estimator another.")
         if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
             raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
+        if contender.family not in FAMILIES:
+            raise ValueError(f"also: family of {name!r} must be one of {FAMILIES}, got {contender.family!r}.")
+        if not (isinstance(contender.n_seeds, Integral) and contender.n_seeds >= 1):
+            raise ValueError(f"also: n_seeds of {name!r} must be a whole number from 1, got {contender.n_seeds!r}.")
     wanted += ["dummy", "linear", *(held_back for name, held_back in HELD_BACK.items() if name in wanted)]
     chosen = {name: METHODS[name] for name in METHODS if name in wanted}
-    return chosen | {name: given(estimator) for name, estimator in also.items()}
+    return chosen | {name: given(item) for name, item in also.items()}
 
 
 def _rare(target, splits):

@@ -194,16 +194,17 @@ def best_of(losses, names, held_out):
 
 def questions(families):
     """Return candidates and references of each contrast, in their fixed order, among the methods asked for."""
+    linear = [name for name in families if families[name] == "linear"]
     kernels = [name for name in families if families[name] == "kernel"]
     trees = [name for name in families if families[name] == "trees"]
     others = [name for name in families if families[name] not in ("trees", "dummy", "other")]
     every = others + trees
-    fixed = [name for name in others if name in ("linear", "lazy") or name in kernels]
+    fixed = [name for name in others if name == "lazy" or name in linear + kernels]
     rich, rfm = ([name] if name in families else [] for name in HELD_BACK)
     sides = {
         "signal": (every, ["dummy"]),
-        "any_beyond_linear": ([name for name in every if name != "linear"], ["linear"]),
-        "beyond_linear": (kernels, ["linear"]),
+        "any_beyond_linear": ([name for name in every if name not in linear], linear),
+        "beyond_linear": (kernels, linear),
         "feature_learning": (rich, [HELD_BACK["rich"]]),
         "recursive_features": (rfm, [HELD_BACK["rfm"]]),
         "rich_beyond_fixed": (rich, fixed),
