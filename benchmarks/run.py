@@ -1,4 +1,4 @@
-"""A small size of each part in one command, with the seconds as JSON: ``python benchmarks/run.py --quick --json FILE``."""
+"""A small size of each part in one command: ``python benchmarks/run.py --quick --json FILE`` keeps the seconds."""
 
 import argparse
 import json

@@ -184,5 +184,5 @@ def test_a_contender_with_a_family_has_a_part_in_the_verdict():
 
 @pytest.mark.parametrize("contender", [Contender(SVR(), family="kernels"), Contender(SVR(), n_seeds=0)])
 def test_a_contender_with_a_bad_setting_is_refused(contender):
-    with pytest.raises(ValueError, match="also: .* of 'svr' must be"):
+    with pytest.raises(ValueError, match=r"also: .* of 'svr' must be"):
         compare(*load_diabetes(return_X_y=True), also={"svr": contender})

@@ -72,7 +72,7 @@ def test_the_repr_of_a_result_is_one_line():
 @pytest.mark.parametrize(
     ("pair", "shared"),
     [
-        ((LazyNetRegressor, LazyNetClassifier), ["width", "depth", "scale", "init_scale", "max_iter"]),
+        ((LazyNetRegressor, LazyNetClassifier), ["width", "depth", "scale", "init_scale"]),
         ((NTKKernelRegressor, NTKKernelClassifier), ["kernel", "depth", "activation"]),
     ],
 )

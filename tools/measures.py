@@ -40,9 +40,9 @@ def writes_to_its_first(function):
         return False
     first = arguments[0].arg
     for node in ast.walk(function):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
-            if isinstance(node.value, ast.Name) and node.value.id == first:
-                return True
+        written = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del)
+        if written and isinstance(node.value, ast.Name) and node.value.id == first:
+            return True
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr"
         if called and isinstance(node.args[0], ast.Name) and node.args[0].id == first:
             return True
