@@ -2,7 +2,12 @@
 
 import nox
 
-nox.options.sessions = ["tests", "lint"]
+nox.options.sessions = ["tests", "lint", "typing"]
+TYPED = [
+    *(f"sklearn_ltdl/{name}.py" for name in ("__init__", "_registry", "_shown", "activations", "losses", "results")),
+    *(f"sklearn_ltdl/{name}.py" for name in ("scalings", "ntk/_kernels", "study/__init__")),
+    "tests/typing/user_code.py",
+]
 OLDEST = ["scikit-learn==1.8.*", "jax==0.8.*", "jaxlib==0.8.*"]
 
 
@@ -29,3 +34,16 @@ def lint(session):
 def docs(session):
     session.install("-e", ".[docs]")
     session.run("python", "-m", "sphinx", "-n", "-W", "--keep-going", "docs", "docs/_build")
+
+
+@nox.session
+def typing(session):
+    session.install("-e", ".[report]", "pyright[nodejs]", "mypy")
+    session.run("pyright", *TYPED)
+    session.run("mypy", "--follow-imports=silent", "--ignore-missing-imports", TYPED[-1])
+
+
+@nox.session
+def measures(session):
+    session.install("-e", ".[report]", "pyright[nodejs]")
+    session.run("python", "tools/measures.py", "--types")

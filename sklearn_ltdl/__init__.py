@@ -4,6 +4,7 @@ Every public name is loaded on first use, so that importing the package costs no
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -40,7 +41,75 @@ _MODULE_OF = {
     "ContrastCurveDisplay": "study",
 }
 
-__all__ = ["__version__", *_MODULE_OF]
+if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, as a test says
+    from sklearn_ltdl.diagnostics import RegimeDisplay, ScalePathDisplay, explain_as_kernel, regime_report, scale_path
+    from sklearn_ltdl.linear import (
+        ConvergenceDisplay,
+        SAGClassifier,
+        SAGRegressor,
+        alpha_from_c,
+        alpha_from_ridge,
+        compare_solvers,
+        duality_gap,
+    )
+    from sklearn_ltdl.networks import (
+        LazyNetClassifier,
+        LazyNetRegressor,
+        MeanFieldTwoLayerNet,
+        MeanFieldTwoLayerNetClassifier,
+        ParticleFlowDisplay,
+        TangentFeatures,
+        certify,
+    )
+    from sklearn_ltdl.ntk import (
+        AGOPDisplay,
+        NTKKernelClassifier,
+        NTKKernelRegressor,
+        NTKNystroem,
+        RFMClassifier,
+        RFMRegressor,
+    )
+    from sklearn_ltdl.study import (
+        ComparisonDisplay,
+        ContrastCurveDisplay,
+        LazyToRichDisplay,
+        compare,
+        make_table_pipeline,
+    )
+
+__all__ = [
+    "AGOPDisplay",
+    "ComparisonDisplay",
+    "ContrastCurveDisplay",
+    "ConvergenceDisplay",
+    "LazyNetClassifier",
+    "LazyNetRegressor",
+    "LazyToRichDisplay",
+    "MeanFieldTwoLayerNet",
+    "MeanFieldTwoLayerNetClassifier",
+    "NTKKernelClassifier",
+    "NTKKernelRegressor",
+    "NTKNystroem",
+    "ParticleFlowDisplay",
+    "RFMClassifier",
+    "RFMRegressor",
+    "RegimeDisplay",
+    "SAGClassifier",
+    "SAGRegressor",
+    "ScalePathDisplay",
+    "TangentFeatures",
+    "__version__",
+    "alpha_from_c",
+    "alpha_from_ridge",
+    "certify",
+    "compare",
+    "compare_solvers",
+    "duality_gap",
+    "explain_as_kernel",
+    "make_table_pipeline",
+    "regime_report",
+    "scale_path",
+]
 
 
 def __getattr__(name):

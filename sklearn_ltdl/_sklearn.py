@@ -6,29 +6,48 @@ import warnings
 from contextlib import contextmanager
 from functools import wraps
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-from sklearn.base import _fit_context, is_classifier, is_regressor
+from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
+from sklearn.utils._param_validation import HasMethods, InvalidParameterError, StrOptions
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils.validation import validate_data
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn 1.8 has no callbacks
+if TYPE_CHECKING:  # scikit-learn has no types; these decorators return what they were given, with its signature
+    _F = TypeVar("_F")
+
+    class _Decorator(Protocol):
+        def __call__(self, function: _F, /) -> _F: ...
 
     class CallbackSupportMixin:
-        """Stand-in of the class that takes callbacks."""
+        _init_callback_context: Any
 
-    def with_callbacks(method):
-        """Return the method, as deep in the stack as scikit-learn's decorator has it."""
+    def _fit_context(*, prefer_skip_nested_validation: bool) -> _Decorator: ...
+    def validate_params(constraints: dict[str, Any], *, prefer_skip_nested_validation: bool) -> _Decorator: ...
+    def available_if(check: Any) -> _Decorator: ...
+    def with_callbacks(method: _F) -> _F: ...
+else:
+    from sklearn.base import _fit_context
+    from sklearn.utils._param_validation import validate_params
+    from sklearn.utils.metaestimators import available_if
 
-        @wraps(method)
-        def fit(*args, **kwargs):
-            return method(*args, **kwargs)
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:  # scikit-learn 1.8 has no callbacks
 
-        return fit
+        class CallbackSupportMixin:
+            """Stand-in of the class that takes callbacks."""
+
+        def with_callbacks(method):
+            """Return the method, as deep in the stack as scikit-learn's decorator has it."""
+
+            @wraps(method)
+            def fit(*args, **kwargs):
+                return method(*args, **kwargs)
+
+            return fit
 
 
 __all__ = [
@@ -36,8 +55,10 @@ __all__ = [
     "HasMethods",
     "Interval",
     "NameIn",
+    "Registered",
     "StrOptions",
     "_fit_context",
+    "available_if",
     "checked_rows",
     "draw_seed",
     "fit_tasks",
@@ -78,8 +99,56 @@ class Interval(_Interval):
 class NameIn(StrOptions):
     """Constraint: a name in a registry, read when the parameter is checked, so that later additions count."""
 
-    def __init__(self, registry):
+    def __init__(self, registry) -> None:
         super().__init__(registry.keys())
+
+
+class Registered(NameIn):
+    """Constraint: a name in a registry, or an object like those in it, that has the members which are needed.
+
+    Parameters
+    ----------
+    registry : Registry
+        Read when the parameter is checked.
+    needed : tuple of str, or callable object -> tuple of str
+    of_labels : bool or None
+        Refuse names of losses of the other kind of target: of numbers if True, of labels if False.
+    """
+
+    def __init__(self, registry, needed, of_labels=None):
+        super().__init__(registry)
+        self.registry = registry
+        self.needed = needed
+        self.of_labels = of_labels
+
+    def is_satisfied_by(self, value):
+        """Return whether the value is suitable; an object of the right kind without some member is an error."""
+        if (isinstance(value, str) and value not in self._names()) or isinstance(value, type):
+            return False
+        item = self.registry.resolve(value)
+        needed = self.needed(item) if callable(self.needed) else self.needed
+        lacking = [name for name in needed if not hasattr(item, name)]
+        if lacking and (isinstance(value, str) or hasattr(item, "value")):
+            raise InvalidParameterError(
+                f"The {self.registry.kind!r} parameter, {value!r}, has no {' and no '.join(lacking)}, which this "
+                f"estimator needs; give its class {', '.join(f'`{name}`' for name in lacking)}."
+            )
+        return not lacking
+
+    def _names(self):
+        """Return the names that are taken; an object that does not say of what it is a loss is taken for both."""
+        return [
+            name
+            for name, item in self.registry.items()
+            if self.of_labels is None or getattr(item, "of_labels", self.of_labels) == self.of_labels
+        ]
+
+    def __str__(self):
+        return f"a str among {set(self._names())} or {_an(self.registry.kind)} object"
+
+
+def _an(noun):
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def warn(message, category=UserWarning):

@@ -84,7 +84,7 @@ def checked_labels(y, name="y"):
 def checked_weights(sample_weight, n_samples, name="sample_weight"):
     """Return weights of shape (n_samples,), ones for None.
 
-    Only ratios of weights matter to a fit, so that those whose sums would overflow or vanish are divided by the largest.
+    Only ratios of weights matter to a fit: those whose sums would overflow or vanish are divided by the largest.
     """
     if sample_weight is None:
         return np.ones(n_samples)

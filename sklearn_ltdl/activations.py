@@ -10,7 +10,8 @@ offers in one of three ways:
 - any other is expanded in Hermite polynomials (`hermite_duals`).
 
 `gain` is the factor of the weights that a wide network takes by default; for a homogeneous activation and GELU's kin it
-keeps the variance from layer to layer (He et al. 2015). Those that are `bounded` say so.
+keeps the variance from layer to layer (He et al. 2015), and 1 for an activation that has none.
+Those that are `bounded` say so.
 """
 
 from functools import cache
@@ -22,7 +23,7 @@ from scipy import special
 
 from sklearn_ltdl._registry import Registry
 
-ACTIVATIONS = Registry("activation")
+ACTIVATIONS = Registry("activation", {"gain": lambda activation: 1.0})
 HERMITE_NODES = 200  # of Gauss's quadrature, whose rounding grows above
 HERMITE_TERMS = 120
 

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 
-def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None):
+def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None) -> np.ndarray:
     """Draw signs whose class is the product of a few of them, unknown to the learner.
 
     No linear model does better than chance; a kernel that is blind to directions needs about
@@ -35,7 +35,7 @@ def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None
     return X, (X[:, :n_relevant].prod(axis=1) > 0).astype(int)
 
 
-def make_multi_index(n_samples=500, n_features=20, *, n_directions=3, noise=0.1, random_state=None):
+def make_multi_index(n_samples=500, n_features=20, *, n_directions=3, noise=0.1, random_state=None) -> np.ndarray:
     r"""Draw Gaussian inputs and the output of a teacher that reads a few directions of them.
 
     The signal is :math:`c \sum_j s_j |u_j \cdot x|` with orthonormal directions u, alternating signs s and c such that
@@ -71,7 +71,7 @@ def make_multi_index(n_samples=500, n_features=20, *, n_directions=3, noise=0.1,
     return X, signal + noise * rng.standard_normal(n_samples)
 
 
-def make_sphere(n_samples=500, n_features=5, *, sharpness=3.0, noise=0.1, random_state=None):
+def make_sphere(n_samples=500, n_features=5, *, sharpness=3.0, noise=0.1, random_state=None) -> np.ndarray:
     r"""Draw points of the unit sphere and a smooth function of them, :math:`\exp(t\, u \cdot x)`.
 
     The function is in the reproducing space of every kernel whose power series in the cosine has positive

@@ -5,7 +5,8 @@ are formulas of NumPy ufuncs, so that the same source runs on arrays, compiles w
 `fenchel_young(z, u, y)` is :math:`\ell(z, y) + \ell^*(u, y) - uz \ge 0` with the conjugate
 :math:`\ell^*(u, y) = \sup_z uz - \ell(z, y)`, 0 where u is the derivative at z; it is evaluated in NumPy only, and
 written so that large terms do not cancel. A `coupled` loss reads all outputs of a sample at once, along the last axis;
-the others act output by output and are summed.
+the others act output by output and are summed. A loss with ``of_labels = True`` is for y in
+{0, 1}, with ``of_labels = False`` for numbers; a loss that does not say is taken for both.
 """
 
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Squared(NamedTuple):
 
     smoothness = 1.0  # largest second derivative in z
     coupled = False
+    of_labels = False
 
     def value(self, z, y):
         """Return the loss of each prediction."""
@@ -49,6 +51,7 @@ class Huber(NamedTuple):
     delta: float = 1.0
     smoothness = 1.0
     coupled = False
+    of_labels = False
 
     def value(self, z, y):
         """Return the loss of each prediction."""
@@ -75,6 +78,7 @@ class Logistic(NamedTuple):
 
     smoothness = 0.25
     coupled = False
+    of_labels = True
 
     def value(self, z, y):
         """Return the loss of each prediction."""
@@ -102,6 +106,7 @@ class Multinomial(NamedTuple):
 
     smoothness = 0.5  # largest eigenvalue of diag(p) - pp'
     coupled = True
+    of_labels = True
 
     def value(self, z, y):
         """Return the loss of each sample."""
@@ -131,7 +136,7 @@ class Multinomial(NamedTuple):
             # the Jacobian is I + h (diag(p) - pp'), inverted by Sherman and Morrison
             d = 1.0 + h * p
             step = residual / d + h * p / d * (np.sum(p * residual / d) / np.sum(p / d))
-            length = 1.0
+            new, length = t, 1.0
             for _ in range(40):
                 new = t - length * step
                 odds = np.exp(new - np.max(new))
@@ -155,6 +160,7 @@ class SquaredHinge(NamedTuple):
 
     smoothness = 2.0
     coupled = False
+    of_labels = True
 
     def value(self, z, y):
         """Return the loss of each prediction."""
@@ -186,6 +192,7 @@ class SmoothHinge(NamedTuple):
 
     gamma: float = 1.0
     coupled = False
+    of_labels = True
 
     @property
     def smoothness(self):
@@ -213,6 +220,17 @@ class SmoothHinge(NamedTuple):
         lack, v = 1 - (2 * y - 1) * z, (1 - 2 * y) * u
         best = np.minimum(np.maximum(lack, 0) / self.gamma, 1)
         return np.maximum((best - v) * (lack - self.gamma * (best + v) / 2), 0)
+
+
+def members_of_linear(loss):
+    """Return the members that the solvers of linear models need."""
+    always = ("value", "derivative", "fenchel_young", "smoothness", "coupled")
+    if getattr(loss, "coupled", False):
+        return (*always, "derivative_of_row", "dual_step_of_row")
+    return (*always, "second_derivative")
+
+
+MEMBERS_OF_NETWORKS = ("value", "derivative", "smoothness", "coupled")
 
 
 def of_rows(loss, values):

@@ -6,6 +6,7 @@ from enum import Enum
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_ltdl._shown import Shown, Tables, columns
 from sklearn_ltdl._sklearn import warn
 
 
@@ -24,8 +25,8 @@ class Status(Enum):
         return cls.CONVERGED if gap <= tolerance else cls.OUT_OF_STEPS
 
 
-@dataclass(frozen=True)
-class Trace:
+@dataclass(frozen=True, repr=False)
+class Trace(Shown):
     """What was certified of the iterates of a solver, in order.
 
     Parameters
@@ -48,9 +49,17 @@ class Trace:
     dual: np.ndarray
     gap: np.ndarray
 
+    def _headline(self):
+        if not len(self.gap):
+            return "no certificate"
+        return f"{len(self.gap)} certificates, gap {self.gap[-1]:.3g} after {self.passes[-1]:.4g} passes"
 
-@dataclass(frozen=True)
-class Solution:
+    def _tables(self) -> Tables:
+        yield columns(passes=self.passes, seconds=self.seconds, primal=self.primal, dual=self.dual, gap=self.gap)
+
+
+@dataclass(frozen=True, repr=False)
+class Solution(Shown):
     """Minimiser of a convex finite sum.
 
     Parameters
@@ -84,9 +93,12 @@ class Solution:
     step: float | None
     reason: str = ""
 
+    def _headline(self):
+        return f"{self.solver} {self.status.value}, n_iter={self.n_iter}, gap={self.gap:.3g}"
 
-@dataclass(frozen=True)
-class RegularizationPath:
+
+@dataclass(frozen=True, repr=False)
+class RegularizationPath(Shown):
     """Solutions of a finite sum for several penalties.
 
     Parameters
@@ -108,9 +120,18 @@ class RegularizationPath:
     n_iters: np.ndarray
     solvers: tuple
 
+    def _headline(self):
+        return f"{len(self.alphas)} penalties, largest gap {np.max(self.dual_gaps):.3g}"
 
-@dataclass(frozen=True)
-class Certificate:
+    def _tables(self) -> Tables:
+        nonzero = [np.count_nonzero(coef) for coef in self.coefs]
+        yield columns(
+            alpha=self.alphas, gap=self.dual_gaps, nonzero=nonzero, epochs_or_steps=self.n_iters, solver=self.solvers
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """How far a network, as a measure, is from the best one.
 
     Parameters
@@ -149,7 +170,10 @@ class Certificate:
         """Return the gap over the objective."""
         return self.gap / abs(self.primal) if 0 < abs(self.primal) < np.inf else np.inf * (self.gap > 0)
 
-    def __str__(self):
+    def _headline(self):
+        return str(self)
+
+    def __str__(self) -> str:
         """Return one sentence."""
         word = "certified_gap" if self.rigorous else "estimated_gap"
         return f"{word}={self.gap:.3g} ({100 * self.relative_gap:.2g} % of the objective), by {self.method}"

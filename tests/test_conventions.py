@@ -52,6 +52,8 @@ def test_imports_go_down_only(file):
     home = file.split("/")[0]
     ours = {name.split(".")[1] for name in imports(file, at_top=False) if name.startswith("sklearn_ltdl.")}
     used = ours & set(SLICES)
+    if file == "__init__.py":
+        return  # it imports for type checkers only, as tests/test_door.py says
     assert used <= MAY_USE.get(home, set()) | {home} if home in SLICES else not used
 
 
@@ -113,7 +115,7 @@ def test_the_package_lists_what_it_offers():
 
 def public_objects():
     """Return the full names of the public objects and their public methods."""
-    for name in sklearn_ltdl.__all__[1:]:
+    for name in sorted({*sklearn_ltdl.__all__} - {"__version__"}):
         item = getattr(sklearn_ltdl, name)
         home = f"{item.__module__}.{item.__qualname__}"
         yield home

@@ -1,5 +1,7 @@
 """Pictures of the regime of a network, and of its way from lazy to rich."""
 
+from typing import Self
+
 import numpy as np
 
 from sklearn_ltdl.diagnostics._rates import fit_rate
@@ -85,11 +87,13 @@ class ScalePathDisplay:
     -1.0
     """
 
-    def __init__(self, path):
+    def __init__(self, path) -> None:
         self.path = path
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, scales=None, *, X_test=None, y_test=None, random_state=0, axes=None):
+    def from_estimator(
+        cls, estimator, X, y, scales=None, *, X_test=None, y_test=None, random_state=0, axes=None
+    ) -> Self:
         """Train a network at several scales, and draw its path.
 
         Parameters
@@ -114,7 +118,7 @@ class ScalePathDisplay:
         path = scale_path(X, y, scales, estimator=estimator, X_test=X_test, y_test=y_test, random_state=random_state)
         return cls(path).plot(axes=axes)
 
-    def plot(self, axes=None):
+    def plot(self, axes=None) -> Self:
         """Draw the path.
 
         Parameters
@@ -209,11 +213,13 @@ class RegimeDisplay:
     'Verdict: lazy'
     """
 
-    def __init__(self, report):
+    def __init__(self, report) -> None:
         self.report = report
 
     @classmethod
-    def from_estimator(cls, model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, random_state=0, axes=None):
+    def from_estimator(
+        cls, model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, random_state=0, axes=None
+    ) -> Self:
         """Report on a trained network, and draw the report.
 
         Parameters
@@ -239,7 +245,7 @@ class RegimeDisplay:
         report = regime_report(model, X, y, before=before, after=after, max_rows=max_rows, random_state=random_state)
         return cls(report).plot(axes=axes)
 
-    def plot(self, axes=None):
+    def plot(self, axes=None) -> Self:
         """Draw the report.
 
         Parameters

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils import check_consistent_length
 
+from sklearn_ltdl._shown import Shown
 from sklearn_ltdl._sklearn import Interval, validate_params
 from sklearn_ltdl.diagnostics._regime import LAZY_GAP, Ridge, linearization_gap, mean_gap, prediction_gap
 from sklearn_ltdl.diagnostics._trained import (
@@ -24,8 +26,8 @@ MAX_ROWS = 2000
 SAME = 0.95  # agreement from which two models predict the same
 
 
-@dataclass(frozen=True, eq=False)
-class KernelExplanation:
+@dataclass(frozen=True, eq=False, repr=False)
+class KernelExplanation(Shown):
     """What `explain_as_kernel` found; printing it shows the sentence.
 
     Parameters
@@ -64,7 +66,7 @@ class KernelExplanation:
     notes: tuple
     model: object
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Return the predictions of ridge with the kernel of the trained network.
 
         Parameters
@@ -78,7 +80,7 @@ class KernelExplanation:
         """
         return self.machine.predict(self._rows(X))
 
-    def influence(self, X):
+    def influence(self, X) -> np.ndarray:
         """Return what each row of the machine adds to each of its predictions.
 
         Parameters
@@ -97,10 +99,22 @@ class KernelExplanation:
         """Return rows as the network sees them."""
         return dense(checked_rows(*unwrapped(self.model), X, fewest=1))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n".join([textwrap.fill(self.sentence, 100), *(textwrap.fill(note, 100) for note in self.notes)])
 
-    __repr__ = __str__
+    def _headline(self):
+        return self.sentence
+
+    def _tables(self):
+        rows = [
+            ("network", None, self.score_network),
+            ("kernel of the initial weights", self.agreement_before, self.score_before),
+            ("kernel of the trained weights", self.agreement_after, self.score_after),
+        ]
+        yield ("model", "agreement with the network", "score"), rows
+
+    def _notes(self):
+        return self.notes
 
 
 @validate_params(
@@ -112,7 +126,7 @@ class KernelExplanation:
 )
 def explain_as_kernel(
     model, X, y, *, X_test=None, y_test=None, before=None, after=None, classes=None, max_rows=MAX_ROWS, random_state=0
-):
+) -> KernelExplanation:
     """Fit the kernel machine that a trained network would be if it were one, and say whether it is.
 
     Near its weights a network is linear in them, with the tangent kernel. A lazy network is ridge regression with the

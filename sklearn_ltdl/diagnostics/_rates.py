@@ -24,12 +24,12 @@ class Rate(NamedTuple):
         """Return the power law at `x`."""
         return self.factor * np.asarray(x, dtype=float) ** self.exponent
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Return the exponent, with its standard error."""
         return f"{self.exponent:.2f} ± {self.standard_error:.2f}"
 
 
-def fit_rate(x, y):
+def fit_rate(x, y) -> Rate:
     """Fit the exponent of a power law by least squares on logarithms.
 
     Parameters

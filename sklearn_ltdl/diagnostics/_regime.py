@@ -8,15 +8,19 @@ no training has shaped (Chizat, Oyallon, Bach 2019). No single number says so: t
 import textwrap
 from dataclasses import dataclass
 from numbers import Integral
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sklearn_ltdl._shown import Shown
 from sklearn_ltdl._sklearn import Interval, validate_params
 from sklearn_ltdl._targets import most_likely
 from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, trained_network
 from sklearn_ltdl.networks._model import displacement
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MAX_ROWS = 1000
 FEW_ROWS = 300  # at most so many say how curved the network is, and which directions it reads
@@ -46,8 +50,8 @@ _QUALITIES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class RegimeReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class RegimeReport(Shown):
     """What `regime_report` found; printing it shows the verdict and the table.
 
     Parameters
@@ -78,7 +82,7 @@ class RegimeReport:
     n_rows: int
     notes: tuple
 
-    def to_frame(self):
+    def to_frame(self) -> "DataFrame":
         """Return the diagnostics as a pandas DataFrame, indexed by name, with columns value and meaning."""
         from pandas import DataFrame
 
@@ -86,7 +90,7 @@ class RegimeReport:
         rows = [(name, value, meanings[name]) for name, value in self.diagnostics.items()]
         return DataFrame(rows, columns=["diagnostic", "value", "meaning"]).set_index("diagnostic")
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [textwrap.fill(self.sentence, 100), ""]
         meanings = {name: text.format(score=self.score) for name, text in (_CHANGES | _QUALITIES).items()}
         lines += [f"{name:<20} {_shown(value):>9}  {meanings[name]}" for name, value in self.diagnostics.items()]
@@ -96,7 +100,18 @@ class RegimeReport:
             lines.append(f"{layer['layer']:<20} {moved:>9} {flips:>9} {score:>30}")
         return "\n".join([*lines, *(textwrap.fill(note, 100) for note in self.notes)])
 
-    __repr__ = __str__
+    def _headline(self):
+        return self.sentence
+
+    def _tables(self):
+        meanings = {name: text.format(score=self.score) for name, text in (_CHANGES | _QUALITIES).items()}
+        yield ("diagnostic", "value", "meaning"), [(name, v, meanings[name]) for name, v in self.diagnostics.items()]
+        keys = ("layer", "displacement", "activation_flips", "score_put_back")
+        header = ("layer", "moved", "flips", f"{self.score} without its training")
+        yield header, [tuple(layer[key] for key in keys) for layer in self.layers]
+
+    def _notes(self):
+        return self.notes
 
 
 def _shown(value):
@@ -110,7 +125,9 @@ def _shown(value):
     },
     prefer_skip_nested_validation=False,
 )
-def regime_report(model, X, y, *, before=None, after=None, classes=None, max_rows=MAX_ROWS, random_state=0):
+def regime_report(
+    model, X, y, *, before=None, after=None, classes=None, max_rows=MAX_ROWS, random_state=0
+) -> RegimeReport:
     r"""Report whether a trained network was lazy, or has learned features.
 
     Parameters

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -13,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
+from sklearn_ltdl._shown import Shown, columns
 from sklearn_ltdl._sklearn import draw_seed, warn
 from sklearn_ltdl._targets import checked_weights
 from sklearn_ltdl.diagnostics._trained import checked_column
@@ -20,12 +22,15 @@ from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.networks._linearized import tangent_gram
 from sklearn_ltdl.networks._model import feature_map
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is taken as numbers
 KERNEL_ROWS = 500  # at most so many say how the tangent kernel changed
 
 
-@dataclass(frozen=True, eq=False)
-class ScalePath:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScalePath(Shown):
     """A network at several scales, all else equal.
 
     Parameters
@@ -61,14 +66,14 @@ class ScalePath:
     alpha: float
     score: str
 
-    def to_frame(self):
+    def to_frame(self) -> "DataFrame":
         """Return the path as a pandas DataFrame, indexed by scale."""
         from pandas import DataFrame
 
         columns = ("scales", "scores", "losses", "train_losses", "displacements", "kernel_changes", "converged")
         return DataFrame({name: getattr(self, name) for name in columns}).set_index("scales")
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{'scale':>8} {self.score:>9} {'loss':>10} {'train loss':>10} {'moved':>9} {'kernel':>9}"]
         rows = zip(self.scales, self.scores, self.losses, self.train_losses, self.displacements, self.kernel_changes)
         for row, converged in zip(rows, self.converged):
@@ -80,7 +85,25 @@ class ScalePath:
         lines.append(f"{'limit':>8} {self.linearized_score:>9.3f} {self.linearized_loss:>10.3g}")
         return "\n".join(lines)
 
-    __repr__ = __str__
+    def _headline(self):
+        best = int(np.argmin(self.losses))
+        return (
+            f"best of {len(self.scales)} scales {self.scales[best]:.3g}: {self.score} {self.scores[best]:.3f}, "
+            f"linearized {self.linearized_score:.3f}"
+        )
+
+    def _tables(self):
+        header, rows = columns(
+            scale=self.scales,
+            score=self.scores,
+            loss=self.losses,
+            train_loss=self.train_losses,
+            moved=self.displacements,
+            kernel_change=self.kernel_changes,
+            converged=self.converged,
+        )
+        limit = ("limit", self.linearized_score, self.linearized_loss, None, None, None, None)
+        yield (header[0], self.score, *header[2:]), [*rows, limit]
 
 
 def scale_path(
@@ -94,7 +117,7 @@ def scale_path(
     sample_weight=None,
     sample_weight_test=None,
     random_state=0,
-):
+) -> ScalePath:
     r"""Train one network at several scales of its output: same first weights, loss, penalty and budget.
 
     Parameters

@@ -1,5 +1,7 @@
 """Solvers of one finite sum against each other, and against what theory promises."""
 
+from typing import TYPE_CHECKING, Self
+
 import numpy as np
 from sklearn.base import is_classifier
 
@@ -8,6 +10,9 @@ from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor, _classi
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, conjugate_gradients
 from sklearn_ltdl.losses import Squared
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 SHOWN = ("sgd", "gd", "agd", "sag", "saga", "sdca", "catalyst")
 SHOWN_WITH_L1 = ("gd", "agd", "saga", "svrg")
 DENSE_SIDE = 3000  # beyond, the effective dimension is estimated
@@ -15,7 +20,9 @@ PROBES = 20
 ROUNDING = 1e-14  # of the range of the objective: a certified gap at which a solver has no more to show
 
 
-def compare_solvers(X, y, sample_weight=None, *, estimator=None, solvers=None, max_iter=50, random_state=None):
+def compare_solvers(
+    X, y, sample_weight=None, *, estimator=None, solvers=None, max_iter=50, random_state=None
+) -> "DataFrame":
     """Run several solvers on one problem, certifying each epoch, and show how fast they approach its minimum.
 
     Parameters
@@ -185,14 +192,14 @@ class ConvergenceDisplay:
     ['sag', 'gd']
     """
 
-    def __init__(self, frame, *, scale, statistical_error=None, rates=None):
+    def __init__(self, frame, *, scale, statistical_error=None, rates=None) -> None:
         self.frame = frame
         self.scale = scale
         self.statistical_error = statistical_error
         self.rates = rates
 
     @classmethod
-    def from_data(cls, X, y, sample_weight=None, *, axes=None, **options):
+    def from_data(cls, X, y, sample_weight=None, *, axes=None, **options) -> Self:
         """Run the solvers and draw them.
 
         Parameters
@@ -211,7 +218,7 @@ class ConvergenceDisplay:
         """
         return compare_solvers(X, y, sample_weight, **options)[1].plot(axes)
 
-    def plot(self, axes=None):
+    def plot(self, axes=None) -> Self:
         """Draw.
 
         Parameters

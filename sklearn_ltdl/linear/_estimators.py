@@ -2,20 +2,21 @@
 
 from copy import deepcopy
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import (
     CallbackSupportMixin,
-    HasMethods,
     Interval,
     NameIn,
+    Registered,
     StrOptions,
     _fit_context,
+    available_if,
     checked_rows,
     draw_seed,
     fit_tasks,
@@ -24,10 +25,9 @@ from sklearn_ltdl._sklearn import (
 from sklearn_ltdl._targets import encode_classes, one_hot, read_classification, read_regression, weights_of_classes
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
-from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge, SquaredHinge, probabilities
+from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge, members_of_linear, probabilities
 from sklearn_ltdl.results import RegularizationPath, Status, warn_unless_converged
 
-_LOSS_METHODS = HasMethods(["value", "derivative", "second_derivative", "fenchel_young"])
 _CONSTRAINTS = {
     "alpha": [Interval(Real, 0, None, closed="left")],
     "l1_ratio": [Interval(Real, 0, 1, closed="both")],
@@ -41,7 +41,6 @@ _CONSTRAINTS = {
     "random_state": ["random_state"],
 }
 _LAYOUT = {"accept_sparse": "csr", "order": "C"}
-_OF_LABELS = Logistic | Multinomial | SquaredHinge | SmoothHinge
 
 
 def _steps_on_batches(estimator):
@@ -158,7 +157,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     (0.52, 'cholesky')
     """
 
-    _parameter_constraints: dict = {"loss": [StrOptions({"squared", "huber"}), _LOSS_METHODS], **_CONSTRAINTS}
+    _parameter_constraints: dict = {"loss": [Registered(LOSSES, members_of_linear, of_labels=False)], **_CONSTRAINTS}
 
     def __init__(
         self,
@@ -174,7 +173,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         tol=1e-6,
         warm_start=False,
         random_state=None,
-    ):
+    ) -> None:
         self.loss = loss
         self.alpha = alpha
         self.l1_ratio = l1_ratio
@@ -189,7 +188,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Fit the linear model.
 
         Parameters
@@ -209,7 +208,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
 
         Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
@@ -228,7 +227,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         problem, _ = _regression_problem(self, X, y, sample_weight, reset=not hasattr(self, "coef_"))
         return _step_on_rows(self, problem)
 
-    def path(self, X, y, alphas, sample_weight=None):
+    def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
         """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
 
         Parameters
@@ -246,7 +245,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """
         return _path(self, X, y, alphas, sample_weight)
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Return the predictions.
 
         Parameters
@@ -379,7 +378,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "loss": [StrOptions({"logistic", "multinomial", "squared_hinge", "smooth_hinge"}), _LOSS_METHODS],
+        "loss": [Registered(LOSSES, members_of_linear, of_labels=True)],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         **_CONSTRAINTS,
     }
@@ -399,7 +398,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         tol=1e-6,
         warm_start=False,
         random_state=None,
-    ):
+    ) -> None:
         self.loss = loss
         self.alpha = alpha
         self.l1_ratio = l1_ratio
@@ -415,7 +414,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Fit the linear model.
 
         Parameters
@@ -436,7 +435,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
         """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
 
         Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
@@ -465,7 +464,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         problem, _, self.classes_ = _classification_problem(self, X, y, sample_weight, known, reset=fresh)
         return _step_on_rows(self, problem)
 
-    def path(self, X, y, alphas, sample_weight=None):
+    def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
         """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
 
         Parameters
@@ -483,7 +482,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         return _path(self, X, y, alphas, sample_weight)
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Return the score of the second of two classes (its log-odds, for 'logistic'), or those of each of more.
 
         Parameters
@@ -500,7 +499,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
 
     @available_if(_has_probabilities)
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Return the probability of each class, in the order of `classes_`.
 
         Parameters
@@ -513,7 +512,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         return probabilities(_margins(self, X))
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Return the class of the highest score.
 
         Parameters
@@ -533,7 +532,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return tags
 
 
-def duality_gap(estimator, X, y, sample_weight=None):
+def duality_gap(estimator, X, y, sample_weight=None) -> float:
     """Return an upper bound on how far the objective of an estimator is from its minimum on given rows, from scratch.
 
     Parameters
@@ -573,7 +572,7 @@ def _regression_problem(estimator, X, y, sample_weight, reset=True):
     X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
     X, weight, y, kept = _weighted_rows(X, weight, y)
     loss, Y = _loss_of(estimator), y.reshape(len(y), -1)
-    if isinstance(loss, _OF_LABELS) and not (Y.min() >= 0 and Y.max() <= 1):
+    if getattr(loss, "of_labels", False) and not (Y.min() >= 0 and Y.max() <= 1):
         raise ValueError(
             f"loss={loss} is for y between 0 and 1; got values from {Y.min():g} to {Y.max():g}. Use SAGClassifier for "
             "labels."

@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.base import clone
@@ -68,7 +69,7 @@ class ParticleFlowDisplay:
     ([0, 1, 3, 10, 32, 100], (6, 10, 3))
     """
 
-    def __init__(self, *, particles, n_iters, measure, features=(0, 1), feature_names=None):
+    def __init__(self, *, particles, n_iters, measure, features=(0, 1), feature_names=None) -> None:
         self.particles = particles
         self.n_iters = n_iters
         self.measure = measure
@@ -76,7 +77,7 @@ class ParticleFlowDisplay:
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, sample_weight=None, features=(0, 1), n_snapshots=30, ax=None):
+    def from_estimator(cls, estimator, X, y, *, sample_weight=None, features=(0, 1), n_snapshots=30, ax=None) -> Self:
         """Train clones of a network for ever longer, and draw where the particles went.
 
         Parameters
@@ -128,7 +129,7 @@ class ParticleFlowDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the trajectories and the measure.
 
         Parameters

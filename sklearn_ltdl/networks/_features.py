@@ -1,12 +1,13 @@
 """The tangent features of a random network: what a lazy network is linear in."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, NameIn, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl._sklearn import Interval, Registered, _fit_context, checked_rows, draw_seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.networks._linearized import tangent_features
 from sklearn_ltdl.networks._model import Network, draw_weights, feature_map
@@ -74,18 +75,18 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     _parameter_constraints: dict = {
         "width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, None, closed="left")],
-        "activation": [NameIn(ACTIVATIONS)],
+        "activation": [Registered(ACTIVATIONS, ("value", "derivative"))],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, *, width=256, depth=1, activation="relu", random_state=None):
+    def __init__(self, *, width=256, depth=1, activation="relu", random_state=None) -> None:
         self.width = width
         self.depth = depth
         self.activation = activation
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Draw the weights.
 
         Parameters
@@ -103,7 +104,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.weights_ = draw_weights(X.shape[1] + 1, 1, width=self.width, depth=self.depth, doubled=False, rng=rng)
         return self
 
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Return the gradient at each row.
 
         Parameters
@@ -122,8 +123,9 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_is_fitted(self)
         X = checked_rows(self, X)
         require_memory((len(X), self._n_features_out), 2, "Use fewer rows at a time, a smaller width, or NTKNystroem.")
-        activation = ACTIVATIONS[self.activation]
-        return tangent_features(Network(activation, Scaling(power=0.5), activation.gain), self.weights_, feature_map(X))
+        activation = ACTIVATIONS.resolve(self.activation)
+        network = Network(activation, Scaling(power=0.5), ACTIVATIONS.member(activation, "gain"))
+        return tangent_features(network, self.weights_, feature_map(X))
 
     @property
     def _n_features_out(self):

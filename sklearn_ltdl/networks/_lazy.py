@@ -1,6 +1,7 @@
 """Networks of any depth whose output scale switches them between kernel and feature learning, and their limits."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -8,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ltdl._sklearn import (
     Interval,
-    NameIn,
+    Registered,
     StrOptions,
     _fit_context,
     draw_seed,
@@ -47,7 +48,7 @@ _FAR = 5.0  # times the target's root mean square, from which a raw initial outp
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
     "depth": [Interval(Integral, 1, None, closed="left")],
-    "activation": [NameIn(ACTIVATIONS)],
+    "activation": [Registered(ACTIVATIONS, ("value", "derivative"))],
     "scale": [Interval(Real, 0, None, closed="neither")],
     "centering": [StrOptions({"subtract", "doubled"}), None],
     "mode": [StrOptions({"nonlinear", "linearized", "kernel"})],
@@ -193,7 +194,7 @@ class LazyNetRegressor(NetworkRegressor):
         warm_start=False,
         normalize_y=True,
         random_state=None,
-    ):
+    ) -> None:
         self.width = width
         self.depth = depth
         self.activation = activation
@@ -212,7 +213,7 @@ class LazyNetRegressor(NetworkRegressor):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Train the network.
 
         Parameters
@@ -359,7 +360,7 @@ class LazyNetClassifier(NetworkClassifier):
         warm_start=False,
         class_weight=None,
         random_state=None,
-    ):
+    ) -> None:
         self.width = width
         self.depth = depth
         self.activation = activation
@@ -378,7 +379,7 @@ class LazyNetClassifier(NetworkClassifier):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Train the network.
 
         Parameters
@@ -422,9 +423,9 @@ def _drawn(estimator, n_inputs, n_outputs, rng):
             "Use mode='linearized' with centering='subtract' for the limit of large scales, or a scale such as 1e-4 "
             "for that of small ones."
         )
-    activation = ACTIVATIONS[estimator.activation]
+    activation = ACTIVATIONS.resolve(estimator.activation)
     weights = draw_weights(n_inputs, n_outputs, width=estimator.width, depth=estimator.depth, doubled=doubled, rng=rng)
-    network = Network(activation, Scaling(power=0.5, scale=scale), activation.gain)
+    network = Network(activation, Scaling(power=0.5, scale=scale), ACTIVATIONS.member(activation, "gain"))
     if estimator.mode != "nonlinear":
         network = Tangent(network, weights)
     return Start(network, weights, estimator.centering is not None, weights)

@@ -1,6 +1,7 @@
 r"""One hidden layer as an optimisation over measures: particles, noise, and a certificate of global optimality."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -8,9 +9,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import (
-    HasMethods,
     Interval,
-    NameIn,
+    Registered,
     StrOptions,
     _fit_context,
     draw_seed,
@@ -20,7 +20,7 @@ from sklearn_ltdl._sklearn import (
 )
 from sklearn_ltdl._targets import classification_loss
 from sklearn_ltdl.activations import ACTIVATIONS
-from sklearn_ltdl.losses import LOSSES, has_best_intercept
+from sklearn_ltdl.losses import LOSSES, MEMBERS_OF_NETWORKS, has_best_intercept
 from sklearn_ltdl.networks._certificate import (
     QUICK,
     THOROUGH,
@@ -43,13 +43,14 @@ from sklearn_ltdl.networks._training import (
     regression_table,
     train,
 )
+from sklearn_ltdl.results import Certificate
 from sklearn_ltdl.scalings import Scaling
 
 _IN_BATCHES = "adam"  # the solver of 'auto' for many rows
 
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
-    "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"])],
+    "activation": [Registered(ACTIVATIONS, ("value", "derivative"))],
     "init_scale": [Interval(Real, 0, None, closed="neither")],
     "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"loo"})],
     "solver": [StrOptions({"auto", "gd", "sgd", "adam", "frank_wolfe"})],
@@ -201,7 +202,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
     """
 
     _parameter_constraints: dict = _CONSTRAINTS | {
-        "loss": [StrOptions({"squared", "huber"}), HasMethods(["value", "derivative"])],
+        "loss": [Registered(LOSSES, MEMBERS_OF_NETWORKS, of_labels=False)],
         "normalize_y": ["boolean"],
     }
 
@@ -224,7 +225,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         warm_start=False,
         normalize_y=True,
         random_state=None,
-    ):
+    ) -> None:
         self.width = width
         self.activation = activation
         self.init_scale = init_scale
@@ -244,7 +245,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Train the network.
 
         Parameters
@@ -262,7 +263,7 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         return _fit(self, LOSSES.resolve(self.loss), table, go_on, (X, y, sample_weight))
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Train for one pass over these rows, in batches.
 
         The first call, if there was no fit, draws the weights and settles on the units of the target, the penalty and
@@ -429,7 +430,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
         warm_start=False,
         class_weight=None,
         random_state=None,
-    ):
+    ) -> None:
         self.width = width
         self.activation = activation
         self.init_scale = init_scale
@@ -448,7 +449,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Train the network.
 
         Parameters
@@ -466,7 +467,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
         return _fit(self, classification_loss(len(self.classes_)), table, go_on, (X, y, sample_weight))
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
         """Train for one pass over these rows, in batches.
 
         The first call, if there was no fit, draws the weights and settles on the penalty and the step.
@@ -494,7 +495,7 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
         return _partial_fit(self, classification_loss(len(self.classes_)), table)
 
 
-def certify(estimator, X, y, sample_weight=None):
+def certify(estimator, X, y, sample_weight=None) -> Certificate:
     r"""Return how far a fitted mean-field network is from the best one for these rows.
 
     The best is over all measures: networks of any width with the same activation, loss and penalty. With the largest

@@ -82,7 +82,7 @@ class Settings(NamedTuple):
 class NetworkRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     """What fitted networks for regression do."""
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Return predictions of shape (n_samples,), or (n_samples, n_outputs) as `y` was, in its units.
 
         Parameters
@@ -106,7 +106,7 @@ class NetworkRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 class NetworkClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """What fitted networks for classification do."""
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Return the log-odds of the second class, of shape (n_samples,), or (n_samples, n_classes) scores.
 
         Parameters
@@ -120,7 +120,7 @@ class NetworkClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         scores = _scores(self, X)
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Return class probabilities of shape (n_samples, n_classes).
 
         Parameters
@@ -133,7 +133,7 @@ class NetworkClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         return probabilities(_scores(self, X))
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Return the most probable class of each row.
 
         Parameters

@@ -1,5 +1,7 @@
 """Pictures of what a kernel machine has learned."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -38,12 +40,12 @@ class AGOPDisplay:
     ['x0', 'x1']
     """
 
-    def __init__(self, *, agop, feature_names=None):
+    def __init__(self, *, agop, feature_names=None) -> None:
         self.agop = agop
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, *, feature_names=None, max_features=20, ax=None):
+    def from_estimator(cls, estimator, *, feature_names=None, max_features=20, ax=None) -> Self:
         """Draw the matrix of a fitted machine.
 
         Parameters
@@ -75,7 +77,7 @@ class AGOPDisplay:
         display = cls(agop=machine.agop_, feature_names=feature_names)
         return display.plot(max_features=max_features, ax=ax)
 
-    def plot(self, *, max_features=20, ax=None):
+    def plot(self, *, max_features=20, ax=None) -> Self:
         """Draw the matrix.
 
         Parameters

@@ -1,12 +1,13 @@
 """Kernel ridge machines that choose kernel and penalty by leave-one-out inside one fit, and say how sure they are."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import HasMethods, Interval, NameIn, StrOptions, _fit_context, checked_rows
+from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
 from sklearn_ltdl._targets import (
     Standardisation,
     counted,
@@ -34,7 +35,7 @@ from sklearn_ltdl.ntk._machine import (
 _CONSTRAINTS = {
     "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
     "depth": [Interval(Integral, 0, None, closed="left"), None],
-    "activation": [NameIn(ACTIVATIONS), HasMethods(["value", "derivative"]), None],
+    "activation": [Registered(ACTIVATIONS, ("value", "derivative")), None],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
     "solver": [StrOptions({"auto", "exact", "nystroem", "pcg"})],
     "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -163,7 +164,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         n_components=2000,
         normalize_y=True,
         random_state=None,
-    ):
+    ) -> None:
         self.kernel = kernel
         self.depth = depth
         self.activation = activation
@@ -174,7 +175,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X, y, sample_weight=None, groups=None) -> Self:
         """Fit the regression, choosing by leave-one-out.
 
         Parameters
@@ -203,7 +204,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
             self.loo_predictions_ = self.loo_predictions_[:, 0]
         return self
 
-    def predict(self, X, return_std=False):
+    def predict(self, X, return_std=False) -> np.ndarray:
         r"""Predict the target.
 
         Parameters
@@ -227,7 +228,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
             return predictions
         return predictions, (posterior_std(self, X) * self._units.scale).reshape(predictions.shape)
 
-    def predict_interval(self, X, coverage=0.9):
+    def predict_interval(self, X, coverage=0.9) -> np.ndarray:
         """Predict intervals that hold new targets, by the jackknife+ (Barber et al. 2021).
 
         The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
@@ -288,7 +289,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
             else:
                 yield mean
 
-    def influence(self, X):
+    def influence(self, X) -> np.ndarray:
         """Return what each training row adds to each prediction: the prediction less that of a fit without the row.
 
         With the row go its copies and its group, at the same `alpha` and kernel. Solver 'exact' only.
@@ -428,7 +429,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         solver="auto",
         n_components=2000,
         random_state=None,
-    ):
+    ) -> None:
         self.kernel = kernel
         self.depth = depth
         self.activation = activation
@@ -438,7 +439,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X, y, sample_weight=None, groups=None) -> Self:
         """Fit the classifier, choosing by leave-one-out.
 
         Parameters
@@ -467,7 +468,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         self.loo_decision_function_ = scores
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Return the scores of the classes; for two, one score that is positive for the second.
 
         Parameters
@@ -480,7 +481,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         """
         return evaluate(self, _checked(self, X))
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Predict the class of the highest score.
 
         Parameters
@@ -494,7 +495,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         scores = self.decision_function(X)
         return most_likely(self.classes_, scores)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Predict the probabilities of the classes, in the order of `classes_`.
 
         Parameters
@@ -531,7 +532,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
             scores = flow.smoother(X, time) @ (flow.targets - mean) + mean
             yield most_likely(self.classes_, scores.reshape(len(X), *self.dual_coef_.shape[1:]))
 
-    def influence(self, X):
+    def influence(self, X) -> np.ndarray:
         """Return what each training row adds to each score: the score less that of a fit without the row.
 
         With the row go its copies and its group, at the same `alpha` and kernel. Solver 'exact' only.

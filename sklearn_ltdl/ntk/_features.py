@@ -1,6 +1,7 @@
 """Features whose inner products are the kernel of an infinitely wide network."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from scipy.linalg import eigh
@@ -78,14 +79,14 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "random_state": ["random_state"],
     }
 
-    def __init__(self, *, kernel="ntk", depth=1, n_components=100, random_state=None):
+    def __init__(self, *, kernel="ntk", depth=1, n_components=100, random_state=None) -> None:
         self.kernel = kernel
         self.depth = depth
         self.n_components = n_components
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Draw the centres, and normalise the features.
 
         Parameters
@@ -111,7 +112,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.normalization_ = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
         return self
 
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Return the features of rows.
 
         Parameters

@@ -25,7 +25,7 @@ class GaussianProcessKernel(ProcessKernel):
     (1,)
     """
 
-    def __init__(self, kernel):
+    def __init__(self, kernel) -> None:
         self.kernel = kernel
 
     def __call__(self, X, Y=None, eval_gradient=False):

@@ -44,7 +44,7 @@ class Kernel(ABC):
             raise ValueError(f"Z has {Z.shape[1]} columns, X has {X.shape[1]}; a kernel needs rows of one length.")
         return self._matrix(X, Z)
 
-    def diag(self, X):
+    def diag(self, X) -> np.ndarray:
         """Return the kernel of each row with itself, without the matrix.
 
         Parameters
@@ -58,11 +58,11 @@ class Kernel(ABC):
         return self._diagonal(_rows(X, "X"))
 
     @abstractmethod
-    def _matrix(self, X, Z):
+    def _matrix(self, X, Z) -> np.ndarray:
         """Return the matrix for checked arrays, the symmetric one if `Z` is None."""
 
     @abstractmethod
-    def _diagonal(self, X):
+    def _diagonal(self, X) -> np.ndarray:
         """Return the diagonal for a checked array."""
 
     def __add__(self, other):
@@ -204,7 +204,7 @@ class NNGP(Kernel):
         if known is None and not (hasattr(self.activation, "value") and hasattr(self.activation, "derivative")):
             raise ValueError(f"activation is {self.activation!r}; an object must have methods value and derivative.")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed = [field.name for field in fields(self) if field.name == "depth" or values[field.name] != field.default]
         return f"{type(self).__name__}({', '.join(f'{name}={values[name]!r}' for name in changed)})"
@@ -218,7 +218,7 @@ class NNGP(Kernel):
     def layers(self):
         """Return the network."""
         activation = ACTIVATIONS.resolve(self.activation)
-        gain = getattr(activation, "gain", 1.0) if self.w_std is None else self.w_std
+        gain = ACTIVATIONS.member(activation, "gain") if self.w_std is None else self.w_std
         return Layers(
             self.depth,
             activation,
@@ -379,7 +379,7 @@ class RBF(Laplace):
         return np.exp(squared / (-2.0 * self.length_scale**2))
 
 
-def ntk_kernel(X, Z=None, **options):
+def ntk_kernel(X, Z=None, **options) -> np.ndarray:
     """Compute the neural tangent kernel of an infinitely wide fully connected network, as a function.
 
     For `kernel=` of scikit-learn's SVC and KernelRidge, and for `pairwise_kernels`.
@@ -406,7 +406,7 @@ def ntk_kernel(X, Z=None, **options):
     return NTK(**options)(X, Z)
 
 
-def nngp_kernel(X, Z=None, **options):
+def nngp_kernel(X, Z=None, **options) -> np.ndarray:
     """Compute the covariance of the outputs of an infinitely wide network at initialisation, as a function.
 
     Parameters
@@ -432,7 +432,7 @@ def nngp_kernel(X, Z=None, **options):
 
 
 def _rows(X, name):
-    return check_array(X, dtype=[np.float64, np.float32], input_name=name)
+    return check_array(X, dtype=[np.float64, np.float32], input_name=name)  # type: ignore
 
 
 def _check(name, value, kind, least, open=False):

@@ -230,7 +230,7 @@ def _unpickled(kernel_fn, input_shape, get):
 class _Compiled:
     """Jitted functions of a kernel for inputs of one shape, and the memory that they need."""
 
-    def __init__(self, kernel, shape):
+    def __init__(self, kernel, shape) -> None:
         import jax
 
         from sklearn_ltdl._backends.jax import precise

@@ -9,7 +9,7 @@ leave-one-out error given M rounds seem to help on pure noise too.
 """
 
 from numbers import Integral
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import eigh
@@ -139,7 +139,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         n_components=2000,
         normalize_y=True,
         random_state=None,
-    ):
+    ) -> None:
         self.depth = depth
         self.alpha = alpha
         self.max_rounds = max_rounds
@@ -149,7 +149,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Fit the regression, choosing the rounds on held-out rows.
 
         Parameters
@@ -168,7 +168,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         _fit(self, X, y, weight, units.scale, self.normalize_y)
         return self
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Predict the target.
 
         Parameters
@@ -264,7 +264,9 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict = _RFM_CONSTRAINTS
 
-    def __init__(self, *, depth=1, alpha="loo", max_rounds=5, solver="auto", n_components=2000, random_state=None):
+    def __init__(
+        self, *, depth=1, alpha="loo", max_rounds=5, solver="auto", n_components=2000, random_state=None
+    ) -> None:
         self.depth = depth
         self.alpha = alpha
         self.max_rounds = max_rounds
@@ -273,7 +275,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Fit the classifier, choosing the rounds on held-out rows.
 
         Parameters
@@ -300,7 +302,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         self.inverse_temperature_ = fit_inverse_temperature(scores, (total * targets + 1.0) / (total + k), row_weight)
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Return the scores of the classes; for two, one score that is positive for the second.
 
         Parameters
@@ -313,7 +315,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         """
         return _decide(self, X)
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Predict the class of the highest score.
 
         Parameters
@@ -327,7 +329,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         scores = self.decision_function(X)
         return most_likely(self.classes_, scores)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Predict the probabilities of the classes, in the order of `classes_`.
 
         Parameters

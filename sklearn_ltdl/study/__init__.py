@@ -1,9 +1,11 @@
 """Comparisons on a user's own table."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 _MODULE_OF = {
     "Comparison": "_study",
+    "Contender": "_methods",
     "compare": "_study",
     "ComparisonDisplay": "_display",
     "LazyToRichDisplay": "_display",
@@ -15,7 +17,32 @@ _MODULE_OF = {
     "CriticalDifferenceDisplay": "_display",
 }
 
-__all__ = [*_MODULE_OF]
+if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, as a test says
+    from sklearn_ltdl.study._display import (
+        ComparisonDisplay,
+        ContrastCurveDisplay,
+        CriticalDifferenceDisplay,
+        LazyToRichDisplay,
+    )
+    from sklearn_ltdl.study._methods import Contender
+    from sklearn_ltdl.study._ranks import MeanRanks, mean_ranks
+    from sklearn_ltdl.study._study import Comparison, compare
+    from sklearn_ltdl.study._tables import make_table_pipeline
+    from sklearn_ltdl.study._winner import winner
+
+__all__ = [
+    "Comparison",
+    "ComparisonDisplay",
+    "Contender",
+    "ContrastCurveDisplay",
+    "CriticalDifferenceDisplay",
+    "LazyToRichDisplay",
+    "MeanRanks",
+    "compare",
+    "make_table_pipeline",
+    "mean_ranks",
+    "winner",
+]
 
 
 def __getattr__(name):  # the command line says --help before scikit-learn is imported

@@ -1,5 +1,7 @@
 """Pictures of a comparison, and of comparisons over many tables."""
 
+from typing import Self
+
 import numpy as np
 
 from sklearn_ltdl.study._ranks import mean_ranks
@@ -51,10 +53,10 @@ class ComparisonDisplay:
     ['dummy', 'linear']
     """
 
-    def __init__(self, comparison):
+    def __init__(self, comparison) -> None:
         self.comparison = comparison
 
-    def plot(self, *, axes=None):
+    def plot(self, *, axes=None) -> Self:
         """Draw both panels.
 
         Parameters
@@ -147,11 +149,11 @@ class LazyToRichDisplay:
     ['linear', 'ntk']
     """
 
-    def __init__(self, comparison, *, models=None):
+    def __init__(self, comparison, *, models=None) -> None:
         self.comparison = comparison
         self.models = models
 
-    def plot(self, *, ax=None):
+    def plot(self, *, ax=None) -> Self:
         """Draw the network's curve and the models' lines.
 
         Parameters
@@ -247,11 +249,11 @@ class ContrastCurveDisplay:
 
     def __init__(
         self, comparison, *, contrasts=("beyond_linear", "feature_learning", "recursive_features", "beyond_all")
-    ):
+    ) -> None:
         self.comparison = comparison
         self.contrasts = contrasts
 
-    def plot(self, *, ax=None):
+    def plot(self, *, ax=None) -> Self:
         """Draw the curves.
 
         Parameters
@@ -348,11 +350,11 @@ class CriticalDifferenceDisplay:
     [('rich', 'ntk')]
     """
 
-    def __init__(self, ranks):
+    def __init__(self, ranks) -> None:
         self.ranks = ranks
 
     @classmethod
-    def from_losses(cls, losses, *, names=None, alpha=0.05, random_state=0, ax=None):
+    def from_losses(cls, losses, *, names=None, alpha=0.05, random_state=0, ax=None) -> Self:
         """Rank methods on each table, and draw their mean ranks.
 
         Parameters
@@ -379,7 +381,7 @@ class CriticalDifferenceDisplay:
         """Width and height of a figure, in inches."""
         return 8, 1.4 + 0.3 * (len(self.ranks.names) // 2 + 1 + 0.4 * len(self.ranks.groups))
 
-    def plot(self, ax=None):
+    def plot(self, ax=None) -> Self:
         """Draw the mean ranks.
 
         Parameters

@@ -19,7 +19,7 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 import sklearn_ltdl
-from sklearn_ltdl.study._methods import predict
+from sklearn_ltdl.study._methods import is_given, predict
 from sklearn_ltdl.study._tables import make_table_pipeline
 
 _HEADER = {"journal": "ltdl compare", "format": 1}
@@ -171,7 +171,7 @@ def versions():
 
 def identity(name, method):
     """Return what tells a method from another: its name, and the settings of an estimator that was given."""
-    if method.family != "other":
+    if not is_given(method):
         return name
     estimator = method.build.args[0]
     described = [type(estimator).__module__, type(estimator).__qualname__, estimator.get_params(), _code(estimator)]

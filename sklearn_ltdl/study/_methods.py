@@ -41,6 +41,29 @@ class Method(NamedTuple):
     n_seeds: int = 1
 
 
+FAMILIES = ("linear", "kernel", "network", "rfm", "trees", "other")
+
+
+class Contender(NamedTuple):
+    """An estimator that takes part in `compare`, given by name in its parameter `also`.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        Fitted behind the same preprocessing as the other models; a Pipeline is an estimator, too. A regressor or a
+        classifier, as the table asks for. Its open `random_state` is drawn for each fit.
+    family : {'other', 'linear', 'kernel', 'network', 'rfm', 'trees'}, default='other'
+        'other' has no part in the verdict. With another family the contender counts among the models of this family,
+        of which the best is picked in each fold.
+    n_seeds : int, default=1
+        Fits with different seeds whose predictions are averaged.
+    """
+
+    estimator: BaseEstimator
+    family: str = "other"
+    n_seeds: int = 1
+
+
 def per_row_loss(task, prediction, y, n_train):
     """Return the loss of each row: the squared error, or the log loss of smoothed probabilities.
 
@@ -262,9 +285,15 @@ def _lazy(task, seed):
     return HeldLazy(_network()(task, seed), RICH_SCALE)
 
 
-def given(estimator):
-    """Return a user's estimator as a Method; its seeds, and those of its parts, are drawn where it has none."""
-    return Method("other", partial(_given, estimator))
+def given(item):
+    """Return a user's estimator or Contender as a Method; seeds are drawn where it, or a part of it, has none."""
+    estimator, family, n_seeds = item if isinstance(item, Contender) else Contender(item)
+    return Method(family, partial(_given, estimator), n_seeds)
+
+
+def is_given(method):
+    """Return whether a method is a user's."""
+    return getattr(method.build, "func", None) is _given
 
 
 def _given(estimator, task, seed):

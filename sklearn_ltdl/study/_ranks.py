@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
+from sklearn_ltdl._shown import Shown, columns
 from sklearn_ltdl._sklearn import Interval, draw_seed, validate_params
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LEVEL = 0.95  # of the bootstrap intervals
 
 
-@dataclass(frozen=True)
-class MeanRanks:
+@dataclass(frozen=True, repr=False)
+class MeanRanks(Shown):
     """Mean ranks of methods over tables, best first; what `mean_ranks` returns.
 
     Parameters
@@ -59,14 +64,14 @@ class MeanRanks:
             if end - start > 1 and (start == 0 or ends[start - 1] < end)
         ]
 
-    def to_frame(self):
+    def to_frame(self) -> "DataFrame":
         """Return a pandas DataFrame of mean rank, low and high, indexed by method."""
         from pandas import DataFrame
 
         columns = {"mean_rank": self.ranks, "low": self.low, "high": self.high}
         return DataFrame(columns, index=list(self.names)).rename_axis("method")
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{'method':<10} {'mean rank':>9}  95 % interval"]
         lines += [
             f"{name:<10} {rank:>9.2f}  {low:.2f} to {high:.2f}"
@@ -79,6 +84,12 @@ class MeanRanks:
         ]
         return "\n".join(lines)
 
+    def _headline(self):
+        return f"{len(self.names)} methods on {self.n_tables} tables, best {self.names[0]}, p = {self.p_value:.2g}"
+
+    def _tables(self):
+        yield columns(method=self.names, mean_rank=self.ranks, low=self.low, high=self.high)
+
 
 @validate_params(
     {
@@ -90,7 +101,7 @@ class MeanRanks:
     },
     prefer_skip_nested_validation=False,
 )
-def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_state=0):
+def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_state=0) -> MeanRanks:
     r"""Rank methods on each table, and say what their mean ranks tell apart.
 
     Parameters

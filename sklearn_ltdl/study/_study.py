@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from scipy.stats import t
@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
 
+from sklearn_ltdl._shown import Shown
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, draw_seed, refuse_masked, validate_params
 from sklearn_ltdl._targets import checked_weights, is_missing
 from sklearn_ltdl.study._columns import describe, group_numbers, hint, read_columns
@@ -33,15 +34,18 @@ from sklearn_ltdl.study._jobs import (
     run,
     versions,
 )
-from sklearn_ltdl.study._methods import METHODS, given, per_row_loss
+from sklearn_ltdl.study._methods import FAMILIES, METHODS, Contender, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
 from sklearn_ltdl.study._progress import Progress, say
 from sklearn_ltdl.study._tables import read_target
 from sklearn_ltdl.study._verdict import HELD_BACK, LEVEL, SCORE_LEVEL, HeldOut, Verdict, decide, draw_contrasts
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-@dataclass(frozen=True)
-class Comparison:
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What `compare` found; printing it shows the table and the verdict.
 
     Parameters
@@ -79,20 +83,20 @@ class Comparison:
     evidence: dict
     settings: dict
 
-    def to_frame(self):
+    def to_frame(self) -> "DataFrame":
         """Return the table of methods as a pandas DataFrame, indexed by method."""
         from pandas import DataFrame
 
         return DataFrame(self.methods).set_index("method")
 
-    def to_json(self, path=None):
+    def to_json(self, path=None) -> str:
         """Return everything as JSON text; with a path, write it there at once or not at all."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False)
         if path is not None:
             write_whole(Path(path), lambda part: part.write_text(text + "\n", encoding="utf-8"))
         return text
 
-    def to_html(self, path=None):
+    def to_html(self, path=None) -> str:
         """Return a report as one HTML page that needs nothing else; with a path, write it there at once or not at all.
 
         It takes jinja2 and matplotlib, the extra ``report``.
@@ -105,16 +109,16 @@ class Comparison:
         return page
 
     @property
-    def failed(self):
+    def failed(self) -> list[str]:
         """Names of the methods that have no score."""
         return [row["method"] for row in self.methods if row["failure"]]
 
     @property
-    def best(self):
+    def best(self) -> str:
         """Name of the method of least loss; it may be the dummy."""
         return min((row for row in self.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
 
-    def __str__(self):
+    def __str__(self) -> str:
         loss = "loss" if self.settings["task"] == "regression" else "log loss"
         width = max(9, *(len(row["method"]) for row in self.methods))
         score = self.settings["scoring"]
@@ -132,6 +136,30 @@ class Comparison:
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         lines += ["", *self._questions(), ""]
         return "\n".join([*lines, textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)])
+
+    def _headline(self):
+        return f"{self.verdict.code}: {self.verdict.sentence}"
+
+    def _tables(self):
+        loss = "squared error" if self.settings["task"] == "regression" else "log loss"
+        keys = ("method", "score", "score_low", "score_high", "loss", "fit_seconds")
+        header = ("model", self.settings["scoring"], "95 % from", "to", loss, "fit s")
+        yield header, [tuple(row[key] for key in keys) for row in self.methods]
+        header = ("question", "first", "second", "saves %", "from", "to", "answer")
+        rows = [
+            (
+                *(part.get(key) for key in ("question", "candidate", "reference")),
+                *(100 * part[key] if key in part else None for key in ("difference", "low", "high")),
+                part["answer"],
+            )
+            for part in self.verdict.evidence.values()
+        ]
+        yield header, rows
+
+    def _notes(self):
+        return [f"{row['method']}: {note}" for row in self.methods for note in row["notes"]] + [
+            f"{row['method']} failed: {row['failure']}" for row in self.methods if row["failure"]
+        ]
 
     def _questions(self):
         """Return the contrasts as lines of a table."""
@@ -155,7 +183,7 @@ class Interrupted(KeyboardInterrupt):
         Of the fits that were done; None if not even the dummy was.
     """
 
-    def __init__(self, message, comparison):
+    def __init__(self, message, comparison) -> None:
         super().__init__(message)
         self.comparison = comparison
 
@@ -208,7 +236,7 @@ def compare(
     scheduler=None,
     random_state=0,
     verbose=0,
-):
+) -> Comparison:
     """Ask of a table whether it needs a kernel, feature learning or trees, or whether a linear model is enough.
 
     Every method is fitted on the same folds, stratified for classes, each in `make_table_pipeline`. The verdict rests
@@ -235,8 +263,9 @@ def compare(
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
         takes all. 'dummy' and 'linear' always run, and 'lazy' beside 'rich' and 'ntk' beside 'rfm': the verdict is
         relative to them.
-    also : dict of str to estimator, default=None
-        Other estimators to show beside them, by name; they have no part in the verdict.
+    also : dict of str to estimator or Contender, default=None
+        Other estimators to show beside them, by name. They have no part in the verdict, unless a
+        `sklearn_ltdl.study.Contender` gives the family to which they belong.
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
         of time. What is not predicted in any of them does not count.
@@ -499,7 +528,7 @@ def _collate(plan, results):
         )
     verdict = decide(contrasts)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
-    if set(compared) < set(METHODS) - {"dummy"}:  # nothing was learned of the models left out
+    if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out
         verdict = replace(verdict, sentence=f"{verdict.sentence} (Of {', '.join(compared)} alone.)")
     return Comparison(
         verdict,
@@ -525,14 +554,20 @@ def _chosen(models, also):
         raise ValueError(
             f"models: expected names among {', '.join(METHODS)}; got {', '.join(map(repr, unknown))}.{hint}"
         )
-    for name, estimator in also.items():
+    for name, item in also.items():
+        contender = item if isinstance(item, Contender) else Contender(item)
+        estimator = contender.estimator
         if name in METHODS or name == "scale_path":
             raise ValueError(f"also: the name {name!r} is taken; give the estimator another.")
         if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
             raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
+        if contender.family not in FAMILIES:
+            raise ValueError(f"also: family of {name!r} must be one of {FAMILIES}, got {contender.family!r}.")
+        if not (isinstance(contender.n_seeds, Integral) and contender.n_seeds >= 1):
+            raise ValueError(f"also: n_seeds of {name!r} must be a whole number from 1, got {contender.n_seeds!r}.")
     wanted += ["dummy", "linear", *(held_back for name, held_back in HELD_BACK.items() if name in wanted)]
     chosen = {name: METHODS[name] for name in METHODS if name in wanted}
-    return chosen | {name: given(estimator) for name, estimator in also.items()}
+    return chosen | {name: given(item) for name, item in also.items()}
 
 
 def _rare(target, splits):
@@ -557,11 +592,11 @@ def _score_name(task):
 class _Given(BaseEstimator):
     """What predicts what it was given: the mean over seeds, for a scorer."""
 
-    def __init__(self, prediction, classes=None):
+    def __init__(self, prediction, classes=None) -> None:
         self.prediction = prediction
         self.classes = classes
 
-    def fit(self, X, y):
+    def fit(self, X, y) -> Self:
         return self
 
     def __sklearn_is_fitted__(self):
@@ -581,7 +616,7 @@ class _GivenClasses(ClassifierMixin, _Given):
     def predict(self, X):
         return self.classes[self.prediction.argmax(axis=1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         return self.prediction
 
 

@@ -28,7 +28,7 @@ MOST_DOUBTFUL_INTEGERS = 30  # up to here the user is told how the target was re
 LARGEST_SCORE = 10.0  # standard deviations from the mean, beyond which a value is clipped
 
 
-def make_table_pipeline(estimator):
+def make_table_pipeline(estimator) -> Pipeline:
     """Put the preprocessing of a table in front of an estimator.
 
     Numbers and booleans, and dates and durations as days, are imputed with the median, with an indicator column for

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from sklearn_ltdl._shown import Shown
+
 LEVEL = 0.8  # of the intervals that decide: 1.4 % of 1000 problems then have a wrong verdict (docs/benchmarks.md)
 SCORE_LEVEL = 0.95  # of the intervals of scores, which decide nothing
 HELD_BACK = {"rich": "lazy", "rfm": "ntk"}  # models that learn features, and the same ones that cannot
@@ -65,15 +67,15 @@ class Contrast:
         distance = max(abs(self.difference - self.margin), self.margin)
         return int(float(f"{self.n_rows * max(2, (half_width / distance) ** 2):.0e}"))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{self.candidate} against {self.reference} saves {100 * self.difference:z.1f}% of the dummy's loss, "
             f"{100 * LEVEL:.0f}% interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
         )
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(Shown):
     """Answer to the question whether a table needs feature learning.
 
     Parameters
@@ -90,6 +92,12 @@ class Verdict:
     code: str
     sentence: str
     evidence: dict
+
+    def _headline(self):
+        return f"{self.code}: {self.sentence}"
+
+    def _tables(self):
+        yield ("question", "answer"), [(part["question"], part["answer"]) for part in self.evidence.values()]
 
 
 class HeldOut(NamedTuple):
@@ -186,16 +194,17 @@ def best_of(losses, names, held_out):
 
 def questions(families):
     """Return candidates and references of each contrast, in their fixed order, among the methods asked for."""
+    linear = [name for name in families if families[name] == "linear"]
     kernels = [name for name in families if families[name] == "kernel"]
     trees = [name for name in families if families[name] == "trees"]
     others = [name for name in families if families[name] not in ("trees", "dummy", "other")]
     every = others + trees
-    fixed = [name for name in others if name in ("linear", "lazy") or name in kernels]
+    fixed = [name for name in others if name == "lazy" or name in linear + kernels]
     rich, rfm = ([name] if name in families else [] for name in HELD_BACK)
     sides = {
         "signal": (every, ["dummy"]),
-        "any_beyond_linear": ([name for name in every if name != "linear"], ["linear"]),
-        "beyond_linear": (kernels, ["linear"]),
+        "any_beyond_linear": ([name for name in every if name not in linear], linear),
+        "beyond_linear": (kernels, linear),
         "feature_learning": (rich, [HELD_BACK["rich"]]),
         "recursive_features": (rfm, [HELD_BACK["rfm"]]),
         "rich_beyond_fixed": (rich, fixed),

@@ -1,0 +1,90 @@
+"""Measures of the code: size, functions, files, functions that write to an estimator, and known types."""
+
+import argparse
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+LONG_FILE = 500
+_ESTIMATOR = {"estimator", "model", "self", "net"}
+
+
+def functions_of(tree):
+    """Yield all functions of a module, with the class of each or None."""
+
+    def visit(node, owner):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef):
+                yield child, owner
+            yield from visit(child, child if isinstance(child, ast.ClassDef) else owner)
+
+    return visit(tree, None)
+
+
+def length(function):
+    """Return the lines of code of a function, without its docstring."""
+    first = function.body[0]
+    lines = function.end_lineno - function.lineno + 1
+    return lines - (first.end_lineno - first.lineno + 1 if ast.get_docstring(function) is not None else 0)
+
+
+def writes_to_its_first(function):
+    """Return whether a function assigns attributes of its first parameter, which is an estimator by its name."""
+    arguments = function.args.posonlyargs + function.args.args
+    if not arguments or arguments[0].arg not in _ESTIMATOR:
+        return False
+    first = arguments[0].arg
+    for node in ast.walk(function):
+        written = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del)
+        if written and isinstance(node.value, ast.Name) and node.value.id == first:
+            return True
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr"
+        if called and isinstance(node.args[0], ast.Name) and node.args[0].id == first:
+            return True
+    return False
+
+
+def measures():
+    """Return the measures of the package by name."""
+    files = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "sklearn_ltdl").rglob("*.py"))}
+    sizes = {str(path.relative_to(ROOT)): len(text.splitlines()) for path, text in files.items()}
+    lengths, writers = {}, []
+    for path, text in files.items():
+        for function, owner in functions_of(ast.parse(text)):
+            name = f"{path.relative_to(ROOT)}:{function.name}"
+            lengths[f"{name}:{function.lineno}"] = length(function)
+            if owner is None and writes_to_its_first(function):
+                writers.append(name)
+    sample = np.array(list(lengths.values()))
+    return {
+        "package lines": sum(sizes.values()),
+        "functions": len(sample),
+        "median lines of a function": float(np.median(sample)),
+        "95th percentile": float(np.percentile(sample, 95)),
+        "longest": max(lengths.items(), key=lambda pair: pair[1]),
+        f"files over {LONG_FILE} lines": {name: size for name, size in sizes.items() if size > LONG_FILE},
+        "functions outside classes that write to an estimator": writers,
+    }
+
+
+def completeness():
+    """Return the share of exported symbols with known types, by pyright."""
+    command = [sys.executable, "-m", "pyright", "--verifytypes", "sklearn_ltdl", "--ignoreexternal", "--outputjson"]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return json.loads(answer.stdout)["typeCompleteness"]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--types", action="store_true", help="also run pyright, with the package installed")
+    found = measures()
+    if parser.parse_args().types:
+        known = completeness()
+        found["symbols with known types"] = f"{100 * known['completenessScore']:.1f} %", known["exportedSymbolCounts"]
+    for name, value in found.items():
+        print(f"{name}: {value}")
