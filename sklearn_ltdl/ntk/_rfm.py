@@ -85,8 +85,8 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         Average gradient outer product of the final prediction, of the standardised target and summed over outputs,
         in inverse squared units of the features.
     feature_importances_ : ndarray of shape (n_features,)
-        Diagonal of `agop_` over its trace; zeros for a constant prediction. The columns of `X` should be of one
-        scale, as after `StandardScaler`.
+        Diagonal of `agop_` over its trace, of sum 1; zeros for a constant prediction. `SelectFromModel` and `RFE` use
+        it. The columns of `X` should be of one scale, as after `StandardScaler`.
     transformation_ : ndarray of shape (n_features, n_features)
         The symmetric matrix :math:`M^{1/2}`, the identity after no round.
     estimator_ : NTKKernelRegressor
@@ -225,7 +225,8 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         Average gradient outer product of the final scores, summed over columns, in inverse squared units of the
         features.
     feature_importances_ : ndarray of shape (n_features,)
-        Diagonal of `agop_` over its trace. The columns of `X` should be of one scale, as after `StandardScaler`.
+        Diagonal of `agop_` over its trace, of sum 1; zeros for constant scores. `SelectFromModel` and `RFE` use it. The
+        columns of `X` should be of one scale, as after `StandardScaler`.
     transformation_ : ndarray of shape (n_features, n_features)
         The symmetric matrix :math:`M^{1/2}`, the identity after no round.
     estimator_ : NTKKernelRegressor

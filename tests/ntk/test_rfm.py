@@ -3,6 +3,8 @@ from itertools import islice
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import RFE, SelectFromModel
 from sklearn.linear_model import Ridge
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -325,3 +327,22 @@ def test_a_development_table_that_kernels_find_hard_is_learned(dev_sets):
         pipeline.fit(data["X"][train], data["y"][train])
     assert plain.score(data["X"][test], data["y"][test]) < 0.95
     assert model.score(data["X"][test], data["y"][test]) == 1.0
+
+
+@pytest.mark.parametrize("Estimator", [RFMRegressor, RFMClassifier])
+def test_importances_select_the_columns_that_the_target_reads(rng, Estimator):
+    X = rng.standard_normal((200, 6))
+    y = X[:, 1] * X[:, 4]
+    model = Estimator(random_state=0, max_rounds=2)
+    target = (y > 0).astype(int) if Estimator is RFMClassifier else y
+    assert not hasattr(model, "feature_importances_")
+    selected = SelectFromModel(model, threshold="mean").fit(X, target)
+    np.testing.assert_array_equal(selected.get_support(indices=True), [1, 4])
+    importances = selected.estimator_.feature_importances_
+    agop = selected.estimator_.agop_
+    np.testing.assert_allclose(importances, np.diagonal(agop) / np.trace(agop), rtol=1e-12)
+    assert importances.sum() == pytest.approx(1.0, rel=1e-12)
+    with pytest.raises(NotFittedError):
+        model.predict(X)  # the one given was cloned
+    dropped = RFE(Estimator(random_state=0, max_rounds=1), n_features_to_select=2, step=2).fit(X, target)
+    np.testing.assert_array_equal(dropped.get_support(indices=True), [1, 4])
