@@ -59,7 +59,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
         of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
         neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
-        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
+        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``; matrices that are not positive semi-definite beyond
+        rounding, such as distances, are refused. The columns of `X` should be of one scale, as after
         `StandardScaler`.
     depth : int, default=None
         Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
@@ -108,7 +109,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         was no choice.
     loo_predictions_ : ndarray of the shape of y
         Prediction of each row from all rows of other features; a row of weight 0 is predicted from all. Of 'pcg', by
-        generalised cross-validation [6]_: with one leverage for all centres and one for all other rows.
+        generalised cross-validation [6]_: estimates, with one leverage for all centres and one for all other rows.
     solver_ : {'exact', 'nystroem', 'pcg'}
     n_iter_ : int
         Number of penalties for which the final problem was solved; for 'pcg', of steps.
@@ -183,7 +184,9 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features), or (n_samples, n_samples) for a precomputed kernel
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of k is a row given k times, a weight of 0 a row not given.
+            A weight of k is a row given k times, a weight of 0 a row not given. If all weights are whole numbers, they
+            are counts, and the number of rows n is their sum. Otherwise only their ratios matter, and n is the number
+            of rows of positive weight. Only standard deviations and intervals read n.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group (a patient, a site) are left out together.
 
@@ -213,8 +216,10 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         return_std : bool, default=False
             Whether to return the standard deviation of the regression function under a Gaussian process prior too, with
             the covariance :math:`\sigma^2 K`, a flat prior on the intercept and noise of variance
-            :math:`\sigma^2 n \alpha`, where :math:`\sigma^2 = y'(K + n\alpha I)^{-1}y / n`. It believes the prior;
-            `predict_interval` does not. Solver 'exact' only.
+            :math:`\sigma^2 n \alpha`, where :math:`\sigma^2 = y'Py / n` and
+            :math:`P = A - A 1 1'A / 1'A 1`, :math:`A = (K + n\alpha I)^{-1}`, are of all n rows, copies too. With
+            weights s of sum S, the noise of row i has the variance :math:`\sigma^2 \alpha S / s_i`; see `fit` for n. It
+            believes the prior; `predict_interval` does not. Solver 'exact' only.
 
         Returns
         -------
@@ -234,8 +239,11 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
         residuals. For rows that are drawn alike, at a given `alpha` and kernel, at least ``2 coverage - 1`` of new
         targets are inside, whatever their law; about `coverage` of them is what one sees. It costs a product of the
-        matrix between new rows and data with a matrix of the data. For random centres, where one row of many hardly
-        moves the function, the ends are the prediction less and plus one quantile, and there is no guarantee.
+        matrix between new rows and data with a matrix of the data. A row counts in the quantiles with its weight, and
+        a new row with the mean weight; weights that are whole numbers are counts of rows (see `fit`), and a new row
+        counts as one. Copies, and rows of a group, are not drawn alike with a row of new features or of a new group:
+        of few points with many copies there is no guarantee at new points. For random centres, where one row of many
+        hardly moves the function, the ends are the prediction less and plus one quantile, and there is no guarantee.
 
         Parameters
         ----------
@@ -333,7 +341,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
         of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
         neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
-        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``. The columns of `X` should be of one scale, as after
+        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``; matrices that are not positive semi-definite beyond
+        rounding, such as distances, are refused. The columns of `X` should be of one scale, as after
         `StandardScaler`.
     depth : int, default=None
         Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
@@ -379,7 +388,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         was no choice.
     loo_decision_function_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
         Scores of each row from all rows of other features; a row of weight 0 is scored from all. Of 'pcg', by
-        generalised cross-validation [6]_: with one leverage for all centres and one for all other rows.
+        generalised cross-validation [6]_: estimates, with one leverage for all centres and one for all other rows.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
     solver_ : {'exact', 'nystroem', 'pcg'}
@@ -560,6 +569,13 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
 
 def _checked(model, X):
     check_is_fitted(model)
+    if model.kernel_ is None and np.ndim(X) == 2 and np.shape(X)[1] != model.n_features_in_:
+        n = model.n_features_in_
+        raise ValueError(
+            f"X has {np.shape(X)[1]} features, but {type(model).__name__} is expecting {n} features as input. With "
+            f"kernel='precomputed' give kernel(X_new, X), of shape (n_new, {n}): a row for each new row, a column for "
+            f"each row that fit was given, in their order. The shape is {np.shape(X)}."
+        )
     return checked_rows(model, X)
 
 

@@ -12,7 +12,7 @@ from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_ro
 from sklearn_ltdl.ntk._kernels import NNGP, NTK
 from sklearn_ltdl.ntk._machine import call_kernel, distinct_rows
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
-from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
+from sklearn_ltdl.ntk._solvers import INDEFINITE, ROUNDING, not_psd, require_memory
 
 
 class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -108,6 +108,8 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.components_ = X[self.component_indices_]
         self.kernel_ = self._kernel()
         w, U = eigh(call_kernel(self.kernel_, self.components_), overwrite_a=True, check_finite=False, driver="evd")
+        if w[0] < -INDEFINITE * w[-1]:
+            raise not_psd(f"an eigenvalue of {w[0]:.1e}, where the largest is {w[-1]:.1e}")
         seen = w > m * ROUNDING * w[-1]
         self.normalization_ = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
         return self

@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from sklearn_ltdl._sklearn import draw_seed, warn
+from sklearn_ltdl._targets import counted
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
@@ -21,6 +22,7 @@ from sklearn_ltdl.ntk._solvers import (
     SPECTRAL_ROWS,
     RidgePath,
     Smoother,
+    not_psd,
     require_memory,
     row_blocks,
     solve_exact,
@@ -34,7 +36,12 @@ SINGLE_RANGE = (1e-30, 1e30)  # of a kernel whose values are
 PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
 # Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
+PAIR_ROUNDING = 1e-6  # of a kernel matrix that is given, in units of its largest entry; single precision has less
 SAME_POINT = 1e-10  # squared distance in a precomputed kernel's space, in units of its diagonal
+CONVENTION = (
+    "A callable kernel takes two arrays of rows at once, as sklearn.metrics.pairwise.rbf_kernel does; of a function of "
+    "two single rows give functools.partial(pairwise_kernels, metric=function)."
+)
 NAMED = ("ntk", "nngp", "laplace", "rbf")
 CACHED_ENTRIES = 2**17  # of the matrices that are sorted at once, which stay in a core's cache
 UNEVEN = 1e3  # ratio of the largest to the least standard deviation of the columns that is warned of
@@ -55,9 +62,11 @@ class Sample:
     rows : ndarray of shape (n_kept,)
         The rows of positive weight.
     row_weight : ndarray of shape (n_kept,)
-        Of sum n_kept.
+        Of sum `counted(weight)`: how many copies each is, where the weights given are counts.
     point : ndarray of shape (n_kept,)
         The point of each of them.
+    spread : ndarray of shape (n_outputs,)
+        Sum over the rows of `row_weight` times the squared distance from the target of their point.
     block : ndarray of shape (n_points,)
         Number of the block with which a point is left out.
     n_rows : int
@@ -70,6 +79,7 @@ class Sample:
     rows: np.ndarray
     row_weight: np.ndarray
     point: np.ndarray
+    spread: np.ndarray
     block: np.ndarray
     n_rows: int
 
@@ -77,8 +87,8 @@ class Sample:
     def of(cls, X, Y, weight, groups, precomputed):
         """Merge rows of identical features; those of one group, and their copies, form a block."""
         rows = np.flatnonzero(weight)
-        first, point = distinct_rows(X[np.ix_(rows, rows)] if precomputed else X[rows], precomputed)
-        n, kept = len(first), weight[rows]
+        first, point = distinct_rows(_between(X, rows) if precomputed else X[rows], precomputed)
+        n, kept = len(first), weight[rows] * (counted(weight) / weight.sum())
         merged = np.bincount(point, kept)
         targets = np.column_stack([np.bincount(point, kept * y) for y in Y[rows].T]) / merged[:, None]
         block = np.arange(n) if groups is None else _blocks(np.unique(groups[rows], return_inverse=True)[1], point)
@@ -87,8 +97,8 @@ class Sample:
                 "groups joins all rows, directly or through rows of identical features, so that nothing is left when a "
                 "group is left out. Give at least two groups, or groups=None."
             )
-        scales = n / merged.sum(), len(rows) / kept.sum()
-        return cls(rows[first], merged * scales[0], targets, rows, kept * scales[1], point, block, len(X))
+        spread = kept @ (Y[rows] - targets[point]) ** 2
+        return cls(rows[first], merged * (n / merged.sum()), targets, rows, kept, point, spread, block, len(X))
 
     def of_block(self, values):
         """Return sums of columns (m, n_points) over the blocks to which they belong, for each of the columns."""
@@ -103,7 +113,7 @@ def fit_machine(model, X, Y, weight, groups=None):
     """Set the fitted attributes, coefficients in units of Y, and return leave-one-out predictions of every row."""
     precomputed = isinstance(model.kernel, str) and model.kernel == "precomputed"
     if precomputed:
-        _check_precomputed(X)
+        _check_precomputed(X, weight)
     if groups is not None:
         groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
         check_consistent_length(X, groups)
@@ -114,8 +124,9 @@ def fit_machine(model, X, Y, weight, groups=None):
     if exact:
         require_memory(n, 3, "Use solver='nystroem', or fewer rows.")
     rng = np.random.default_rng(draw_seed(model.random_state))
-    searching = exact and n > SPECTRAL_ROWS and model.alpha == "loo"
     kernels = _candidates(model, X[points], exact)
+    definite = all(isinstance(kernel, Kernel) for kernel in kernels)  # by construction; eigenvalues tell of others
+    searching = exact and n > SPECTRAL_ROWS and (model.alpha == "loo" or not definite)
     warn_of_data(kernels, X[points])
     pilot = _pilot(model, kernels, X, sample, rng, searching)
     model.kernel_, model.kernel_loo_errors_ = pilot.kernel, pilot.errors
@@ -223,7 +234,7 @@ def jackknife_plus(model, X, coverage):
     """
     sample, smoother = model._sample, _smoother(model, "predict_interval")
     ends = np.empty((2, len(X), sample.targets.shape[1]))
-    excess = (1.0 - coverage) * (len(sample.rows) + 1)
+    room = _room(sample, coverage)
     merged = len(sample.point) > len(sample.points)
     order = slice(None) if merged else np.argsort(sample.point)  # rows as points, if each is one
     widths, row_weight = np.abs(model._row_residuals[order]), sample.row_weight[order]
@@ -234,8 +245,8 @@ def jackknife_plus(model, X, coverage):
             shift = sample.of_block(mine * left_out)
             shift = shift[:, sample.point] if merged else shift
             prediction = mine @ sample.targets[:, output]
-            ends[0, out, output] = prediction - _high(shift + width, row_weight, excess)
-            ends[1, out, output] = prediction + _high(np.subtract(width, shift, out=shift), row_weight, excess)
+            ends[0, out, output] = prediction - _high(shift + width, row_weight, room)
+            ends[1, out, output] = prediction + _high(np.subtract(width, shift, out=shift), row_weight, room)
 
     for rows in row_blocks(len(X), len(sample.points)):
         weights = smoother.weights(_points_cross(model, X[rows]))
@@ -251,23 +262,31 @@ def jackknife(model, coverage):
     With random centres a row hardly moves the function, and its leave-one-out predictions are the prediction.
     """
     sample = model._sample
-    excess = (1.0 - coverage) * (len(sample.rows) + 1)
-    return np.array([_high(np.abs(r)[None].copy(), sample.row_weight, excess)[0] for r in model._row_residuals.T])
+    room = _room(sample, coverage)
+    return np.array([_high(np.abs(r)[None].copy(), sample.row_weight, room)[0] for r in model._row_residuals.T])
 
 
-def _high(values, weight, excess):
-    """Return the least entry of each row down to which, from above, weights sum to at most `excess`, or inf."""
-    excess *= 1 + 1e-12
+def _room(sample, coverage):
+    """Return the weight that rows may have above an end; beside them is a new row, of weight 1."""
+    return (1.0 - coverage) * (sample.row_weight.sum() + 1) * (1 + 1e-12) - 1.0
+
+
+def _high(values, weight, room):
+    """Return the least entry of each row above which weights sum to at most `room`; inf if `room` is negative.
+
+    Where weights are counts, this is the entry of rank ``floor(room) + 1`` from above among the copies.
+    """
+    n = values.shape[1]
+    if room < 0:
+        return np.full(len(values), np.inf)
     if np.ptp(weight) == 0:
-        k = values.shape[1] - int(excess)
-        if k == values.shape[1]:
-            return np.full(len(values), np.inf)
+        k = n - 1 - min(n - 1, int(room / weight[0]))
         values.partition(k, axis=1)
         return values[:, k].copy()
     order = np.argsort(-values, axis=1)
-    k = np.sum(np.cumsum(weight[order], axis=1) <= excess, axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
-    return np.where(k > 0, np.take_along_axis(ordered, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], np.inf)
+    weight = weight[order]
+    k = np.sum(np.cumsum(weight, axis=1) - weight <= room, axis=1) - 1
+    return np.take_along_axis(values, np.take_along_axis(order, k[:, None], axis=1), axis=1)[:, 0]
 
 
 def posterior_std(model, X):
@@ -286,7 +305,9 @@ def posterior_std(model, X):
         else:
             diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
         variance[rows] = smoother.variance(cross, diagonal / model._scale, smoother.weights(cross))
-    return np.sqrt(variance[:, None] * smoother.scale(sample.targets))  # the likelihood's maximum at a given alpha
+    n = sample.row_weight.sum()
+    quadratic_form = smoother.quadratic_form(sample.targets) + sample.spread / (n * smoother.alpha)  # of all rows
+    return np.sqrt(variance[:, None] * quadratic_form / n)  # the likelihood's maximum at a given alpha
 
 
 def flow_of(model):
@@ -429,33 +450,73 @@ def call_kernel(kernel, X, Z=None):
     others = X if Z is None else Z
     K = np.empty((len(X), len(others)))
     for rows in row_blocks(*K.shape):
-        block = np.asarray(kernel(X[rows], others))
-        if block.shape != K[rows].shape:
-            raise ValueError(
-                f"kernel(X, Z) returned shape {block.shape} for X of shape {X[rows].shape} and Z of shape "
-                f"{others.shape}; expected {K[rows].shape}, one row a row of X and one column a row of Z."
-            )
-        K[rows] = block
+        K[rows] = _values(kernel, X[rows], others)
     if not _all_finite(K):
         raise ValueError("kernel(X, Z) returned NaN or infinity; check it on the rows of X, and scale the columns.")
     if Z is None:
-        _check_symmetric(K, "kernel(X, X)")
+        _check_gram(K, "kernel(X, X)")
     return K
 
 
-def _check_precomputed(K):
+def _values(kernel, X, Z):
+    """Return what a user's callable gives for two arrays; an error says what it is called with."""
+    shape = len(X), len(Z)
+    try:
+        values = np.asarray(kernel(X, Z))
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"kernel(X, Z) failed for X of shape {X.shape} and Z of shape {Z.shape} ({type(error).__name__}: {error}). "
+            f"{CONVENTION}"
+        ) from error
+    if values.shape != shape:
+        raise ValueError(
+            f"kernel(X, Z) returned shape {values.shape} for X of shape {X.shape} and Z of shape {Z.shape}; expected "
+            f"{shape}, one row a row of X and one column a row of Z. {CONVENTION}"
+        )
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"kernel(X, Z) returned dtype {values.dtype}; expected real numbers.")
+    return values
+
+
+def _check_precomputed(K, weight):
     if K.shape[0] != K.shape[1]:
         raise ValueError(
             f"X has shape {K.shape}; with kernel='precomputed' it must be square, the kernel between all pairs of "
             "training rows. Pass kernel(X, X) to fit and kernel(X_new, X) to predict."
         )
-    _check_symmetric(K, "X, a precomputed kernel,")
+    _check_gram(_between(K, np.flatnonzero(weight)), "X, a precomputed kernel,")
 
 
-def _check_symmetric(K, name):
-    gap = max(np.abs(K[rows] - K.T[rows]).max() for rows in row_blocks(*K.shape))
-    if gap > 1e-6 * np.abs(np.diagonal(K)).max():
-        raise ValueError(f"{name} is not symmetric: entries differ from their mirror images by up to {gap:.1e}.")
+def _between(K, rows):
+    """Return the matrix between some rows, itself if they are all."""
+    return K if len(rows) == len(K) else K[np.ix_(rows, rows)]
+
+
+def _check_gram(K, name):
+    """Raise an error if K is not symmetric, or not positive semi-definite between two rows.
+
+    Rounding is judged against the largest entry: a matrix of distances has zeros on its diagonal.
+    """
+    blocks = row_blocks(len(K), 8 * len(K))  # several temporaries
+    largest = max(np.abs(K[rows]).max() for rows in blocks)
+    if largest == 0:
+        return
+    diagonal, gap, least = np.diagonal(K) / largest, 0.0, (0.0, 0, 0)
+    for rows in blocks:
+        block = K[rows] / largest
+        gap = max(gap, np.abs(block - K.T[rows] / largest).max())
+        own, size = diagonal[rows, None], np.abs(block)
+        # Of the matrix between two rows, the least of (1, 1) M (1, 1)' and (1, -1) M (1, -1)', and the determinant.
+        values = np.minimum(own + diagonal - 2.0 * size, own * diagonal - size**2)
+        i, j = np.unravel_index(np.argmin(values), values.shape)
+        least = min(least, (values[i, j], i + rows.start, j))
+    if gap > PAIR_ROUNDING:
+        raise ValueError(
+            f"{name} is not symmetric: entries differ from their mirror images by up to {gap * largest:.1e}."
+        )
+    if least[0] < -PAIR_ROUNDING:
+        i, j = least[1:]
+        raise not_psd(f"{K[i, j]:.3g} between two rows, {K[i, i]:.3g} and {K[j, j]:.3g} of each with itself", name)
 
 
 def _all_finite(K):

@@ -219,6 +219,8 @@ def is_kernel_fn(kernel):
 
 def as_kernel(kernel):
     """Return a kernel or a user's callable as it is, a `kernel_fn` of neural-tangents as a `StaxKernel`."""
+    if isinstance(kernel, type):
+        raise TypeError(f"kernel is the class {kernel.__name__}; give an object of it, such as {kernel.__name__}().")
     return StaxKernel(kernel) if is_kernel_fn(kernel) else kernel
 
 

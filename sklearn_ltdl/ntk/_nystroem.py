@@ -21,15 +21,15 @@ from scipy.linalg import eigh
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import dpotrf, dtrtri
 
-from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _not_psd, _ratio, least_ridges, row_blocks
+from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _ratio, least_ridges, not_psd, row_blocks
 from sklearn_ltdl.results import Status
 
 PATH_ROWS = 20_000  # at most so many rows, each left out of all, compare the penalties
 PILOT_CENTRES = 1000  # of the problem that chooses alpha for 'pcg'
 MAX_STEPS = 200  # of conjugate gradients
-LARGEST_LEVERAGE = 0.9  # that an estimate may have, which is noisy
+LARGEST_LEVERAGE = 0.9  # that an estimate, which is noisy, may have of the largest possible
 PROBES = 4  # random targets, which estimate mean leverages
-JITTERS = (1e-12, 1e-10, 1e-7)  # added, in turn, to the centres' diagonal, of mean 1
+JITTERS = (1e-12, 1e-10, 1e-7, 1e-5)  # added, in turn, to the centres' diagonal, of mean 1; the last for float32
 
 
 def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
@@ -149,7 +149,8 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
     for kind in (is_centre, ~is_centre):
         if kind.any():
             mean_leverage = leverages[kind].sum() / weight[kind].sum()
-            leverages[kind] = np.clip(weight[kind] * mean_leverage, 0.0, LARGEST_LEVERAGE)
+            most = LARGEST_LEVERAGE * (1.0 - weight[kind] / n)  # the rest is the intercept's
+            leverages[kind] = np.clip(weight[kind] * mean_leverage, 0.0, most)
     residuals = _ratio(Y - mean - fits, 1.0 - weight[:, None] / n - leverages[:, None])
     if errors is None:
         errors = np.array([np.sum(weight @ residuals**2) / n])
@@ -295,7 +296,7 @@ def _factor(A, jitters):
         L, failed = dpotrf(L, lower=1, overwrite_a=1)
         if not failed:
             return L
-    raise _not_psd(f"a Cholesky factor of its centres does not exist after {jitter:.0e} is added to its diagonal")
+    raise not_psd(f"no Cholesky factor between the centres, also with {jitter:.0e} added to its diagonal")
 
 
 def _inverse(L):

@@ -28,7 +28,9 @@ from sklearn_ltdl.results import Status
 ALPHAS = np.logspace(-9, 1, 41)  # the grid of alpha='loo', a quarter of a decade apart
 SPECTRAL_ROWS = 1000  # above, one eigendecomposition costs more than the five or so Cholesky factors of a search
 ROUNDING = np.finfo(float).eps
+INDEFINITE = 1e-6  # of the largest eigenvalue: a negative one beyond is no rounding, of single precision neither
 PANEL_COLUMNS = 128  # of a matrix whose two triangles are worked on apart
+NO_FACTOR = "no Cholesky factor, also with the penalty on its diagonal"
 BLOCK_ENTRIES = 2**23  # of the matrices that are worked on in row blocks; more are no faster
 
 
@@ -89,14 +91,13 @@ class Smoother:
     row_means : ndarray of shape (n,)
         Weighted means of the Gram matrix's rows.
     weight : ndarray of shape (n,)
-    alpha, ridge : float
-        The penalty, in units of the kernel's mean diagonal, and the ridge of the factor.
+    ridge : float
+        n times the penalty, in units of the kernel's mean diagonal, or what rounding needs.
     """
 
     factor: np.ndarray
     row_means: np.ndarray
     weight: np.ndarray
-    alpha: float
     ridge: float
 
     @classmethod
@@ -105,8 +106,14 @@ class Smoother:
         _, row_means = _centre(K, weight)
         ridge = least_ridges(len(K) * alpha, np.trace(K))
         factor = np.asfortranarray(K.T)
-        _invert_factor(factor, np.diagonal(K) + ridge)
-        return cls(_lower(factor, factor), row_means, weight, alpha, ridge)
+        if not _invert_factor(factor, np.diagonal(K) + ridge):
+            raise not_psd(NO_FACTOR)
+        return cls(_lower(factor, factor), row_means, weight, ridge)
+
+    @property
+    def alpha(self):
+        """Return the penalty that the ridge is."""
+        return self.ridge / len(self.weight)
 
     @cached_property
     def inverse(self):
@@ -124,10 +131,13 @@ class Smoother:
         weights += self.weight / len(self.weight)
         return weights
 
-    def scale(self, targets):
-        r"""Return :math:`\tilde y' C \tilde y / n` of each column of targets (n, n_outputs)."""
+    def quadratic_form(self, targets):
+        r"""Return :math:`\tilde y' C \tilde y` of each column of targets (n, n_outputs).
+
+        It is the least of :math:`\sum_i s_i (y_i - f(x_i) - b)^2 / (n \alpha) + |f|_H^2`.
+        """
         centred = np.sqrt(self.weight)[:, None] * (targets - self.weight @ targets / len(self.weight))
-        return np.mean((self.factor @ centred) ** 2, axis=0)
+        return np.sum((self.factor @ centred) ** 2, axis=0)
 
     def variance(self, cross, diagonal, weights):
         """Return the variance of f(x) + b at new rows, over that of the noise-free prior with the kernel (m,).
@@ -170,7 +180,7 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
         own[rows] = own[rows].sum(axis=0)
     unseen = np.apply_along_axis(_least, 1, errors - own)
     coef = root * duals[..., best]
-    smoother = Smoother(factor(best), row_means, weight, alphas[tried][best], ridges[tried][best])
+    smoother = Smoother(factor(best), row_means, weight, ridges[tried][best])
     return RidgePath(
         coef,
         mean - row_means @ coef,
@@ -206,8 +216,8 @@ def _spectral_path(K, target, root, ridges, start, blocks):
     """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and the function `factor`."""
     n = len(K)
     w, V = eigh(K.T, lower=False, overwrite_a=True, check_finite=False, driver="evd")
-    if w[0] < -1e-6 * w[-1]:
-        raise _not_psd(f"its least eigenvalue is {w[0]:.1e} where the mean diagonal is 1")
+    if w[0] < -INDEFINITE * w[-1]:
+        raise not_psd(f"an eigenvalue of {w[0]:.1e}, where the mean diagonal is 1")
     filters = 1.0 / (np.maximum(w, 0.0)[:, None] + ridges)  # (n, n_ridges)
     projections = V.T @ target
 
@@ -233,19 +243,21 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
 
     Of K the part above the diagonal stays, and the factors come and go below it; the best so far has a copy.
     """
-    n, seen, kept = len(K), {}, {}
+    n, seen, kept, failed = len(K), {}, {}, set()
     work, diagonal, memory = np.asfortranarray(K.T), K.diagonal().copy(), np.empty(K.shape, order="F")
 
     def invert(i):
-        _invert_factor(work, diagonal + ridges[i])
+        return _invert_factor(work, diagonal + ridges[i])
 
     def keep(i):
         kept.clear()
         kept[i] = _lower(work, memory)
 
     def error(i):
+        if i in failed or (i not in seen and not invert(i)):  # rounding of single precision is above the ridge
+            failed.add(i)
+            return np.inf
         if i not in seen:
-            invert(i)
             dual = dtrmm(1.0, work, dtrmm(1.0, work, target, lower=1), lower=1, trans_a=1)
             shrinkage = root**2 / (n * (n + ridges[i]))
             residuals = _ratio(dual, root * (_squared_columns(work)[:, None] - shrinkage))
@@ -263,7 +275,10 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
         previous = None
         while best != previous:
             previous = best
-            best = min((i for i in (best, best - stride, best + stride) if 0 <= i < len(ridges)), key=error)
+            near = (i for i in (best, best - stride, best + stride) if 0 <= i < len(ridges))
+            best = min(near, key=lambda i: (error(i), -i if i in failed else 0))
+    if not seen:
+        raise not_psd(NO_FACTOR)
     tried = sorted(seen)
     duals, left_out = (np.stack([seen[i][part] for i in tried], axis=2) for part in (1, 2))
 
@@ -277,7 +292,7 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
 
 
 def _invert_factor(work, diagonal):
-    """Write, on and below the diagonal of a matrix, the inverse of the lower Cholesky factor of what is above it.
+    """Write, on and below the diagonal of a matrix, the inverse of the lower Cholesky factor; return if there is one.
 
     Parameters
     ----------
@@ -291,10 +306,10 @@ def _invert_factor(work, diagonal):
         above = np.triu(work[part, part])
         work[part, part] = above + above.T
     work[np.diag_indices(len(work))] = diagonal
-    failed = dpotrf(work, lower=1, clean=0, overwrite_a=1)[1]
-    if failed:
-        raise _not_psd("it has no Cholesky factor, also with the penalty on its diagonal")
+    if dpotrf(work, lower=1, clean=0, overwrite_a=1)[1]:
+        return False
     dtrtri(work, lower=1, overwrite_c=1)
+    return True
 
 
 def _lower(work, out):
@@ -374,8 +389,9 @@ def _memory_limit():
     return min(limit, int(text)) if text.isdigit() else limit
 
 
-def _not_psd(how):
+def not_psd(how, name="The kernel"):
+    """Return the error for a matrix that is no kernel."""
     return ValueError(
-        f"The kernel is not positive semi-definite: {how}. Give a positive semi-definite kernel, "
-        "or a larger alpha if it is one only up to rounding."
+        f"{name} is not positive semi-definite; is it a matrix of distances? It has {how}. Give similarities, such as "
+        "rbf_kernel(X), or a larger alpha if it is positive semi-definite up to rounding."
     )
