@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from sklearn_ltdl.study._display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
+from sklearn_ltdl.study._evidence import DIAGNOSTICS
 from sklearn_ltdl.study._methods import METHODS
 from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL
 
@@ -79,6 +80,7 @@ def to_html(comparison):
         first=first,
         others=others,
         regime=_known(comparison, "regime"),
+        diagnostics=DIAGNOSTICS,
         usage=_usage(settings, comparison.best),
         facts=_facts(settings),
         notes=[

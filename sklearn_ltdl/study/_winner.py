@@ -3,14 +3,15 @@
 import pickle
 import warnings
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from sklearn_ltdl.study._columns import as_table, hint, is_missing, listed, read_columns
-from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._methods import METHODS, given
 from sklearn_ltdl.study._tables import make_table_pipeline, read_target
+from sklearn_ltdl.study._written import write_whole
 
 
 def winner(comparison, X, y, *, sample_weight=None, also=None):
@@ -105,13 +106,15 @@ def save(model, path):
     """Write a model at once or not at all."""
     import joblib
 
+    written = BytesIO()
     try:
-        write_whole(path, lambda part: joblib.dump(model, part, compress=3))
+        joblib.dump(model, written, compress=3)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
             f"{path}: {type(last_step(model)).__name__} cannot be pickled, and so not be saved ({error}); define the "
             "functions in it by their names in a module, not as lambda."
         ) from error
+    write_whole(path, written.getvalue())
 
 
 def load(path):
