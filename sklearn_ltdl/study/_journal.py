@@ -91,18 +91,25 @@ class Journal:
         for number, line in enumerate(_lines(file), 1):
             if number == 1:
                 self._require_format(line)
-            head |= line == _HEADER
-            if line == b"" or (line and not self.results and _HEADER.startswith(line)):  # a header, whole or torn
-                continue
-            try:
-                key, result = _entry(line)
-                self.results[key], self._numbers[key] = result, number
-            except ValueError as error:
-                self.dropped[number] = str(error)
+            if line == _HEADER:  # of another process, too, that began at the same time
+                head = True
+            elif line == b"" or (line and not self.results and _HEADER.startswith(line)):  # torn
+                pass
+            else:
+                self._take(number, line)
             if number > 1:
                 self._require_known(head)
         self._require_known(head)
         return head
+
+    def _take(self, number, line):
+        """Remember the result of a line, or why it is none."""
+        try:
+            key, result = _entry(line)
+        except ValueError as error:
+            self.dropped[number] = str(error)
+        else:
+            self.results[key], self._numbers[key] = result, number
 
     def _require_format(self, line):
         """Raise a ValueError if a line begins the journal of another version."""
@@ -137,7 +144,7 @@ class Journal:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise unwritable(self._where, error) from error
+            raise unwritable(self._where, error, "Results that are in it are kept.") from error
 
 
 def _lines(file):

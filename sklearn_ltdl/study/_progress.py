@@ -5,7 +5,7 @@ import sys
 import time
 from collections import defaultdict
 
-from sklearn_ltdl.study._terminal import clean, say, show
+from sklearn_ltdl.study._terminal import clean, rewrite, say
 
 SECONDS_BETWEEN_LINES = 30.0
 SHARE_BETWEEN_LINES = 0.1
@@ -47,8 +47,7 @@ class Progress:
             return
         line = f"[{self.done:>{len(str(self.total))}}/{self.total}] {text}{rest}"
         if self._terminal:
-            print("\r\x1b[2K", end="", file=sys.stderr)
-            show(line, sys.stderr, end="\n" if failure or self.done == self.total else "")
+            rewrite(line, end="\n" if failure or self.done == self.total else "")
             return
         now = time.monotonic()
         due = now - self._last_line >= SECONDS_BETWEEN_LINES
@@ -70,7 +69,7 @@ class Progress:
         if self._bar is not None:
             self._bar(None, "", None)
         elif self._terminal and 0 < self.done < self.total:
-            print(file=sys.stderr)
+            say("")
 
 
 def _shown(seconds):

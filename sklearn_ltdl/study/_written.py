@@ -42,15 +42,12 @@ def write_whole(path, content):
         raise unwritable(path, error) from error
 
 
-def unwritable(where, error):
-    """Return an OSError of the same type that names the file, the reason and what to do."""
-    full = error.errno in _FULL
-    remedy = (
-        "free some space, or name a file on another disk"
-        if full
-        else "name a file in a folder that exists and can be written to"
-    )
-    return type(error)(f"{where}: cannot be written ({error.strerror or error}); {remedy}.")
+def unwritable(where, error, kept="If there was a file, it is as before."):
+    """Return an OSError of the same type that names the file, the reason, what is kept and what to do."""
+    remedy = "name a file in a folder that exists and can be written to"
+    if error.errno in _FULL:
+        remedy = "free some space and run it again, or name a file on another disk"
+    return type(error)(f"{where}: cannot be written ({error.strerror or error}). {kept} To go on, {remedy}.")
 
 
 def require_writable(path):

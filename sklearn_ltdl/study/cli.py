@@ -31,6 +31,7 @@ def main(argv=None):
     try:
         with warnings.catch_warnings():
             warnings.showwarning = tell
+            warnings.filterwarnings("always", "journal=")  # what runs again is no error
             parser = _parser()
             arguments = parser.parse_args(argv)
             if arguments.command is None:
