@@ -6,6 +6,8 @@ import warnings
 import numpy as np
 
 from sklearn_ltdl.study._folds import smaller
+from sklearn_ltdl.study._jobs import is_stopped, rows_of, seconds
+from sklearn_ltdl.study._journal import conforms
 from sklearn_ltdl.study._methods import RICH_SCALE
 from sklearn_ltdl.study._tables import make_table_pipeline
 from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
@@ -13,6 +15,7 @@ from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
 SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the training rows, in the learning curve of the contrasts
 FEWEST_ROWS = 20  # of training, in it
 PATH_ROWS = 1000  # at most so many train, and as many are predicted, along the scales
+DIAGNOSTICS = ("mean_gap", "linearization_gap", "prediction_gap", "displacement", "kernel_change")  # that are shown
 SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
@@ -46,7 +49,25 @@ def agop_of(model, X, y):
     }
 
 
+def _is_regime(explained):
+    """Return whether plain values are what `regime_of` returns."""
+    form = {
+        "verdict": str, "sentence": str, "scale": float, "n_rows": int, "score": str,
+        "diagnostics": {str: (float, None)}, "spectrum_before": [float, ...], "spectrum_after": [float, ...],
+    }  # fmt: skip
+    return conforms(explained, form) and explained["diagnostics"].keys() >= set(DIAGNOSTICS)
+
+
+def _is_agop(explained):
+    """Return whether plain values are what `agop_of` returns."""
+    form = {"n_rounds": int, "eigenvalues": [float, ...], "columns": [str, ...], "importances": [float, ...]}
+    if not conforms(explained, form):
+        return False
+    return 1 <= len(explained["columns"]) == len(explained["importances"]) == len(explained["eigenvalues"])
+
+
 EXPLAIN = {"rich": regime_of, "rfm": agop_of}
+EXPLAINED = {"rich": _is_regime, "rfm": _is_agop}  # the form of each
 
 
 def path_along_scale(data, seed, train, test):
@@ -61,9 +82,19 @@ def path_along_scale(data, seed, train, test):
     return path | {"failure": None, "fit_seconds": time.perf_counter() - start}
 
 
+def is_path(result):
+    """Return whether plain values are what `path_along_scale` returns, or of a job that was stopped."""
+    columns = [float] * len(SCALES)
+    form = {
+        "n_train": int, "score": str, "scale": columns, "scores": columns, "losses": columns, "displacements": columns,
+        "kernel_changes": columns, "converged": [bool] * len(SCALES), "linearized_score": float,
+        "linearized_loss": float, "rich_scale": float, "failure": None, "fit_seconds": seconds,
+    }  # fmt: skip
+    return conforms(result, form) or is_stopped(result)
+
+
 def _path(data, seed, train, test):
     from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, scale_path
-    from sklearn_ltdl.study._jobs import rows_of
 
     rng = np.random.default_rng(seed)
     train, test = (np.sort(rng.permutation(rows)[:PATH_ROWS]) for rows in (train, test))

@@ -6,7 +6,6 @@ import datetime
 import gzip
 import io
 import lzma
-import os
 import re
 import sys
 import warnings
@@ -544,13 +543,3 @@ def _header(where, data, least):
 
 def _is_name(cell):
     return cell.strip(f"{DELIMITERS} ") != ""
-
-
-def write_whole(path, write):
-    """Write a file at once or not at all, by a function of the path of a part."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Jobs of a comparison: one fit each, with a key that says what it depends on, and a file that remembers its result."""
+"""Jobs of a comparison: one fit each, with a key that says what it depends on, and the form of its result."""
 
 import hashlib
 import inspect
-import json
 import pickle
 import platform
 import sys
@@ -19,10 +18,9 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 import sklearn_ltdl
+from sklearn_ltdl.study._journal import conforms
 from sklearn_ltdl.study._methods import is_given, predict
 from sklearn_ltdl.study._tables import make_table_pipeline
-
-_HEADER = {"journal": "ltdl compare", "format": 1}
 
 
 class Data(NamedTuple):
@@ -92,9 +90,12 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
             model = make_table_pipeline(method.build(data.task, seed))
             model.fit(rows_of(data.X, train), data.y[train], **_weights(model[-1], data.weight, train))
             middle = time.perf_counter()
-            prediction = predict(model, rows_of(data.X, test), data.task, data.n_classes)
+            prediction = np.asarray(predict(model, rows_of(data.X, test), data.task, data.n_classes), dtype=float)
             end = time.perf_counter()
-            if not np.isfinite(np.square(prediction).sum()):
+            expected = (len(test),) if data.n_classes is None else (len(test), data.n_classes)
+            if prediction.shape != expected:
+                raise ValueError(f"expected predictions of shape {expected}, got {prediction.shape}")
+            if not _is_usable(prediction):
                 raise ArithmeticError("the predictions are not finite numbers")
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -115,6 +116,58 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
         "failure": None,
         "explained": None if explain is None else _explained(explain, model, rows_of(data.X, test), data.y[test]),
     }
+
+
+def _is_usable(prediction):
+    """Return whether squared errors of predictions are finite numbers."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.square(prediction, dtype=float).sum()))
+
+
+def is_fit(n_rows, n_classes, explained, result):
+    """Return whether a result, as a journal holds it, is that of `fit_and_predict` or of a job that was stopped.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows that are predicted.
+    n_classes : int or None
+        None for numbers.
+    explained : object
+        Form of what else is said of the fitted pipeline, None for nothing.
+    result : object
+        Of plain values.
+    """
+    done = {
+        "prediction": [float if n_classes is None else [float] * n_classes] * n_rows,
+        "fit_seconds": seconds,
+        "predict_seconds": seconds,
+        "notes": [str, ...],
+        "failure": None,
+        "explained": None if explained is None else (explained, {"failure": str}),
+    }
+    return is_stopped(result) or (conforms(result, done) and _is_usable(result["prediction"]))
+
+
+def is_stopped(result):
+    """Return whether a result, as a journal holds it, is that of a job that came to its limit in time."""
+    return conforms(
+        result,
+        {
+            "prediction": None, "fit_seconds": seconds, "predict_seconds": seconds, "notes": [str, ...], "failure": str,
+            "explained": None, "missing": None, "time_limit": seconds,
+        },
+    )  # fmt: skip
+
+
+def seconds(value):
+    """Return whether a plain value is a time."""
+    return conforms(value, float) and value >= 0
+
+
+def may_change(result):
+    """Return whether a job failed for what may be otherwise in another run: its code, packages, memory."""
+    return bool(result.get("failure")) and "time_limit" not in result
 
 
 def _weights(estimator, weight, train):
@@ -206,64 +259,3 @@ def _source(kind):
         return Path(inspect.getfile(kind)).read_text(encoding="utf-8", errors="replace")
     except (TypeError, OSError):  # builtin, compiled, or typed in
         return ""
-
-
-class Journal:
-    """A file of results by key, one JSON object a line, to which every result is added as it comes.
-
-    A line that was torn by a kill is left out, and its job runs again. So does a job that failed, whose reason may be
-    gone, unless it came to its limit in time.
-
-    Parameters
-    ----------
-    path : str, path-like or None
-        None remembers nothing.
-
-    Attributes
-    ----------
-    results : dict of str to dict
-    """
-
-    def __init__(self, path):
-        self.path = None if path is None else Path(path)
-        self.results = {}
-        if self.path is not None:
-            self._open()
-
-    def _open(self):
-        head = json.dumps(_HEADER)
-        try:
-            text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
-            first, newline, _ = text.partition("\n")
-            if text and not (first == head or (not newline and head.startswith(first))):
-                raise ValueError(
-                    f"journal={str(self.path)!r}: expected a new file or the journal of a run, got another."
-                )
-            with self.path.open("a", encoding="utf-8") as file:
-                if first != head:  # new, or torn in its first line
-                    file.truncate(0)
-                    file.write(head + "\n")
-                elif not text.endswith("\n"):
-                    file.write("\n")
-        except OSError as error:
-            raise OSError(f"journal={str(self.path)!r}: cannot be written, {error.strerror or error}.") from error
-        for line in text.splitlines()[1:]:
-            try:
-                entry = json.loads(line)
-                key = entry.pop("key")
-                if not _may_change(entry):
-                    self.results[key] = entry
-            except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
-                continue
-
-    def add(self, key, result):
-        """Remember a result."""
-        self.results[key] = result
-        if self.path is not None and not _may_change(result):
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, **result}, allow_nan=False) + "\n")
-
-
-def _may_change(result):
-    """Return whether a job failed for what may be otherwise in another run: its code, packages, memory."""
-    return bool(result.get("failure")) and "time_limit" not in result

@@ -3,9 +3,12 @@
 The workers are processes of this machine, or those of a Dask cluster.
 """
 
+import ctypes
 import math
 import os
 import pickle
+import signal
+import sys
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
@@ -17,6 +20,7 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 import sklearn_ltdl
 
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 ANSWER_SECONDS = 10  # that a scheduler has to answer, and to have a worker
 
 
@@ -120,7 +124,7 @@ class _Processes:
         environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
         self._executors[worker] = ProcessPoolExecutor(
-            1, initializer=partial(_prepare, worker, self.n_workers), env=environment
+            1, initializer=partial(_prepare, worker, self.n_workers, os.getpid()), env=environment
         )
 
     def submit(self, worker, function, shared, arguments):
@@ -137,17 +141,32 @@ class _Processes:
             executor.shutdown(kill_workers=True)
 
 
-def _prepare(worker, n_workers):
-    """Keep a new worker process to its cores, and keep it although it grows.
+def _prepare(worker, n_workers, parent):
+    """Keep a new worker process to its cores and to the life of its parent, and keep it although it grows.
 
     XLA reads no environment variable for its number of threads, but counts the cores that it may use. Loky replaces
     a worker that has grown, where psutil is installed, and warns: it grows by what it compiles, which the next would
-    have to do again.
+    have to do again. A job that is parallel itself uses threads, as in joblib's own workers: it starts no processes
+    that could outlive this one.
     """
     process_executor._USE_PSUTIL = False
+    joblib.parallel_config("threading")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # compiled code is ended by it, too
+    else:
+        Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it was killed before this worker asked to be told
+        os._exit(1)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[worker::n_workers] or cores)
+
+
+def _end_with(parent):
+    """End this process soon after its parent has ended."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class _Cluster:

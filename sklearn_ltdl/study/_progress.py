@@ -5,14 +5,10 @@ import sys
 import time
 from collections import defaultdict
 
+from sklearn_ltdl.study._terminal import clean, rewrite, say
+
 SECONDS_BETWEEN_LINES = 30.0
 SHARE_BETWEEN_LINES = 0.1
-
-
-def say(*lines):
-    """Print lines on stderr."""
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -44,16 +40,14 @@ class Progress:
         if not self._verbose:
             return
         outcome = f"failed, {failure}" if failure else f"{seconds:.1f} s"
-        text = f"{method}, {fold}: {outcome}"
+        text = clean(f"{method}, {fold}: {outcome}")
         rest = "" if self.done == self.total else f", about {_shown(self.seconds_left())} left"
         if self._bar is not None:
             self._bar(self.done, text + rest, failure)
             return
         line = f"[{self.done:>{len(str(self.total))}}/{self.total}] {text}{rest}"
         if self._terminal:
-            print(
-                f"\r\x1b[2K{line}", end="\n" if failure or self.done == self.total else "", file=sys.stderr, flush=True
-            )
+            rewrite(line, end="\n" if failure or self.done == self.total else "")
             return
         now = time.monotonic()
         due = now - self._last_line >= SECONDS_BETWEEN_LINES
@@ -75,7 +69,7 @@ class Progress:
         if self._bar is not None:
             self._bar(None, "", None)
         elif self._terminal and 0 < self.done < self.total:
-            print(file=sys.stderr)
+            say("")
 
 
 def _shown(seconds):

@@ -3,10 +3,13 @@
 import io
 import re
 import shlex
+import warnings
 from pathlib import Path
 
 from sklearn_ltdl.study._display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
+from sklearn_ltdl.study._evidence import DIAGNOSTICS
 from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._terminal import cleaned
 from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL
 
 MOST_COLUMNS = 10  # of the recursive feature machine, that are drawn
@@ -57,6 +60,7 @@ def to_html(comparison):
     except ImportError as error:
         raise ImportError('A report needs jinja2 and matplotlib: pip install "sklearn_ltdl[report]"') from error
 
+    comparison = cleaned(comparison)
     settings, verdict = comparison.settings, comparison.verdict
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
@@ -79,6 +83,7 @@ def to_html(comparison):
         first=first,
         others=others,
         regime=_known(comparison, "regime"),
+        diagnostics=DIAGNOSTICS,
         usage=_usage(settings, comparison.best),
         facts=_facts(settings),
         notes=[
@@ -167,7 +172,9 @@ def _drawing(figure, text):
     from markupsafe import Markup, escape
 
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # texts stay texts, and the browser has other fonts
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     name = re.sub(r"\W+", "-", text.lower())[:24]

@@ -23,7 +23,7 @@ from sklearn.ensemble import (
 from sklearn.exceptions import InconsistentVersionWarning
 
 from sklearn_ltdl.study._columns import listed
-from sklearn_ltdl.study._files import write_whole
+from sklearn_ltdl.study._written import write_whole
 
 PICKLE = "pickle"  # trusts a file of pickle or joblib
 _OLDEST_PROTOCOL = 2  # of skops, with which this package began
@@ -69,7 +69,7 @@ def save(model, path):
             f"{path}: {type(last_step(model)).__name__} cannot be saved as data ({reason}); define the functions in it "
             "by their names in a module, not as lambda."
         ) from error
-    write_whole(Path(path), lambda part: part.write_bytes(data))
+    write_whole(path, data)
     return [_as_option(name) for name in types if not _is_known(name)]
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -17,28 +18,31 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_ltdl._shown import Shown
-from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, draw_seed, refuse_masked, validate_params
+from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, draw_seed, refuse_masked, validate_params, warn
 from sklearn_ltdl._targets import checked_weights, is_missing
 from sklearn_ltdl.study._columns import describe, group_numbers, hint, read_columns
-from sklearn_ltdl.study._evidence import EXPLAIN, differences, path_along_scale, smaller_splits
-from sklearn_ltdl.study._files import write_whole
+from sklearn_ltdl.study._evidence import EXPLAIN, EXPLAINED, differences, is_path, path_along_scale, smaller_splits
 from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
 from sklearn_ltdl.study._jobs import (
     Data,
-    Journal,
     failed,
     fingerprint,
     fit_and_predict,
     identity,
+    is_fit,
+    may_change,
     rows_of,
     run,
     versions,
 )
+from sklearn_ltdl.study._journal import Journal
 from sklearn_ltdl.study._methods import FAMILIES, METHODS, Contender, given, per_row_loss
 from sklearn_ltdl.study._pool import JobError, run_each
-from sklearn_ltdl.study._progress import Progress, say
+from sklearn_ltdl.study._progress import Progress
 from sklearn_ltdl.study._tables import read_target
+from sklearn_ltdl.study._terminal import say
 from sklearn_ltdl.study._verdict import HELD_BACK, LEVEL, SCORE_LEVEL, HeldOut, Verdict, decide, draw_contrasts
+from sklearn_ltdl.study._written import write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -93,7 +97,7 @@ class Comparison(Shown):
         """Return everything as JSON text; with a path, write it there at once or not at all."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False)
         if path is not None:
-            write_whole(Path(path), lambda part: part.write_text(text + "\n", encoding="utf-8"))
+            write_whole(path, text + "\n")
         return text
 
     def to_html(self, path=None) -> str:
@@ -105,7 +109,7 @@ class Comparison(Shown):
 
         page = to_html(self)
         if path is not None:
-            write_whole(Path(path), lambda part: part.write_text(page, encoding="utf-8"))
+            write_whole(path, page)
         return page
 
     @property
@@ -420,11 +424,12 @@ def compare(
 
 
 class _Job(NamedTuple):
-    """A function, its arguments beside the data, and the key of its result."""
+    """A function, its arguments beside the data, the key of its result, and what says whether a value is one."""
 
     function: object
     arguments: tuple
     key: str
+    is_result: object
 
 
 class _Plan(NamedTuple):
@@ -456,11 +461,13 @@ def _jobs(data, methods, splits, curves, seed):
                 drawn = seed_of(seed, k, s)
                 explain = EXPLAIN.get(name) if k == s == 0 else None
                 key = fingerprint(base, identities[name], drawn, split.train, split.test, explain is not None)
-                jobs[name, k, s] = _Job(fit_and_predict, (method, drawn, split.train, split.test, explain), key)
+                is_result = partial(is_fit, len(split.test), data.n_classes, explain and EXPLAINED[name])
+                arguments = method, drawn, split.train, split.test, explain
+                jobs[name, k, s] = _Job(fit_and_predict, arguments, key, is_result)
     if curves:
         rows = splits[0].train, splits[0].test
         key = fingerprint(base, "scale_path", seed, *rows)
-        jobs["scale_path", 0, 0] = _Job(path_along_scale, (seed, *rows), key)
+        jobs["scale_path", 0, 0] = _Job(path_along_scale, (seed, *rows), key, is_path)
     return jobs
 
 
@@ -468,11 +475,13 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
     """Do the jobs whose results the journal does not hold, and put all results into `results`."""
     missing, time_limit = [], limits["time_limit"]
     for identifier, job in plan.jobs.items():
-        known = journal.results.get(job.key)
+        known = journal.known(job.key, job.is_result)
         if known is None or known.get("time_limit", time_limit) != time_limit:
             missing.append(identifier)  # what was stopped at another limit may now come to its end
         else:
             results[identifier] = known
+    if journal.dropped:
+        warn(journal.message())
     if verbose and results:
         say(f"{len(results)} of {len(plan.jobs)} fits are in {journal.path}.")
     progress = Progress([name for name, *_ in missing], verbose)
@@ -484,7 +493,7 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
             name, k, _ = identifier = missing[index]
             if isinstance(result, JobError):
                 result = failed(str(result), result.missing) | {"time_limit": time_limit}
-            if not result.get("missing"):
+            if not result.get("missing") and not may_change(result):
                 journal.add(plan.jobs[identifier].key, result)
             results[identifier] = result
             seconds = result.get("fit_seconds", 0.0) + result.get("predict_seconds", 0.0)

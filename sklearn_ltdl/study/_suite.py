@@ -3,12 +3,13 @@
 import json
 import time
 from dataclasses import asdict
+from io import BytesIO
 
 import numpy as np
 
-from sklearn_ltdl.study._files import write_whole
 from sklearn_ltdl.study._ranks import mean_ranks
 from sklearn_ltdl.study._study import compare
+from sklearn_ltdl.study._written import write_whole
 
 
 class Suite:
@@ -106,7 +107,7 @@ class Suite:
         }  # fmt: skip
         comparisons = {name: asdict(comparison) for name, comparison in self.comparisons.items()}
         text = json.dumps({"tables": self.rows, "ranks": found, "comparisons": comparisons}, indent=1, allow_nan=False)
-        write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+        write_whole(path, text + "\n")
 
     def draw(self, path):
         """Write the critical-difference diagram."""
@@ -117,4 +118,6 @@ class Suite:
         display = CriticalDifferenceDisplay(self.ranks())
         figure = Figure(figsize=display.size, layout="constrained")
         display.plot(ax=figure.subplots())
-        write_whole(path, lambda part: figure.savefig(part, dpi=150, format=path.suffix[1:]))
+        drawn = BytesIO()
+        figure.savefig(drawn, dpi=150, format=path.suffix[1:])
+        write_whole(path, drawn.getvalue())

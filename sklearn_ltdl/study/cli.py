@@ -5,11 +5,13 @@ import os
 import re
 import shlex
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import sklearn_ltdl
 from sklearn_ltdl.study._sets import DEMONSTRATION, EMBEDDED, load_embedded
+from sklearn_ltdl.study._terminal import say, show
 
 DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 MODELS = ("dummy", "linear", "rbf", "laplace", "ntk", "rfm", "lazy", "rich", "forest", "boosting")
@@ -17,26 +19,37 @@ MODELS = ("dummy", "linear", "rbf", "laplace", "ntk", "rfm", "lazy", "rich", "fo
 
 def main(argv=None):
     """Run the command line and return its exit code."""
-    name = "ltdl"
+    name, told = "ltdl", set()
+
+    def tell(message, *_, **__):
+        """Show a warning as a sentence, once."""
+        sentence = _as_options(" ".join(str(message).split()))
+        if sentence not in told:
+            told.add(sentence)
+            say(f"{name}: {sentence}")
+
     try:
-        parser = _parser()
-        arguments = parser.parse_args(argv)
-        if arguments.command is None:
-            parser.print_help(sys.stderr)
-            return BAD_USAGE
-        name = f"ltdl {arguments.command}"
-        arguments.line = shlex.join(["ltdl", *(sys.argv[1:] if argv is None else map(str, argv))])
-        status = arguments.run(arguments)
-        sys.stdout.flush()
-        return status
+        with warnings.catch_warnings():
+            warnings.showwarning = tell
+            warnings.filterwarnings("always", "journal=")  # what runs again is no error
+            parser = _parser()
+            arguments = parser.parse_args(argv)
+            if arguments.command is None:
+                parser.print_help(sys.stderr)
+                return BAD_USAGE
+            name = f"ltdl {arguments.command}"
+            arguments.line = shlex.join(["ltdl", *(sys.argv[1:] if argv is None else map(str, argv))])
+            status = arguments.run(arguments)
+            sys.stdout.flush()
+            return status
     except BrokenPipeError:  # who reads has enough
         _close_output()
         return DONE
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
-        print(f"{name}: {_as_options(' '.join(str(error).split())) or type(error).__name__}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, Warning) as error:
+        say(f"{name}: {_as_options(' '.join(str(error).split())) or type(error).__name__}")
         return BAD_USAGE
     except KeyboardInterrupt as stop:
-        print(f"{name}: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
+        say(f"{name}: interrupted{f'; {stop}' if str(stop) else ''}")
         return INTERRUPTED
 
 
@@ -45,6 +58,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(BAD_USAGE, f"{self.prog}: {message} ({self.prog} --help lists the options)\n")
+
+    def _print_message(self, message, file=None):
+        if message:
+            show(message, file or sys.stderr, end="")
 
 
 _NAMES = (
@@ -361,7 +378,7 @@ def _compare(arguments):
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
     X, y, columns, origin = _load(arguments)
-    _tell(f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
+    say(f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
     from sklearn_ltdl.study._study import Interrupted, compare
 
     protocol = _protocol(arguments) | {"curves": arguments.curves}
@@ -391,7 +408,7 @@ def _report(comparison, origin, arguments):
         comparison.to_json(arguments.json)
     if arguments.html is not None:
         comparison.to_html(arguments.html)
-        _tell(f"{arguments.html}: the report.")
+        say(f"{arguments.html}: the report.")
 
 
 def _save_winner(comparison, X, y, fit, arguments):
@@ -405,7 +422,7 @@ def _save_winner(comparison, X, y, fit, arguments):
     name, n_rows = comparison.best, comparison.settings["n_rows"]
     ((_, model),) = run_each(partial(winner, **fit), [(comparison, X, y)], time_limit=arguments.time_limit)
     if isinstance(model, JobError):
-        _tell(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
+        say(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
         return False
     model.decimal_ = getattr(X, "attrs", {}).get("decimal")  # new rows are to be read as these were
     applied = " ".join(["ltdl predict", *(f"--trust {needed}" for needed in save(model, arguments.save))])
@@ -433,27 +450,27 @@ def _suite(arguments):
     from sklearn_ltdl.study._tables import split_target
 
     predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
-    _tell(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
+    say(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
     suite, status, protocol = Suite(), DONE, _protocol(arguments)
 
     def load(path):
         table, notes = read_table(path, target=arguments.target)
-        _tell(*(f"{path.name}: {note}" for note in notes))
+        say(*(f"{path.name}: {note}" for note in notes))
         return split_target(table, arguments.target)
 
-    print(suite.header, flush=True)
+    show(suite.header)
     try:
         for path in tables:
             row = suite.run(path.name, partial(load, path), **protocol)
-            print(_as_options(suite.line(row)), flush=True)
+            show(_as_options(" ".join(suite.line(row).splitlines())))
             if arguments.json is not None:  # now, lest a later table take it along
                 suite.to_json(arguments.json)
     except KeyboardInterrupt:
-        _tell(f"Interrupted: {len(suite.rows)} of {len(tables)} tables are done.")
+        say(f"Interrupted: {len(suite.rows)} of {len(tables)} tables are done.")
         status = INTERRUPTED
         if arguments.json is not None:
             suite.to_json(arguments.json)
-    print(f"\n{suite.summary()}")
+    show(f"\n{suite.summary()}")
     if arguments.figure is not None and suite.ranks() is not None:
         suite.draw(arguments.figure)
     return status or (SOME_FAILED if any(row["failure"] for row in suite.rows) else DONE)
@@ -462,8 +479,9 @@ def _suite(arguments):
 def _predict(arguments):
     from sklearn_ltdl.study import _winner
     from sklearn_ltdl.study._columns import coerced, hint
-    from sklearn_ltdl.study._files import read_table, write_whole
+    from sklearn_ltdl.study._files import read_table
     from sklearn_ltdl.study._saved import load
+    from sklearn_ltdl.study._written import write_whole
 
     _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
     model, notes = load(arguments.model, arguments.trust)
@@ -473,13 +491,13 @@ def _predict(arguments):
         if name not in getattr(X, "columns", []):
             raise ValueError(f"--numeric {name}: the model takes no such column; {hint(name, list(table.columns))}")
         X = X.assign(**{name: coerced(name, X[name])[0]})
-    _tell(*notes, *more, *unused)
+    say(*notes, *more, *unused)
     predicted = _winner.predictions(model, X, proba=arguments.proba)
     if arguments.output is None:
-        predicted.to_csv(sys.stdout, index=False)
+        _print(predicted.to_csv(index=False, lineterminator="\n"), end="")
     else:
         write = predicted.to_parquet if arguments.output.suffix == ".parquet" else predicted.to_csv
-        write_whole(arguments.output, lambda part: write(part, index=False))
+        write_whole(arguments.output, write(index=False))
     return DONE
 
 
@@ -493,28 +511,23 @@ def _regime(arguments):
     table, more = read_table(arguments.data, target=arguments.target, **_winner.as_trained(model))
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
-    _tell(*notes, *more, *unused)
+    say(*notes, *more, *unused)
     from sklearn_ltdl.diagnostics import regime_report
 
-    print(regime_report(model, X[y.notna().to_numpy()], y.dropna().to_numpy()))
+    _print(regime_report(model, X[y.notna().to_numpy()], y.dropna().to_numpy()))
     return DONE
 
 
-def _print(text):
+def _print(text, end="\n"):
     """Print a result; who reads may have enough of it, and still want the files that are to be written."""
     try:
-        print(text, flush=True)
+        show(text, end=end)
     except BrokenPipeError:
         _close_output()
 
 
 def _close_output():
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _tell(*lines):
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
 
 
 def _load(arguments):
@@ -534,7 +547,7 @@ def _load(arguments):
 
     table, notes = read_table(data, text=named["categorical"], target=target)
     X, y = split_target(table, target)
-    _tell(*notes)
+    say(*notes)
     for option, names in named.items():
         for name in names:
             if name == y.name:
@@ -572,7 +585,7 @@ def _names(options):
 
 def _check_outputs(arguments, options, inputs):
     """Raise an error before the work is done, not after, if a file cannot be written, or would overwrite another."""
-    from tempfile import TemporaryFile
+    from sklearn_ltdl.study._written import require_writable
 
     taken = {_identity(Path(path)): what for what, path in inputs.items()}
     for option in options:
@@ -582,8 +595,11 @@ def _check_outputs(arguments, options, inputs):
         try:
             if path.is_dir():
                 raise ValueError(f"--{option} {path}: expected the name of a file, got a folder.")
-            with TemporaryFile(dir=path.parent):
-                pass
+            if option == "journal" and path.exists():  # to which lines are added
+                with path.open("ab"):
+                    pass
+            else:
+                require_writable(path)
         except OSError as error:
             raise ValueError(
                 f"--{option} {path}: expected a file in a folder that exists and can be written to ({error.strerror})."

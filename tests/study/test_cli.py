@@ -22,7 +22,7 @@ import sklearn_ltdl
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._files import read_table
-from sklearn_ltdl.study._jobs import Journal
+from sklearn_ltdl.study._journal import Journal
 from sklearn_ltdl.study._methods import METHODS
 from sklearn_ltdl.study._saved import load, save
 from sklearn_ltdl.study.cli import MODELS, _as_options, _by_time, _save_winner, main

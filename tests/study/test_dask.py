@@ -6,8 +6,12 @@ import types
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_ltdl import compare
+from sklearn_ltdl.study._journal import Journal
 from sklearn_ltdl.study._pool import run_each
 from sklearn_ltdl.study.cli import main
 
@@ -65,6 +69,26 @@ def test_a_job_beyond_the_limit_is_killed_and_the_others_run(cluster):
     shared = np.arange(5.0)  # is still there for a worker that was started again
     sums = dict(run_each(np.dot, [(shared,)] * 4, shared=(shared,), scheduler=cluster.scheduler_address))
     assert sums == dict.fromkeys(range(4), 30.0)
+
+
+def test_a_worker_that_is_killed_changes_no_result(cluster, tmp_path):
+    def kill_once(table, marker=str(tmp_path / "killed")):
+        import os
+        import signal
+
+        if not os.path.exists(marker):
+            open(marker, "x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return table
+
+    journal, also = tmp_path / "run.jsonl", {"mine": make_pipeline(FunctionTransformer(kill_once), Ridge())}
+    X, y = load_diabetes(return_X_y=True)
+    options = {"models": ["linear"], "also": also, "cv": 3}
+    there = compare(X, y, **options, backend="dask", scheduler=cluster.scheduler_address, journal=journal)
+    assert (tmp_path / "killed").exists()
+    assert there.failed == []
+    assert len(Journal(journal).results) == 9
+    assert outcome(there) == outcome(compare(X, y, **options))
 
 
 def test_a_scheduler_that_does_not_answer_is_told_soon(capsys):

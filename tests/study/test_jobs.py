@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_ltdl import compare
 from sklearn_ltdl.study import _study
-from sklearn_ltdl.study._jobs import Journal, fingerprint, run
+from sklearn_ltdl.study._jobs import failed, fingerprint, run
+from sklearn_ltdl.study._journal import Journal
 from sklearn_ltdl.study._study import Interrupted
 
 MODELS = ["linear", "ntk"]
@@ -185,11 +186,9 @@ def test_a_fit_that_was_stopped_is_tried_again_at_another_limit_only(tmp_path, m
     X, y = load_diabetes(return_X_y=True)
     journal = tmp_path / "run.jsonl"
     compare(X, y, models=["linear"], repeats=1, journal=journal)
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    lines[2] = {"key": lines[2]["key"], "failure": "stopped", "prediction": None, "time_limit": 5.0} | {
-        "fit_seconds": 0.0, "predict_seconds": 0.0, "notes": []
-    }  # fmt: skip
-    text = "".join(json.dumps(line) + "\n" for line in lines)
+    stopped = failed("stopped") | {"time_limit": 5.0}
+    Journal(journal).add(json.loads(journal.read_text().splitlines()[2])["key"], stopped)
+    text = journal.read_text()
     for limit, failures in ((5.0, 1), (6.0, 0), (None, 0)):
         journal.write_text(text)
         comparison = compare(X, y, models=["linear"], repeats=1, journal=journal, time_limit=limit)
