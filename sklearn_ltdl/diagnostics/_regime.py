@@ -131,8 +131,9 @@ def regime_report(model, X, y, *, before=None, after=None, classes=None, max_row
         Of an MLP, the weights with which its fit started; None recovers them, for an integer `random_state`. Of a
         function of JAX, its parameters before training.
     after : tree of arrays, default=None
-        Of a function of JAX, its parameters after training. Leaves that hold no real numbers, such as counters, are
-        kept at these values, and are no weights. Copies, where training works in place.
+        Of a function of JAX, its parameters after training. Leaves that hold no real numbers, such as counters, and
+        collections of Flax other than `params`, such as `batch_stats`, are kept at these values, and are no weights.
+        Copies, where training works in place.
     classes : array-like of shape (n_classes,), default=None
         Of a function of JAX, the classes whose scores it returns, in increasing order. If None, `y` holds numbers,
         except if it holds text or booleans, or if the function has several outputs and `y` one column.

@@ -1,6 +1,7 @@
 """One view of a trained network, whoever trained it: a function of weights, before and after training."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -552,6 +553,8 @@ def _function_of(apply_fn, before, after):
     if tree != other:
         raise ValueError(f"before and after must be trees of one structure; got {tree} and {other}.")
     real = [_jax.is_real(old) or _jax.is_real(new) for old, new in zip(first, last)]
+    if isinstance(after, Mapping) and "params" in after:  # Flax: other collections, as batch_stats, are no weights
+        real = [is_real and name.startswith("params.") for name, is_real in zip(names, real)]
     fixed = tuple(None if is_real else leaf for leaf, is_real in zip(last, real))
     weights = [(name, old, new) for name, old, new, is_real in zip(names, first, last, real) if is_real]
     for name, old, new in zip(names, first, last):

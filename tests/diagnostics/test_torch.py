@@ -400,8 +400,10 @@ def test_rows_are_tuples_dicts_datasets_and_whole_numbers(rng):
     with torch.no_grad():
         module.head.weight += 0.2
     number, words, y = rng.standard_normal((14, 3)), rng.integers(5, size=14), rng.standard_normal((14, 2))
-    expected = regime_report(module, (number, words), y, before=first).diagnostics
+    report = regime_report(module, (number, words), y, before=first)
+    expected = report.diagnostics
     assert expected["directions_after"] is None
+    assert "which directions" in str(report)
     named = {"words": torch.as_tensor(words), "number": torch.as_tensor(number)}
     data = [((torch.as_tensor(a), int(b)), c) for a, b, c in zip(number, words, y)]
 
