@@ -57,9 +57,9 @@ class Twice(nn.Module):
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()
+        self.head = nn.Linear(4, 7, bias=False)  # whose name the shared weight has
         self.embedding = nn.Embedding(7, 4)
-        self.head = nn.Linear(4, 7, bias=False)
-        self.head.weight = self.embedding.weight
+        self.embedding.weight = self.head.weight
 
     def forward(self, rows):
         return self.head(torch.tanh(self.embedding(rows).sum(1)))
