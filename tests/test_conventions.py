@@ -24,9 +24,11 @@ MAY_USE = {
     "networks": {"ntk"},
     "diagnostics": {"networks", "ntk"},
     "study": {"linear", "networks", "ntk", "diagnostics"},
+    "torch.py": {"diagnostics"},
 }
 HEAVY = {
     "numba": {"linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
+    "torch": {"diagnostics/_torch.py"},
     "jax": {"networks/_flow.py", "diagnostics/_jax.py", "_backends/jax.py"},
     "matplotlib": set(),
     "pandas": set(),
@@ -54,7 +56,7 @@ def test_imports_go_down_only(file):
     used = ours & set(SLICES)
     if file == "__init__.py":
         return  # it imports for type checkers only, as tests/test_door.py says
-    assert used <= MAY_USE.get(home, set()) | {home} if home in SLICES else not used
+    assert used <= MAY_USE[home] | {home} if home in MAY_USE else not used
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -302,6 +302,8 @@ class RegimeDisplay:
         self.spectra_, least = [], 0.05
         for word, colour, marker in (("before", _BEFORE, "s"), ("after", _AFTER, "o")):
             spectrum = getattr(self.report, f"spectrum_{word}")
+            if not len(spectrum):
+                continue  # rows that are no real numbers have no gradients
             shown = spectrum[spectrum > _ROUNDING * spectrum.max()]
             width = self.report.diagnostics[f"directions_{word}"]
             label = f"{word} training: {width:.3g} directions"
@@ -313,7 +315,8 @@ class RegimeDisplay:
         ax.set(yscale="log", xlabel="index", ylabel="share of the trace", title="Spectrum of the gradients")
         ax.set_ylim(least**1.4, 1.5)  # the legend is below the spectra
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        ax.legend(loc="lower left")
+        if self.spectra_:
+            ax.legend(loc="lower left")
 
 
 def _panels(axes, names, **layout):

@@ -134,19 +134,23 @@ def regime_report(
     ----------
     model : estimator, Pipeline that ends with one, search over one, or callable
         A fitted `LazyNetRegressor`, `MeanFieldTwoLayerNet` or classifier of these; a fitted `MLPRegressor` or
-        `MLPClassifier` of scikit-learn; or a function ``apply_fn(parameters, X)`` of JAX that returns an array of shape
+        `MLPClassifier` of scikit-learn; a module of PyTorch, a net of skorch or a `sklearn_ltdl.torch.TorchNetwork`; or
+        a function ``apply_fn(parameters, X)`` of JAX that returns an array of shape
         (n_samples,) or (n_samples, n_outputs): numbers, or scores of classes (log-odds of the second where there is one
         output). It must work row by row, on float64.
     X : array-like of shape (n_samples, n_features)
+        For modules of PyTorch, of shape (n_samples, ...), a tuple or dict of them, or a Dataset (with ``y=None``).
         Rows that the network was *not* trained on: on its own, the kernel after training has seen their targets.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Not all the same.
-    before : (coefs, intercepts) or tree of arrays, default=None
+    before : (coefs, intercepts), state_dict or tree of arrays, default=None
+        Of a module of PyTorch, its state before training, or where it comes from: see `TorchNetwork`.
         Of an MLP, the weights with which its fit started; None recovers them, for an integer `random_state`. Of a
         function of JAX, its parameters before training.
     after : tree of arrays, default=None
-        Of a function of JAX, its parameters after training. Leaves that hold no real numbers, such as counters, are
-        kept at these values, and are no weights. Copies, where training works in place.
+        Of a function of JAX, its parameters after training. Leaves that hold no real numbers, such as counters, and
+        collections of Flax other than `params`, such as `batch_stats`, are kept at these values, and are no weights.
+        Copies, where training works in place.
     classes : array-like of shape (n_classes,), default=None
         Of a function of JAX, the classes whose scores it returns, in increasing order. If None, `y` holds numbers,
         except if it holds text or booleans, or if the function has several outputs and `y` one column.
@@ -243,7 +247,11 @@ def regime_report(
         "directions_after": _directions(spectra[1]),
     }
     if flips is None:
-        notes.append("A function of JAX does not show its activations: activation_flips is unknown.")
+        notes.append(f"A {trained.kind} does not show its activations: activation_flips is unknown.")
+    if values["kappa"] is None:
+        notes.append("kappa needs second derivatives, which are not computed here.")
+    if values["directions_after"] is None:
+        notes.append("The rows are not all real numbers: which directions the network reads is unknown.")
     verdict = verdict_of(values)
     if verdict == "lazy" and gaps[1] is None and _predicts(trained, y, prediction):
         verdict = "between"
@@ -396,7 +404,9 @@ def _flips(function, before, after, X):
 
 
 def _spectrum(gradients):
-    """Return the eigenvalues of the average gradient outer product, summed over outputs, of sum 1."""
+    """Return the eigenvalues of the average gradient outer product, summed over outputs, of sum 1; none of None."""
+    if gradients is None:
+        return np.zeros(0)
     rows = gradients.reshape(-1, gradients.shape[2])
     values = np.zeros(rows.shape[1])
     found = np.linalg.eigvalsh(rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T)[::-1]
@@ -405,7 +415,9 @@ def _spectrum(gradients):
 
 
 def _directions(spectrum):
-    """Return the participation ratio of eigenvalues of sum 1, 0 for a function that does not read its input."""
+    """Return the participation ratio of eigenvalues of sum 1: 0 where they are, None without any."""
+    if not len(spectrum):
+        return None
     squares = np.sum(spectrum**2)
     return float(1 / squares) if squares > 0 else 0.0
 
@@ -426,7 +438,10 @@ def _predicts(trained, y, prediction):
 def _kappa(trained, targets, X):
     """Return kappa of Chizat, Oyallon and Bach (2019, section 2.3), |f0 - y| being the slope of the loss over L."""
     loss = trained.loss
-    slope, bend = trained.function.slope_and_bend(trained.before, X)
+    norms = trained.function.slope_and_bend(trained.before, X)
+    if norms is None:
+        return None
+    slope, bend = norms
     start = trained.function.outputs(trained.before, X)
     scores = 0 * start if trained.subtracted else start
     distance = np.sqrt(np.mean(np.sum((loss.derivative(scores, targets) / loss.smoothness) ** 2, axis=1)))

@@ -1,8 +1,9 @@
 """One view of a trained network, whoever trained it: a function of weights, before and after training."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -26,8 +27,38 @@ from sklearn_ltdl.networks._model import Network, feature_map, width_of
 from sklearn_ltdl.ntk._solvers import require_memory
 
 FEWEST_ROWS = 10
+WRONG_START = (
+    "The weights before training do not look like those with which this network started: they agree with the trained "
+    "ones no more than other random weights would. Was random_state, or a seed, changed?"
+)
 _MLP_ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 _OURS = (LazyNetRegressor, LazyNetClassifier, MeanFieldTwoLayerNet, MeanFieldClassifier)
+
+
+class NetworkFunction(Protocol):
+    """What the diagnostics ask of a network: `Dense`, `_jax.Applied` and `_torch.Function` answer.
+
+    Weights, and a move of them, are tuples of arrays, one a layer. The kernel is that of the tangent: entry (i, j) is
+    the mean over outputs k of the derivative of output k at row i along the gradient of output k at row j.
+    """
+
+    def outputs(self, weights, X):
+        """Return the outputs of shape (n_samples, n_outputs)."""
+
+    def kernel(self, weights, X, Z=None):
+        """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
+
+    def tangent(self, weights, move, X):
+        """Return the derivative of the outputs at `weights` along a move of them."""
+
+    def input_gradients(self, weights, X):
+        """Return the gradients of the outputs in the row, (n_samples, n_outputs, n_features); None without any."""
+
+    def neurons(self, weights, X):
+        """Return what enters the activations of each hidden layer; None if not known."""
+
+    def slope_and_bend(self, weights, X):
+        """Return |Df| ** 2 and |D2f|, operator norms into functions with the mean of squares over rows, or None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +116,7 @@ class TrainedNetwork:
 
     Parameters
     ----------
-    function : Dense or Applied
+    function : NetworkFunction
         Outputs, tangent kernel and more at any weights.
     before, after : tuple of ndarray
         Weights.
@@ -104,7 +135,7 @@ class TrainedNetwork:
         Of the target, as the network sees it; None if as it is.
     """
 
-    function: Callable
+    function: NetworkFunction
     before: tuple
     after: tuple
     layers: tuple
@@ -192,10 +223,20 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     notes : list of str
     """
     steps, network = unwrapped(model)
+    if _is_of_torch(network):
+        from sklearn_ltdl.diagnostics import _torch
+
+        if y is None and _torch.is_dataset(X):
+            X, y = _torch.of_dataset(X)
+        layout = _torch.packed(X if steps is None else steps.transform(X))[1]
     X, y = checked_rows(steps, network, X), checked_column(y, "y")
     check_consistent_length(X, y)
     if isinstance(network, BaseEstimator):
         _refuse(network, after=after, classes=classes)
+    elif _is_of_torch(network):
+        _refuse(network, after=after)
+        network = _module_of(network, before, X, layout)
+        classes = network.classes_of(X, y, classes)
     else:
         network = _function_of(network, before, after)
         classes = network.classes_of(X[:1], y, classes)
@@ -203,6 +244,7 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     X, y = dense(X[rows]), y[rows]
     if isinstance(network, _Function):
         trained = network.trained(X, classes)
+        notes = notes + network.notes()
     elif isinstance(network, _OURS):
         _refuse(network, before=before)
         trained = _own(network)
@@ -216,7 +258,27 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
             "works in place, give a copy as `before` (copy.deepcopy)."
         )
     _check_values(trained, X)
+    if not isinstance(trained.function, Dense) or isinstance(trained.function.network, Perceptron):
+        notes = [*notes, WRONG_START] if _is_wrong_start(trained.before, trained.after) else notes
     return trained, X, y, notes
+
+
+def _is_wrong_start(before, after, least=3.0):
+    """Return whether weights before and after agree by chance only.
+
+    The cosine of independent random weights has the standard deviation size ** -0.5 in a layer. Layers that start at
+    a constant, as those of normalisation do, say nothing; nor do networks too small for `least` to be reached by half
+    the agreement.
+    """
+    pairs = [(np.ravel(old), np.ravel(new)) for old, new in zip(before, after)]
+    pairs = [(old, new) for old, new in pairs if new.any() and len(np.unique(old)) > 2]
+    if not pairs:
+        return False
+    root = np.sqrt(len(pairs))
+    if sum(np.sqrt(len(old)) for old, _ in pairs) / root < 2 * least:
+        return False
+    z = [np.sqrt(len(old)) * (old @ new) / (np.linalg.norm(old) * np.linalg.norm(new)) for old, new in pairs]
+    return sum(z) / root < least
 
 
 def _check_that_rows_differ(y):
@@ -274,6 +336,12 @@ def unwrapped(model):
             if not hasattr(model, "best_estimator_"):
                 raise ValueError(f"This {type(model).__name__} has no best_estimator_. Fit it, with refit=True.")
             model = model.best_estimator_
+    if any(kind.__module__.partition(".")[0] == "skorch" for kind in type(model).__mro__):
+        if not getattr(model, "initialized_", False):
+            raise ValueError(f"This {type(model).__name__} of skorch is not fitted. Call fit first.")
+        model = model.module_
+    if _is_of_torch(model):
+        return _joined(steps), model
     known = (*_OURS, MLPRegressor, MLPClassifier)
     if isinstance(model, known):
         check_is_fitted(model)
@@ -283,16 +351,33 @@ def unwrapped(model):
         )
         raise ValueError(
             f"model is {what}; a report is known for fitted networks of sklearn_ltdl, for MLPRegressor and "
-            "MLPClassifier, for pipelines that end with one, and for a function apply_fn(parameters, X) of JAX with "
-            "`before` and `after`."
+            "MLPClassifier, for modules of PyTorch and nets of skorch, for pipelines that end with one, and for a "
+            "function apply_fn(parameters, X) of JAX with `before` and `after`."
         )
-    return (None if not steps else steps[0][1] if len(steps) == 1 else Pipeline(steps)), model
+    return _joined(steps), model
+
+
+def _joined(steps):
+    return None if not steps else steps[0][1] if len(steps) == 1 else Pipeline(steps)
+
+
+def _is_of_torch(model):
+    """Return whether a model is a module of PyTorch, without importing it."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    door = sys.modules.get("sklearn_ltdl.diagnostics._torch")
+    return isinstance(model, torch.nn.Module) or (door is not None and isinstance(model, door.TorchNetwork))
 
 
 def checked_rows(steps, network, X, name="X", fewest=FEWEST_ROWS):
     """Return the rows as a network sees them, sparse where the steps before it make them so."""
     X = X if steps is None else steps.transform(X)
-    if isinstance(network, BaseEstimator):
+    if _is_of_torch(network):
+        from sklearn_ltdl.diagnostics import _torch
+
+        X = _torch.packed(X, name)[0]
+    elif isinstance(network, BaseEstimator):
         X = validated_rows(network, X, accept_sparse="csr")
     else:
         refuse_masked(X, name)
@@ -391,12 +476,22 @@ def _checked_before(before, model):
 
 
 class _Function(NamedTuple):
-    """A function of JAX and its weights before and after training."""
+    """A function of JAX, or a module of PyTorch, and its weights before and after training."""
 
-    applied: Callable
+    applied: NetworkFunction
     before: tuple
     after: tuple
     names: tuple
+    kind: str = "function of JAX"
+    call: str = "apply_fn(parameters, X)"
+    advice: str = (
+        "Its parameters must be those of `before` and `after`, its formulas those of jax.numpy, and its result an "
+        "array of shape (n_samples,) or (n_samples, n_outputs)."
+    )
+
+    def notes(self):
+        """Return what there is to note of how the function is computed."""
+        return self.applied.describe() if hasattr(self.applied, "describe") else []
 
     def classes_of(self, X, y, classes):
         """Return the classes whose scores the outputs are, or None if they are numbers."""
@@ -410,12 +505,12 @@ class _Function(NamedTuple):
             alone = self.applied.outputs_of_rows(weights, X)
             if np.abs(outputs - alone).max() > 1e-6 * np.abs(outputs).max():
                 raise ValueError(
-                    f"apply_fn must work row by row: with the parameters {when} training it returns other numbers of a "
-                    "row alone than of that row among all. Fix its batch statistics, and leave out what is random."
+                    f"{self.call.partition('(')[0]} must work row by row: with the parameters {when} training it "
+                    "returns other numbers of a row alone than of that row among all. Fix its batch statistics, and "
+                    "leave out what is random."
                 )
         n_outputs = outputs.shape[1]
-        kind = "function of JAX"
-        return TrainedNetwork(self.applied, self.before, self.after, self.names, n_outputs, kind, classes)
+        return TrainedNetwork(self.applied, self.before, self.after, self.names, n_outputs, self.kind, classes)
 
     def _outputs(self, weights, X):
         try:
@@ -423,10 +518,25 @@ class _Function(NamedTuple):
             return self.applied.outputs(weights, dense(X))
         except Exception as error:
             raise ValueError(
-                f"apply_fn(parameters, X) failed for X of shape {X.shape} in float64, or cannot be differentiated: "
-                f"{error}. Its parameters must be those of `before` and `after`, its formulas those of jax.numpy, and "
-                "its result an array of shape (n_samples,) or (n_samples, n_outputs)."
+                f"{self.call} failed for X of shape {X.shape} in float64, or cannot be differentiated: {error}. "
+                f"{self.advice}"
             ) from error
+
+
+def _module_of(model, before, X, layout):
+    """Return the _Function of a module of PyTorch, or of a TorchNetwork."""
+    from sklearn_ltdl.diagnostics import _torch
+
+    if not isinstance(model, _torch.TorchNetwork):
+        model = _torch.TorchNetwork(model, before)
+    elif before is not None:
+        raise ValueError("before is part of the TorchNetwork. Leave it out here.")
+    advice = (
+        "The module is called on rows as they are given, real numbers in its own precision. Give rows as it takes "
+        "them, or say how to call it by TorchNetwork(module, before, forward=)."
+    )
+    kind = type(_torch.bare(model.module)).__name__
+    return _Function(*model.function(X, layout), f"{kind} of PyTorch", "The module(X)", advice)
 
 
 def _function_of(apply_fn, before, after):
@@ -443,6 +553,8 @@ def _function_of(apply_fn, before, after):
     if tree != other:
         raise ValueError(f"before and after must be trees of one structure; got {tree} and {other}.")
     real = [_jax.is_real(old) or _jax.is_real(new) for old, new in zip(first, last)]
+    if isinstance(after, Mapping) and "params" in after:  # Flax: other collections, as batch_stats, are no weights
+        real = [is_real and name.startswith("params.") for name, is_real in zip(names, real)]
     fixed = tuple(None if is_real else leaf for leaf, is_real in zip(last, real))
     weights = [(name, old, new) for name, old, new, is_real in zip(names, first, last, real) if is_real]
     for name, old, new in zip(names, first, last):

@@ -227,3 +227,28 @@ def test_what_was_not_trained_from_weights_is_refused(network, message, rng):
     X = rng.standard_normal((30, 3))
     with pytest.raises(ValueError, match=message):
         regime_report(network.fit(X, np.abs(X[:, 0])), X, np.abs(X[:, 0]))
+
+
+@unconverged
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_an_edited_random_state_is_noted(solver):
+    X, y = load_digits(return_X_y=True)
+    network = MLPClassifier(solver=solver, max_iter=30, random_state=0).fit(X[:600] / 16, y[:600])
+    for seed, noted in ((0, False), (1, True), (2, True)):
+        network.set_params(random_state=seed)
+        notes = trained_network(network, X[600:700] / 16, y[600:700])[3]
+        assert any("do not look like" in note for note in notes) == noted
+
+
+def test_collections_of_flax_other_than_params_are_no_weights(rng):
+    X, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
+
+    def apply_fn(variables, rows):
+        return jax.numpy.tanh(rows - variables["batch_stats"]["mean"]) @ variables["params"]["w"]
+
+    before = {"params": {"w": rng.standard_normal(3)}, "batch_stats": {"mean": np.zeros(3)}}
+    after = {"params": {"w": rng.standard_normal(3)}, "batch_stats": {"mean": X.mean(axis=0)}}
+    trained, rows, _, _ = trained_network(apply_fn, X, y, before=before, after=after)
+    assert trained.layers == ("params.w",)
+    read = np.tanh(X - X.mean(axis=0))  # the gradient in w
+    np.testing.assert_allclose(trained.function.kernel(trained.before, rows), read @ read.T, rtol=1e-12)

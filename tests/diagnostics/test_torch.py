@@ -1,0 +1,510 @@
+"""Modules of PyTorch: kernels against plain gradients, closed forms, and the caller's module left as it was."""
+
+import copy
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+if importlib.util.find_spec("torch") is None:
+    pytest.skip("PyTorch is not installed: pip install torch==2.13.0", allow_module_level=True)
+
+import torch
+from sklearn.neural_network import MLPRegressor
+from torch import nn
+from torch.nn import functional as F
+
+from sklearn_ltdl import explain_as_kernel, regime_report
+from sklearn_ltdl.diagnostics._trained import trained_network
+from sklearn_ltdl.torch import KeepFirstWeights, TorchNetwork
+
+
+class Flattened(nn.Module):
+    """Parts in a row, and the first axes of what comes out joined."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.Sequential(*parts)
+
+    def forward(self, rows):
+        return self.parts(rows).flatten(1)
+
+
+class Borrowed(nn.Module):
+    """Reads a layer once through its module and once through its weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+        self.b = nn.Linear(4, 2)
+
+    def forward(self, rows):
+        return self.b(torch.tanh(F.linear(torch.tanh(self.a(rows)), self.a.weight)))
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+        self.b = nn.Linear(4, 2)
+
+    def forward(self, rows):
+        return self.b(torch.tanh(self.a(torch.tanh(self.a(rows)))))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 7, bias=False)  # whose name the shared weight has
+        self.embedding = nn.Embedding(7, 4)
+        self.embedding.weight = self.head.weight
+
+    def forward(self, rows):
+        return self.head(torch.tanh(self.embedding(rows).sum(1)))
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 6)
+        self.b = nn.Linear(6, 6)
+        self.c = nn.Linear(6, 2)
+
+    def forward(self, rows):
+        below = F.relu(self.a(rows), inplace=True)
+        above = self.b(below)
+        above += below
+        return self.c(F.relu(above, inplace=True))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, rows):
+        return self.head(self.lstm(rows)[0][:, -1])
+
+
+class Squeezing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 5)
+        self.b = nn.Linear(5, 1)
+
+    def forward(self, rows):
+        return self.b(torch.tanh(self.a(rows))).squeeze()
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, rows):
+        return self.head(self.encoder(rows).mean(1))
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 6), nn.GELU(), nn.Linear(6, 2))
+
+
+MODULES = {
+    "mlp": (mlp, (4,), 2),
+    "convolutions": (
+        lambda: Flattened(
+            nn.Conv2d(2, 3, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(3, 5, 2, stride=2, dilation=2),
+            nn.Flatten(),
+            nn.Linear(20, 2),
+        ),
+        (2, 6, 6),
+        2,
+    ),
+    "a late convolution": (
+        lambda: Flattened(nn.Conv2d(8, 40, 2), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 2)),
+        (8, 3, 2),
+        2,
+    ),
+    "grouped and reflecting": (
+        lambda: Flattened(
+            nn.Conv2d(2, 4, 3, groups=2),
+            nn.Tanh(),
+            nn.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"),
+            nn.Flatten(),
+            nn.Linear(32, 2),
+        ),
+        (2, 6, 6),
+        2,
+    ),
+    "normalisations": (
+        lambda: Flattened(
+            nn.Conv2d(2, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.GroupNorm(2, 4),
+            nn.Flatten(),
+            nn.Linear(16, 5),
+            nn.LayerNorm(5),
+            nn.Linear(5, 2),
+        ),
+        (2, 4, 4),
+        2,
+    ),
+    "sequences": (lambda: Flattened(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), (5, 3), 5),
+    "borrowed": (Borrowed, (4,), 2),
+    "twice": (Twice, (4,), 2),
+    "in place": (InPlace, (4,), 2),
+    "recurrent": (Recurrent, (5, 3), 2),
+    "squeezing": (Squeezing, (4,), 1),
+    "attending": (Attending, (5, 4), 3),
+    "weight norm": (
+        lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)), nn.Tanh(), nn.Linear(6, 2)),
+        (4,),
+        2,
+    ),
+    "tied": (Tied, None, 7),
+}
+
+
+def made(name, n=12, seed=0):
+    """Return a module, weights of a start, rows and targets."""
+    build, shape, n_outputs = MODULES[name]
+    torch.manual_seed(seed)
+    module = build()
+    first = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        for value in module.parameters():
+            value += 0.1 * torch.randn_like(value)
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, *shape)) if shape else rng.integers(7, size=(n, 3))
+    return module, first, X, rng.standard_normal((n, n_outputs))
+
+
+@pytest.fixture(params=MODULES)
+def adapted(request):
+    """Return a module, and its function, weights and packed rows."""
+    module, first, X, y = made(request.param)
+    trained, rows, _, _ = trained_network(module, X, y, before=first)
+    return module, trained, rows, X
+
+
+def test_the_kernel_is_that_of_the_tangent(adapted):
+    _, trained, rows, _ = adapted
+    function, n = trained.function, 5
+    K = function.kernel(trained.after, rows)
+    state = function._state(trained.after)
+    expected = np.zeros((n, n))
+    for k in range(trained.n_outputs):
+        direction = np.eye(trained.n_outputs)[k]
+        slopes = function._gradients(state, rows[:n], direction, tuple(function.shapes))
+        order = [name for names in function.layers for name in names]
+        assert order == list(function.shapes)
+        for j in range(n):
+            parts = np.split(slopes[j].numpy(), np.cumsum([layer.size for layer in trained.after])[:-1])
+            expected[:, j] += function.tangent(trained.after, tuple(parts), rows[:n])[:, k] / trained.n_outputs
+    np.testing.assert_allclose(K[:n, :n], expected, rtol=0, atol=1e-10 * np.abs(K).max())
+    np.testing.assert_allclose(
+        function.kernel(trained.after, rows[:4], rows[3:]), K[:4, 3:], rtol=0, atol=1e-12 * np.abs(K).max()
+    )
+
+
+def test_outputs_are_those_of_the_module(adapted):
+    module, trained, rows, X = adapted
+    if any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+        pytest.skip("statistics are recalibrated: a test of its own")
+    double = copy.deepcopy(module).double().eval()
+    with torch.no_grad():
+        expected = double(torch.as_tensor(X)).reshape(len(X), -1)
+    np.testing.assert_allclose(trained.function.outputs(trained.after, rows), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "structured"), [("mlp", True), ("in place", True), ("twice", True), ("tied", True), ("borrowed", False)]
+)
+def test_a_weight_that_the_layers_do_not_show_is_noticed(name, structured):
+    module, first, X, y = made(name)
+    _, _, _, notes = trained_network(module, X, y, before=first)
+    assert any("plain gradients" in note for note in notes) != structured
+
+
+def test_a_linear_module_is_lazy_with_a_kernel_in_closed_form(rng):
+    X = rng.standard_normal((30, 4))
+    y = X @ rng.standard_normal(4)
+    module = nn.Linear(4, 1)
+    first = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        module.weight += 3.0
+    report = regime_report(module, X, y, before=first)
+    assert report.verdict == "lazy"
+    assert report.diagnostics["linearization_gap"] < 1e-12
+    trained, rows, _, _ = trained_network(module, X, y, before=first)
+    for weights in (trained.before, trained.after):
+        np.testing.assert_allclose(trained.function.kernel(weights, rows), X @ X.T + 1, rtol=1e-12)
+
+
+def test_carried_weights_give_the_numbers_of_scikit_learn(rng):
+    X = rng.standard_normal((40, 4))
+    y = np.sin(X[:, 0]) + X[:, 1] ** 2
+    theirs = MLPRegressor(
+        hidden_layer_sizes=(7, 5), activation="tanh", solver="lbfgs", max_iter=30, tol=1e-1, random_state=0
+    ).fit(X, y)
+    from sklearn_ltdl.diagnostics._perceptron import initial_weights
+
+    def module_of(coefs, intercepts):
+        module = nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+        with torch.no_grad():
+            for layer, coef, intercept in zip(module[::2], coefs, intercepts, strict=True):
+                layer.weight.copy_(torch.as_tensor(coef.T))
+                layer.bias.copy_(torch.as_tensor(intercept))
+        return module
+
+    module, first = module_of(theirs.coefs_, theirs.intercepts_), module_of(*initial_weights(theirs))
+    ours = regime_report(module, X, y, before=first).diagnostics
+    unknown = {"kappa", "activation_flips"}
+    for name, value in regime_report(theirs, X, y).diagnostics.items():
+        assert name in unknown or ours[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+
+
+def test_statistics_are_those_of_the_reference_at_each_state():
+    module, first, X, y = made("normalisations", n=20)
+    trained, rows, _, _ = trained_network(module, X, y, before=first)
+    for weights, state in ((trained.before, first), (trained.after, module.state_dict())):
+        double = copy.deepcopy(module).double()
+        double.load_state_dict(state)
+        norm = double.parts[1]
+        norm.momentum = 1.0
+        with torch.no_grad():
+            double.train()(torch.as_tensor(X))
+            expected = double.eval()(torch.as_tensor(X))
+        np.testing.assert_allclose(trained.function.outputs(weights, rows), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["normalisations", "attending", "recurrent"])
+def test_the_module_of_the_caller_is_left_as_it_was(name):
+    module, first, X, y = made(name)
+    module.train()
+    next(module.parameters()).requires_grad_(False)
+    calls = []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    state, grads = copy.deepcopy(module.state_dict()), [value.requires_grad for value in module.parameters()]
+    modes, hooks = [part.training for part in module.modules()], len(module._forward_hooks)
+    fast, sdp = torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()
+    generator, switched = torch.get_rng_state(), torch.is_grad_enabled()
+    regime_report(module, X, y, before=first)
+    after = module.state_dict()
+    assert all(torch.equal(after[key], value) and after[key].dtype == value.dtype for key, value in state.items())
+    assert [value.requires_grad for value in module.parameters()] == grads
+    assert all(value.grad is None for value in module.parameters())
+    assert [part.training for part in module.modules()] == modes
+    assert len(module._forward_hooks) == hooks
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()) == (fast, sdp)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.is_grad_enabled() == switched
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # PyTorch's own, by torch.compile
+def test_every_way_to_give_the_start_gives_the_same(tmp_path, rng):
+    torch.manual_seed(3)
+    module = mlp()
+    first = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        module[0].weight += 0.3
+    X, y = rng.standard_normal((15, 4)), rng.standard_normal((15, 2))
+    torch.save(first, tmp_path / "plain.pt")
+    torch.save({"state_dict": {f"model.{key}": value for key, value in first.items()}, "epoch": 3}, tmp_path / "l.ckpt")
+    expected = regime_report(module, X, y, before=first).diagnostics
+    untrained = mlp()
+    untrained.load_state_dict(first)
+    generator = torch.get_rng_state()
+    starts = [tmp_path / "plain.pt", str(tmp_path / "l.ckpt"), (mlp, 3), untrained]
+    if importlib.util.find_spec("safetensors"):
+        from safetensors.torch import save_file
+
+        save_file(first, tmp_path / "first.safetensors")
+        starts.append(tmp_path / "first.safetensors")
+    for before in starts:
+        assert regime_report(module, X, y, before=before).diagnostics == expected
+    assert torch.equal(torch.get_rng_state(), generator)
+    compiled = torch.compile(module)
+    assert regime_report(compiled, X, y, before={f"_orig_mod.{k}": v for k, v in first.items()}).diagnostics == expected
+    assert regime_report(nn.DataParallel(module), X, y, before=first).diagnostics == expected
+
+
+def test_a_start_that_is_a_view_is_refused_with_the_remedy(rng):
+    module = mlp()
+    with pytest.raises(ValueError, match=r"copy\.deepcopy"):
+        regime_report(module, rng.standard_normal((12, 4)), rng.standard_normal((12, 2)), before=module.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: None, "before is needed: PyTorch keeps no weights"),
+        (lambda s: {k: v for k, v in s.items() if k != "2.bias"}, r"missing \['2.bias'\]"),
+        (lambda s: s | {"more": torch.ones(1)}, r"unexpected \['more'\]"),
+        (lambda s: s | {"2.bias": torch.ones(9)}, r"2.bias has shape \(9,\)"),
+        (lambda s: s | {"2.bias": torch.full((6,), torch.nan)}, "2.bias is not finite in before"),
+    ],
+    ids=["none", "missing", "unexpected", "shape", "not finite"],
+)
+def test_a_start_that_does_not_fit_is_named(change, message):
+    module, first, X, y = made("mlp")
+    with pytest.raises(ValueError, match=message):
+        regime_report(module, X, y, before=change(first))
+
+
+def test_what_is_no_function_of_a_row_is_refused(rng):
+    class Random(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(4, 2)
+
+        def forward(self, rows):
+            return F.dropout(self.a(rows), 0.5)
+
+    X, y = rng.standard_normal((12, 4)), rng.standard_normal((12, 2))
+    module = Random()
+    first = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        module.a.weight += 1
+    with pytest.raises(ValueError, match="row by row"):
+        regime_report(module, X, y, before=first)
+    module = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, track_running_stats=False))
+    with pytest.raises(ValueError, match="track_running_stats"):
+        regime_report(module, X, y, before=copy.deepcopy(module.state_dict()))
+    with pytest.raises(ValueError, match="not initialised"):
+        regime_report(nn.LazyLinear(2), X, y, before={})
+    module = nn.LSTM(4, 2)
+    with pytest.raises(ValueError, match="forward="):
+        regime_report(module, X, y, before=copy.deepcopy(module.state_dict()))
+
+
+def test_rows_are_tuples_dicts_datasets_and_whole_numbers(rng):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(5, 3)
+            self.head = nn.Linear(6, 2)
+
+        def forward(self, number, words):
+            return self.head(torch.tanh(torch.cat([number, self.embedding(words)], dim=1)))
+
+    module = Two()
+    first = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        module.head.weight += 0.2
+    number, words, y = rng.standard_normal((14, 3)), rng.integers(5, size=14), rng.standard_normal((14, 2))
+    report = regime_report(module, (number, words), y, before=first)
+    expected = report.diagnostics
+    assert expected["directions_after"] is None
+    assert "which directions" in str(report)
+    named = {"words": torch.as_tensor(words), "number": torch.as_tensor(number)}
+    data = [((torch.as_tensor(a), int(b)), c) for a, b, c in zip(number, words, y)]
+
+    class Pairs(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, k):
+            return data[k]
+
+    for X, target in ((named, y), (Pairs(), None)):
+        found = regime_report(module, X, target, before=first).diagnostics
+        assert {k: v for k, v in found.items() if v} == pytest.approx(
+            {k: v for k, v in expected.items() if v}, rel=1e-9
+        )
+
+
+def test_parameters_that_are_fixed_are_no_weights(rng):
+    module, first, X, y = made("mlp")
+    for value in module[:3].parameters():
+        value.requires_grad_(False)
+    head = regime_report(module, X, y, before=first)
+    assert [layer["layer"] for layer in head.layers] == ["4"]
+    assert head.diagnostics["linearization_gap"] < 1e-12  # linear in its last layer
+    for value in module.parameters():
+        value.requires_grad_(True)
+    named = TorchNetwork(module, first, parameters=lambda name: name.startswith("4."))
+    assert regime_report(named, X, y).diagnostics == head.diagnostics
+
+
+def test_a_sketch_is_without_bias_and_its_error_falls_as_the_root(rng):
+    module, first, X, y = made("mlp", n=12)
+    exact, rows, _, _ = trained_network(module, X, y, before=first)
+    K, errors = exact.function.kernel(exact.after, rows), []
+    for n_probes in (25, 400):
+        sketch = TorchNetwork(module, first, kernel="sketch", n_probes=n_probes)
+        trained, rows, _, notes = trained_network(sketch, X, y)
+        assert any("sketches" in note for note in notes)
+        found = trained.function.kernel(trained.after, rows)
+        errors.append(np.linalg.norm(found - K) / np.linalg.norm(K))
+    assert errors[1] < 0.15  # the root of (1 + effective rank) / n_probes, about
+    assert 1.5 < errors[0] / errors[1] < 12  # 4 in the mean
+
+
+def test_a_kernel_explains_a_module_by_its_rows(rng):
+    module, first, X, y = made("mlp", n=40)
+    explanation = explain_as_kernel(module, X, y, before=first)
+    assert explanation.influence(X[:3]).shape == (3, 40, 2)
+    np.testing.assert_allclose(explanation.predict(X[:3]), explanation.predict(X)[:3], rtol=1e-8)
+
+
+def test_a_wrong_seed_is_noted_and_the_right_one_is_not(rng):
+    def big():
+        return nn.Sequential(nn.Linear(4, 60), nn.Tanh(), nn.Linear(60, 60), nn.Tanh(), nn.Linear(60, 1))
+
+    torch.manual_seed(0)
+    module = big()
+    X = rng.standard_normal((60, 4)).astype(np.float32)
+    y = np.sin(2 * X[:, 0])
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = ((module(torch.as_tensor(X))[:, 0] - torch.as_tensor(y)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+    for seed, noted in ((0, False), (1, True)):
+        report = regime_report(module, X, y, before=(big, seed))
+        assert any("do not look like" in note for note in report.notes) == noted
+
+
+def test_skorch_nets_and_pipelines_are_unwrapped(rng):
+    skorch = pytest.importorskip("skorch", reason="skorch is not installed")
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X = (3 * rng.standard_normal((40, 4)) + 1).astype(np.float32)
+    y = np.sin(X[:, :1]).astype(np.float32)
+    keep = KeepFirstWeights()
+    net = skorch.NeuralNetRegressor(
+        nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 1)),
+        max_epochs=5,
+        verbose=0,
+        train_split=None,
+        callbacks=[("first", keep)],
+    )
+    pipeline = make_pipeline(StandardScaler(), net).fit(X, y)
+    first = dict(pipeline[-1].callbacks_)["first"].state_dict_
+    scaled = pipeline[:-1].transform(X)
+    expected = regime_report(pipeline[-1].module_, scaled, y, before=first).diagnostics
+    assert expected["displacement"] > 0
+    assert regime_report(pipeline, X, y, before=first).diagnostics == expected
+    assert regime_report(pipeline[-1], scaled, y, before=first).diagnostics == expected
+    assert explain_as_kernel(pipeline, X, y, before=first).influence(X[:2]).shape == (2, 40)
+
+
+def test_the_package_imports_no_torch():
+    code = (
+        "import sys, numpy as np, sklearn_ltdl as s; from sklearn.neural_network import MLPRegressor as M; "
+        "X = np.arange(40.0).reshape(20, 2) % 7; import warnings; warnings.simplefilter('ignore'); "
+        "net = M(hidden_layer_sizes=5, max_iter=5, random_state=0).fit(X, X[:, 0]); "
+        "s.regime_report(net, X, X[:, 0]); print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["False"]
