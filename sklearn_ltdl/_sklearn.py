@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, InvalidParameterError, StrOptions
@@ -65,6 +66,7 @@ __all__ = [
     "refuse_masked",
     "validate_params",
     "warn",
+    "warn_of_scales",
     "with_callbacks",
 ]
 
@@ -127,7 +129,7 @@ class Registered(NameIn):
             return False
         item = self.registry.resolve(value)
         needed = self.needed(item) if callable(self.needed) else self.needed
-        lacking = [name for name in needed if not hasattr(item, name)]
+        lacking = [name for name in needed if not (hasattr(type(item), name) or hasattr(item, name))]
         if lacking and (isinstance(value, str) or hasattr(item, "value")):
             raise InvalidParameterError(
                 f"The {self.registry.kind!r} parameter, {value!r}, has no {' and no '.join(lacking)}, which this "
@@ -179,6 +181,8 @@ def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
     """
     refuse_masked(X, "X")
     _refuse_dates(X)
+    if sparse.issparse(X):
+        _refuse_malformed(X)
     try:
         return validate_data(estimator, X, y, reset=reset, dtype=np.float64, **layout)
     except (TypeError, ValueError) as error:
@@ -196,6 +200,38 @@ def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
         ) from error
 
 
+UNEVEN = 500.0  # ratio of the largest to the least range of the columns that is warned of
+FAINT = 1e-3  # the largest range, beside a constant input of 1, below which it is warned of
+
+
+def warn_of_scales(X, has_constant=True):
+    """Warn of columns that a fixed kernel or the first step of a network does not see.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    has_constant : bool, default=True
+        Whether the model sees a constant input of 1 beside the columns.
+    """
+    if len(X) < 2:
+        return
+    spread = np.ptp(X, axis=0)
+    moving = np.flatnonzero(spread > 1e-13 * np.abs(X).max(axis=0))
+    if not len(moving):
+        return
+    most, least = moving[np.argmax(spread[moving])], moving[np.argmin(spread[moving])]
+    if spread[most] > UNEVEN * spread[least]:
+        warn(
+            f"The columns of X differ in scale by a factor of {spread[most] / spread[least]:.1e} (columns {most} and "
+            f"{least}); the model hardly sees the small ones. Scale X, for example with StandardScaler."
+        )
+    elif has_constant and spread[most] < FAINT:
+        warn(
+            f"The columns of X have ranges of {spread[most]:.1e} at most, which the model hardly sees beside its "
+            "constant input of 1. Scale X, for example with StandardScaler."
+        )
+
+
 def refuse_masked(values, name):
     """Raise an error where entries of an array are masked: what lies under the mask is not data."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
@@ -203,6 +239,21 @@ def refuse_masked(values, name):
             f"{name} is a masked array in which {np.ma.count_masked(values)} entries are masked. Fill them "
             f"({name}.filled(value)), or leave their rows out."
         )
+
+
+def _refuse_malformed(X):
+    """Raise an error for a sparse matrix whose indices lead out of it: compiled code would follow them."""
+    try:
+        if X.format in ("csr", "csc", "bsr"):
+            kind = {"csr": sparse.csr_array, "csc": sparse.csc_array, "bsr": sparse.bsr_array}[X.format]
+            kind((X.data, X.indices, X.indptr), shape=X.shape).check_format(full_check=True)
+        elif X.format == "coo":
+            sparse.coo_array((X.data, X.coords), shape=X.shape)  # looks at every index
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"X is a sparse matrix in {X.format} format whose indices do not fit its shape {X.shape}: {error}. Build "
+            "it again from its entries, for example by scipy.sparse.coo_array((values, (rows, columns)), shape=...)."
+        ) from error
 
 
 def _refuse_dates(X):

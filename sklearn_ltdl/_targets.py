@@ -108,7 +108,9 @@ def _in_ratio(weight):
 
 def counted(weight):
     """Return the number of rows that weights stand for: their sum where they are counts, else the rows they keep."""
-    return float(weight.sum() if np.array_equal(weight, np.round(weight)) else np.count_nonzero(weight))
+    total = weight.sum()
+    counts = total <= 2.0**53 and np.array_equal(weight, np.round(weight))  # beyond, all float64 are whole
+    return float(total if counts else np.count_nonzero(weight))
 
 
 def is_missing(values):
@@ -183,28 +185,29 @@ def _refuse_infinite(numbers, name):
 
 
 class Standardisation(NamedTuple):
-    """Weighted mean and standard deviation of the target's columns, each of shape (n_outputs,)."""
+    """Weighted mean and standard deviation of the target's columns, and which are constant, each (n_outputs,)."""
 
     mean: np.ndarray
     scale: np.ndarray
+    constant: np.ndarray
 
     @classmethod
     def of(cls, Y, weight, enabled=True):
         """Return the moments of `Y` of shape (n_samples, n_outputs); (0, 1) if not enabled, scale 1 if constant."""
         if not enabled:
-            return cls(np.zeros(Y.shape[1]), np.ones(Y.shape[1]))
+            return cls(np.zeros(Y.shape[1]), np.ones(Y.shape[1]), np.zeros(Y.shape[1], bool))
         mean = np.average(Y, axis=0, weights=weight)
         scale = np.sqrt(np.average((Y - mean) ** 2, axis=0, weights=weight))
         constant = scale <= 10 * np.finfo(float).eps * np.abs(Y).max(axis=0)
-        return cls(np.where(constant, Y[np.argmax(weight)], mean), np.where(constant, 1.0, scale))
+        return cls(np.where(constant, Y[np.argmax(weight)], mean), np.where(constant, 1.0, scale), constant)
 
     def apply(self, Y):
         """Return the standardised columns."""
         return (Y - self.mean) / self.scale
 
     def undo(self, Z):
-        """Return columns in the target's units."""
-        return Z * self.scale + self.mean
+        """Return columns in the target's units; a constant one is exact."""
+        return Z * np.where(self.constant, 0.0, self.scale) + self.mean
 
 
 def encode_classes(y, weight, classes=None):

@@ -15,6 +15,7 @@ class Status(Enum):
 
     CONVERGED = "converged"
     OUT_OF_STEPS = "stopped at max_iter before the tolerance was reached"
+    ROUNDED = "came as near to the minimum as rounding lets it, which is above the tolerance"
     STOPPED = "was stopped by a callback"
     DIVERGED = "took steps that were too long, and went back to its best point"
     SEPARABLE = "found a hyperplane between the classes, so that with alpha=0 the objective has no minimum"

@@ -1,6 +1,7 @@
 """Linear regression and classification by minimising a finite sum."""
 
 from copy import deepcopy
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Self
 
@@ -224,7 +225,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         self : SAGRegressor
         """
-        problem, _ = _regression_problem(self, X, y, sample_weight, reset=not hasattr(self, "coef_"))
+        problem, _ = _regression_problem(self, X, y, sample_weight, reset=not hasattr(self, "coef_"), centred=False)
         return _step_on_rows(self, problem)
 
     def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
@@ -461,7 +462,9 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         known = np.unique(classes) if classes is not None else self.classes_
         if not fresh and not np.array_equal(known, self.classes_):
             raise ValueError(f"classes={list(classes)} differ from those of the first call, {self.classes_.tolist()}.")
-        problem, _, self.classes_ = _classification_problem(self, X, y, sample_weight, known, reset=fresh)
+        problem, _, self.classes_ = _classification_problem(
+            self, X, y, sample_weight, known, reset=fresh, centred=False
+        )
         return _step_on_rows(self, problem)
 
     def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
@@ -564,10 +567,10 @@ def duality_gap(estimator, X, y, sample_weight=None) -> float:
     else:
         problem = _regression_problem(estimator, X, y, sample_weight, reset=False)[0]
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
-    return problem.at(coef, intercept, best=False).gap
+    return problem.at(coef, problem.intercept_here(coef, intercept), best=False).gap
 
 
-def _regression_problem(estimator, X, y, sample_weight, reset=True):
+def _regression_problem(estimator, X, y, sample_weight, reset=True, centred=True):
     """Return the finite sum, and which rows have positive weight."""
     X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
     X, weight, y, kept = _weighted_rows(X, weight, y)
@@ -577,12 +580,12 @@ def _regression_problem(estimator, X, y, sample_weight, reset=True):
             f"loss={loss} is for y between 0 and 1; got values from {Y.min():g} to {Y.max():g}. Use SAGClassifier for "
             "labels."
         )
-    problem = FiniteSum(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
+    problem = _problem_of(estimator, X, Y, loss, weight, centred)
     problem.one_column = y.ndim == 1
     return problem, kept
 
 
-def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=True):
+def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=True, centred=True):
     """Return the finite sum, which rows have positive weight, and the classes: those of these rows, if not given."""
     X, y, weight = read_classification(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
     X, weight, y, kept = _weighted_rows(X, weight, y)
@@ -592,9 +595,14 @@ def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=
     if isinstance(loss, Logistic) and n_classes > 2:
         loss = Multinomial()
     Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
-    problem = FiniteSum(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
+    problem = _problem_of(estimator, X, Y, loss, weight, centred)
     problem.one_column = False
     return problem, kept, classes
+
+
+def _problem_of(estimator, X, Y, loss, weight, centred):
+    build = FiniteSum.centred if centred else FiniteSum
+    return build(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
 
 
 def _loss_of(estimator):
@@ -607,6 +615,7 @@ def _loss_of(estimator):
 def _weighted_rows(X, weight, y):
     """Return the rows of positive weight in the layout of the solvers, their weights, targets and positions."""
     if sparse.issparse(X):
+        X = sparse.csr_array(X)  # of a matrix, sums are matrices
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
@@ -637,6 +646,7 @@ def _minimise(estimator, problem, kept, shown, **known):
             state=state,
             tell=tell,
         )
+    solution = _as_published(problem, solution, estimator.tol)
     if solution.status is not Status.STOPPED:
         warn_unless_converged(solution, _remedy(estimator, problem, solution))
     for name, value in attributes(solution.coef, solution.intercept).items():
@@ -657,7 +667,18 @@ def _minimise(estimator, problem, kept, shown, **known):
     return estimator
 
 
+def _as_published(problem, solution, tol):
+    """Return the solution with the gap of the intercept as it is published, which rounding moves in columns far off."""
+    here = problem.intercept_here(solution.coef, problem.published(solution.coef, solution.intercept))
+    if np.array_equal(here, solution.intercept):
+        return solution
+    point = problem.at(solution.coef, here, best=False)
+    converged = solution.status is Status.CONVERGED and problem.status(point, tol) is not Status.CONVERGED
+    return replace(solution, gap=point.gap, status=Status.ROUNDED if converged else solution.status)
+
+
 def _shaped(problem, coef, intercept):
+    intercept = problem.published(coef, intercept)
     if problem.one_column:
         return {"coef_": coef[0], "intercept_": float(intercept[0])}
     return {"coef_": coef, "intercept_": intercept}
@@ -672,8 +693,8 @@ def _state_to_go_on_from(estimator, problem):
     name = choose(problem)[0] if estimator.solver == "auto" else estimator.solver
     if (name, problem.fingerprint) == (state["solver"], state.get("of")):
         return deepcopy(state)  # what goes wrong on the way is not gone on from
-    intercept = np.atleast_1d(estimator.intercept_) * float(problem.fit_intercept)
-    return {"coef": np.atleast_2d(estimator.coef_), "intercept": intercept}
+    coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+    return {"coef": coef, "intercept": problem.intercept_here(coef, intercept) * float(problem.fit_intercept)}
 
 
 def _step_on_rows(estimator, problem):
@@ -744,7 +765,7 @@ def _remedy(estimator, problem, solution):
     """Return what to change, naming the columns where their scales are what makes the problem hard."""
     if solution.status is Status.SEPARABLE:
         return "Give alpha a positive value."
-    if solution.status is not Status.OUT_OF_STEPS:
+    if solution.status not in (Status.OUT_OF_STEPS, Status.ROUNDED):
         return "Standardise the features, or leave the choice to solver='auto'."
     size = problem.column_sizes()
     low, high = int(np.argmin(np.where(size > 0, size, np.inf))), int(np.argmax(size))
@@ -753,6 +774,8 @@ def _remedy(estimator, problem, solution):
         names = getattr(estimator, "feature_names_in_", np.arange(len(size)))
         least, most = f"{size[low]:.1e} ({names[low]})", f"{size[high]:.1e} ({names[high]})"
         scales = f" The columns of X differ in scale, from {least} to {most}."
+    if solution.status is Status.ROUNDED:
+        return f"Standardise the features (StandardScaler), or raise alpha or tol.{scales}"
     return f"Standardise the features, raise max_iter or alpha, or leave the choice to solver='auto'.{scales}"
 
 

@@ -103,6 +103,8 @@ class FiniteSum:
         Share of the l1 norm in the penalty, ``l1_ratio |W|_1 + (1 - l1_ratio) |W|^2 / 2``.
     """
 
+    centre = 0.0  # that was taken off the columns of X: an intercept b of these is one of b - centre w of those
+
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
         self.l1, self.l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
@@ -115,6 +117,30 @@ class FiniteSum:
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
         if (of_features < SMALLEST and np.any(numbers)) or (of_targets < SMALLEST and np.any(Y)):
             raise ValueError("X or y has numbers so small that their squares vanish; standardise the columns.")
+
+    @classmethod
+    def centred(cls, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):
+        """Return the problem with columns that are far from zero less their means, if it has an intercept.
+
+        The coefficients, the dual variables and the gap are the same. Sparse columns stay as they are.
+        """
+        if not fit_intercept or sparse.issparse(X) or not _is_far_from_zero(X):
+            return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio)
+        centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
+        problem = cls(X - centre, Y, loss, alpha, weight, fit_intercept, l1_ratio)
+        problem.centre = centre
+        return problem
+
+    def published(self, coef, intercept):
+        """Return the intercept for the columns as they were given."""
+        return intercept - coef @ self.centre if np.ndim(self.centre) else intercept
+
+    def intercept_here(self, coef, intercept):
+        """Return the intercept for these columns of one for the columns as they were given, in long doubles."""
+        if not np.ndim(self.centre):
+            return intercept
+        moved = coef.astype(np.longdouble) @ self.centre.astype(np.longdouble)
+        return (intercept + moved).astype(np.float64)
 
     @cached_property
     def fingerprint(self):
@@ -177,10 +203,22 @@ class FiniteSum:
     @cached_property
     def nothing_to_gain(self):
         """Whether the best constant is the minimum up to rounding, as where all columns are constant."""
+        return self.start.gap <= self.rounding_of_gap
+
+    @cached_property
+    def rounding_of_gap(self):
+        """About the rounding error of the gap at zero, as far as it is small against the objective."""
         rounding = (10 * np.finfo(float).eps * np.max(np.abs(self.Y))) ** 2
         if self.l2 > 0:
             rounding *= 1 + np.mean(self.squared_lengths) / (2 * self.l2)
-        return self.start.gap <= rounding + 100 * np.finfo(float).eps * self.start.objective
+        objective = self.start.objective
+        return min(rounding, 1e-9 * objective) + 100 * np.finfo(float).eps * objective
+
+    def rounding_of_objective(self, point):
+        """Return about the rounding error of the objective at a point, which is that of its margins."""
+        size = np.sqrt(np.max(self.squared_lengths)) * np.linalg.norm(point.coef) + np.linalg.norm(point.intercept)
+        slope = np.sum(self.share[:, None] * np.abs(self.loss.derivative(point.margins, self.Y)))
+        return np.finfo(float).eps * (slope * size + point.objective)
 
     def separates(self, point):
         """Return whether there is no minimum, because the point decides rightly and larger coefficients are better.
@@ -203,7 +241,9 @@ class FiniteSum:
         if self.separates(point):
             return Status.SEPARABLE
         status = Status.of(self.error(point), tol)
-        return Status.CONVERGED if status is not Status.CONVERGED and self.nothing_to_gain else status
+        if status is not Status.CONVERGED and self.nothing_to_gain and point.gap <= self.rounding_of_gap:
+            return Status.CONVERGED
+        return status
 
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""
@@ -237,7 +277,7 @@ class FiniteSum:
         squares = np.zeros(self.X.shape[1])
         for rows in self.blocks(BLOCK // 4):
             A = self.X[rows]
-            squares += A.multiply(A).sum(axis=0) if sparse.issparse(A) else np.einsum("ij,ij->j", A, A)
+            squares += (A * A).sum(axis=0) if sparse.issparse(A) else np.einsum("ij,ij->j", A, A)
         return np.sqrt(squares / len(self.Y))
 
     @cached_property
@@ -366,7 +406,7 @@ class FiniteSum:
         p = self.X.shape[1]
         diagonal = sum(weight(k, k) for k in range(K))
         centre = np.zeros(p)
-        if self.fit_intercept and (sparse.issparse(self.X) or self._is_far_from_centred):
+        if self.fit_intercept and sparse.issparse(self.X):
             centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny)
         hessian = np.empty((K, p, K, p))
         edge, corner = np.empty((K, p, K)), np.empty((K, K))
@@ -383,11 +423,13 @@ class FiniteSum:
         hessian[np.diag_indices_from(hessian)] += self.l2
         return hessian
 
-    @cached_property
-    def _is_far_from_centred(self):
-        """Whether products of columns would lose their last digits to the columns' means."""
-        sample = self.X[:: max(1, len(self.X) // 1000)]
-        return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * sample.var(axis=0)))
+
+def _is_far_from_zero(X):
+    """Return whether products of columns would lose their last digits to the columns' means, on some of the rows."""
+    sample = X[:: max(1, len(X) // 1000)]
+    spread = sample - sample[0]
+    with np.errstate(over="ignore"):  # of numbers that the problem refuses
+        return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * spread.var(axis=0)))
 
 
 def _square(array):

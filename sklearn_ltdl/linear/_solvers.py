@@ -69,13 +69,14 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
     after as many epochs again at the latest, or half as many from 24 on. The first waits for as many as two decades an
     epoch would take.
     """
-    point, status = _first(problem, state), Status.OUT_OF_STEPS
+    point, status, stalled = _first(problem, state), Status.OUT_OF_STEPS, False
     best, begin, paused, passes, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 0, []
     due = max(1, int(-np.log10(max(tol, 1e-12)) / 2))
     records = [] if direct else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
     while n_iter < max_iter and (direct or not problem.nothing_to_gain):
         cost, iterate = next(steps, (None, None))
-        if cost is None:  # a direct solver is done
+        if cost is None:  # a direct solver is done, and others see nothing but rounding
+            stalled = direct or state.pop("stalled", False)
             break
         n_iter, passes = n_iter + 1, passes + cost
         seen = (iterate.coef, iterate.intercept) if isinstance(iterate, Point) else iterate
@@ -109,6 +110,7 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         point = best
     elif status is not Status.STOPPED:
         status = problem.status(point, tol)
+        status = Status.ROUNDED if stalled and status is Status.OUT_OF_STEPS else status
     return Solution(
         point.coef.copy(),
         point.intercept.copy(),
@@ -476,7 +478,10 @@ def _newton(problem, state, tol, name):
             newton_step = inner.newton_step(best)
         point, decrease = _search(inner, best, newton_step(best.gradient))
         near = decrease <= 1e-12 * best.objective + inner.resolution
-        finished = near and (inner.error(point) <= tol or inner.error(point) >= inner.error(best) / 2)
+        no_nearer = inner.error(point) >= inner.error(best) / 2
+        finished = (near and (inner.error(point) <= tol or no_nearer)) or (
+            no_nearer and isinstance(problem.loss, Squared)
+        )
         if not exact and not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
             contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / 10
         best = point
@@ -530,9 +535,12 @@ def newton_cg(problem, state, *, tol):
             most=min(1000, left),
         )
         left -= products
-        point, _ = _search(problem, point, step)
+        point, decrease = _search(problem, point, step)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0 + products, point
+        if decrease == 0:
+            state["stalled"] = True
+            return
 
 
 def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
@@ -560,17 +568,22 @@ def side(problem):
 
 
 def _search(problem, point, step):
-    """Return the point after the longest of the steps 1, 1/2, 1/4, ... that decreases enough, and that decrease."""
+    """Return the point after the longest of the steps 1, 1/2, 1/4, ... that decreases enough, and that decrease.
+
+    Where rounding hides the decrease, it is the point itself, and 0.
+    """
     decrease = np.sum(point.gradient * step)
-    for _ in range(60):
+    for halvings in range(60):
         candidate = problem.at(point.coef - step, point.intercept)
         if (
             candidate.objective <= point.objective - decrease / 4
             or decrease <= 1e-9 * point.objective + problem.resolution
         ):
+            return candidate, decrease
+        if halvings >= 5 and decrease <= problem.rounding_of_objective(point):
             break
         step, decrease = step / 2, decrease / 2
-    return candidate, decrease
+    return point, 0.0
 
 
 # The choice

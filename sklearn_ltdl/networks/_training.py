@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import CallbackSupportMixin, checked_rows, fit_tasks, warn
+from sklearn_ltdl._sklearn import CallbackSupportMixin, checked_rows, fit_tasks, warn, warn_of_scales
 from sklearn_ltdl._targets import (
     Standardisation,
     checked_labels,
@@ -18,7 +18,7 @@ from sklearn_ltdl._targets import (
     read_regression,
     weights_of_classes,
 )
-from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities
+from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities, total
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
 from sklearn_ltdl.ntk._machine import evaluate
@@ -29,6 +29,7 @@ LITTLE = 0.1  # of the target, below which a kernel that explains no more is not
 WEAK_PENALTY = 1e-3  # of the kernel's mean diagonal, tried then
 SURE = 3.0  # standard errors by which the rows not seen must be predicted better than by a constant
 PREDICT_ROWS = 4096  # at a time, so that memory does not grow with the table
+FAR_OFF = 100.0  # times the loss of a constant, above which no number of steps is what is lacking
 DOUBLE_SCALE = 100.0  # of the output, from which float32 cannot tell it from the first one
 _LARGEST_INPUT = 1e15  # beside which a float64 still shows a 1
 
@@ -209,11 +210,20 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
             shared |= {"rule": solver, "batch_size": settings.batch_size, "double": double}
             trained = _flow.descend_in_batches(*run, held_out, **shared)
     if not trained.settled:
-        warn(
-            f"Stopped at max_iter={settings.max_iter} with the loss still falling, at {trained.losses[-1]:.3g}. "
-            "Increase max_iter, or tol if the predictions are good enough.",
-            ConvergenceWarning,
-        )
+        reached, constant = trained.losses[-1], _constant_loss(loss, data)[1]
+        if not reached <= FAR_OFF * constant:
+            warn(
+                f"Stopped at max_iter={settings.max_iter} with a loss of {reached:.3g}, where a constant prediction has "
+                f"{constant:.3g}: training went astray. Scale X, for example with StandardScaler, or lower "
+                "learning_rate.",
+                ConvergenceWarning,
+            )
+        else:
+            warn(
+                f"Stopped at max_iter={settings.max_iter} with the loss still falling, at {reached:.3g}. Increase "
+                "max_iter, or tol if the predictions are good enough.",
+                ConvergenceWarning,
+            )
     return trained, "langevin" if settings.temperature > 0 else solver
 
 
@@ -257,12 +267,18 @@ def _predicts(start, loss, data, alpha, rng):
         start.network, loss, start.weights, seen, alpha=alpha, reference=start.reference, max_iter=1000, tol=1e-4
     )
     scores = start.network.outputs(trained.weights, unseen.phi) - unseen.offset + trained.intercept
-    none, constant = np.zeros_like(seen.targets), seen.weight @ seen.targets
-    if has_best_intercept(loss):  # else the mean
-        constant = best_intercept(loss, none, seen.targets, seen.weight, none[0])
+    constant = _constant_loss(loss, seen)[0]
     gain = of_rows(loss, loss.value(constant + 0 * scores, unseen.targets) - loss.value(scores, unseen.targets))
     mean = unseen.weight @ gain
     return bool(mean > SURE * np.sqrt(unseen.weight**2 @ (gain - mean) ** 2))
+
+
+def _constant_loss(loss, data):
+    """Return the best constant prediction of some rows, or the mean target, and its loss."""
+    none, constant = np.zeros_like(data.targets), data.weight @ data.targets / data.weight.sum()
+    if has_best_intercept(loss):
+        constant = best_intercept(loss, none, data.targets, data.weight / data.weight.sum(), none[0])
+    return constant, float(total(loss, none + constant, data.targets, data.weight / data.weight.sum()))
 
 
 def regression_table(estimator, X, y, sample_weight, *, reset=True):
@@ -270,6 +286,7 @@ def regression_table(estimator, X, y, sample_weight, *, reset=True):
     X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset)
     X, Y, weight = _empirical_measure(X, y.reshape(len(y), -1), weight)
     if reset:
+        warn_of_scales(X)
         estimator._flat = y.ndim == 1
         estimator._standardisation = Standardisation.of(Y, weight, estimator.normalize_y)
     elif Y.shape[1] != len(estimator._standardisation.mean):
@@ -291,6 +308,7 @@ def classification_table(estimator, X, y, sample_weight, *, class_weight=None, c
     weight = weights_of_classes(class_weight, known, codes, weight)
     X, codes, weight = _empirical_measure(X, codes[:, None], weight)
     if reset:
+        warn_of_scales(X)
         estimator.classes_ = known
     return _checked(Table(X, one_hot(codes[:, 0].astype(int), len(known)), weight / weight.sum()))
 

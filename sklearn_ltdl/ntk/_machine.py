@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from sklearn_ltdl._sklearn import draw_seed, warn
+from sklearn_ltdl._sklearn import draw_seed, warn, warn_of_scales
 from sklearn_ltdl._targets import counted
 from sklearn_ltdl.ntk._flow import GradientFlow
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
@@ -44,7 +44,6 @@ CONVENTION = (
 )
 NAMED = ("ntk", "nngp", "laplace", "rbf")
 CACHED_ENTRIES = 2**17  # of the matrices that are sorted at once, which stay in a core's cache
-UNEVEN = 1e3  # ratio of the largest to the least standard deviation of the columns that is warned of
 
 
 @dataclass(frozen=True)
@@ -416,14 +415,7 @@ def warn_of_data(kernels, X):
     fixed = all(isinstance(kernel, Kernel) and not isinstance(kernel, Transformed) for kernel in kernels)
     if not fixed or len(X) < 2:
         return
-    spread = np.ptp(X, axis=0)
-    moving = np.flatnonzero(spread > 1e-13 * np.abs(X).max(axis=0))
-    if len(moving) and spread[moving].max() > UNEVEN * spread[moving].min():
-        most, least = moving[np.argmax(spread[moving])], moving[np.argmin(spread[moving])]
-        warn(
-            f"The columns of X differ in scale by a factor of {spread[most] / spread[least]:.1e} (columns {most} and "
-            f"{least}); the kernel hardly sees the small ones. Scale X, for example with StandardScaler.",
-        )
+    warn_of_scales(X, all(isinstance(kernel, NNGP) and kernel.b_std > 0 for kernel in kernels))
     for kernel in kernels:
         if isinstance(kernel, NNGP) and kernel.depth and X.shape[1] == 1 and not (kernel.b_std or kernel.hidden_b_std):
             warn(
