@@ -245,8 +245,7 @@ def _refuse_malformed(X):
     """Raise an error for a sparse matrix whose indices lead out of it: compiled code would follow them."""
     try:
         if X.format in ("csr", "csc", "bsr"):
-            kind = {"csr": sparse.csr_array, "csc": sparse.csc_array, "bsr": sparse.bsr_array}[X.format]
-            kind((X.data, X.indices, X.indptr), shape=X.shape).check_format(full_check=True)
+            _check_pointers(X)
         elif X.format == "coo":
             sparse.coo_array((X.data, X.coords), shape=X.shape)  # looks at every index
     except (ValueError, TypeError, OverflowError) as error:
@@ -254,6 +253,26 @@ def _refuse_malformed(X):
             f"X is a sparse matrix in {X.format} format whose indices do not fit its shape {X.shape}: {error}. Build "
             "it again from its entries, for example by scipy.sparse.coo_array((values, (rows, columns)), shape=...)."
         ) from error
+
+
+def _check_pointers(X):
+    """Raise a ValueError unless pointers rise from 0 to no more entries than there are, and indices are in range.
+
+    SciPy's `check_format(full_check=True)` looks at neither where the last pointer is 0.
+    """
+    blocks = X.blocksize if X.format == "bsr" else (1, 1)
+    shape = [side // size for side, size in zip(X.shape, blocks)]
+    n_lines, n_across = shape if X.format != "csc" else shape[::-1]
+    if X.indices.dtype.kind not in "iu" or X.indptr.dtype.kind not in "iu" or X.indices.ndim != 1:
+        raise ValueError("indices and indptr must be one-dimensional arrays of integers")
+    if len(X.indices) != len(X.data):
+        raise ValueError(f"{len(X.indices)} indices for {len(X.data)} entries")
+    if X.indptr.shape != (n_lines + 1,) or X.indptr[0] != 0 or np.any(X.indptr[1:] < X.indptr[:-1]):
+        raise ValueError(f"indptr must have {n_lines + 1} numbers that start at 0 and do not fall")
+    if X.indptr[-1] > len(X.indices):
+        raise ValueError(f"indptr ends at {X.indptr[-1]}, beyond {len(X.indices)} entries")
+    if len(X.indices) and (X.indices.min() < 0 or X.indices.max() >= n_across):
+        raise ValueError(f"indices from {X.indices.min()} to {X.indices.max()}, expected 0 to {n_across - 1}")
 
 
 def _refuse_dates(X):

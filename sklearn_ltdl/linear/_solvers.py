@@ -136,7 +136,7 @@ def _foretold(errors, tol):
     due = now + max(now // 2, min(now, 12))
     if len(errors) > 1:
         before, larger = errors[-2]
-        if 0 < error < larger and tol > 0:
+        if tol < error < larger and tol > 0:
             rate = np.log(larger / error) / (now - before)
             due = min(due, now + int(np.ceil(np.log(error / tol) / rate)))
     return max(due, now + 1)

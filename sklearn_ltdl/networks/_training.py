@@ -213,8 +213,8 @@ def train(estimator, start, intercept, loss, data, settings, rng, shown):
         reached, constant = trained.losses[-1], _constant_loss(loss, data)[1]
         if not reached <= FAR_OFF * constant:
             warn(
-                f"Stopped at max_iter={settings.max_iter} with a loss of {reached:.3g}, where a constant prediction has "
-                f"{constant:.3g}: training went astray. Scale X, for example with StandardScaler, or lower "
+                f"Stopped at max_iter={settings.max_iter} with a loss of {reached:.3g}, where a constant prediction "
+                f"has {constant:.3g}: training went astray. Scale X, for example with StandardScaler, or lower "
                 "learning_rate.",
                 ConvergenceWarning,
             )
