@@ -40,7 +40,7 @@ def _pairs(where, d):
 
 
 def angles_from_rows(where, X, Z, shift):
-    """Yield row and column numbers, cosines, (1 - |cosine|) / 2, and ``(|x| - |z|) / (|x| + |z|)``, some pairs at a time.
+    """Yield numbers of rows and columns, cosines, (1 - |cosine|) / 2, and ``(|x| - |z|) / (|x| + |z|)``, part by part.
 
     Parameters
     ----------

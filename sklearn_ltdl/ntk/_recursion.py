@@ -119,13 +119,9 @@ def network_diagonal(net, X):
     if not net.homogeneous:
         layers = _covariance_rows(net, X).layers
         return _through_covariances(net, Normals.equal(layers[0][0]), layers, layers)
-    q = net.w_std**2 * sum_squares(net.inputs(X))
-    T, trained = net.trained[0] * q + net.zero_biases**2, net.trained
-    moment = net.w_std**2 * net.activation.second_moment
-    for layer in range(net.depth):
-        q = moment * q + net.hidden_b_std**2
-        T = trained[layer + 1] * q + net.zero_biases**2 + moment * T
-    return T
+    x = _angle_rows(net, X, np.float64)
+    kernel, biases = _through_angles(net, np.zeros(len(X)), np.ones(len(X)), x.layers, x.layers)
+    return x.r * x.r * kernel + net.zero_biases**2 * biases
 
 
 def network_kernel(net, X, Z=None):
@@ -237,8 +233,9 @@ def _covariance_rows(net, X):
         if lack > ROUGH:
             warn(
                 f"Hermite polynomials do not resolve {lack:.1%} of the mean square of {net.activation} or of its "
-                f"derivative, at inputs of variance up to {roots.max() ** 2:.3g}: the kernel of nearly parallel rows may "
-                "be off by that much. Scale the columns of X, use a smaller w_std, or an activation with a closed form."
+                f"derivative, at inputs of variance up to {roots.max() ** 2:.3g}: the kernel of nearly parallel rows "
+                "may be off by that much. Scale the columns of X, use a smaller w_std, or an activation with a closed "
+                "form."
             )
     units = points / np.where(norms > 0, norms, 1.0)[:, None]
     return Rows(units, np.ones(len(X)), (roots, moments, W, B), points, power)
@@ -282,7 +279,10 @@ def _covariance_pass(net, x, z):
         for i, j, *exact in angles_from_rows(turn2 < NEARLY, x.points[rows], z.points[columns], shift):
             cosine[i, j], turn2[i, j], tilt = exact
             apart[i, j] = tilt * (a[i, 0] + b[0, j])
-        K[rows, columns] = _through_covariances(net, Normals(a, b, cosine, turn2, apart), layers_x, layers_z)
+        T = _through_covariances(net, Normals(a, b, cosine, turn2, apart), layers_x, layers_z)
+        if x is z and rows == columns:  # of two rows, which is projected on the other decides about the last digit
+            T = np.tril(T) + np.tril(T, -1).T
+        K[rows, columns] = T
 
     return work
 
