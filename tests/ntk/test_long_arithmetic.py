@@ -1,11 +1,13 @@
-"""Kernels of closed form against the recursion in 60 digits, as the papers print it, with covariances and no angles."""
+"""Digits that kernels keep: closed forms against the recursion in 60 digits, as the papers print it, and the others."""
+
+from itertools import product
 
 import mpmath as mp
 import numpy as np
 import pytest
 
-from sklearn_ltdl.activations import LeakyRelu, Monomial
-from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _passes
+from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial, Normals, hermite_duals, hermite_lack
+from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _passes, _recursion
 
 DIGITS = 60
 SLOPE = 0.25
@@ -142,3 +144,80 @@ def check(kernel, X, truth, tolerance):
             lacks = (truth - np.vectorize(mp.mpf, otypes=[object])(matrix)).astype(float)
         assert np.all(np.abs(lacks) <= tolerance * np.outer(size, size))
     assert np.linalg.eigvalsh(K / size[:, None] / size)[0] >= -len(X) * tolerance
+
+
+@pytest.mark.parametrize(
+    ("activation", "norm"),
+    [
+        *product(["erf", "gelu", "sin", "cos"], [1e-8, 1.0, 10.0, 30.0, 1e3, 1e6, 1e17]),
+        ("tanh", 1e-8),
+        ("tanh", 1.0),
+    ],
+)
+def test_tables_of_rows_of_one_length_have_the_digits_of_the_recursion(activation, norm, rng, monkeypatch):
+    X = rng.standard_normal((30, 2))
+    X[1], X[2], X[3], X[4] = X[0], -X[0], X[0] + 1e-7 * X[5], X[0] + 1e-2 * X[5]
+    X *= norm / np.linalg.norm(X, axis=1)[:, None]
+    for get in (NTK, NNGP):
+        for depth in (1, 3):
+            kernel = get(depth, activation=activation)
+            K, size = kernel(X), np.sqrt(kernel.diag(X))
+            with monkeypatch.context() as patch:
+                patch.setattr(_passes, "SMALL", 0)
+                lacks = kernel(X) - K
+            # 42 powers of t, of coefficients that are larger than the sum, lose two digits
+            assert np.all(np.abs(lacks) <= 1e-13 * (depth + 1) * np.outer(size, size))
+
+
+def expectations(activation, a, c):
+    """Return E[value value] and E[derivative derivative] of deviations a and correlation c by the trapezoid rule."""
+    step = min(0.05, 0.4 / a)  # exp(-2 pi (pi / 2 a) / step) is below rounding for tanh, whose pole is the nearest
+    z = np.arange(-9.0, 9.0, step)
+    weight = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
+    functions = activation.value, activation.derivative
+    if c == 1:
+        return np.array([weight @ f(a * z) ** 2 for f in functions])
+    v = a * (c * z[:, None] + np.sqrt(1 - c * c) * z)
+    return np.array([(weight * f(a * z)) @ (f(v) @ weight) for f in functions])
+
+
+@pytest.mark.parametrize(
+    ("name", "exact", "fine", "rough"), [("tanh", 1, 4, 9), ("sigmoid", 4, 16, 40), ("softplus", 4, 20, 150)]
+)
+def test_hermite_polynomials_are_as_good_as_the_docstring_says(name, exact, fine, rough):
+    activation = ACTIVATIONS.resolve(name)
+    for variance in (1e-16, 0.25, exact, fine, rough, 3.0 * rough):
+        a = np.array([variance**0.5])
+        size, errors = expectations(activation, a[0], 1.0), []
+        for c in (-0.999, 0.0, 0.9, 0.999, 1.0):
+            duals = hermite_duals(activation, Normals(a, a, np.array([c]), np.array([(1 - abs(c)) / 2]), 0 * a))
+            errors.append(np.abs(np.ravel(duals) - expectations(activation, a[0], c)) / size)
+        warns = hermite_lack(activation, a) > _recursion.ROUGH
+        assert np.max(errors) <= (1e-13 if variance <= exact else 1e-6 if variance <= fine else 1e-3) or warns
+        assert warns == (variance > rough)
+
+
+@pytest.mark.parametrize("norm", [1e-150, 1e-8, 1.0, 1e8, 1e150])
+def test_all_kernels_are_finite_symmetric_positive_and_sure_of_their_diagonal(norm, rng):
+    X = np.vstack([hard_rows(norm, rng), hard_rows(norm, rng)])
+    local = Laplace(norm), RBF(2 * norm), Laplace(1.0), RBF(1e-200), Laplace(1e200)
+    relu = NTK(2, hidden_b_std=0.1), NNGP(3, b_std=0.0), NTK(2, b_std=0.5, normalization="scikit-ntk")
+    mixed = 0.5 * relu[0] + local[0], relu[1] * local[1], 2.0 * local[0] * local[1] + local[2]
+    for kernel in (*local, *relu, *mixed):
+        K, diagonal = kernel(X), kernel.diag(X)
+        assert np.all(np.isfinite(K))
+        np.testing.assert_array_equal(K, K.T)
+        np.testing.assert_array_equal(diagonal, np.diag(K))
+        np.testing.assert_allclose(GaussianProcessKernel(kernel).diag(X), diagonal)
+        size = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        assert np.linalg.eigvalsh(K / size[:, None] / size)[0] >= -1e-14 * len(X)
+        np.testing.assert_allclose(
+            np.vstack([kernel(x[None], X) for x in X]) / size / size[:, None], K / size / size[:, None], atol=1e-13
+        )
+
+
+def test_distances_count_in_length_scales():  # whatever the powers of ten
+    for unit in (1e-200, 1e-150, 1.0, 1e150, 1e200):
+        X = unit * np.array([[0.0, 0.0], [3.0, 4.0]])
+        np.testing.assert_allclose(Laplace(5 * unit)(X)[0, 1], np.exp(-1.0), rtol=1e-15)
+        np.testing.assert_allclose(RBF(5 * unit)(X)[0, 1], np.exp(-0.5), rtol=1e-15)
