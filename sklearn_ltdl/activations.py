@@ -6,8 +6,12 @@ JAX. An infinitely wide layer needs no more than :math:`\kappa_1 = E[\sigma(u)\s
 offers in one of three ways:
 
 - one that is positively homogeneous has a `bend`, and its kernels depend on the angle alone (`half_angle_duals`);
-- one with a closed form has `duals`, a function of p, q and s;
+- one with a closed form has `duals`, a function of `Normals`, and `gap`, which is 1 - |correlation| of the activations
+  to its own last digit, or NaN where the difference is as good;
 - any other is expanded in Hermite polynomials (`hermite_duals`).
+
+The difference :math:`pq - s^2` decides the kernels of nearly parallel rows, and p, q and s do not have its digits where
+they are large: `Normals` holds the angle and the difference of the deviations, each to its own last digit.
 
 `gain` is the factor of the weights that a wide network takes by default; for a homogeneous activation and GELU's kin it
 keeps the variance from layer to layer (He et al. 2015), and 1 for an activation that has none.
@@ -24,8 +28,46 @@ from scipy import special
 from sklearn_ltdl._registry import Registry
 
 ACTIVATIONS = Registry("activation", {"gain": lambda activation: 1.0})
-HERMITE_NODES = 200  # of Gauss's quadrature, whose rounding grows above
 HERMITE_TERMS = 120
+HERMITE_NODES = np.linspace(-25.0, 25.0, 600)  # for the trapezoid rule; none at a kink at 0, zeros are within 22
+TINY = np.finfo(float).tiny  # in place of a denominator that is zero
+
+
+class Normals(NamedTuple):
+    r"""Pairs (u, v) of jointly normal variables of mean zero.
+
+    Parameters
+    ----------
+    a, b : ndarrays
+        Standard deviations of u and of v.
+    cosine : ndarray
+        Correlation c.
+    turn2 : ndarray
+        :math:`(1 - |c|) / 2`, the squared sine of half the angle to the nearer of parallel and opposite.
+    apart : ndarray
+        a - b.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    cosine: np.ndarray
+    turn2: np.ndarray
+    apart: np.ndarray
+
+    @classmethod
+    def equal(cls, a):
+        """Return each variable of standard deviation `a` with itself."""
+        return cls(a, a, np.ones_like(a), np.zeros_like(a), np.zeros_like(a))
+
+    @property
+    def sine2(self):
+        """Return 1 - c^2."""
+        return 4.0 * self.turn2 * (1.0 - self.turn2)
+
+    @property
+    def short(self):
+        """Return :math:`ab - |s|`, s being the covariance."""
+        return 2.0 * self.a * self.b * self.turn2
 
 
 @ACTIVATIONS.register
@@ -172,13 +214,34 @@ class Erf(NamedTuple):
         """Return the derivative at `z`."""
         return 2.0 / np.sqrt(np.pi) * np.exp(-z * z)
 
-    def duals(self, p, q, s):
-        """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
-        size = np.sqrt(1.0 + 2.0 * p) * np.sqrt(1.0 + 2.0 * q)
-        sine = np.clip(2.0 * s / size, -1.0, 1.0)
-        # 1 - sine^2 without a difference of large numbers where x = z: (1 + 2p + 2q + 4(pq - s^2)) / size^2
-        cosine2 = np.maximum((1.0 + 2.0 * p + 2.0 * q) / size / size, (1.0 - sine) * (1.0 + sine))
-        return 2.0 / np.pi * np.arcsin(sine), 4.0 / np.pi / (size * np.sqrt(cosine2))
+    def duals(self, pairs):
+        """Return kappa_1 and kappa_0 of `Normals`."""
+        (x_p, y_p), (x_q, y_q) = _shares(2.0 * pairs.a**2), _shares(2.0 * pairs.b**2)
+        root = np.sqrt(x_p) * np.sqrt(x_q)
+        cosine = np.sqrt(y_p + x_p * y_q + root * root * pairs.sine2)  # of the arc whose sine is 2 s / size
+        kappa0 = 4.0 / np.pi * np.sqrt(y_p) * np.sqrt(y_q) / cosine
+        return 2.0 / np.pi * np.arctan2(root * pairs.cosine, cosine), kappa0
+
+    def gap(self, pairs):
+        """Return 1 - |correlation| of the activations, from differences of the arcs by the addition theorem."""
+        (x_p, y_p), (x_q, y_q) = _shares(2.0 * pairs.a**2), _shares(2.0 * pairs.b**2)
+        root = np.sqrt(x_p) * np.sqrt(x_q)
+        wide = root * root * pairs.sine2
+        cosine = np.sqrt(y_p + x_p * y_q + wide)
+        difference = 2.0 * pairs.apart * (pairs.a * y_p + pairs.b * y_p) * y_q  # x_p - x_q
+        arcs, behind = [], []  # of each row, and what the arc of the pair lacks of it
+        for x, x_other, y, sign in ((x_p, x_q, y_p, 1.0), (x_q, x_p, y_q, -1.0)):
+            cosine_x = np.sqrt(y * (1.0 + x))
+            slant = np.maximum(np.sqrt(x) * cosine + np.sqrt(x_other) * cosine_x, TINY)
+            sine = np.sqrt(x) * (sign * difference + x * wide) / slant + 2.0 * pairs.turn2 * root * cosine_x
+            arcs.append(np.sqrt(np.arctan2(x, cosine_x)))
+            behind.append(np.arctan2(sine, cosine_x * cosine + x * root * abs(pairs.cosine)))
+        unlike, size = (
+            (behind[0] - behind[1]) / np.maximum(arcs[0] + arcs[1], TINY),
+            np.maximum(arcs[0] * arcs[1], TINY),
+        )
+        gap = 0.5 * (behind[0] + behind[1] - unlike * unlike) / size
+        return np.where(abs(behind[0]) + abs(behind[1]) < size, gap, np.nan)
 
 
 @ACTIVATIONS.register
@@ -195,17 +258,34 @@ class Gelu(NamedTuple):
         """Return the derivative at `z`."""
         return special.ndtr(z) + z * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
 
-    def duals(self, p, q, s):
-        """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`; the second is the first's slope."""
-        size = np.sqrt(1.0 + p) * np.sqrt(1.0 + q)
-        short = (1.0 + p + q) / (1.0 + p) / (1.0 + q)  # 1 - p q / size^2
-        correlation = s / np.maximum(np.sqrt(p) * np.sqrt(q), np.finfo(float).tiny)
-        sine = s / size
-        cosine = np.sqrt(short + (1.0 - short) * np.maximum(1.0 - correlation * correlation, 0.0))
-        angle, tangent = 0.5 * np.pi + np.arctan2(sine, cosine), sine / cosine
-        kappa1 = size * ((1.0 - short) * cosine + sine * angle) + sine * tangent / size
-        kappa0 = angle + tangent * (short + (2.0 + tangent * tangent) / size / size)
-        return kappa1 / (2.0 * np.pi), kappa0 / (2.0 * np.pi)
+    def duals(self, pairs):
+        """Return kappa_1 and kappa_0 of `Normals`; the second is the first's slope."""
+        root, short, sine, both = self._triangle(pairs)
+        cosine = root * pairs.cosine
+        angle, tangent = np.pi - np.arctan2(sine, cosine), cosine / sine
+        kappa1 = pairs.cosine * angle + root * (sine + pairs.cosine**2 * both / sine)
+        kappa0 = angle + tangent * (short + (2.0 + tangent * tangent) * both)
+        return pairs.a * pairs.b * kappa1 / (2.0 * np.pi), kappa0 / (2.0 * np.pi)
+
+    def gap(self, pairs):
+        """Return 1 - correlation of the activations, whose variances are ``(pi - lack) a^2 / (2 pi)``."""
+        lack_p, lack_q = self._lack(Normals.equal(pairs.a)), self._lack(Normals.equal(pairs.b))
+        root = np.sqrt((np.pi - lack_p) * (np.pi - lack_q))
+        gap = (self._lack(pairs) - (np.pi * (lack_p + lack_q) - lack_p * lack_q) / (np.pi + root)) / root
+        return np.where(pairs.cosine > 0, gap, np.nan)
+
+    def _triangle(self, pairs):
+        """Return a b / size, 1 - (a b / size)^2, the sine to the cosine s / size, and 1 / size^2, of (1 + p)(1 + q)."""
+        (x_p, y_p), (x_q, y_q) = _shares(pairs.a**2), _shares(pairs.b**2)
+        root, short = np.sqrt(x_p) * np.sqrt(x_q), y_p + x_p * y_q
+        return root, short, np.sqrt(short + root * root * pairs.sine2), y_p * y_q
+
+    def _lack(self, pairs):
+        """Return pi - 2 pi kappa_1 / (a b) for an angle below a right one; it is small where p and q are large."""
+        root, short, sine, both = self._triangle(pairs)
+        angle = np.arctan2(sine, root * abs(pairs.cosine))
+        bend = angle - sine + short / (1.0 + root) * sine - root * pairs.cosine**2 * both / sine
+        return 2.0 * pairs.turn2 * (np.pi - angle) + bend
 
 
 @ACTIVATIONS.register
@@ -223,10 +303,13 @@ class Sin(NamedTuple):
         """Return the derivative at `z`."""
         return np.cos(z)
 
-    def duals(self, p, q, s):
-        """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
-        near, far = _waves(p, q, s)
-        return near - far, near + far
+    def duals(self, pairs):
+        """Return kappa_1 and kappa_0 of `Normals`."""
+        return _waves(pairs)
+
+    def gap(self, pairs):
+        """Return 1 - |correlation| of the activations."""
+        return _waves_gap(pairs, -1.0)
 
 
 @ACTIVATIONS.register
@@ -244,10 +327,13 @@ class Cos(NamedTuple):
         """Return the derivative at `z`."""
         return -np.sin(z)
 
-    def duals(self, p, q, s):
-        """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
-        near, far = _waves(p, q, s)
-        return near + far, near - far
+    def duals(self, pairs):
+        """Return kappa_1 and kappa_0 of `Normals`."""
+        return _waves(pairs)[::-1]
+
+    def gap(self, pairs):
+        """Return 1 - correlation of the activations."""
+        return _waves_gap(pairs, 1.0)
 
 
 @ACTIVATIONS.register
@@ -265,9 +351,17 @@ class Monomial(NamedTuple):
         """Return the derivative at `z`."""
         return self.degree * z ** np.maximum(self.degree - 1, 0)
 
-    def duals(self, p, q, s):
-        """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
-        return _moment(self.degree, p, q, s), self.degree**2 * _moment(max(self.degree - 1, 0), p, q, s)
+    def duals(self, pairs):
+        """Return kappa_1 and kappa_0 of `Normals`."""
+        return _moment(self.degree, pairs), self.degree**2 * _moment(max(self.degree - 1, 0), pairs)
+
+    def gap(self, pairs):
+        """Return 1 - |correlation| of the activations, the mean of 1 - |c|^k over Hermite polynomials."""
+        weights, cosine = _moment_weights(self.degree), abs(pairs.cosine)
+        total = np.zeros_like(cosine)
+        for k in range(1, self.degree + 1):  # 1 - |c|^k = (1 - |c|)(1 + |c| + ... + |c|^(k - 1))
+            total = total * cosine + np.sum(weights[self.degree - k + 1 :])
+        return 2.0 * pairs.turn2 * total / np.sum(weights)
 
 
 @ACTIVATIONS.register
@@ -284,9 +378,13 @@ class Quadratic(NamedTuple):
         """Return the derivative at `z`."""
         return 2.0 * z
 
-    def duals(self, p, q, s):
-        """Return kappa_1 and kappa_0 for variances `p`, `q` and covariance `s`."""
-        return Monomial(2).duals(p, q, s)
+    def duals(self, pairs):
+        """Return kappa_1 and kappa_0 of `Normals`."""
+        return Monomial(2).duals(pairs)
+
+    def gap(self, pairs):
+        """Return 1 - correlation of the activations."""
+        return Monomial(2).gap(pairs)
 
 
 def half_angle_duals(bend, sine, cosine):
@@ -310,37 +408,36 @@ def half_angle_duals(bend, sine, cosine):
     return np.where(ahead, gap, (2.0 - bend) + (bend - 1.0) * gap) - bend * area, 1.0 - bend * turn
 
 
-def hermite_duals(activation, p, q, s):
+def hermite_duals(activation, pairs):
     r"""Return :math:`\kappa_1` and :math:`\kappa_0` of any activation, :math:`\sum_k a_k(p)\,a_k(q)\,c^k`.
 
     c is the correlation and :math:`a_k(p) = E[\sigma(\sqrt p\,z)\,h_k(z)]` with orthonormal Hermite polynomials, by
-    Gauss's quadrature. What `HERMITE_TERMS` of them lack of the variance goes with the next power of c, so that the
-    value at c = 1 is exact and the sum positive semi-definite.
+    the trapezoid rule: its error is :math:`e^{-2\pi d/h}` where the activation has a singularity at
+    :math:`id/\sqrt p`, h being the step. What `HERMITE_TERMS` of them lack of the variance goes with the next power of
+    c, so that the value at c = 1 is exact and the sum positive semi-definite.
 
     Parameters
     ----------
     activation : activation object
-    p, q : ndarrays of shape (n, 1) and (1, m), or both of the shape of s
-    s : ndarray
+    pairs : Normals
+        Of deviations of shapes (n, 1) and (1, m), or of the shape of the correlation.
     """
-    size = np.sqrt(p * q)
-    correlation = np.clip(s / np.where(size > 0, size, 1.0), -1.0, 1.0)
     return tuple(
-        _hermite_sum(_hermite_series(function, p), _hermite_series(function, q), correlation)
+        _hermite_sum(_hermite_series(function, pairs.a), _hermite_series(function, pairs.b), pairs.cosine)
         for function in (activation.value, activation.derivative)
     )
 
 
-def hermite_lack(activation, variance):
+def hermite_lack(activation, deviation):
     """Return the share of E[value^2] or E[derivative^2] that `hermite_duals` does not resolve, of the worst input."""
-    series = [_hermite_series(function, variance) for function in (activation.value, activation.derivative)]
+    series = [_hermite_series(function, deviation) for function in (activation.value, activation.derivative)]
     return max(np.max(a[..., -1] ** 2 / np.maximum(np.sum(a * a, axis=-1), np.finfo(float).tiny)) for a in series)
 
 
-def _hermite_series(function, variance):
+def _hermite_series(function, deviation):
     """Return the coefficients along a last axis, and the root of what they lack of the mean square."""
     nodes, weights, polynomials = _hermite_rule()
-    values = function(np.sqrt(variance)[..., None] * nodes)
+    values = function(deviation[..., None] * nodes)
     series = (values * weights) @ polynomials
     lack = (values * values) @ weights - np.sum(series * series, axis=-1)
     return np.concatenate([series, np.sqrt(np.maximum(lack, 0.0))[..., None]], axis=-1)
@@ -359,24 +456,49 @@ def _hermite_sum(series_p, series_q, correlation):
 @cache
 def _hermite_rule():
     """Return nodes and weights of the normal law, and the orthonormal polynomials at the nodes."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_NODES)
-    polynomials = np.ones((HERMITE_NODES, HERMITE_TERMS))
+    nodes, weights = HERMITE_NODES, np.exp(-0.5 * HERMITE_NODES**2)
+    polynomials = np.ones((len(nodes), HERMITE_TERMS))
     polynomials[:, 1] = nodes
     for k in range(2, HERMITE_TERMS):
         polynomials[:, k] = (nodes * polynomials[:, k - 1] - np.sqrt(k - 1.0) * polynomials[:, k - 2]) / np.sqrt(k)
     return nodes, weights / weights.sum(), polynomials
 
 
-def _waves(p, q, s):
-    """Return E[cos(u - v)] / 2 and E[cos(u + v)] / 2."""
-    return 0.5 * np.exp(s - 0.5 * (p + q)), 0.5 * np.exp(-s - 0.5 * (p + q))
+def _shares(z):
+    """Return z / (1 + z) and 1 / (1 + z), of z from 0 to infinity."""
+    y = 1.0 / (1.0 + z)
+    return np.where(z < 1.0, z * y, 1.0 - y), y
 
 
-def _moment(degree, p, q, s):
-    """Return E[u^degree v^degree], by the Hermite expansion of a power."""
-    total = 0.0 * s
+def _waves(pairs):
+    """Return E[sin u sin v] and E[cos u cos v], half of E[cos(u - v)] less and plus E[cos(u + v)]."""
+    near = 0.5 * np.exp(-0.5 * pairs.apart**2 - pairs.short)  # the distance of the nearer of v and -v
+    double = -2.0 * pairs.a * pairs.b * abs(pairs.cosine)
+    return np.copysign(near * np.expm1(double), pairs.cosine), near * (1.0 + np.exp(double))
+
+
+def _waves_gap(pairs, sign):
+    """Return 1 - |correlation| of cosines for a sign of 1, of sines for -1."""
+    rows, unlike, covariance = 0.0, 0.0, pairs.a * pairs.b * abs(pairs.cosine)
+    for deviation, rest in ((pairs.a, pairs.a * pairs.apart), (pairs.b, -pairs.b * pairs.apart)):
+        rest = rest + pairs.short  # deviation^2 - covariance
+        fall = np.copysign(np.expm1(-2.0 * abs(rest)), rest) * np.exp(-2.0 * (covariance + np.minimum(rest, 0.0)))
+        whole = 1.0 + np.exp(-2.0 * deviation**2) if sign > 0 else -np.expm1(-2.0 * deviation**2)
+        share = fall / np.maximum(whole, TINY)
+        rows, unlike = rows + np.log1p(sign * np.clip(share, -0.5, 0.5)), np.maximum(unlike, abs(share))
+    return np.where(unlike < 0.5, -np.expm1(0.5 * (rows - pairs.apart**2) - pairs.short), np.nan)
+
+
+@cache
+def _moment_weights(degree):
+    """Return the squares of the coefficients of a power of z in orthonormal Hermite polynomials."""
+    weights = np.zeros(degree + 1)
     for k in range(degree % 2, degree + 1, 2):
         pairs = (degree - k) // 2
-        coefficient = comb(degree, k) * factorial(degree - k) / (2**pairs * factorial(pairs))
-        total = total + coefficient**2 * factorial(k) * (p * q) ** pairs * s**k
-    return total
+        weights[k] = (comb(degree, k) * factorial(degree - k) // (2**pairs * factorial(pairs))) ** 2 * factorial(k)
+    return weights
+
+
+def _moment(degree, pairs):
+    """Return E[u^degree v^degree]."""
+    return (pairs.a * pairs.b) ** degree * np.polyval(_moment_weights(degree)[::-1], pairs.cosine)

@@ -166,6 +166,16 @@ class NNGP(Kernel):
         'arora' has the inner product of inputs ``<x, z> + b_std^2`` in place of ``w_std^2 (<x, z> / d + b_std^2)``;
         with ``b_std=0`` this is the kernel of [2]_, and with ``w_std=1`` that of its code.
 
+    Notes
+    -----
+    Closed forms are good to about ``1e-15 (depth + 1)`` of ``sqrt(k(x, x) k(z, z))`` for rows of any length whose
+    square is within the range of numbers, parallel and equal rows included; compiled tiles, of more than 1000 by 1000
+    entries, to ``1e-13 (depth + 1)``. Powers multiply rounding by their degree in every layer.
+
+    Hermite polynomials serve inputs of moderate variance, ``w_std^2 (|x|^2 / d + b_std^2)``. Of one layer they are good
+    to 1e-13 up to a variance of 1 with 'tanh', and of 4 with 'sigmoid' and 'softplus'; to 1e-6 up to 4, 16 and 20; and
+    to 1e-3 up to 9, 40 and 150. Beyond, and wherever more than 1e-3 of a mean square is missing, there is a warning.
+
     References
     ----------
     .. [1] J. Lee et al. "Deep neural networks as Gaussian processes". ICLR 2018, arXiv:1711.00165, equation 5.
@@ -342,18 +352,21 @@ class Laplace(Kernel):
         _check("length_scale", self.length_scale, Real, 0, open=True)
 
     def _matrix(self, X, Z):
-        with np.errstate(over="ignore", invalid="ignore"):
-            origin = np.mean(X if Z is None else Z, axis=0, dtype=np.float64)  # near the data, products lose less
-            x = X - origin
-            z = x if Z is None else Z - origin
+        power = np.frexp(max(np.abs(rows).max() for rows in (X, Z) if rows is not None))[1]
+        x, z = (None if rows is None else np.ldexp(rows.astype(np.float64), -power) for rows in (X, Z))  # squares stay
+        origin = np.mean(x if z is None else z, axis=0)  # near the data, products lose less
+        x -= origin
+        z = x if z is None else z - origin
+        with np.errstate(over="ignore"):
+            unit = min(np.ldexp(1.0, power) / self.length_scale, np.finfo(float).max)
 
         def work(K, rows, columns):
-            K[rows, columns] = self._profile(squared_distances(x[rows], z[columns]))
+            K[rows, columns] = self._profile(unit * np.sqrt(squared_distances(x[rows], z[columns])))
 
         return tiled(work, len(X), None if Z is None else len(Z), NUMPY_TILE, np.float64)
 
-    def _profile(self, squared):
-        return np.exp(-np.sqrt(squared) / self.length_scale)
+    def _profile(self, distances):
+        return np.exp(-distances)
 
     def _diagonal(self, X):
         return np.ones(len(X))
@@ -375,8 +388,8 @@ class RBF(Laplace):
     array([[0.6065]])
     """
 
-    def _profile(self, squared):
-        return np.exp(squared / (-2.0 * self.length_scale**2))
+    def _profile(self, distances):
+        return np.exp(-0.5 * distances**2)
 
 
 def ntk_kernel(X, Z=None, **options) -> np.ndarray:

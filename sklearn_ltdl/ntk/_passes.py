@@ -12,6 +12,7 @@ from threadpoolctl import ThreadpoolController
 SMALL = 2**20  # entries, which NumPy works through in 16 ms a layer; only to load compiled code takes 700
 NUMPY_TILE = 192  # rows and columns worked on at once: the temporaries stay in the second-level cache
 COMPILED_TILE = 480  # has no temporaries, but a fixed cost; not a power of two, whose rows share places in a cache
+NEARLY = 5e-3  # (1 - |cosine|) / 2 below which it is taken from the rows, where its digits count and not the angle's
 NEAR = 1e-4  # squared distance, over the squared norms, below which a Gram product has lost digits
 
 
@@ -26,11 +27,54 @@ def squared_distances(X, Z):
 
 def from_rows(squared, where, X, Z):
     """Overwrite squared distances by sums over features, a few pairs at a time: there may be as many as entries."""
-    rows, columns = np.nonzero(where)
-    step = 1 + 2**18 // X.shape[1]
-    for i in range(0, len(rows), step):
-        x, z = rows[i : i + step], columns[i : i + step]
+    for x, z in _pairs(where, X.shape[1]):
         squared[x, z] = sum_squares(X[x] - Z[z])
+
+
+def _pairs(where, d):
+    """Yield the row and column numbers of a mask, as many at a time as there is room for rows of length d."""
+    rows, columns = np.nonzero(where)
+    step = 1 + 2**18 // d
+    for i in range(0, len(rows), step):
+        yield rows[i : i + step], columns[i : i + step]
+
+
+def angles_from_rows(where, X, Z, shift):
+    """Yield numbers of rows and columns, cosines, (1 - |cosine|) / 2, and ``(|x| - |z|) / (|x| + |z|)``, part by part.
+
+    Parameters
+    ----------
+    where : ndarray of bool, of shape (n, m)
+        The pairs that are asked for: nearly parallel or opposite, of which products have lost digits.
+    X, Z : ndarrays of shapes (n, d) and (m, d)
+        Rows of moderate norms.
+    shift : ndarray of int, of shape (n, m)
+        The lengths are those of x and of ``2**shift z``.
+    """
+    squares = sum_squares(Z)
+    above, below = _split(Z)
+    for rows, columns in _pairs(where, X.shape[1]):
+        x, z = X[rows], Z[columns]
+        t = np.einsum("ij,ij->i", x, z) / squares[columns]
+        rest = x - t[:, None] * z
+        t_above, t_below = (part[:, None] for part in _split(t))
+        z_above, z_below = above[columns], below[columns]
+        # Dekker's product: what rounding took from t z, so that `rest` is x - t z whatever cancels.
+        rest -= ((t_above * z_above - t[:, None] * z) + t_above * z_below + t_below * z_above) + t_below * z_below
+        rest -= (np.einsum("ij,ij->i", rest, z) / squares[columns])[:, None] * z  # t itself was rounded
+        sine2 = sum_squares(rest) / sum_squares(x)
+        part = 1.0 + np.sqrt(1.0 - sine2)
+        z = np.ldexp(z, np.clip(shift[rows, columns], -60, 60)[:, None])  # beyond, one length is none of the other
+        lengths = np.sqrt(sum_squares(x)) + np.sqrt(sum_squares(z))
+        tilt = np.einsum("ij,ij->i", x - z, x + z) / lengths**2
+        yield rows, columns, np.copysign(1.0 - sine2 / part, t), sine2 / (2.0 * part), tilt
+
+
+def _split(values):
+    """Return values in halves of their digits, whose products are exact."""
+    above = 134217729.0 * values  # 2^27 + 1
+    above = above - (above - values)
+    return above, values - above
 
 
 def sum_squares(rows):

@@ -11,7 +11,8 @@ move is left out of T.
 
 Homogeneous activations carry both divided by :math:`\sqrt{q_x q_z}`, q the diagonal of S, and the angle through
 :math:`v^2 = \sin^2(\theta/2) = (1 - \cos\theta)/2`, which no layer computes by a difference of nearly equal numbers.
-Other activations carry S and T themselves.
+Other activations carry S and T themselves, and with S the correlation c and :math:`(1 - |c|) / 2`, which is as exact:
+the first from the rows, the others from one layer to the next by the activation's `gap`.
 
 Where all that matters is the angle (a homogeneous activation without hidden biases, or rows of one norm), a large
 matrix is two polynomials away from a product of matrices; with hidden biases the layers of a homogeneous activation
@@ -25,9 +26,19 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from sklearn_ltdl._sklearn import warn
-from sklearn_ltdl.activations import half_angle_duals, hermite_duals, hermite_lack
+from sklearn_ltdl.activations import TINY, Normals, half_angle_duals, hermite_duals, hermite_lack
 from sklearn_ltdl.ntk import _passes
-from sklearn_ltdl.ntk._passes import COMPILED_TILE, NEAR, NUMPY_TILE, from_rows, squared_distances, sum_squares, tiled
+from sklearn_ltdl.ntk._passes import (
+    COMPILED_TILE,
+    NEAR,
+    NEARLY,
+    NUMPY_TILE,
+    angles_from_rows,
+    from_rows,
+    squared_distances,
+    sum_squares,
+    tiled,
+)
 
 ROUGH = 1e-3  # share of an activation's mean square whose lack is said
 
@@ -92,26 +103,25 @@ class Layers(NamedTuple):
             return phi
         return phi / self.w_std
 
-    def duals(self, p, q, s):
+    @property
+    def closed(self):
+        """Return whether the activation has kernels in closed form."""
+        return hasattr(self.activation, "duals")
+
+    def duals(self, pairs):
         """Return kappa_1 and kappa_0 of the activation."""
-        if hasattr(self.activation, "duals"):
-            return self.activation.duals(p, q, s)
-        return hermite_duals(self.activation, p, q, s)
+        return self.activation.duals(pairs) if self.closed else hermite_duals(self.activation, pairs)
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def network_diagonal(net, X):
     """Return T(x, x) of each row."""
-    q = net.w_std**2 * sum_squares(net.inputs(X))
-    T, trained, gain2 = net.trained[0] * q + net.zero_biases**2, net.trained, net.w_std**2
-    for layer in range(net.depth):
-        if net.homogeneous:
-            kappa1, kappa0 = net.activation.second_moment * q, net.activation.second_moment
-        else:
-            kappa1, kappa0 = net.duals(q, q, q)
-        q = gain2 * kappa1 + net.hidden_b_std**2
-        T = trained[layer + 1] * q + net.zero_biases**2 + gain2 * kappa0 * T
-    return T
+    if not net.homogeneous:
+        layers = _covariance_rows(net, X).layers
+        return _through_covariances(net, Normals.equal(layers[0][0]), layers, layers)
+    x = _angle_rows(net, X, np.float64)
+    kernel, biases = _through_angles(net, np.zeros(len(X)), np.ones(len(X)), x.layers, x.layers)
+    return x.r * x.r * kernel + net.zero_biases**2 * biases
 
 
 def network_kernel(net, X, Z=None):
@@ -120,10 +130,13 @@ def network_kernel(net, X, Z=None):
     dtype = np.float32 if X.dtype == np.float32 and (symmetric or Z.dtype == np.float32) else np.float64
     n, m = len(X), len(X if symmetric else Z)
     in_numpy = n * m <= _passes.SMALL or net.zero_biases
-    rows = functools.partial(_angle_rows if net.homogeneous else _covariance_rows, net)
-    x = rows(X, np.float64 if in_numpy else dtype)
-    z = x if symmetric else rows(Z, x.units.dtype)
-    work = None if in_numpy else _compiled_pass(net, x, z)
+    if net.homogeneous:
+        rows = functools.partial(_angle_rows, net, dtype=np.float64 if in_numpy else dtype)
+    else:
+        rows = functools.partial(_covariance_rows, net)
+    x = rows(X)
+    z = x if symmetric else rows(Z)
+    work = None if in_numpy else _compiled_pass(net, x, z, dtype)
     if work is None:
         work, size = (_angle_pass if net.homogeneous else _covariance_pass)(net, x, z), NUMPY_TILE
     else:
@@ -140,13 +153,20 @@ class Rows(NamedTuple):
         Rows phi over their norms.
     r : ndarray of shape (n,)
         Factor of each row in the result: the root of the last q, or 1 where covariances are carried.
-    layers : tuple of ndarrays of shape (depth, n), or (depth + 1, n)
-        Shares W, B of the weights and of the biases in each layer's root of q, with ``W**2 + B**2 == 1``; or q itself.
+    layers : tuple of ndarrays of shape (depth, n)
+        Shares W, B of the weights and of the biases in each layer's root of q, with ``W**2 + B**2 == 1``. Where
+        covariances are carried, after the roots of q, of shape (depth + 1, n), and those of E[sigma(u)^2].
+    points : ndarray of shape (n, p), default=None
+        Rows phi over powers of two, where covariances are carried.
+    power : ndarray of shape (n,), default=None
+        The exponents.
     """
 
     units: np.ndarray
     r: np.ndarray
     layers: tuple
+    points: np.ndarray = None
+    power: np.ndarray = None
 
     def same_layers(self, other):
         """Return whether all rows of both go through the layers alike."""
@@ -182,22 +202,43 @@ def _angle_rows(net, X, dtype):
     return Rows(units, r, (W, B))
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def _covariance_rows(net, X, dtype):
-    units, norms = unit_rows(net, X)
-    q = np.empty((net.depth + 1, len(X)))
-    q[0] = (net.w_std * norms) ** 2
+def _lengths(net, X):
+    """Return phi of each row over a power of two, the exponents, and the roots of S_0(x, x).
+
+    Nothing is rounded but the constant coordinate, alike in all rows: rows of unit length would differ from phi by more
+    than the angle between nearly parallel rows, on which the kernels of long rows depend.
+    """
+    scale = np.sqrt(X.shape[1]) if net.standard_input else 1.0
+    phi = np.column_stack([X, np.full(len(X), net.b_std * scale)]).astype(np.float64, copy=False)
+    power = np.frexp(np.abs(phi).max(axis=1))[1]
+    phi = np.ldexp(phi, -power[:, None])
+    unit = net.w_std / scale if net.standard_input else 1.0
+    return phi, power, np.ldexp(unit * np.sqrt(sum_squares(phi)), power)
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def _covariance_rows(net, X):
+    roots, moments = np.empty((net.depth + 1, len(X))), np.empty((net.depth, len(X)))
+    points, power, roots[0] = _lengths(net, X)
+    norms = np.sqrt(sum_squares(points))
+    W, B = np.ones((net.depth, len(X))), np.zeros((net.depth, len(X)))
     for layer in range(net.depth):
-        q[layer + 1] = net.w_std**2 * net.duals(q[layer], q[layer], q[layer])[0] + net.hidden_b_std**2
-    if not hasattr(net.activation, "duals"):
-        lack = max((hermite_lack(net.activation, variances) for variances in q[:-1]), default=0.0)
+        moments[layer] = np.sqrt(net.duals(Normals.equal(roots[layer]))[0])
+        roots[layer + 1] = np.hypot(net.w_std * moments[layer], net.hidden_b_std)
+        if net.hidden_b_std:
+            W[layer] = net.w_std * moments[layer] / roots[layer + 1]
+            B[layer] = net.hidden_b_std / roots[layer + 1]
+    if not net.closed:
+        lack = max((hermite_lack(net.activation, deviations) for deviations in roots[:-1]), default=0.0)
         if lack > ROUGH:
             warn(
                 f"Hermite polynomials do not resolve {lack:.1%} of the mean square of {net.activation} or of its "
-                f"derivative, at inputs of variance up to {q.max():.3g}: the kernel of nearly parallel rows may be off "
-                "by that much. Scale the columns of X, use a smaller w_std, or an activation with a closed form.",
+                f"derivative, at inputs of variance up to {roots.max() ** 2:.3g}: the kernel of nearly parallel rows "
+                "may be off by that much. Scale the columns of X, use a smaller w_std, or an activation with a closed "
+                "form."
             )
-    return Rows(units.astype(dtype, copy=False), np.ones(len(X), dtype), (q,))
+    units = points / np.where(norms > 0, norms, 1.0)[:, None]
+    return Rows(units, np.ones(len(X)), (roots, moments, W, B), points, power)
 
 
 def _angle_pass(net, x, z):
@@ -228,34 +269,67 @@ def _through_angles(net, sine2, cosine2, layers_x, layers_z):
 
 
 def _covariance_pass(net, x, z):
-    (q_x,), (q_z,) = x.layers, z.layers
-
     def work(K, rows, columns):
-        p, q = q_x[:, rows, None], q_z[:, None, columns]
-        K[rows, columns] = _through_covariances(net, x.units[rows] @ z.units[columns].T, p, q)
+        layers_x = [column[:, rows, None] for column in x.layers]
+        layers_z = [column[:, None, columns] for column in z.layers]
+        a, b = layers_x[0][0], layers_z[0][0]
+        cosine = np.clip(x.units[rows] @ z.units[columns].T, -1.0, 1.0)
+        turn2, apart = (1.0 - abs(cosine)) / 2.0, a - b
+        shift = z.power[columns] - x.power[rows, None]
+        for i, j, *exact in angles_from_rows(turn2 < NEARLY, x.points[rows], z.points[columns], shift):
+            cosine[i, j], turn2[i, j], tilt = exact
+            apart[i, j] = tilt * (a[i, 0] + b[0, j])
+        T = _through_covariances(net, Normals(a, b, cosine, turn2, apart), layers_x, layers_z)
+        if x is z and rows == columns:  # of two rows, which is projected on the other decides about the last digit
+            T = np.tril(T) + np.tril(T, -1).T
+        K[rows, columns] = T
 
     return work
 
 
-def _through_covariances(net, cosine, p, q):
-    """Return T from the cosines between rows and the variances of each layer."""
-    S = np.sqrt(p[0]) * np.sqrt(q[0]) * cosine
-    T = net.trained[0] * S
+def _through_covariances(net, pairs, layers_x, layers_z):
+    """Return T from the covariances of the first layer, and the deviations of all."""
+    T = net.trained[0] * pairs.a * pairs.b * pairs.cosine
     for layer in range(net.depth):
-        kappa1, kappa0 = net.duals(p[layer], q[layer], S)
+        kappa1, kappa0 = net.duals(pairs)
         S = net.w_std**2 * kappa1 + net.hidden_b_std**2
         T = net.trained[layer + 1] * S + net.w_std**2 * kappa0 * T
+        if layer + 1 < net.depth:
+            of_layers = [(mine[layer], theirs[layer]) for mine, theirs in zip(layers_x[1:], layers_z[1:])]
+            cosine, turn2 = _next_angles(net, pairs, kappa1, *of_layers)
+            a, b = layers_x[0][layer + 1], layers_z[0][layer + 1]
+            pairs = Normals(a, b, cosine, turn2, a - b)
     return T
 
 
-def _compiled_pass(net, x, z):
+def _next_angles(net, pairs, kappa1, moments, weights, biases):
+    """Return the correlations after a layer, and (1 - |correlation|) / 2."""
+    correlation = np.clip(kappa1 / np.maximum(moments[0] * moments[1], TINY), -1.0, 1.0)
+    gap = 1.0 - abs(correlation)
+    near = gap < 2.0 * NEARLY
+    if net.closed and near.any():
+        exact = net.activation.gap(Normals(*(np.broadcast_to(field, gap.shape)[near] for field in pairs)))
+        gap[near] = np.where(np.isnan(exact), gap[near], np.maximum(exact, 0.0))
+    if not net.hidden_b_std:
+        return np.copysign(1.0 - gap, correlation), gap / 2.0
+    (W_x, W_z), (B_x, B_z) = weights, biases
+    share = W_x * W_z
+    cosine = share * np.copysign(1.0 - gap, correlation) + B_x * B_z
+    ahead = cosine >= 0
+    gap = share * np.where(ahead == (correlation >= 0), gap, 2.0 - gap)  # 1 -+ correlation
+    gap = gap + ((W_x - W_z) ** 2 + np.where(ahead, B_x - B_z, B_x + B_z) ** 2) / 2.0
+    return np.copysign(1.0 - gap, cosine), gap / 2.0
+
+
+def _compiled_pass(net, x, z, dtype):
     """Return the compiled work of a tile, or None where there is none."""
-    dtype = x.units.dtype
+    dtype = np.dtype(dtype)
     table = _zonal_table(net, x.first(), dtype.name) if x.same_layers(z) else None
     if table is None and not net.homogeneous:
         return None
     from sklearn_ltdl.ntk._tiles import layered_tile, zonal_tile  # compiled code loads on first use
 
+    units_x, r_x, units_z, r_z = (a.astype(dtype, copy=False) for a in (x.units, x.r, z.units, z.r))
     near = dtype.type(PRECISION[dtype.name].near)
     if table is not None:
         finish, options = zonal_tile, table
@@ -265,8 +339,8 @@ def _compiled_pass(net, x, z):
         finish, options = layered_tile, (*_layer_tables(dtype.name), *layers)
 
     def work(K, rows, columns):
-        np.matmul(x.units[rows], z.units[columns].T, out=K[rows, columns])
-        finish(K, rows, columns, x.units, z.units, x.r, z.r, near, *options)
+        np.matmul(units_x[rows], units_z[columns].T, out=K[rows, columns])
+        finish(K, rows, columns, units_x, units_z, r_x, r_z, near, *options)
 
     return work
 
@@ -282,17 +356,24 @@ def _zonal_table(net, layers, dtype):
     def kernel(sine2, cosine2):
         if net.homogeneous:
             return _through_angles(net, sine2, cosine2, layers, layers)[0]
-        return _through_covariances(net, cosine2 - sine2, *layers, *layers)
+        cosine, a = cosine2 - sine2, layers[0][0]
+        pairs = Normals(a, a, cosine, np.minimum(sine2, cosine2), np.zeros_like(cosine))
+        return _through_covariances(net, pairs, layers, layers)
 
     def part(t, sign):
         less2 = (t + 1.0) ** 2 / 8.0
         return (kernel(less2, 1.0 - less2) + sign * kernel(1.0 - less2, less2)) / 2.0
 
-    parts = [chebyshev.chebinterpolate(part, 2 * precision.table_terms[-1], args=(sign,)) for sign in (1, -1)]
+    signs, terms = (1, -1), precision.table_terms
+    parts = [chebyshev.chebinterpolate(part, 2 * terms[-1], args=(sign,)) for sign in signs]
     maximum = np.abs(kernel(np.zeros(1), np.ones(1))).max()
-    for terms in precision.table_terms:
-        if all(np.abs(series[terms:]).max() <= precision.largest_lacking * maximum for series in parts):
-            return tuple(_monomials(series[:terms], dtype) for series in parts)
+    # A peak at v = 0 may be narrower than what lies between it and the nearest point of interpolation.
+    ends = [chebyshev.chebval(-1.0, series) - part(-np.ones(1), sign) for series, sign in zip(parts, signs)]
+    if np.abs(ends).max() > 100 * precision.largest_lacking * maximum:
+        return None
+    for number in terms:
+        if all(np.abs(series[number:]).max() <= precision.largest_lacking * maximum for series in parts):
+            return tuple(_monomials(series[:number], dtype) for series in parts)
     return None
 
 
