@@ -113,8 +113,8 @@ def test_an_address_with_tls_takes_certificates(capsys, tmp_path):
     assert "tls://127.0.0.1:8786: expected certificates of the client in Dask's configuration, which has none" in (
         capsys.readouterr().err
     )
-    files = {"ca-file": str(tmp_path / "ca.pem"), "client": {"cert": str(tmp_path / "no"), "key": str(tmp_path / "no")}}
-    with dask.config.set({"distributed.comm.tls": files}):
+    names = ("ca-file", "client.cert", "client.key")
+    with dask.config.set({f"distributed.comm.tls.{name}": str(tmp_path / "none.pem") for name in names}):
         assert main(options) == 2
     errors = capsys.readouterr().err
     assert "names files that cannot be used" in errors
