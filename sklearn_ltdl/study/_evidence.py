@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from sklearn_ltdl.study._folds import smaller
-from sklearn_ltdl.study._jobs import is_stopped, rows_of, seconds
+from sklearn_ltdl.study._jobs import finite, is_stopped, rows_of, seconds
 from sklearn_ltdl.study._journal import conforms
 from sklearn_ltdl.study._methods import RICH_SCALE
 from sklearn_ltdl.study._tables import make_table_pipeline
@@ -76,7 +76,7 @@ def path_along_scale(data, seed, train, test):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            path = _path(data, seed, train, test)
+            path = finite(_path(data, seed, train, test))
         except Exception as error:
             return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     return path | {"failure": None, "fit_seconds": time.perf_counter() - start}

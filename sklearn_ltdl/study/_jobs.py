@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 import pickle
 import platform
 import sys
@@ -124,6 +125,12 @@ def _is_usable(prediction):
         return bool(np.isfinite(np.square(prediction, dtype=float).sum()))
 
 
+def finite(result):
+    """Return plain values that JSON can hold, or raise a ValueError now and not when they are written."""
+    json.dumps(result, allow_nan=False)
+    return result
+
+
 def is_fit(n_rows, n_classes, explained, result):
     """Return whether a result, as a journal holds it, is that of `fit_and_predict` or of a job that was stopped.
 
@@ -183,7 +190,7 @@ def _explained(explain, model, X, y):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return explain(model, X, y)
+            return finite(explain(model, X, y))
         except Exception as error:
             return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 

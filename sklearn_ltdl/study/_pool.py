@@ -259,6 +259,7 @@ class _Cluster:
 def _require_address(scheduler):
     """Raise now what Dask would raise in a client that is half made, and cannot be closed."""
     from distributed.comm import get_address_host
+    from distributed.security import Security
 
     try:
         get_address_host(str(scheduler))
@@ -267,6 +268,16 @@ def _require_address(scheduler):
             f"scheduler={scheduler!r}: expected the address that `dask scheduler` prints, such as "
             f"tcp://127.0.0.1:8786 ({error})."
         ) from error
+    try:
+        certified = Security().get_connection_args("client")["ssl_context"] is not None
+        reason = "has none"
+    except (OSError, ValueError) as error:  # files that are not there, or are none of certificates
+        certified, reason = False, f"names files that cannot be used, {error}"
+    if str(scheduler).startswith("tls://") and not certified:
+        raise ValueError(
+            f"scheduler={scheduler!r}: expected certificates of the client in Dask's configuration, which {reason}. "
+            "The guide, Running on a cluster, says how to set them."
+        )
 
 
 def _answer(connect):

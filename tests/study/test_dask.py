@@ -15,6 +15,7 @@ from sklearn_ltdl.study._journal import Journal
 from sklearn_ltdl.study._pool import run_each
 from sklearn_ltdl.study.cli import main
 
+dask = pytest.importorskip("dask", reason="needs the extra dask")
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 
 
@@ -103,6 +104,20 @@ def test_a_scheduler_that_does_not_answer_is_told_soon(capsys):
     errors = capsys.readouterr().err
     assert "did not answer within 10 s" in errors
     assert "dask scheduler" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_address_with_tls_takes_certificates(capsys, tmp_path):
+    options = ["compare", "diabetes", "--models", "linear", "--scheduler", "tls://127.0.0.1:8786"]
+    assert main(options) == 2
+    assert "tls://127.0.0.1:8786: expected certificates of the client in Dask's configuration, which has none" in (
+        capsys.readouterr().err
+    )
+    names = ("ca-file", "client.cert", "client.key")
+    with dask.config.set({f"distributed.comm.tls.{name}": str(tmp_path / "none.pem") for name in names}):
+        assert main(options) == 2
+    errors = capsys.readouterr().err
+    assert "names files that cannot be used" in errors
     assert "Traceback" not in errors
 
 

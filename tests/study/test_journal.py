@@ -12,7 +12,9 @@ from sklearn.linear_model import Ridge
 from sklearn_ltdl import compare
 from sklearn_ltdl.study import _journal, _study
 from sklearn_ltdl.study._evidence import EXPLAINED, is_path
+from sklearn_ltdl.study._jobs import Data, fit_and_predict
 from sklearn_ltdl.study._journal import Journal, conforms
+from sklearn_ltdl.study._methods import METHODS
 from sklearn_ltdl.study.cli import main
 
 HEADER = b'{"journal": "ltdl compare", "format": 2}'
@@ -303,6 +305,25 @@ def test_what_a_comparison_writes_is_used_whatever_is_asked(tmp_path, monkeypatc
     for part, is_one in forms.items():
         assert is_one(found[part])
         assert not any(is_one(found[part] | change) for change in changes[part])
+
+
+def test_what_is_said_beside_a_fit_and_is_no_number_loses_neither_the_fit_nor_the_journal(tmp_path):
+    data = Data(X[:41], Y[:41], None, "regression", None)
+    rows = np.arange(20), np.arange(20, 41)
+    result = fit_and_predict(data, METHODS["linear"], 0, *rows, lambda model, x, y: {"score": float("nan")})
+    assert "not JSON compliant" in result["explained"]["failure"]
+    Journal(tmp_path / "run.jsonl").add("one", result)
+    assert Journal(tmp_path / "run.jsonl").results == {"one": result}
+
+
+def test_predictions_of_another_shape_are_a_failure_and_not_broadcast():
+    class Column(Ridge):
+        def predict(self, x):
+            return super().predict(x)[:, None]
+
+    comparison = compare(X[:41], Y[:41], models=["linear"], also={"column": Column()}, cv=2)
+    assert comparison.failed == ["column"]
+    assert "expected predictions of shape (21,), got (21, 1)" in comparison.methods[2]["failure"]
 
 
 def test_forms():
