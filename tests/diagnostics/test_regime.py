@@ -445,7 +445,7 @@ def test_targets_that_tell_nothing_or_are_of_another_kind_are_refused(report, rn
     for network, y, message in (
         (regressor, np.full(40, 2.0), "y is 2.0 in all 40 rows"),
         (regressor, 1 + 4e-16 * X[:, 0], "y is 1.0 in all 40 rows"),
-        (regressor, np.arange(40).astype("datetime64[D]"), "must be finite numbers"),
+        (regressor, np.arange(40).astype("datetime64[D]"), "y holds dates or durations"),
         (regressor, None, "y is None"),
         (classifier, np.full(40, "a"), "y is a in all 40 rows"),
         (classifier, np.eye(2)[np.arange(40) % 2], r"shape \(40, 2\); expected the class of each row"),

@@ -368,7 +368,7 @@ def test_a_warm_start_with_other_targets_is_refused(rng):
     with pytest.raises(ValueError, match="y has 2 columns; the fit that goes on had 1"):
         net.fit(X, Y)
     net = LazyNetClassifier(max_iter=10, warm_start=True, **SMALL).fit(X, classes_of(X))
-    with pytest.raises(ValueError, match=r"y has classes \[2\] beside"):
+    with pytest.raises(ValueError, match=r"y has classes \[2\], which are not among"):
         net.fit(X, classes_of(X, 3))
 
 

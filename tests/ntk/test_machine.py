@@ -333,6 +333,7 @@ def test_columns_of_very_different_scales_and_a_missing_bias_are_warned_of(rng):
     NTKKernelRegressor().fit(np.column_stack([X, np.full(40, 1e9)]), Y)  # a constant column has no scale
 
 
+@pytest.mark.filterwarnings("ignore:The columns of X have ranges")
 @pytest.mark.parametrize("norm", [1e-150, 1e-8, 1e8, 1e150])
 @pytest.mark.parametrize("kernel", ["ntk", "laplace", NTK(3, b_std=0.0, hidden_b_std=0.1), NTK(1, activation="erf")])
 def test_rows_of_any_norm_give_finite_predictions_and_intervals(rng, norm, kernel):
