@@ -74,7 +74,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     _parameter_constraints: dict = {
         "width": [Interval(Integral, 1, None, closed="left")],
-        "depth": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Interval(Integral, 1, 1000, closed="both")],
         "activation": [Registered(ACTIVATIONS, ("value", "derivative"))],
         "random_state": ["random_state"],
     }

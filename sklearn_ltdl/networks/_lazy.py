@@ -47,7 +47,7 @@ _FAR = 5.0  # times the target's root mean square, from which a raw initial outp
 
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
-    "depth": [Interval(Integral, 1, None, closed="left")],
+    "depth": [Interval(Integral, 1, 1000, closed="both")],
     "activation": [Registered(ACTIVATIONS, ("value", "derivative"))],
     "scale": [Interval(Real, 0, None, closed="neither")],
     "centering": [StrOptions({"subtract", "doubled"}), None],

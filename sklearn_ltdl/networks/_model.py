@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_ltdl.ntk._solvers import require_memory
 from sklearn_ltdl.scalings import Scaling
 
 
@@ -130,9 +131,15 @@ def draw_weights(n_features, n_outputs, *, width, depth, doubled, rng):
     Returns
     -------
     tuple of ndarray
+
+    Raises
+    ------
+    MemoryError
+        If they, and what training works out with them, would not fit.
     """
     half = width // 2 if doubled else width
     shapes = [(half, n_features)] + [(half, half)] * (depth - 1) + [(half, n_outputs)]
+    require_memory((width, n_features + n_outputs + width * (depth - 1)), 8, "Use a smaller width.")
     *hidden, readout = (rng.standard_normal((1, *shape)) for shape in shapes)
     if doubled:
         return (*(np.concatenate([layer, layer]) for layer in hidden), np.concatenate([readout, -readout]))

@@ -34,7 +34,7 @@ from sklearn_ltdl.ntk._machine import (
 
 _CONSTRAINTS = {
     "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
-    "depth": [Interval(Integral, 0, None, closed="left"), None],
+    "depth": [Interval(Integral, 0, 1000, closed="both"), None],
     "activation": [Registered(ACTIVATIONS, ("value", "derivative")), None],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
     "solver": [StrOptions({"auto", "exact", "nystroem", "pcg"})],

@@ -74,7 +74,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     _parameter_constraints: dict = {
         "kernel": [StrOptions({"ntk", "nngp"}), callable],
-        "depth": [Interval(Integral, 0, None, closed="left")],
+        "depth": [Interval(Integral, 0, 1000, closed="both")],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }

@@ -41,7 +41,7 @@ FEWEST_ROWS = 10  # below, a standard error means nothing and no round is made
 
 _RFM_CONSTRAINTS = {
     **{name: _CONSTRAINTS[name] for name in ("alpha", "solver", "n_components", "random_state")},
-    "depth": [Interval(Integral, 0, None, closed="left")],
+    "depth": [Interval(Integral, 0, 1000, closed="both")],
     "max_rounds": [Interval(Integral, 0, None, closed="left")],
 }
 
