@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 from scipy import sparse
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -225,7 +226,7 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         self : SAGRegressor
         """
-        problem, _ = _regression_problem(self, X, y, sample_weight, reset=not hasattr(self, "coef_"), centred=False)
+        problem, _ = _regression_problem(self, X, y, sample_weight, reset=not hasattr(self, "coef_"), whole=False)
         return _step_on_rows(self, problem)
 
     def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
@@ -319,7 +320,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of the rows with positive weight.
+        Labels of all rows. A class whose rows all weigh nothing gets no more than rounding of their probability.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
         Of the score of the second class, or of the scores of each of more than two.
     intercept_ : ndarray of shape (1,) or (n_classes,)
@@ -462,9 +463,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         known = np.unique(classes) if classes is not None else self.classes_
         if not fresh and not np.array_equal(known, self.classes_):
             raise ValueError(f"classes={list(classes)} differ from those of the first call, {self.classes_.tolist()}.")
-        problem, _, self.classes_ = _classification_problem(
-            self, X, y, sample_weight, known, reset=fresh, centred=False
-        )
+        problem, _, self.classes_ = _classification_problem(self, X, y, sample_weight, known, reset=fresh, whole=False)
         return _step_on_rows(self, problem)
 
     def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
@@ -567,11 +566,19 @@ def duality_gap(estimator, X, y, sample_weight=None) -> float:
     else:
         problem = _regression_problem(estimator, X, y, sample_weight, reset=False)[0]
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
-    return problem.at(coef, problem.intercept_here(coef, intercept), best=False).gap
+    if problem.present is None:
+        return problem.at(coef, problem.intercept_here(coef, intercept), best=False).gap
+    some, absent = coef[problem.present], coef[~problem.present]
+    point = problem.at(some, problem.intercept_here(some, intercept[problem.present]), best=False)
+    scores = np.hstack(
+        [point.margins, problem.X @ absent.T + problem.intercept_here(absent, intercept[~problem.present])]
+    )
+    added = problem.share @ (logsumexp(scores, axis=1) - logsumexp(point.margins, axis=1))
+    return point.gap + float(added) + problem.l2 / 2 * np.sum(absent**2) + problem.l1 * np.sum(np.abs(absent))
 
 
-def _regression_problem(estimator, X, y, sample_weight, reset=True, centred=True):
-    """Return the finite sum, and which rows have positive weight."""
+def _regression_problem(estimator, X, y, sample_weight, reset=True, whole=True):
+    """Return the finite sum, and which rows have positive weight; columns of a batch, not `whole`, stay as they are."""
     X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
     X, weight, y, kept = _weighted_rows(X, weight, y)
     loss, Y = _loss_of(estimator), y.reshape(len(y), -1)
@@ -580,28 +587,33 @@ def _regression_problem(estimator, X, y, sample_weight, reset=True, centred=True
             f"loss={loss} is for y between 0 and 1; got values from {Y.min():g} to {Y.max():g}. Use SAGClassifier for "
             "labels."
         )
-    problem = _problem_of(estimator, X, Y, loss, weight, centred)
+    problem = _problem_of(estimator, X, Y, loss, weight, whole)
     problem.one_column = y.ndim == 1
     return problem, kept
 
 
-def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=True, centred=True):
-    """Return the finite sum, which rows have positive weight, and the classes: those of these rows, if not given."""
+def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=True, whole=True):
+    """Return the finite sum, which rows have positive weight, and the classes: those of all rows, if not given."""
     X, y, weight = read_classification(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
-    X, weight, y, kept = _weighted_rows(X, weight, y)
     classes, codes = encode_classes(y, weight, classes)
     weight = weights_of_classes(estimator.class_weight, classes, codes, weight)
+    X, weight, codes, kept = _weighted_rows(X, weight, codes)
     loss, n_classes = _loss_of(estimator), len(classes)
     if isinstance(loss, Logistic) and n_classes > 2:
         loss = Multinomial()
-    Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
-    problem = _problem_of(estimator, X, Y, loss, weight, centred)
-    problem.one_column = False
+    present = np.bincount(codes, minlength=n_classes) > 0
+    if not whole or present.all() or not (loss.coupled and estimator.fit_intercept):
+        present = None
+        Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
+    else:  # the likelihood of classes without rows has no maximum: their intercepts fall for ever
+        Y = np.eye(n_classes)[codes][:, present]
+    problem = _problem_of(estimator, X, Y, loss, weight, whole)
+    problem.one_column, problem.present = False, present
     return problem, kept, classes
 
 
-def _problem_of(estimator, X, Y, loss, weight, centred):
-    build = FiniteSum.centred if centred else FiniteSum
+def _problem_of(estimator, X, Y, loss, weight, whole):
+    build = FiniteSum.centred if whole else FiniteSum
     return build(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
 
 
@@ -654,6 +666,8 @@ def _minimise(estimator, problem, kept, shown, **known):
     n_rows = len(problem.Y) if isinstance(kept, slice) else len(kept)
     dual = np.zeros((n_rows, problem.Y.shape[1]))
     dual[kept] = solution.slopes
+    if problem.present is not None:
+        dual = dual @ np.eye(len(problem.present))[problem.present]
     estimator.dual_coef_ = (
         dual[:, 0] if dual.shape[1] == 1 and (problem.one_column or is_classifier(estimator)) else dual
     )
@@ -677,8 +691,18 @@ def _as_published(problem, solution, tol):
     return replace(solution, gap=point.gap, status=Status.ROUNDED if converged else solution.status)
 
 
+def _of_absent(problem, coef, intercept):
+    """Return the intercept of classes without rows: each gets at most exp(-40), less than rounding, at every row."""
+    return np.min(logsumexp(problem.at(coef, intercept, best=False).margins, axis=1)) - 40.0
+
+
 def _shaped(problem, coef, intercept):
+    low = _of_absent(problem, coef, intercept) if problem.present is not None else None
     intercept = problem.published(coef, intercept)
+    if low is not None:
+        coef, some = np.eye(len(problem.present))[:, problem.present] @ coef, intercept
+        intercept = np.full(len(coef), low)
+        intercept[problem.present] = some
     if problem.one_column:
         return {"coef_": coef[0], "intercept_": float(intercept[0])}
     return {"coef_": coef, "intercept_": intercept}
@@ -694,6 +718,8 @@ def _state_to_go_on_from(estimator, problem):
     if (name, problem.fingerprint) == (state["solver"], state.get("of")):
         return deepcopy(state)  # what goes wrong on the way is not gone on from
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+    if problem.present is not None:
+        coef, intercept = coef[problem.present], intercept[problem.present]
     return {"coef": coef, "intercept": problem.intercept_here(coef, intercept) * float(problem.fit_intercept)}
 
 

@@ -103,6 +103,7 @@ class FiniteSum:
         Share of the l1 norm in the penalty, ``l1_ratio |W|_1 + (1 - l1_ratio) |W|^2 / 2``.
     """
 
+    present = None  # a mask of the classes that have rows, where some have none
     centre = 0.0  # that was taken off the columns of X: an intercept b of these is one of b - centre w of those
 
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):

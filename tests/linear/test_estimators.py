@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from sklearn_ltdl import SAGClassifier, SAGRegressor
+from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
 
 
 @pytest.fixture
@@ -67,9 +67,10 @@ def test_string_labels_and_weight_zero(solver):
     X, names = (X - X.mean()) / X.std(), np.array(["a", "b", "c"])[y]
     weight = 1.0 * (names != "b")
     model = SAGClassifier(alpha=0.1, solver=solver, random_state=0).fit(X, names, weight)
-    part = SAGClassifier(alpha=0.1, solver=solver, random_state=0).fit(X[names != "b"], names[names != "b"])
-    assert list(model.classes_) == ["a", "c"]
-    np.testing.assert_allclose(model.coef_, part.coef_, rtol=0, atol=1e-12)  # the same steps, but for rounding
+    part = SAGClassifier(alpha=0.1, solver=solver, loss="multinomial", random_state=0)
+    part.fit(X[names != "b"], names[names != "b"])
+    assert list(model.classes_) == ["a", "b", "c"]
+    np.testing.assert_allclose(model.coef_[[0, 2]], part.coef_, rtol=0, atol=1e-12)  # the same steps, but for rounding
     assert list(model.feature_names_in_) == list(X.columns)
 
 
@@ -219,3 +220,23 @@ def test_pandas_extension_types(diabetes):
     X, y, _ = diabetes
     frame = pd.DataFrame(X).astype("Float64").rename(columns=str)
     np.testing.assert_array_equal(SAGRegressor().fit(frame, pd.Series(y)).coef_, SAGRegressor().fit(X, y).coef_)
+
+
+def test_a_class_without_weight_keeps_its_name_and_no_probability():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 3))
+    y = np.array(list("abc"))[np.argmax(X + 0.5 * rng.normal(size=X.shape), axis=1)]
+    weight = np.where(y == "b", 0.0, 1.0)
+    model = SAGClassifier(alpha=0.01).fit(X, y, weight)
+    others = SAGClassifier(alpha=0.01, loss="multinomial").fit(X[weight > 0], y[weight > 0])
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    probability = model.predict_proba(X[weight > 0])
+    assert probability[:, 1].max() <= np.exp(-40)
+    np.testing.assert_allclose(probability[:, [0, 2]], others.predict_proba(X[weight > 0]), atol=1e-7)
+    assert model.dual_coef_.shape == (90, 3)
+    assert not model.dual_coef_[:, 1].any()
+    # the infimum, over all intercepts of a class without rows, is that of the others
+    assert duality_gap(model, X, y, weight) == pytest.approx(model.dual_gap_, abs=1e-15)
+    assert model.path(X, y, [0.01], weight).coefs[0] == pytest.approx(model.coef_, abs=1e-4)
+    hinge = SAGClassifier(alpha=0.01, loss="squared_hinge").fit(X, y, weight)
+    assert hinge.intercept_[1] == pytest.approx(-1.0, abs=1e-6)  # where the loss of all rows is 0
