@@ -168,9 +168,9 @@ class NNGP(Kernel):
 
     Notes
     -----
-    Closed forms are good to about ``1e-15 (depth + 1)`` of ``sqrt(k(x, x) k(z, z))`` for rows of any length whose
-    square is within the range of numbers, parallel and equal rows included; compiled tiles, of more than 1000 by 1000
-    entries, to ``1e-13 (depth + 1)``. Powers multiply rounding by their degree in every layer.
+    At the default `w_std`, closed forms are good to about ``1e-15 (depth + 1)`` of ``sqrt(k(x, x) k(z, z))`` for rows
+    of any length whose square is within the range of numbers, parallel and equal rows included; compiled tiles, of more
+    than 1000 by 1000 entries, to ``1e-13 (depth + 1)``. Powers multiply rounding by their degree in every layer.
 
     Hermite polynomials serve inputs of moderate variance, ``w_std^2 (|x|^2 / d + b_std^2)``. Of one layer they are good
     to 1e-13 up to a variance of 1 with 'tanh', and of 4 with 'sigmoid' and 'softplus'; to 1e-6 up to 4, 16 and 20; and
