@@ -6,8 +6,8 @@ JAX. An infinitely wide layer needs no more than :math:`\kappa_1 = E[\sigma(u)\s
 offers in one of three ways:
 
 - one that is positively homogeneous has a `bend`, and its kernels depend on the angle alone (`half_angle_duals`);
-- one with a closed form has `duals`, a function of `Normals`, and `gap`, which is 1 - |correlation| of the activations
-  to its own last digit, or NaN where the difference is as good;
+- one with a closed form has `duals`, a function of `Normals`, and `gap`, which is ``1 - abs(correlation)`` of the
+  activations to its own last digit, or NaN where the difference is as good;
 - any other is expanded in Hermite polynomials (`hermite_duals`).
 
 The difference :math:`pq - s^2` decides the kernels of nearly parallel rows, and p, q and s do not have its digits where
@@ -223,7 +223,7 @@ class Erf(NamedTuple):
         return 2.0 / np.pi * np.arctan2(root * pairs.cosine, cosine), kappa0
 
     def gap(self, pairs):
-        """Return 1 - |correlation| of the activations, from differences of the arcs by the addition theorem."""
+        """Return ``1 - abs(correlation)`` of the activations, from differences of the arcs by the addition theorem."""
         (x_p, y_p), (x_q, y_q) = _shares(2.0 * pairs.a**2), _shares(2.0 * pairs.b**2)
         root = np.sqrt(x_p) * np.sqrt(x_q)
         wide = root * root * pairs.sine2
@@ -308,7 +308,7 @@ class Sin(NamedTuple):
         return _waves(pairs)
 
     def gap(self, pairs):
-        """Return 1 - |correlation| of the activations."""
+        """Return ``1 - abs(correlation)`` of the activations."""
         return _waves_gap(pairs, -1.0)
 
 
@@ -356,7 +356,7 @@ class Monomial(NamedTuple):
         return _moment(self.degree, pairs), self.degree**2 * _moment(max(self.degree - 1, 0), pairs)
 
     def gap(self, pairs):
-        """Return 1 - |correlation| of the activations, the mean of 1 - |c|^k over Hermite polynomials."""
+        """Return ``1 - abs(correlation)``, the mean of ``1 - abs(c) ** k`` over Hermite polynomials."""
         weights, cosine = _moment_weights(self.degree), abs(pairs.cosine)
         total = np.zeros_like(cosine)
         for k in range(1, self.degree + 1):  # 1 - |c|^k = (1 - |c|)(1 + |c| + ... + |c|^(k - 1))
@@ -478,7 +478,7 @@ def _waves(pairs):
 
 
 def _waves_gap(pairs, sign):
-    """Return 1 - |correlation| of cosines for a sign of 1, of sines for -1."""
+    """Return ``1 - abs(correlation)`` of cosines for a sign of 1, of sines for -1."""
     rows, unlike, covariance = 0.0, 0.0, pairs.a * pairs.b * abs(pairs.cosine)
     for deviation, rest in ((pairs.a, pairs.a * pairs.apart), (pairs.b, -pairs.b * pairs.apart)):
         rest = rest + pairs.short  # deviation^2 - covariance
