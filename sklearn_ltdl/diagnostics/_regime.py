@@ -136,8 +136,8 @@ def regime_report(
         A fitted `LazyNetRegressor`, `MeanFieldTwoLayerNet` or classifier of these; a fitted `MLPRegressor` or
         `MLPClassifier` of scikit-learn; a module of PyTorch, a net of skorch or a
         ``sklearn_ltdl.torch.TorchNetwork``; or a function ``apply_fn(parameters, X)`` of JAX that returns an array of
-        shape (n_samples,) or (n_samples, n_outputs): numbers, or scores of classes (log-odds of the second where there is one
-        output). It must work row by row, on float64.
+        shape (n_samples,) or (n_samples, n_outputs): numbers, or scores of classes (log-odds of the second where there
+        is one output). It must work row by row, on float64.
     X : array-like of shape (n_samples, n_features)
         For modules of PyTorch, of shape (n_samples, ...), a tuple or dict of them, or a Dataset (with ``y=None``).
         Rows that the network was *not* trained on: on its own, the kernel after training has seen their targets.

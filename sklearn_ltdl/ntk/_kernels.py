@@ -354,7 +354,7 @@ class Laplace(Kernel):
     def _matrix(self, X, Z):
         power = np.frexp(max(np.abs(rows).max() for rows in (X, Z) if rows is not None))[1]
         x, z = (None if rows is None else np.ldexp(rows.astype(np.float64), -power) for rows in (X, Z))  # squares stay
-        origin = np.mean(x if z is None else z, axis=0)  # near the data, products lose less
+        origin = np.mean(x if z is None else z, axis=0)  # near the data, products lose less  # type: ignore
         x -= origin
         z = x if z is None else z - origin
         with np.errstate(over="ignore"):
