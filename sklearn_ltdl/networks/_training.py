@@ -275,10 +275,11 @@ def _predicts(start, loss, data, alpha, rng):
 
 def _constant_loss(loss, data):
     """Return the best constant prediction of some rows, or the mean target, and its loss."""
-    none, constant = np.zeros_like(data.targets), data.weight @ data.targets / data.weight.sum()
+    none, share = np.zeros_like(data.targets), data.weight / data.weight.sum()
+    constant = share @ data.targets
     if has_best_intercept(loss):
-        constant = best_intercept(loss, none, data.targets, data.weight / data.weight.sum(), none[0])
-    return constant, float(total(loss, none + constant, data.targets, data.weight / data.weight.sum()))
+        constant = best_intercept(loss, none, data.targets, share, none[0])
+    return constant, float(total(loss, none + constant, data.targets, share))
 
 
 def regression_table(estimator, X, y, sample_weight, *, reset=True):

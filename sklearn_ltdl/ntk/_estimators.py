@@ -233,7 +233,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
             return predictions
         return predictions, (posterior_std(self, X) * self._units.scale).reshape(predictions.shape)
 
-    def predict_interval(self, X, coverage=0.9) -> np.ndarray:
+    def predict_interval(self, X, coverage=0.9) -> tuple[np.ndarray, np.ndarray]:
         """Predict intervals that hold new targets, by the jackknife+ (Barber et al. 2021).
 
         The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
