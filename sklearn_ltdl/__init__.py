@@ -34,7 +34,7 @@ _MODULE_OF = {
     "regime_report": "diagnostics",
     "RegimeDisplay": "diagnostics",
     "explain_as_kernel": "diagnostics",
-    "make_table_pipeline": "study",
+    "make_table_pipeline": "tables",
     "compare": "study",
     "ComparisonDisplay": "study",
     "LazyToRichDisplay": "study",
@@ -74,8 +74,8 @@ if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, 
         ContrastCurveDisplay,
         LazyToRichDisplay,
         compare,
-        make_table_pipeline,
     )
+    from sklearn_ltdl.tables import make_table_pipeline
 
 __all__ = [
     "AGOPDisplay",
