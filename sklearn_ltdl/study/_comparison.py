@@ -78,33 +78,41 @@ class Comparison(Shown):
         return page
 
     @property
+    def summary(self) -> str:
+        """The answer in a few lines: the verdict, and the model to use with what it can cost."""
+        advice = self.verdict.recommendation
+        text = f"Verdict: {self.verdict.line}"
+        return text if advice is None else f"{text}\n{textwrap.fill(advice.sentence, 100)}"
+
+    @property
     def failed(self) -> list[str]:
         """Names of the methods that have no score."""
         return [row["method"] for row in self.methods if row["failure"]]
 
     @property
     def best(self) -> str:
-        """Name of the method of least loss; it may be the dummy."""
+        """Name of the method of least loss; it may be the baseline, 'dummy'."""
         return min((row for row in self.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
 
     def __str__(self) -> str:
         loss = "loss" if self.settings["task"] == "regression" else "log loss"
         width = max(9, *(len(row["method"]) for row in self.methods))
         score = self.settings["scoring"]
-        level = f"{100 * SCORE_LEVEL:.0f}% interval"
+        level = f"{100 * SCORE_LEVEL:.0f} % interval"
         lines = [f"{'model':<{width}} {score:>9}  {level:<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
         for row in self.methods:
             if row["failure"]:
                 lines.append(f"{row['method']:<{width}} failed: {row['failure']}")
                 continue
-            ends = f"{row['score_low']:.3f} to {row['score_high']:.3f}"
+            by_definition = row["family"] == "dummy" and score == "R2"  # it predicts the mean
+            ends = "" if by_definition else f"{row['score_low']:.3f} to {row['score_high']:.3f}"
             lines.append(
                 f"{row['method']:<{width}} {row['score']:>{max(9, len(score))}.3f}  {ends:<17} {row['loss']:>10.4g} "
                 f"{row['fit_seconds']:>8.2f} {row['predict_seconds']:>10.2f}"
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         lines += ["", *self._questions(), ""]
-        return "\n".join([*lines, textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)])
+        return "\n".join([*lines, self.summary, "", textwrap.fill(f"Why: {self.verdict.sentence}", 100)])
 
     def _headline(self):
         return f"{self.verdict.code}: {self.verdict.sentence}"
@@ -132,14 +140,18 @@ class Comparison(Shown):
 
     def _questions(self):
         """Return the contrasts as lines of a table."""
-        margin = f"{100 * self.settings['margin']:g}%"
-        level = f"{100 * LEVEL:.0f}% interval"
-        yield f"Loss that the first model saves, in % of the dummy's, {level} ({margin} counts as nothing):"
+        margin = f"below {100 * self.settings['margin']:g} % is treated as no difference"
+        yield f"Loss reduction of the first model over the second (% of baseline loss, {100 * LEVEL:.0f} % interval;"
+        yield f"{margin}):"
+        shown = set()
         for contrast in self.verdict.evidence.values():
             models = interval = "(models failed)"
             if "low" in contrast:
                 models = f"{contrast['candidate']}, {contrast['reference']}"
                 interval = f"{100 * contrast['low']:z.1f} to {100 * contrast['high']:z.1f}"
+                if models in shown:
+                    interval = "as above"
+                shown.add(models)
             yield f"{contrast['question']:<50} {models:<18} {interval:>16}  {contrast['answer']}"
 
 
@@ -149,7 +161,7 @@ class Interrupted(KeyboardInterrupt):
     Attributes
     ----------
     comparison : Comparison or None
-        Of the fits that were done; None if not even the dummy was.
+        Of the fits that were done; None if not even the baseline was.
     """
 
     def __init__(self, message, comparison) -> None:

@@ -21,8 +21,8 @@ class ComparisonDisplay:
     """Scores of the models, and the differences on which the verdict rests.
 
     The first panel has a model a line, with its 95 % interval. The second has a contrast a line: the share of the
-    dummy's loss that its first model saves over the second, with an 80 % interval, against the margin (shaded) within
-    which two models count as equal. A hollow mark is undecided.
+    baseline's loss that its first model saves over the second, with an 80 % interval, against the margin (shaded)
+    within which two models count as equal. A hollow mark is undecided.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class ComparisonDisplay:
         self.contrasts_ = {name: _draw_contrast(axes[1], lines[name], row) for name, row in contrasts.items()}
         labels = [f"{row['candidate']} against {row['reference']}" for row in contrasts.values()]
         axes[1].set_yticks(list(lines.values()), labels)
-        axes[1].set(xlabel="loss saved, % of the dummy's", title="Differences, the margin shaded")
+        axes[1].set(xlabel="loss saved, % of the baseline's", title="Differences, the margin shaded")
         axes[1].grid(axis="x", alpha=0.3)
         return self
 
@@ -110,7 +110,7 @@ def _draw_contrast(ax, line, row):
 class LazyToRichDisplay:
     """One network from rich to lazy, with nothing changed but the scale of its output, beside the other models.
 
-    All are of the first fold, in the unit of the verdict: the share of the dummy's loss on the rows held out that is
+    All are of the first fold, in the unit of the verdict: the share of the baseline's loss on the rows held out that is
     saved. The network trains on at most 1000 rows of that fold, the others on all of them. A hollow mark is a training
     that did not converge, the dashed line at the right the limit of large scales.
 
@@ -192,7 +192,7 @@ class LazyToRichDisplay:
         ax.set(
             xscale="log",
             xlabel="scale of the output: rich (left) to lazy (right)",
-            ylabel="loss saved, % of the dummy's",
+            ylabel="loss saved, % of the baseline's",
         )
         _plain_ticks(ax, scales)
         floor = min([0.0, *(value for value, _ in saved.values() if value > -20)])
@@ -210,7 +210,7 @@ class LazyToRichDisplay:
 class ContrastCurveDisplay:
     """How the differences between models move with the number of training rows.
 
-    Each line is a contrast: the share of the dummy's loss that its first model saves over the second, with an 80 %
+    Each line is a contrast: the share of the baseline's loss that its first model saves over the second, with an 80 %
     interval, for folds whose training rows were thinned at random. Within the margin, shaded, two models count as
     equal. A difference that still grows at the right may be decided by more rows.
 
@@ -288,7 +288,7 @@ class ContrastCurveDisplay:
                 capsize=3,
                 label=self.comparison.verdict.evidence[name]["question"],
             )
-        ax.set(xscale="log", xlabel="training rows", ylabel="loss saved, % of the dummy's")
+        ax.set(xscale="log", xlabel="training rows", ylabel="loss saved, % of the baseline's")
         _plain_ticks(ax, np.unique(table["n_train"]))
         if self.curves_:
             ax.legend(fontsize="small")

@@ -38,6 +38,8 @@ class Rows(NamedTuple):
     kept : boolean ndarray
         Of all rows, which take part.
     columns : list of Column
+    name : str or None
+        Name of the target.
     """
 
     X: object
@@ -48,6 +50,7 @@ class Rows(NamedTuple):
     copies: np.ndarray | None
     kept: np.ndarray
     columns: list
+    name: str | None
 
     @property
     def cluster(self):
@@ -66,6 +69,7 @@ def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
     """Return the Rows of a table, and notes on how it is read; the parameters are those of `compare`."""
     for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight"), (groups, "groups")):
         refuse_masked(values, name)
+    name = None if getattr(y, "name", None) is None else str(y.name)
     X, columns = read_columns(X, categorical=categorical, numeric=numeric)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
@@ -90,7 +94,7 @@ def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
         notes.append(Note("no target", f"{np.sum(~present)} rows have no target and are left out."))
     groups = None if groups is None else group_numbers(groups[kept])
     copies = None if groups is not None else copied(X, target.values)
-    return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns), notes
+    return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns, name), notes
 
 
 def plan_splits(rows, cv, repeats, seed):

@@ -15,15 +15,15 @@ from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL
 MOST_COLUMNS = 10  # of the recursive feature machine, that are drawn
 
 _CLAIMS = {
-    "nothing": "Nothing here predicts the target.",
+    "nothing": "The columns do not predict the target.",
     "linear": "A linear model is enough.",
     "kernel": "A kernel is enough.",
-    "features": "This table rewards feature learning.",
-    "trees": "Trees do best here.",
-    "unclear": "These rows cannot tell.",
+    "features": "Learning features pays on this table.",
+    "trees": "Tree ensembles do best on this table.",
+    "unclear": "These rows do not decide which kind of model is best.",
 }
 _ADVICE = {
-    "nothing": "No model saves more than the margin over a constant prediction. Look for other columns, or more rows.",
+    "nothing": "No model saves more than the margin over a constant prediction. Look for other columns or more rows.",
     "linear": "No kernel, network or tree saves more than the margin over a linear model. Prefer the linear model.",
     "kernel": (
         "A kernel machine is better than a linear model, and no other model saves more than the margin over the best "
@@ -38,8 +38,8 @@ _ADVICE = {
         "columns at a time. Prefer them to a neural network on this table."
     ),
     "unclear": (
-        "A question on which the verdict turns is open, or no one kind of model is why the linear model is beaten; the "
-        "sentence above says which. Of two models that tie, the simpler is the better choice."
+        "A question on which the verdict depends is open, or several kinds of model beat the linear one; the sentence "
+        "above says which. If two models tie, prefer the simpler one."
     ),
 }
 
@@ -206,6 +206,6 @@ def _facts(settings):
     yield "command", settings.get("command", "sklearn_ltdl.compare")
     drawn = f", drawn {settings['repeats']} times" if settings["repeats"] > 1 else ""
     yield "folds", f"{settings['cv']}{drawn}, seed {settings['seed']}"
-    yield "margin", f"{100 * settings['margin']:g} % of the dummy's loss"
+    yield "margin", f"{100 * settings['margin']:g} % of the baseline's loss"
     yield "models", ", ".join(settings["models"])
     yield "versions", ", ".join(f"{package} {version}" for package, version in settings["versions"].items())

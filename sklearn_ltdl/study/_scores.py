@@ -128,7 +128,7 @@ def score_of(plan, results, name, chosen, held_out):
     failures = [row["failure"] for row in rows if row["failure"]]
     summary = {
         "method": name, "family": method.family, "score": None, "score_low": None, "score_high": None, "loss": None,
-        "fit_seconds": float(np.mean([row["fit_seconds"] for row in rows])),
+        "usual_score": None, "fit_seconds": float(np.mean([row["fit_seconds"] for row in rows])),
         "predict_seconds": float(np.mean([row["predict_seconds"] for row in rows])),
         "failure": f"in {len(failures)} of {len(chosen)} folds, {failures[0]}" if failures else None,
         "notes": _gathered([note for row in rows for note in row["notes"]], len(chosen) * method.n_seeds),
@@ -144,6 +144,7 @@ def score_of(plan, results, name, chosen, held_out):
         half = t.ppf((1 + SCORE_LEVEL) / 2, size - 1) * np.sqrt((1 / size + ratio) * by_split.var(ddof=1))
     lowest, highest = {"R2": (-np.inf, 1.0), "accuracy": (0.0, 1.0)}.get(plan.settings["scoring"], (-np.inf, np.inf))
     summary |= {
+        "usual_score": float(held_out.mean(np.concatenate(gains))),
         "score": score,
         "score_low": float(max(lowest, score - half)),
         "score_high": float(min(highest, score + half)),

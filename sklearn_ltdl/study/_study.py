@@ -19,6 +19,7 @@ from sklearn_ltdl.study._jobs import failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
 from sklearn_ltdl.study._plan import Plan, chosen_methods, jobs_of, plan_splits, read_rows
+from sklearn_ltdl.study._recommendation import in_words, recommend
 from sklearn_ltdl.study._scores import as_scorer, losses_of, score_name, score_of
 from sklearn_ltdl.study._verdict import HeldOut, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note
@@ -88,7 +89,7 @@ def compare(
     one row of each class were added to the training rows), each with an interval: Student's over the rows, with the
     correction of Nadeau and Bengio for the training rows that folds share. Rows of one group count as one, and so do
     copies of a row, in all columns and the target, where there are too many for chance. Differences are in units of the
-    dummy's loss. The best method of a family is picked in each fold by the losses on the other folds.
+    baseline's loss. The best method of a family is picked in each fold by the losses on the other folds.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def compare(
     scoring : str, callable or None, default=None
         Score to show, as in scikit-learn, whatever decides; None is R2 or accuracy.
     margin : float, default=0.01
-        Differences below this share of the dummy's loss are equivalent in practice.
+        Differences below this share of the baseline's loss are equivalent in practice.
     curves : bool, default=False
         Whether to show as well how the contrasts move with the number of training rows, and the network with its scale.
         It takes about as long again as one draw of the folds.
@@ -207,6 +208,7 @@ def _described(rows, methods, cv):
     drawn = isinstance(cv, Integral)
     return {
         "task": target.task,
+        "target": rows.name,
         "classes": None if target.classes is None else [str(label) for label in target.classes],
         "n_rows": n,
         "n_columns": rows.X.shape[1],
@@ -229,7 +231,7 @@ def _carried_out(plan, journal, n_jobs, limits, scheduler, verbose):
             results.setdefault(identifier, failed("interrupted", "time"))
         try:
             partial = _collate(plan, results)
-        except RuntimeError:  # not even the dummy is done
+        except RuntimeError:  # not even the baseline is done
             partial = None
         raise Interrupted(f"{kept}.", partial) from stop
     return _collate(plan, results)
@@ -281,7 +283,7 @@ def _collate(plan, results):
     scored = {name: score_of(plan, results, name, main, held_out) for name in plan.methods}
     losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
     if "dummy" not in losses:
-        raise RuntimeError(f"No model can be fitted, not even the dummy: {scored['dummy'][0]['failure']}.")
+        raise RuntimeError(f"No model can be fitted, not even the baseline: {scored['dummy'][0]['failure']}.")
     families = {name: method.family for name, method in plan.methods.items()}
     contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
     evidence = {"differences": None, "scale_path": None, "regime": None, "agop": None}
@@ -301,9 +303,13 @@ def _collate(plan, results):
             (n_train, contrasts),
         )
     verdict = decide(contrasts)
+    usual = {name: summary["usual_score"] for name, (summary, _, _) in scored.items()}
+    explained = in_words(settings["task"], settings["target"], usual)
+    advice = recommend(losses, families, held_out, settings["margin"], verdict.needs_features, explained)
+    verdict = replace(verdict, recommendation=advice)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
     if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out
-        verdict = replace(verdict, sentence=f"{verdict.sentence} (Of {', '.join(compared)} alone.)")
+        verdict = replace(verdict, sentence=f"{verdict.sentence} (Models compared: {', '.join(compared)}.)")
     return Comparison(
         verdict,
         tuple(summary for summary, _, _ in scored.values()),

@@ -72,7 +72,7 @@ class Suite:
         )
 
     def losses(self):
-        """Return the names of the models, but for the dummy, and their losses of shape (n_tables, n_methods)."""
+        """Return the names of the models, without the baseline, and their losses of shape (n_tables, n_methods)."""
         tables = [
             {row["method"]: row["loss"] for row in comparison.methods}  # None of one that failed
             for comparison in self.comparisons.values()

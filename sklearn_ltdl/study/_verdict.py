@@ -1,6 +1,7 @@
 """From per-row losses to a verdict: paired contrasts with intervals, and the few questions they answer.
 
-All differences are in units of the dummy's mean loss, so that they mean the same on every table and for both losses.
+All differences are in units of the mean loss of the baseline (the method 'dummy'), so that they mean the same on every
+table and for both losses.
 """
 
 from collections import Counter
@@ -29,7 +30,7 @@ class Contrast:
     candidate, reference : str
         The two methods; of a family, the one that was picked most often.
     difference, low, high : float
-        Estimate and 80 % interval, in units of the dummy's mean loss.
+        Estimate and 80 % interval, in units of the baseline's mean loss.
     margin : float
         Differences within (-margin, margin) are equivalent in practice.
     n_rows : int
@@ -70,8 +71,8 @@ class Contrast:
 
     def __str__(self) -> str:
         return (
-            f"{self.candidate} against {self.reference} saves {100 * self.difference:z.1f}% of the dummy's loss, "
-            f"{100 * LEVEL:.0f}% interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
+            f"{self.candidate} saves {100 * self.difference:z.1f} % of the baseline's loss over {self.reference}, "
+            f"{100 * LEVEL:.0f} % interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
         )
 
 
@@ -83,8 +84,15 @@ class Verdict(Shown):
     ----------
     code : {'nothing', 'linear', 'kernel', 'features', 'trees', 'unclear'}
         The simplest kind of model that no other beats by more than the margin; for 'features', which trees may equal,
-        that no simpler one equals. 'nothing' if none beats the dummy.
+        that no simpler one equals. 'nothing' if none beats the baseline.
     sentence : str
+    possible : tuple of str
+        The codes that the evidence leaves, 'several' where several kinds of model beat the linear one and none of them
+        leads.
+    needs_features : {'yes', 'no', 'open'}
+        Whether 'features' is the only code that is left, none of those that are left, or one of several.
+    recommendation : Recommendation or None
+        The model to use; None if it was not asked for.
     evidence : dict
         One object a contrast: its question and the answer ('yes', 'no' or 'undecided'), and the fields of `Contrast`
         with its state, which are missing if the contrast could not be drawn since its models failed.
@@ -93,9 +101,19 @@ class Verdict(Shown):
     code: str
     sentence: str
     evidence: dict
+    possible: tuple = ()
+    needs_features: str = "open"
+    recommendation: object = None
+
+    @property
+    def line(self):
+        """The verdict in one line: its code, or the codes that are left, and whether the table needs features."""
+        left = "" if len(self.possible) < 2 else f" ({' or '.join(self.possible)})"
+        return f"{self.code}{left}. Needs features: {self.needs_features}."
 
     def _headline(self):
-        return f"{self.code}: {self.sentence}"
+        advice = "" if self.recommendation is None else f" {self.recommendation.sentence}"
+        return f"{self.line}{advice} {self.sentence}"
 
     def _tables(self):
         yield ("question", "answer"), [(part["question"], part["answer"]) for part in self.evidence.values()]
@@ -236,7 +254,7 @@ def draw_contrasts(losses, families, held_out, margin):
     unit = held_out.mean(losses["dummy"])
     if unit == 0:
         raise ParameterError(
-            "y", "the dummy predicts every row held out exactly; there is nothing to gain. Use other splits."
+            "y", "the baseline predicts every held-out row exactly, so there is nothing to gain; use other splits."
         )
     n_rows = len(np.unique(held_out.row))
     contrasts = {}
@@ -259,7 +277,7 @@ def draw_contrasts(losses, families, held_out, margin):
 
 
 _QUESTIONS = {
-    "signal": "any model beats the dummy",
+    "signal": "any model beats the baseline",
     "any_beyond_linear": "any other model beats the linear model",
     "beyond_linear": "a kernel beats the linear model",
     "feature_learning": "the rich network beats the same network held lazy",
@@ -276,6 +294,7 @@ _IMPLIES = {  # what beats the best of many beats each
     "rfm_beyond_fixed": {"any_beyond_linear", "any_beyond_kernel"},
     "beyond_all": {"any_beyond_linear", "any_beyond_kernel"},
 }
+CODES = ("nothing", "linear", "kernel", "features", "trees", "unclear")
 _WAYS = ("feature_learning", "rich_beyond_fixed"), ("recursive_features", "rfm_beyond_fixed")
 
 
@@ -288,13 +307,17 @@ def decide(contrasts):
     answers = {name: None if contrast is None else contrast.answer for name, contrast in contrasts.items()}
     possible = _possible(answers)
     codes = {_code(yes) for yes in possible}
-    code = codes.pop() if len(codes) == 1 else "unclear"
+    code = next(iter(codes)) if len(codes) == 1 else "unclear"
     evidence = {
         name: {"question": _QUESTIONS[name], "answer": {True: "yes", False: "no", None: "undecided"}[answers[name]]}
         | ({} if contrast is None else {**asdict(contrast), "state": contrast.state})
         for name, contrast in contrasts.items()
     }
-    return Verdict(code, _sentence(code, answers, possible, contrasts), evidence)
+    left = tuple("several" if code == "unclear" else code for code in CODES if code in codes)
+    needs = "open"
+    if any(answers.keys() >= {*way} for way in _WAYS):  # else nothing that learns features was compared
+        needs = "yes" if codes == {"features"} else "no" if codes and "features" not in codes else "open"
+    return Verdict(code, _sentence(code, answers, possible, contrasts), evidence, left, needs)
 
 
 def _possible(answers):
@@ -319,11 +342,11 @@ def _code(yes):
 
 
 _CLAIMS = {  # with the contrasts that imply them
-    "nothing": ("No model does usefully better than the dummy, which ignores the columns", ["signal"]),
+    "nothing": ("No model beats the baseline, which ignores the inputs, by more than the margin", ["signal"]),
     "linear": ("A linear model is enough", ["any_beyond_linear"]),
     "kernel": ("A kernel is enough, and a linear model is not", ["beyond_linear", "any_beyond_kernel"]),
-    "features": ("This table rewards feature learning", [name for way in _WAYS for name in way]),
-    "trees": ("Trees do better here than every other model", ["beyond_all"]),
+    "features": ("Models that learn features do better than all others", [name for way in _WAYS for name in way]),
+    "trees": ("Tree ensembles do better than all other models", ["beyond_all"]),
 }
 
 
@@ -334,18 +357,19 @@ def _sentence(code, answers, possible, contrasts):
         if code == "features":
             names = [name for way in _WAYS if all(answers.get(name) for name in way) for name in way]
         if code == "linear" and "any_beyond_linear" not in answers:
-            claim, names = "The linear model is better than the dummy", ["signal"]
+            claim, names = "The linear model beats the baseline", ["signal"]
         return f"{claim} ({_cited(names, contrasts)})."
     turning = [name for name in answers if any(yes ^ {name} in possible and _turns(yes, name) for yes in possible)]
     if not turning:
         shown = _cited(["any_beyond_linear", "beyond_linear", "any_beyond_kernel"], contrasts)
         if not possible:
-            return f"Cannot tell: the answers contradict one another ({shown})."
-        return f"No one kind of model stands out as the reason why the linear model is beaten ({shown})."
+            return f"Cannot tell: the answers contradict each other ({shown})."
+        return f"Several kinds of model beat the linear one, and none of them clearly leads ({shown})."
     contrast, question = contrasts[turning[0]], _QUESTIONS[turning[0]]
     if contrast is None:
-        return f"Cannot tell whether {question}, since models that this needs failed."
-    return f"Cannot tell whether {question} ({contrast}; about {contrast.rows_to_decide()} rows would decide it)."
+        return f"Cannot tell whether {question}, because the models that this needs failed."
+    enough = f"about {contrast.rows_to_decide()} rows would probably be enough to decide"
+    return f"Cannot tell whether {question} ({contrast}; {enough})."
 
 
 def _turns(yes, name):
