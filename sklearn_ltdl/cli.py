@@ -94,7 +94,7 @@ def _add_compare(commands):
         "compare",
         help="does this table need feature learning?",
         description="Compare linear models, kernels, lazy and rich networks and trees on the same folds of a table, "
-        "and say in one sentence which kind of model it needs, or that the rows cannot tell.",
+        "say which kind of model it needs and which one to use.",
         epilog="Example: ltdl compare houses.csv --target price --categorical zip --drop agent",
     )
     command.set_defaults(run=_compare)
@@ -108,26 +108,28 @@ def _add_compare(commands):
     )
     _add_columns(command)
     _add_options(command)
-    command.add_argument("--html", type=Path, metavar="FILE", help="write a report to read, as one page")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained HTML report")
+    command.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the verdict, the evidence and the results of every fold"
+    )
     command.add_argument(
         "--save",
         type=Path,
         metavar="FILE",
-        help="write the model of least loss, fitted on all rows within --time-limit, for ltdl predict (such as "
-        "model.skops; the file is data, and runs no code)",
+        help="write the model with the least loss, fitted on all rows within --time-limit, for ltdl predict (such as "
+        "model.skops; the file holds data and runs no code)",
     )
 
 
 def _add_suite(commands):
     command = commands.add_parser(
         "suite",
-        help="compare on every table of a folder",
-        description="Compare models on every CSV, TSV and Parquet file of a folder. A line is printed as each ends, "
-        "and mean ranks of the models at the end.",
+        help="compare models on every table in a folder",
+        description="Compare models on every CSV, TSV and Parquet file in a folder. Prints one line for each table, "
+        "then the mean ranks of the models.",
     )
     command.set_defaults(run=_suite)
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder of tables; folders in it are not entered")
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder of tables; subfolders are not entered")
     command.add_argument("--target", metavar="COLUMN", help=_TARGET)
     _add_options(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write all comparisons and the mean ranks")
@@ -138,8 +140,8 @@ def _add_predict(commands):
     command = commands.add_parser(
         "predict",
         help="apply a saved model to new rows",
-        description="Predict each row of a table with a model that ltdl compare --save wrote, or another fitted "
-        "scikit-learn model. Columns are found by name, in any order; others are not used.",
+        description="Predict each row of a table with a model that ltdl compare --save wrote, or with another fitted "
+        "scikit-learn model. Columns are found by name, in any order; other columns are ignored.",
         epilog=_TRUST,
     )
     command.set_defaults(run=_predict)
@@ -152,9 +154,9 @@ def _add_predict(commands):
 def _add_regime(commands):
     command = commands.add_parser(
         "regime",
-        help="has a trained network learned features, or was it lazy?",
+        help="did a trained network learn features, or was it lazy?",
         description="Report whether a fitted network, or a pipeline that ends with one (MLPClassifier, MLPRegressor, "
-        "or those of sklearn_ltdl), learned features or was lazy, on rows that it was not trained on.",
+        "or a network of sklearn_ltdl), learned features or stayed lazy, judged on rows it was not trained on.",
         epilog=_TRUST,
     )
     command.set_defaults(run=_regime)
@@ -163,7 +165,7 @@ def _add_regime(commands):
 
 
 _TARGET = "column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)"
-_NUMERIC = "read them as numbers; what is no number is missing"
+_NUMERIC = "treat these columns as numeric; non-numeric values become missing"
 _TRUST = (
     "A model that ltdl compare --save wrote holds data only. Files of pickle and joblib run code when they are loaded, "
     "and so may classes of others: both are rejected unless --trust names them. Name only what you trust."
@@ -185,24 +187,27 @@ def _add_model_and_data(command):
 
 def _add_columns(command):
     group = command.add_argument_group(
-        "columns", "How each is read is printed first. NAMES are separated by commas; options may be repeated."
+        "columns", "How each column is read is printed first. NAMES are separated by commas; options may be repeated."
     )
     group.add_argument("--target", metavar="COLUMN", help=_TARGET)
     options = {
-        "categorical": "read them as categories, numbers or not",
+        "categorical": "treat these columns as categorical, even if they hold numbers",
         "numeric": _NUMERIC,
-        "drop": "leave them out",
+        "drop": "do not use these columns",
     }
     for name, text in options.items():
         group.add_argument(f"--{name}", metavar="NAMES", action="append", default=[], help=text)
     group.add_argument(
-        "--groups", metavar="NAME", help="rows of one value, such as a patient's, stay together; not predicted from"
+        "--groups",
+        metavar="NAME",
+        help="column of group labels, such as a patient id: a group is never split across folds, and the column is not "
+        "used as a feature",
     )
-    group.add_argument("--weights", metavar="NAME", help="weights of the rows; not predicted from")
+    group.add_argument("--weights", metavar="NAME", help="column of row weights; not used as a feature")
     group.add_argument(
         "--time",
         metavar="NAME",
-        help="numbers or dates: each of --cv parts is predicted from the rows of earlier times; not predicted from",
+        help="column of numbers or dates: each of --cv parts is predicted from earlier rows; not used as a feature",
     )
 
 

@@ -268,7 +268,7 @@ def test_mixed_types_and_texts_of_missing_values_are_read_and_told(tmp_path, cap
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines), "--numeric", "mixed") == 0
     told = capsys.readouterr().err
     assert "3 numbers     a, holes, mixed (2 with missing values)" in told
-    assert "mixed: 1 values that are no numbers are missing, such as 'many'" in told
+    assert "mixed: non-numeric values are treated as missing (1 of them, such as 'many')" in told
 
 
 def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):

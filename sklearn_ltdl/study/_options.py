@@ -115,7 +115,7 @@ OPTIONS = (
     Option("cv", "comparison", Number(int, 2, None, "left", "a whole number of at least 2"), 5, "N", "number of folds"),
     Option(
         "repeats", "comparison", Number(int, 1, None, "left", "a whole number of at least 1"), 1, "N",
-        "times the folds are drawn",
+        "number of times the folds are drawn",
     ),
     Option(
         "margin", "comparison", Number(float, 0, 1, "neither", "a number above 0 and below 1"), 0.01, "SHARE",
@@ -124,21 +124,23 @@ OPTIONS = (
     Option(
         "random_state", "comparison", Number(int, 0, 2**32, "left", "a whole number of at least 0"), 0, "SEED", "seed",
     ),
-    Option("curves", "comparison", None, False, None, "also compare on fewer rows, and at several scales"),
+    Option(
+        "curves", "comparison", None, False, None, "also compute learning curves, and the network's score across scales",
+    ),
     Option(
         "n_jobs", "work", Number(int, None, None, "neither", "a whole number that is not 0", 0), None, "N",
-        "fits at a time, -1 for one per core", on_command_line=-1,
+        "number of fits at a time, -1 for one per core", on_command_line=-1,
     ),
-    Option("time_limit", "work", _SECONDS, None, "SECONDS", "longest time of one fit (default: none)"),
+    Option("time_limit", "work", _SECONDS, None, "SECONDS", "time limit for one fit (default: none)"),
     Option(
-        "total_time", "work", _SECONDS, None, "SECONDS", "time after which no fit is started (default: none)",
+        "total_time", "work", _SECONDS, None, "SECONDS", "time after which no new fit starts (default: none)",
     ),
     Option(
         "journal", "work", Text(), None, "FILE",
-        "keep each fit in this file; after an interruption, the same command goes on where it was",
+        "keep each fit in this file; after an interruption, the same command resumes from it",
     ),
     Option("scheduler", "work", Text(), None, "ADDRESS", "run on a Dask cluster, such as tcp://127.0.0.1:8786"),
     Option(
-        "backend", "work", Choice(("loky", "dask")), "loky", None, "dask with a scheduler, else processes here",
+        "backend", "work", Choice(("loky", "dask")), "loky", None, "where fits run; a scheduler implies dask",
     ),
 )  # fmt: skip

@@ -115,14 +115,12 @@ def plan_splits(rows, cv, repeats, seed):
     splits = draw_splits(cv if drawn else given_splits(cv, rows.kept), repeats, rows.target, together, seed)
     predicted = np.concatenate([split.test for split in splits])
     if len(np.unique(cluster[predicted])) < 2:
-        what = "one group" if rows.groups is not None else "one row and its copies"
-        raise ParameterError(
-            "cv", f"the splits predict rows of {what}, which has no error to tell; predict two at least."
-        )
+        what = "a single group" if rows.groups is not None else "a single row and its copies"
+        raise ParameterError("cv", f"the test rows form {what}, so no error can be estimated; use at least two.")
     notes += _rare(rows.target, splits)
     if any(np.intersect1d(cluster[split.train], cluster[split.test]).size for split in splits):
         what = "groups" if rows.groups is not None else "rows with copies"
-        text = f"The splits predict {what} that they train on: this tells nothing of new ones."
+        text = f"The splits predict {what} that are also trained on, so the scores do not hold for new ones."
         notes.append(Note("shared", text))
     return splits, notes
 
@@ -137,8 +135,8 @@ def _rare(target, splits):
         return []
     named = ", ".join(repr(str(target.classes[code])) for code in rare[:5]) + (", ..." if len(rare) > 5 else "")
     text = (
-        f"Classes with too few rows for some training parts: {named}. No model can name them there, and each pays the "
-        "same for it; merge such classes if that matters."
+        f"Classes with too few rows for some training folds: {named}. No model can predict these classes in those "
+        "folds, which costs all models equally; consider merging them."
     )
     return [Note("rare classes", text)]
 

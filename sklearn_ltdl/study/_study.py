@@ -127,7 +127,7 @@ def compare(
         Differences below this share of the baseline's loss are equivalent in practice.
     curves : bool, default=False
         Whether to show as well how the contrasts move with the number of training rows, and the network with its scale.
-        It takes about as long again as one draw of the folds.
+        Roughly doubles the run time.
     n_jobs : int or None, default=None
         Fits that run at a time, as in joblib: None is 1, -1 is one a core.
     time_limit : float or None, default=None

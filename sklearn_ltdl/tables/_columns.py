@@ -164,7 +164,9 @@ def _read(name, series, given, named):
         series, strays = coerced(name, series)
         note = ""
         if strays:
-            note = Note("coerced", f"{len(strays)} values that are no numbers are missing, such as {strays[0]!r}")
+            note = Note(
+                "coerced", f"non-numeric values are treated as missing ({len(strays)} of them, such as {strays[0]!r})"
+            )
         return Column(name, "number", note, int(series.isna().sum())), series
     kind, n_missing, note = given or kind_of(series), int(series.isna().sum()), ""
     if given is None and named:
@@ -236,7 +238,7 @@ def _identifier(column):
     n = len(column.series)
     whole = column.kind == "number" and column.series.dtype.kind in "iu"
     if whole and column.n_distinct == n > RARE_LEVEL and _IDENTIFIER.fullmatch(column.name):
-        return Note("identifier", "an identifier by its name, another whole number in every row")
+        return Note("identifier", "looks like an identifier (name, and all values distinct)")
     return None
 
 
@@ -256,7 +258,7 @@ def _own_text(column):
     if sum(map(is_numeral, set(texts))) >= column.n_distinct / 2:
         return None
     hint = "; dates are read if they are like 2024-05-31" if _DATE.fullmatch(column.example) else ""
-    return Note("own text", f"a text of its own in nearly every row, such as {column.example!r}{hint}")
+    return Note("own text", f"almost every value is unique text, such as {column.example!r}{hint}")
 
 
 def _unread_dates(column):
@@ -278,7 +280,7 @@ def _repeated_identifier(column):
     if named and column.n_distinct < column.n_known:
         return Note(
             "repeated identifier",
-            "named like an identifier, but some of its values are in several rows: do these belong together (groups)?",
+            "named like an identifier, but some values occur in several rows: do these rows belong together (groups)?",
         )
     return None
 

@@ -339,7 +339,7 @@ def test_evidence_of_one_group_is_refused():
 def test_splits_that_train_on_copies_are_noted(cheap):
     X, y = (np.concatenate([part, part]) for part in load_diabetes(return_X_y=True))
     notes = compare(X, y, models=["linear"], cv=KFold(5, shuffle=True, random_state=0)).settings["notes"]
-    assert any("predict rows with copies that they train on" in note for note in notes)
+    assert any("predict rows with copies that are also trained on" in note for note in notes)
 
 
 def test_rare_classes_take_part_in_the_choice_of_settings():

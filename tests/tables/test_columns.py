@@ -49,14 +49,14 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
-        ("text", [f"row {i}" for i in ROWS], "a text of its own in nearly every row, such as 'row 0'"),
-        ("text", [f"row {i}" for i in ROWS[:-3]] + ["row 1", None, None], "a text of its own"),
+        ("text", [f"row {i}" for i in ROWS], "almost every value is unique text, such as 'row 0'"),
+        ("text", [f"row {i}" for i in ROWS[:-3]] + ["row 1", None, None], "almost every value is unique text"),
         ("day", [f"{i % 28 + 1}/{i % 12 + 1}/2024" for i in ROWS], "dates are read if they are like 2024-05-31"),
         ("review", [f"I stayed here on day {2 * i // 3}" for i in ROWS], "free text, such as 'I stayed here on day 0'"),
-        ("id", ROWS[::-1], "an identifier by its name"),
-        ("customer_id", 7919 * ROWS % 10007, "an identifier by its name"),
-        ("PassengerId", ROWS + 1, "an identifier by its name"),
-        ("row number", ROWS + 1, "an identifier by its name"),
+        ("id", ROWS[::-1], "looks like an identifier"),
+        ("customer_id", 7919 * ROWS % 10007, "looks like an identifier"),
+        ("PassengerId", ROWS + 1, "looks like an identifier"),
+        ("row number", ROWS + 1, "looks like an identifier"),
         ("constant", [3.0] * N, "the same value in every row"),
         ("constant", ["a"] * N, "the same value in every row"),
         ("empty", [None] * N, "empty"),
@@ -95,7 +95,7 @@ def test_the_user_has_the_last_word():
     X = pd.DataFrame({"id": ROWS, "name": [f"row {i}" for i in ROWS], "size": [str(i) for i in ROWS[:-1]] + ["n/a?"]})
     table, columns = read_columns(X, categorical=["name"], numeric=["id", "size"])
     assert [column.kind for column in columns] == ["number", "category", "number"]
-    assert columns[2].note == "1 values that are no numbers are missing, such as 'n/a?'"
+    assert columns[2].note == "non-numeric values are treated as missing (1 of them, such as 'n/a?')"
     assert table["size"].isna().to_numpy().tolist() == [False] * (N - 1) + [True]
     with pytest.raises(ValueError, match="no column 'nam'; did you mean 'name'"):
         read_columns(X, categorical=["nam"])
