@@ -125,7 +125,7 @@ OPTIONS = (
         "random_state", "comparison", Number(int, 0, 2**32, "left", "a whole number of at least 0"), 0, "SEED", "seed",
     ),
     Option(
-        "curves", "comparison", None, False, None, "also compute learning curves, and the network's score across scales",
+        "curves", "comparison", None, False, None, "compute learning curves and the network's score across scales",
     ),
     Option(
         "n_jobs", "work", Number(int, None, None, "neither", "a whole number that is not 0", 0), None, "N",
