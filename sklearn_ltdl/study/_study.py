@@ -305,7 +305,8 @@ def _collate(plan, results):
     verdict = decide(contrasts)
     usual = {name: summary["usual_score"] for name, (summary, _, _) in scored.items()}
     explained = in_words(settings["task"], settings["target"], usual)
-    advice = recommend(losses, families, held_out, settings["margin"], verdict.needs_features, explained)
+    judged = {name: loss for name, loss in losses.items() if families[name] != "other"}
+    advice = recommend(judged, families, held_out, settings["margin"], verdict.needs_features, explained)
     verdict = replace(verdict, recommendation=advice)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
     if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out

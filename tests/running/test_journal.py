@@ -115,7 +115,7 @@ def test_a_message_names_the_file_and_the_lines(tmp_path):
     path.write_text("\n".join([*lines[:2], lines[2].replace("0.5", "0.6"), *lines[3:]]))
     journal = Journal(path)
     assert journal.message() == (
-        f"journal={str(path)!r}: a line is not used (line 3 does not fit its digest); what it held runs again."
+        f"journal {path}: a line is not used (line 3 does not fit its digest); what it held runs again."
     )
     path.write_text("\n".join(lines[:1] + [line[:-4] for line in lines[1:]]))
     assert re.search(r"20 lines are not used \(line 2 is torn or damaged; line 3 .*; \.\.\.\)", Journal(path).message())
@@ -235,7 +235,7 @@ EDITS = {
 
 def resumed(lines, path):
     path.write_text("\n".join(lines) + "\n")
-    with pytest.warns(UserWarning, match=re.escape(f"journal={str(path)!r}: a line is not used (line 3 ")) as caught:
+    with pytest.warns(UserWarning, match=re.escape(f"journal {path}: a line is not used (line 3 ")) as caught:
         comparison = compare(X[:41], Y[:41], **OPTIONS, journal=path)
     assert len(caught) == 1
     assert caught[0].filename == __file__

@@ -15,9 +15,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from sklearn_ltdl import compare
-from sklearn_ltdl.running._journal import Journal
+from sklearn_ltdl.running._journal import Journal, fingerprint
 from sklearn_ltdl.study import _study
-from sklearn_ltdl.study._jobs import failed, fingerprint, run
+from sklearn_ltdl.study._jobs import failed, run
 from sklearn_ltdl.study._study import Interrupted
 
 MODELS = ["linear", "ntk"]
@@ -90,7 +90,7 @@ def test_a_fingerprint_is_of_values_types_and_names():
     ]
     assert len({fingerprint(other) for other in [frame, *others]}) == 6
     code = (
-        "import pandas as pd; from sklearn_ltdl.study._jobs import fingerprint; "
+        "import pandas as pd; from sklearn_ltdl.running._journal import fingerprint; "
         "print(fingerprint(pd.DataFrame({'a': [1.0, 2.0], 'b': ['x', None]})))"
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

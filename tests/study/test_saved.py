@@ -181,7 +181,7 @@ def arguments(command):
         (lambda c: node("PartialNode", "functools", "partial", content={}), "PartialNode"),
         (lambda c: node("MethodNode", "os", "system", content={}), "MethodNode"),
         (lambda c: node("ReduceNode", "os", "system", **{"__reduce__": {"args": arguments(c)}}), "ReduceNode"),
-        (lambda c: node("ObjectNode", "sklearn_ltdl.study._jobs", "Journal", content=arguments(c)), "Journal"),
+        (lambda c: node("ObjectNode", "sklearn_ltdl.running._journal", "Journal", content=arguments(c)), "Journal"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.cli", "main"), "main"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.ntk._neural_tangents", "_unpickled"), "_unpickled"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.no_module", "f"), "sklearn_ltdl.no_module.f"),
