@@ -267,6 +267,14 @@ def classification_loss(n_classes):
     return Logistic() if n_classes == 2 else Multinomial()
 
 
+def softened(targets, total):
+    """Return the targets of a calibration on `total` rows: as if each class had one row more.
+
+    Platt (1999), section 2.2; else a set without an error has certain answers. `targets` are those of `one_hot`.
+    """
+    return (total * targets + 1.0) / (total + max(2, targets.shape[1]))
+
+
 def fit_inverse_temperature(scores, targets, weight, bounds=(0.01, 100.0)):
     """Return the positive factor of the scores that minimises the log loss (Guo et al. 2017, temperature scaling).
 

@@ -19,6 +19,8 @@ from sklearn_ltdl._sklearn import (
 )
 from sklearn_ltdl._targets import (
     Standardisation,
+    checked_labels,
+    checked_numbers,
     checked_weights,
     classification_loss,
     encode_classes,
@@ -40,6 +42,7 @@ from sklearn_ltdl.networks._training import (
     train,
 )
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
+from sklearn_ltdl.ntk._machine import ClassMachine, Machine, MachineSettings
 from sklearn_ltdl.scalings import Scaling
 
 _SCALES = 1e-10, 1e10  # between which float64 tells the output from the first one, and weights stay finite
@@ -519,24 +522,26 @@ def _objective(start, alpha, data, weights, intercept):
 def _fit_kernel(estimator, shown, seed):
     """Fit the kernel machine, on the rows as they were given, in their units."""
     X, y, sample_weight = shown
-    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
+    X = np.asarray(X, dtype=np.float64)
     weight = checked_weights(sample_weight, len(X))
     kernel = TangentKernel(estimator._start.network.network, estimator._start.weights)
+    options = {"kernel": kernel, "alpha": estimator.alpha, "random_state": seed}
     if is_classifier(estimator):
-        y = y.ravel()
+        y = checked_labels(y).ravel()
         weight = weights_of_classes(estimator.class_weight, *encode_classes(y, weight), weight)
-        machine = NTKKernelClassifier(kernel=kernel, alpha=estimator.alpha, random_state=seed)
     else:
-        machine = NTKKernelRegressor(
-            kernel=kernel, alpha=estimator.alpha, normalize_y=estimator.normalize_y, random_state=seed
-        )
+        y, options["normalize_y"] = checked_numbers(y), estimator.normalize_y
         estimator._standardisation = Standardisation.of(np.zeros((1, 1)), np.ones(1), enabled=False)
 
     def attributes(machine):
         return {"kernel_machine_": machine, "intercept_": np.atleast_1d(machine.intercept_)}
 
     with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=1) as tell:
-        machine.fit(X, y, weight)
+        if is_classifier(estimator):
+            found = ClassMachine.of(X, y, weight, MachineSettings(**options))
+            machine = NTKKernelClassifier(**options)._publish(found)
+        else:
+            machine = NTKKernelRegressor(**options)._publish(Machine.of(X, y, weight, MachineSettings(**options)))
         if tell is not None:
             tell(machine)
     estimator.kernel_machine_, estimator.alpha_ = machine, machine.alpha_

@@ -21,7 +21,6 @@ from sklearn_ltdl._targets import (
 from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities, total
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
-from sklearn_ltdl.ntk._machine import evaluate
 
 FULL_BATCH_ROWS = 2000  # distinct rows up to which every step sees all of them, in float64
 LEAVE_ONE_OUT_ROWS = 1000  # at most so many choose alpha
@@ -341,8 +340,7 @@ def _scores(estimator, X):
     X = checked_rows(estimator, X)
     machine = getattr(estimator, "kernel_machine_", None)
     if machine is not None:
-        factor = getattr(machine, "inverse_temperature_", 1.0)  # of the scores of a classifier
-        return factor * evaluate(machine, X).reshape(len(X), -1)
+        return machine._scores(X)
     start = estimator._start
     scores = np.empty((len(X), len(estimator.intercept_)))
     for rows in gen_batches(len(X), PREDICT_ROWS):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _machine, _solvers
 from sklearn_ltdl.ntk._flow import GradientFlow
+from sklearn_ltdl.ntk._machine import Machine, MachineSettings
 
 FOLDER = Path(__file__).parent
 FLOWS = json.loads((FOLDER / "golden.json").read_text())["flows"]
@@ -251,6 +253,21 @@ def test_without_depth_and_activation_three_networks_are_tried(rng):
     assert NTKKernelRegressor(depth=2).fit(X, Y).kernel_ == NTK(2)
     assert NTKKernelRegressor(kernel="nngp", activation="erf").fit(X, Y).kernel_ == NNGP(1, activation="erf")
     assert NTKKernelRegressor(depth=0).fit(X, Y).kernel_ == NTK(0)
+
+
+def test_a_machine_is_a_value_that_no_question_changes(rng):
+    X, Y = table(rng)
+    new = rng.standard_normal((5, 3))
+    machine, model = Machine.of(X, Y, np.ones(40), MachineSettings(depth=1)), NTKKernelRegressor(depth=1).fit(X, Y)
+    assert MachineSettings()._asdict() == NTKKernelRegressor().get_params()
+    before = pickle.dumps(machine)
+    np.testing.assert_array_equal(machine.evaluate(new), model.predict(new))
+    np.testing.assert_array_equal(machine.intervals(new, 0.8), model.predict_interval(new, 0.8))
+    np.testing.assert_array_equal(machine.influence(new), model.influence(new))
+    np.testing.assert_array_equal(machine.posterior_std(new), model.predict(new, return_std=True)[1])
+    assert pickle.dumps(machine) == before  # also the smoother that they share is not in it
+    with pytest.raises(FrozenInstanceError):
+        machine.alpha = 1.0
 
 
 def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
