@@ -81,6 +81,8 @@ class Solution(Shown):
         Largest step of a row or of the gradient; None where there is none.
     reason : str
         Why 'auto' took the solver.
+    smoothness : tuple of two floats or None
+        Largest and mean smoothness of a term; None where the solver did not ask.
     """
 
     coef: np.ndarray
@@ -93,6 +95,7 @@ class Solution(Shown):
     trace: Trace
     step: float | None
     reason: str = ""
+    smoothness: tuple[float, float] | None = None
 
     def _headline(self):
         return f"{self.solver} {self.status.value}, n_iter={self.n_iter}, gap={self.gap:.3g}"

@@ -7,7 +7,7 @@ with sample weights s, an intercept b that is not penalised, :math:`\lambda_1 = 
 (1 - r)` for a share r of the l1 norm. Solvers move W; the best b for it is found here.
 """
 
-from contextlib import suppress
+from copy import copy
 from functools import cached_property
 from zlib import crc32
 
@@ -101,14 +101,13 @@ class FiniteSum:
     fit_intercept : bool, default=True
     l1_ratio : float, default=0.0
         Share of the l1 norm in the penalty, ``l1_ratio |W|_1 + (1 - l1_ratio) |W|^2 / 2``.
+    centre : ndarray of shape (n_features,), default=None
+        What was subtracted from the columns of X: an intercept b here is ``b - centre @ w`` for the columns as given.
     """
 
-    present = None  # a mask of the classes that have rows, where some have none
-    centre = 0.0  # that was taken off the columns of X: an intercept b of these is one of b - centre w of those
-
-    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):
+    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0, centre=None):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
-        self.l1, self.l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         numbers = X.data if sparse.issparse(X) else X
@@ -128,17 +127,15 @@ class FiniteSum:
         if not fit_intercept or sparse.issparse(X) or not _is_far_from_zero(X):
             return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio)
         centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
-        problem = cls(X - centre, Y, loss, alpha, weight, fit_intercept, l1_ratio)
-        problem.centre = centre
-        return problem
+        return cls(X - centre, Y, loss, alpha, weight, fit_intercept, l1_ratio, centre)
 
     def published(self, coef, intercept):
         """Return the intercept for the columns as they were given."""
-        return intercept - coef @ self.centre if np.ndim(self.centre) else intercept
+        return intercept if self.centre is None else intercept - coef @ self.centre
 
     def intercept_here(self, coef, intercept):
         """Return the intercept for these columns of one for the columns as they were given, in long doubles."""
-        if not np.ndim(self.centre):
+        if self.centre is None:
             return intercept
         moved = coef.astype(np.longdouble) @ self.centre.astype(np.longdouble)
         return (intercept + moved).astype(np.float64)
@@ -152,8 +149,7 @@ class FiniteSum:
 
     def with_alpha(self, alpha):
         """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""
-        other = object.__new__(FiniteSum)
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
         other.alpha, other.l1, other.l2 = alpha, alpha * ratio, alpha * (1 - ratio)
         for name in ("start", "nothing_to_gain"):
@@ -308,78 +304,6 @@ class FiniteSum:
                 break
         return 1.05 * self.loss.smoothness * value
 
-    def newton_step(self, point):
-        """Return the function that maps a gradient at `point` to the Newton step of the coefficients."""
-        n_outputs = len(point.coef)
-        if self.loss.coupled:
-            P = self.loss.derivative(point.margins, self.Y) + self.Y
-            hessian = self._hessian(n_outputs, lambda j, k: self.share * P[:, j] * ((j == k) - P[:, k]))
-            inverse = _inverse(hessian, self.l2)
-            return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
-        curvatures = (self.share[:, None] * self.loss.second_derivative(point.margins, self.Y)).T
-        if (
-            len(curvatures) == 1 or np.ptp(curvatures, axis=0).max() == 0
-        ):  # outputs of the squared loss share their Hessian
-            inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.l2)
-            return lambda gradient: inverse(gradient.T).T
-        inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.l2) for c in curvatures]
-        return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
-
-    def hessian_product(self, point):
-        """Return the function that multiplies coefficients by the Hessian at `point`, the best intercept following."""
-        X, share = self.X, self.share[:, None]
-        if self.loss.coupled:
-            P = self.loss.derivative(point.margins, self.Y) + self.Y
-            corner = np.diag((share * P).sum(axis=0)) - P.T @ (share * P)
-
-            def curved(Z):
-                return share * P * (Z - np.sum(P * Z, axis=1, keepdims=True))
-
-            def product(V):
-                Z = X @ V.T
-                if self.fit_intercept:
-                    Z -= np.linalg.lstsq(corner, curved(Z).sum(axis=0), rcond=1e-14)[0]
-                return self.l2 * V + self.transposed(curved(Z))
-
-            return product
-        C = share * self.loss.second_derivative(point.margins, self.Y)
-        edge = self.transposed(C) if self.fit_intercept else 0.0
-        total_curvature = np.maximum(C.sum(axis=0), np.finfo(float).tiny)
-        blocks = self.blocks()
-
-        def product(V):
-            result = self.l2 * V
-            if sparse.issparse(X):
-                result += self.transposed(C * (X @ V[0])[:, None] if len(V) == 1 else C * (X @ V.T))
-            else:  # rows are read once: they are in the cache when they are multiplied again
-                for rows in blocks:
-                    A = X[rows]
-                    result += ((C[rows, 0] * (A @ V[0])) @ A)[None] if len(V) == 1 else (C[rows] * (A @ V.T)).T @ A
-            if self.fit_intercept:
-                result -= edge * (np.sum(edge * V, axis=1) / total_curvature)[:, None]
-            return result
-
-        return product
-
-    def hessian_diagonal(self, point):
-        """Return about the diagonal of the Hessian, of the shape of the coefficients; of dense data, from 1000 rows."""
-        if self.loss.coupled:
-            P = self.loss.derivative(point.margins, self.Y) + self.Y
-            C = P * (1 - P)
-        else:
-            C = self.loss.second_derivative(point.margins, self.Y)
-        X, diagonal = self.X, np.full(point.coef.shape, self.l2 + np.finfo(float).tiny)
-        C = self.share[:, None] * C
-        if not sparse.issparse(X):
-            stride = max(1, len(X) // 1000)
-            return diagonal + stride * C[::stride].T @ X[::stride] ** 2
-        for rows in self.blocks(BLOCK // 4):
-            begin, end = X.indptr[rows.start], X.indptr[rows.stop]
-            parts = X.data[begin:end] ** 2, X.indices[begin:end], X.indptr[rows.start : rows.stop + 1] - begin
-            squares = sparse.csr_array(parts, shape=(rows.stop - rows.start, X.shape[1]))
-            diagonal += (squares.T @ C[rows]).T
-        return diagonal
-
     def subset(self, rows):
         """Return the problem of some rows."""
         weight = None if self.equal else self.share[rows]
@@ -399,31 +323,6 @@ class FiniteSum:
         """Return the weighted mean of the losses of predictions."""
         return float(total(self.loss, margins, self.Y, self.share))
 
-    def _hessian(self, K, weight):
-        """Return the Hessian in the coefficients of K outputs, the best intercept following them.
-
-        `weight(j, k)` is the second derivative in outputs j and k times the share, one number a row.
-        """
-        p = self.X.shape[1]
-        diagonal = sum(weight(k, k) for k in range(K))
-        centre = np.zeros(p)
-        if self.fit_intercept and sparse.issparse(self.X):
-            centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny)
-        hessian = np.empty((K, p, K, p))
-        edge, corner = np.empty((K, p, K)), np.empty((K, K))
-        for j in range(K):
-            for k in range(j + 1):
-                rows = weight(j, k)
-                gram, edge[j, :, k] = _moments(self.X, centre, rows)
-                hessian[j, :, k], hessian[k, :, j] = gram, gram
-                edge[k, :, j] = edge[j, :, k]
-                corner[j, k] = corner[k, j] = rows.sum()
-        hessian, edge = hessian.reshape(K * p, K * p), edge.reshape(K * p, K)
-        if self.fit_intercept:
-            hessian -= edge @ np.linalg.lstsq(corner, edge.T, rcond=1e-14)[0]
-        hessian[np.diag_indices_from(hessian)] += self.l2
-        return hessian
-
 
 def _is_far_from_zero(X):
     """Return whether products of columns would lose their last digits to the columns' means, on some of the rows."""
@@ -435,39 +334,3 @@ def _is_far_from_zero(X):
 
 def _square(array):
     return float(np.vdot(array, array))
-
-
-def _moments(X, centre, weight):
-    """Return ``A' diag(weight) A`` and ``A' weight`` for ``A = X - centre`` and weights of one sign."""
-    p = X.shape[1]
-    if sparse.issparse(X):
-        first = X.T @ weight
-        gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
-        gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
-        return gram, first - weight.sum() * centre
-    equal = np.ptp(weight) == 0
-    root, gram, first = np.ones(len(X)) if equal else np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
-    size = max(1, BLOCK // p)
-    buffer = np.empty((min(size, len(X)), p))
-    for rows in (slice(begin, begin + size) for begin in range(0, len(X), size)):
-        A = X[rows] - centre if centre.any() else X[rows]
-        if not equal:
-            A = np.multiply(A, root[rows, None], out=buffer[: len(A)])
-        gram += A.T @ A
-        first += root[rows] @ A
-    factor = weight[0] if equal else np.sign(weight.sum())
-    return factor * gram, factor * first
-
-
-def _inverse(hessian, alpha):
-    """Return the function that multiplies by the inverse, or by the pseudo-inverse where nothing bounds it below."""
-    from scipy.linalg import cho_factor, cho_solve, eigh
-
-    if alpha > 0:
-        with suppress(np.linalg.LinAlgError):  # alpha can be smaller than the rounding of large features
-            factor = cho_factor(hessian, check_finite=False)
-            return lambda vector: cho_solve(factor, vector, check_finite=False)
-    values, vectors = eigh(hessian)
-    kept = values > len(values) * np.finfo(float).eps * values[-1]
-    values, vectors = values[kept], vectors[:, kept]
-    return lambda vector: vectors @ ((vectors.T @ vector).T / values).T

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, newton_step
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.results import Solution, Status, Trace
@@ -121,6 +122,7 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         point.slopes,
         Trace(*np.array(records).reshape(-1, 5).T),
         state.get("step"),
+        smoothness=state.get("smoothness"),
     )
 
 
@@ -157,6 +159,11 @@ def _set_step(state, step, safe, l2=0.0):
             f"shrinks coefficients, must be positive. The safe step is {safe:.3g}, which step_size=None takes."
         )
     return state["step"]
+
+
+def _note_smoothness(problem, state):
+    terms = problem.term_smoothness
+    state["smoothness"] = float(terms.max()), float(terms.mean())
 
 
 # Stochastic methods
@@ -251,6 +258,7 @@ def _averaging(problem, state):
 
     n = len(problem.Y)
     weight = n * problem.share
+    _note_smoothness(problem, state)
     if "table" not in state:
         point = _first(problem, state)
         state.update(coef=point.coef.copy(), intercept=point.intercept.copy(), table=weight[:, None] * point.slopes)
@@ -278,6 +286,7 @@ def catalyst(problem, state):
 
     Each epoch minimises the objective plus ``kappa |w - y|^2 / 2`` a little, with kappa = L_mean / n - alpha.
     """
+    _note_smoothness(problem, state)
     yield from _dual_ascent(problem, state, max(np.mean(problem.term_smoothness) / len(problem.Y) - problem.l2, 0.0))
 
 
@@ -346,6 +355,7 @@ def asgd(problem, state, *, step, sampling):
 
 def _plain(problem, state, step, sampling, average):
     draw = Draw(problem, sampling)
+    _note_smoothness(problem, state)
     while True:
         descend(problem, state, draw(state["rng"]), draw, step, average)
         yield 1.0, (state["mean"], state["mean_intercept"]) if average else (state["coef"], state["intercept"])
@@ -472,11 +482,11 @@ def _newton(problem, state, tol, name):
     best = _first(inner, {} if basis is not None else state)
     if "coef" not in state and basis is None:
         best = _from_few_rows(inner, best)
-    newton_step, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
+    step_of, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
     while not inner.separates(best):
-        if newton_step is None or not contracts:
-            newton_step = inner.newton_step(best)
-        point, decrease = _search(inner, best, newton_step(best.gradient))
+        if step_of is None or not contracts:
+            step_of = newton_step(best)
+        point, decrease = _search(inner, best, step_of(best.gradient))
         near = decrease <= 1e-12 * best.objective + inner.resolution
         no_nearer = inner.error(point) >= inner.error(best) / 2
         finished = (near and (inner.error(point) <= tol or no_nearer)) or (
@@ -503,7 +513,7 @@ def _from_few_rows(problem, start):
         few = problem.subset(np.sort(order[: n // part]))
         near = few.at(point.coef, point.intercept)
         for _ in range(10):
-            near, decrease = _search(few, near, few.newton_step(near)(near.gradient))
+            near, decrease = _search(few, near, newton_step(near)(near.gradient))
             if decrease <= 1e-3 * near.objective * side(problem) / len(few.Y):  # of the error of so few rows
                 break
         point = near
@@ -528,10 +538,10 @@ def newton_cg(problem, state, *, tol):
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
         step, products = conjugate_gradients(
-            problem.hessian_product(point),
+            hessian_product(point),
             point.gradient,
             max(target, 1e-14 * size),
-            problem.hessian_diagonal(point),
+            hessian_diagonal(point),
             most=min(1000, left),
         )
         left -= products

@@ -252,7 +252,7 @@ def test_a_path_is_a_fit_of_each_alpha(diabetes):
     alphas = [0.01, 1.0, 0.1]
     for model, Y in ((SAGRegressor(solver="saga", tol=1e-9, random_state=0), y), (SAGClassifier(tol=1e-9), y > 2)):
         path = model.path(X, Y, alphas, weight)
-        assert not hasattr(model, "coef_")
+        assert vars(model) == vars(clone(model))  # nothing was written to it
         for alpha, coef, gap in zip(alphas, path.coefs, path.dual_gaps):
             alone = clone(model).set_params(alpha=alpha, tol=1e-14, solver="newton").fit(X, Y, weight)
             assert np.sum((coef - alone.coef_) ** 2) * alpha / 2 <= gap  # strong convexity
