@@ -23,9 +23,9 @@ class Function(NamedTuple):
         "array of shape (n_samples,) or (n_samples, n_outputs)."
     )
 
-    def notes(self):
+    def notes(self, X):
         """Return what there is to note of how the function is computed."""
-        return self.applied.describe() if hasattr(self.applied, "describe") else []
+        return self.applied.describe(self.after, X)
 
     def classes_of(self, X, y, classes):
         """Return the classes whose scores the outputs are, or None if they are numbers."""

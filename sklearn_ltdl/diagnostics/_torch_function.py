@@ -16,9 +16,8 @@ from torch import nn
 
 from sklearn_ltdl.diagnostics._torch_layers import BATCH_NORMS, layer_gram, recorded
 from sklearn_ltdl.diagnostics._torch_rows import Layout
+from sklearn_ltdl.diagnostics._views import BY_PLAIN_GRADIENTS, directions, notes_on_outputs
 
-MANY_OUTPUTS = 200  # above which random signs stand for the outputs
-N_SIGNS = 5
 _CHECKED_ROWS = 3
 
 
@@ -132,29 +131,17 @@ class Function:
             gap = np.inf
         if gap <= (1e-6 if self.dtype == torch.float64 else 1e-3) * np.abs(plain).max():
             return True
-        self.notes.append(
-            "A weight of this module is used in a way that its layers do not show: the kernel is computed from plain "
-            "gradients, which takes longer."
-        )
+        self.notes.append(BY_PLAIN_GRADIENTS)
         return False
 
-    def describe(self):
+    def describe(self, weights, X):
         """Return what there is to note of the way in which the kernel is computed."""
         if self.mode == "sketch":
             self.notes.append(f"The kernels are sketches by {self.n_probes} random directions of the weights.")
         else:
             _ = self.structured
-            if self.n_outputs > MANY_OUTPUTS:
-                self.notes.append(f"{N_SIGNS} random signs stand for the {self.n_outputs} outputs in the kernels.")
+            self.notes.extend(notes_on_outputs(self.n_outputs))
         return self.notes
-
-    @cached_property
-    def _directions(self):
-        """Combinations of outputs whose gradients' inner products are added, (m, n_outputs)."""
-        if self.n_outputs <= MANY_OUTPUTS:
-            return np.eye(self.n_outputs)
-        rng = np.random.default_rng(0)
-        return rng.choice([-1.0, 1.0], size=(N_SIGNS, self.n_outputs)) / np.sqrt(N_SIGNS)
 
     def _tensor(self, X):
         return torch.as_tensor(np.ascontiguousarray(X)).to(self.device, self.dtype if self.layout.is_real else None)
@@ -251,7 +238,7 @@ class Function:
         size = max(1, self.memory // (itemsize * max(1, length)))
         columns = X if Z is None else Z
         gram = np.zeros((len(X), len(columns)))
-        for direction in self._directions:
+        for direction in directions(self.n_outputs):
             for i in range(0, len(X), size):
                 rows = self._gradients(state, X[i : i + size], direction, names)
                 for j in range(i if Z is None else 0, len(columns), size):
@@ -293,7 +280,7 @@ class Function:
             needing = {name: state[name].detach().requires_grad_() for name in self.shapes}
             calls, outputs = recorded(self.called.module, lambda: self._at(state | needing, rows))
         gram = torch.zeros((len(X), len(rows[split[1]])), dtype=self.dtype, device=self.device)
-        for direction in self._directions if calls else ():
+        for direction in directions(self.n_outputs) if calls else ():
             mixed = (outputs @ torch.as_tensor(direction).to(outputs)).sum()
             slopes = torch.autograd.grad(
                 mixed, [call.output for call in calls], retain_graph=True, allow_unused=True, materialize_grads=True

@@ -72,7 +72,7 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     X, y = dense(X[rows]), y[rows]
     if isinstance(network, Function):
         trained = network.trained(X, classes)
-        notes = notes + network.notes()
+        notes = notes + network.notes(X)
     elif isinstance(network, _OURS):
         _refuse(network, before=before)
         trained = _own(network)

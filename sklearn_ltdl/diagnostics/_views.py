@@ -12,6 +12,26 @@ from sklearn_ltdl.losses import Logistic, Multinomial, Squared
 from sklearn_ltdl.networks._linearized import push, tangent_gram
 from sklearn_ltdl.networks._model import Network, feature_map, width_of
 
+MANY_OUTPUTS = 200  # above which random signs stand for the outputs
+N_SIGNS = 5
+BY_PLAIN_GRADIENTS = (
+    "A weight of this network is used in a way that its layers do not show: the kernel is computed from plain "
+    "gradients, which takes longer."
+)
+
+
+def directions(n_outputs):
+    """Return combinations of outputs such that inner products of their gradients add up to those of all, (m, n)."""
+    if n_outputs <= MANY_OUTPUTS:
+        return np.eye(n_outputs)
+    rng = np.random.default_rng(0)
+    return rng.choice([-1.0, 1.0], size=(N_SIGNS, n_outputs)) / np.sqrt(N_SIGNS)
+
+
+def notes_on_outputs(n_outputs):
+    """Return what there is to note of the directions."""
+    return [f"{N_SIGNS} random signs stand for the {n_outputs} outputs in the kernels."] * (n_outputs > MANY_OUTPUTS)
+
 
 class NetworkFunction(Protocol):
     """What the diagnostics ask of a network: `Dense`, `_jax.Applied` and `_torch_function.Function` answer.
@@ -59,8 +79,9 @@ class Dense:
         return self.network.outputs(weights, self.lift(X))
 
     def kernel(self, weights, X, Z=None):
-        """Return the tangent kernel, the mean over outputs, in units of the step of the flow."""
-        return tangent_gram(self.network, weights, self.lift(X), None if Z is None else self.lift(Z))
+        """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
+        gram = tangent_gram(self.network, weights, self.lift(X), None if Z is None else self.lift(Z))
+        return self._unit(weights) ** 2 * gram
 
     def tangent(self, weights, move, X):
         """Return the derivative of the outputs at `weights` along a move of them."""
