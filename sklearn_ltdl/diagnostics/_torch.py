@@ -183,6 +183,18 @@ class TorchNetwork:
         return function, before, after, tuple(layers)
 
 
+def along(network, first, last):
+    """Return a TorchNetwork whose module is in another state, with another start; the one given is left as it is."""
+    network = copy.copy(network) if isinstance(network, TorchNetwork) else TorchNetwork(network, first)
+    if network.batch_norm == "stored":
+        raise ValueError(
+            "batch_norm='stored' is for a start and an end. Use 'recalibrate' or 'after' along a training."
+        )
+    network.module, network.before = copy.deepcopy(bare(network.module)), first
+    network.module.load_state_dict(checked_state(last, network.module))
+    return network
+
+
 def _as(value, device, dtype):
     return value.to(device=device, dtype=dtype if value.is_floating_point() else value.dtype)
 

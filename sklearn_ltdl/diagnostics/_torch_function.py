@@ -114,6 +114,10 @@ class Function:
     def slope_and_bend(self, weights, X):
         """Return None: the second derivative costs more than all else."""
 
+    def weights_of(self, state):
+        """Return the weights of a state_dict."""
+        return tuple(np.concatenate([_array(state[name]).ravel() for name in names]) for names in self.layers)
+
     @cached_property
     def n_outputs(self):
         """How many outputs a row has."""

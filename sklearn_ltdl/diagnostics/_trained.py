@@ -1,6 +1,8 @@
 """From a trained model of any kind and its rows to one view of it, with its weights before and after training."""
 
+import copy
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -89,6 +91,71 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     if not isinstance(trained.function, Dense) or isinstance(trained.function.network, Perceptron):
         notes = [*notes, WRONG_START] if _is_wrong_start(trained.before, trained.after) else notes
     return trained, X, y, notes
+
+
+def network_along(model, checkpoints, X, y, *, classes, max_rows, random_state):
+    """Return what `trained_network` does, and the weights at each checkpoint, the first and the last being its own.
+
+    Parameters
+    ----------
+    model : module of PyTorch, function of JAX, MLP of scikit-learn, or Pipeline
+    checkpoints : sequence
+    X, y : array-like
+    classes, max_rows, random_state : parameters
+
+    Returns
+    -------
+    trained : TrainedNetwork
+    each : iterator of tuple of ndarray
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray
+    notes : list of str
+    """
+    if isinstance(checkpoints, (str, Mapping)) or not hasattr(checkpoints, "__len__") or len(checkpoints) < 2:
+        raise ValueError(
+            "checkpoints must be a list of the weights at two moments of training at least, the first being the start; "
+            f"got a {type(checkpoints).__name__}."
+        )
+    steps, network = unwrapped(model)
+    X, first, last = X if steps is None else steps.transform(X), checkpoints[0], checkpoints[-1]
+    given = {"max_rows": max_rows, "random_state": random_state, "classes": classes}
+    if _is_of_torch(network):
+        from sklearn_ltdl.diagnostics import _torch
+
+        network = _torch.along(network, first, last)
+        trained, X, y, notes = trained_network(network, X, y, **given)
+
+        def read(state):
+            return trained.function.weights_of(_torch.checked_state(state, network.module))
+
+    elif isinstance(network, (MLPRegressor, MLPClassifier)):
+        ended = copy.copy(network)
+        ended.coefs_, ended.intercepts_ = _checked_before(last, network)
+        trained, X, y, notes = trained_network(ended, X, y, before=first, **given)
+
+        def read(pair):
+            return stacked(*_checked_before(pair, network))
+
+    elif isinstance(network, BaseEstimator):
+        raise ValueError(
+            f"model is a {type(network).__name__}, which keeps its first and last weights only. A path is known for "
+            "modules of PyTorch, functions of JAX, and MLPs of scikit-learn."
+        )
+    else:
+        trained, X, y, notes = trained_network(network, X, y, before=first, after=last, **given)
+
+        def read(parameters):
+            return function_of(network, first, parameters).after
+
+    return trained, _named(checkpoints, read), X, y, notes
+
+
+def _named(checkpoints, read):
+    for k, checkpoint in enumerate(checkpoints):
+        try:
+            yield read(checkpoint)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"checkpoints[{k}] does not fit: {error}") from error
 
 
 def _is_wrong_start(before, after, least=3.0):

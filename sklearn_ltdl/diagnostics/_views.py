@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
 
 from sklearn_ltdl._targets import Standardisation, checked_numbers, most_likely
 from sklearn_ltdl.diagnostics._perceptron import Perceptron
@@ -196,6 +196,12 @@ class TrainedNetwork:
                 f"{name} has classes {unknown} that the network does not know; it knows {self.classes.tolist()}."
             )
         return y.astype(self.classes.dtype)
+
+    def mean_loss(self, weights, X, y):
+        """Return the mean squared error of predictions, or the log loss."""
+        if self.classes is None:
+            return float(mean_squared_error(y, self.predict(weights, X)))
+        return float(np.mean(self.loss.value(self.scores(weights, X), self.targets(y))))
 
     def score(self, y, prediction):
         """Return the R2, or the accuracy."""
