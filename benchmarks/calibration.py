@@ -33,10 +33,10 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_ltdl.study._folds import draw_splits
 from sklearn_ltdl.study._jobs import Data, fit_and_predict
-from sklearn_ltdl.study._methods import METHODS, per_row_loss
+from sklearn_ltdl.study._models import METHODS, per_row_loss
 from sklearn_ltdl.study._study import seed_of
-from sklearn_ltdl.study._tables import read_target
 from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut, decide, draw_contrasts, questions
+from sklearn_ltdl.tables._target import read_target
 
 DRAWS = 10  # problems of a configuration: nine of them are the truth of the tenth
 FRESH = 2000  # rows on which a fitted model is judged

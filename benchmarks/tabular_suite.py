@@ -53,7 +53,7 @@ from sklearn_ltdl import (
     make_table_pipeline,
 )
 from sklearn_ltdl.ntk import NTK, RFMClassifier, RFMRegressor
-from sklearn_ltdl.study._methods import per_row_loss
+from sklearn_ltdl.study._models import per_row_loss
 
 DEPTHS = range(5)  # hidden layers; "depth" in the paper counts one more
 PENALTIES = 10.0 ** np.arange(-2, 5)  # C of the paper

@@ -36,7 +36,7 @@ _MODULE_OF = {
     "regime_path": "diagnostics",
     "RegimePathDisplay": "diagnostics",
     "explain_as_kernel": "diagnostics",
-    "make_table_pipeline": "study",
+    "make_table_pipeline": "tables",
     "compare": "study",
     "ComparisonDisplay": "study",
     "LazyToRichDisplay": "study",
@@ -84,8 +84,8 @@ if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, 
         ContrastCurveDisplay,
         LazyToRichDisplay,
         compare,
-        make_table_pipeline,
     )
+    from sklearn_ltdl.tables import make_table_pipeline
 
 __all__ = [
     "AGOPDisplay",

@@ -11,14 +11,15 @@ from sklearn.utils._testing import assert_docstring_consistency
 
 import sklearn_ltdl
 import sklearn_ltdl.study
+import sklearn_ltdl.tables
 from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl._shown import MOST_ROWS
 from sklearn_ltdl.results import Certificate, RegularizationPath, Trace
-from sklearn_ltdl.study._study import Comparison
+from sklearn_ltdl.study._comparison import Comparison
 from sklearn_ltdl.study._verdict import Verdict
 
 
-@pytest.mark.parametrize("package", [sklearn_ltdl, sklearn_ltdl.study])
+@pytest.mark.parametrize("package", [sklearn_ltdl, sklearn_ltdl.study, sklearn_ltdl.tables])
 def test_type_checkers_read_the_names_that_are_loaded(package):
     tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
@@ -30,7 +31,8 @@ def test_type_checkers_read_the_names_that_are_loaded(package):
 
 
 def test_the_door_loads_neither_jax_nor_numba():
-    code = "import sys, sklearn_ltdl, sklearn_ltdl.study; print({'jax', 'numba', 'sklearn', 'pandas'} & {*sys.modules})"
+    packages = "sys, sklearn_ltdl, sklearn_ltdl.study, sklearn_ltdl.tables"
+    code = f"import {packages}; print({{'jax', 'numba', 'sklearn', 'pandas'}} & {{*sys.modules}})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 

@@ -4,13 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 _MODULE_OF = {
-    "Comparison": "_study",
-    "Contender": "_methods",
+    "Comparison": "_comparison",
+    "Contender": "_models",
     "compare": "_study",
     "ComparisonDisplay": "_display",
     "LazyToRichDisplay": "_display",
     "ContrastCurveDisplay": "_display",
-    "make_table_pipeline": "_tables",
     "winner": "_winner",
     "MeanRanks": "_ranks",
     "mean_ranks": "_ranks",
@@ -18,16 +17,16 @@ _MODULE_OF = {
 }
 
 if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, as a test says
+    from sklearn_ltdl.study._comparison import Comparison
     from sklearn_ltdl.study._display import (
         ComparisonDisplay,
         ContrastCurveDisplay,
         CriticalDifferenceDisplay,
         LazyToRichDisplay,
     )
-    from sklearn_ltdl.study._methods import Contender
+    from sklearn_ltdl.study._models import Contender
     from sklearn_ltdl.study._ranks import MeanRanks, mean_ranks
-    from sklearn_ltdl.study._study import Comparison, compare
-    from sklearn_ltdl.study._tables import make_table_pipeline
+    from sklearn_ltdl.study._study import compare
     from sklearn_ltdl.study._winner import winner
 
 __all__ = [
@@ -39,7 +38,6 @@ __all__ = [
     "LazyToRichDisplay",
     "MeanRanks",
     "compare",
-    "make_table_pipeline",
     "mean_ranks",
     "winner",
 ]

@@ -5,12 +5,14 @@ import warnings
 
 import numpy as np
 
+from sklearn_ltdl.diagnostics import regime_report, scale_path
+from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
+from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._folds import smaller
 from sklearn_ltdl.study._jobs import finite, is_stopped, rows_of, seconds
-from sklearn_ltdl.study._journal import conforms
-from sklearn_ltdl.study._methods import RICH_SCALE
-from sklearn_ltdl.study._tables import make_table_pipeline
+from sklearn_ltdl.study._models import RICH_SCALE
 from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
+from sklearn_ltdl.tables._pipeline import make_table_pipeline
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the training rows, in the learning curve of the contrasts
 FEWEST_ROWS = 20  # of training, in it
@@ -21,8 +23,6 @@ SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 def regime_of(model, X, y):
     """Return the regime report of a fitted pipeline of a network, on rows that it has not seen."""
-    from sklearn_ltdl import regime_report
-
     report = regime_report(model, X, y)
     return {
         "verdict": report.verdict,
@@ -94,8 +94,6 @@ def is_path(result):
 
 
 def _path(data, seed, train, test):
-    from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, scale_path
-
     rng = np.random.default_rng(seed)
     train, test = (np.sort(rng.permutation(rows)[:PATH_ROWS]) for rows in (train, test))
     network = (LazyNetRegressor if data.task == "regression" else LazyNetClassifier)(random_state=seed)

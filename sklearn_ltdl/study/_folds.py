@@ -11,8 +11,12 @@ from sklearn.model_selection import (
     PredefinedSplit,
     StratifiedGroupKFold,
     StratifiedKFold,
+    TimeSeriesSplit,
     check_cv,
 )
+
+from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl.tables._columns import hint
 
 
 class Split(NamedTuple):
@@ -59,17 +63,20 @@ def draw_splits(cv, repeats, target, groups, seed):
     for k, (train, test) in enumerate(pairs):
         repeat, fold = divmod(k, cv) if isinstance(cv, Integral) else (0, k)
         if len(train) < 2 or len(np.unique(target.values[train])) < 2 or len(test) == 0:
-            raise ValueError(
-                f"cv: split {k + 1} trains on {len(train)} rows with {len(np.unique(target.values[train]))} distinct "
-                f"targets and predicts {len(test)} rows; expected at least two, two and one. Use fewer folds."
+            raise ParameterError(
+                "cv",
+                f"split {k + 1} trains on {len(train)} rows with {len(np.unique(target.values[train]))} distinct "
+                f"targets and predicts {len(test)} rows; expected at least two, two and one. Use fewer folds.",
             )
         if len(np.unique(test)) < len(test) or len(np.unique(train)) < len(train):
-            raise ValueError(f"cv: split {k + 1} names a row twice; expected each once. Give weights for more of one.")
+            raise ParameterError(
+                "cv", f"split {k + 1} names a row twice; expected each once. Give weights for more of one."
+            )
         if np.intersect1d(train, test).size:
-            raise ValueError(f"cv: split {k + 1} predicts rows that it trains on; expected disjoint rows.")
+            raise ParameterError("cv", f"split {k + 1} predicts rows that it trains on; expected disjoint rows.")
         splits.append(Split(repeat, fold, train, test))
     if len(splits) < 2:
-        raise ValueError(f"cv: expected at least two splits, got {len(splits)}.")
+        raise ParameterError("cv", f"expected at least two splits, got {len(splits)}.")
     return splits
 
 
@@ -84,7 +91,9 @@ def given_splits(cv, kept):
     """
     if isinstance(cv, PredefinedSplit):
         if len(cv.test_fold) != len(kept):
-            raise ValueError(f"cv: PredefinedSplit is of {len(cv.test_fold)} rows, and the table has {len(kept)}.")
+            raise ParameterError(
+                "cv", f"PredefinedSplit is of {len(cv.test_fold)} rows, and the table has {len(kept)}."
+            )
         cv = cv.split()
     if hasattr(cv, "split"):
         return cv
@@ -93,11 +102,30 @@ def given_splits(cv, kept):
     for k, pair in enumerate(cv):
         parts = [np.asarray(rows) for rows in pair]
         if len(parts) != 2 or any(rows.ndim != 1 or rows.dtype.kind not in "iu" for rows in parts):
-            raise ValueError(f"cv: expected (train, test) of row numbers as split {k + 1}.")
+            raise ParameterError("cv", f"expected (train, test) of row numbers as split {k + 1}.")
         if any(rows.size and (rows.min() < 0 or rows.max() >= len(kept)) for rows in parts):
-            raise ValueError(f"cv: split {k + 1} has row numbers outside 0 to {len(kept) - 1}.")
+            raise ParameterError("cv", f"split {k + 1} has row numbers outside 0 to {len(kept) - 1}.")
         splits.append(tuple(new[rows[kept[rows]]] for rows in parts))
     return splits
+
+
+def splits_by_time(X, column, cv):
+    """Return the other columns, and splits that predict each of `cv` parts from the rows of earlier times."""
+    if not hasattr(X, "columns") or column not in X.columns:
+        raise ValueError(f"--time {column}: there is no such column; {hint(column, list(getattr(X, 'columns', [])))}")
+    times = X[column]
+    if times.isna().any():
+        raise ValueError(f"--time {column}: expected a time in each row, got {times.isna().sum()} without.")
+    if times.dtype.kind not in "iufmM":
+        raise ValueError(
+            f"--time {column}: expected numbers, or dates such as 2024-05-31, got {str(times.iloc[0])!r}; write the "
+            "dates so, year first, for the alphabet does not sort other dates by time."
+        )
+    if len(X) <= cv:
+        raise ValueError(f"--cv {cv}: expected more rows than parts of time, got {len(X)}.")
+    order, time = np.argsort(times, kind="stable").to_numpy(), times.rank(method="dense").to_numpy()
+    splits = [(order[a], order[b]) for a, b in TimeSeriesSplit(cv).split(order)]
+    return X.drop(columns=column), [(a[time[a] < time[b].min()], b) for a, b in splits]
 
 
 def copied(X, y):
@@ -163,17 +191,20 @@ def _folds(cv, target, groups, rng):
 def _check_sizes(cv, target, groups):
     n = len(target.values)
     if n < 2 * cv:
-        raise ValueError(f"cv={cv} folds need at least {2 * cv} rows with a target, got {n}; lower cv or add rows.")
+        raise ParameterError(
+            "cv", f"{cv} folds need at least {2 * cv} rows with a target, got {n}; lower cv or add rows."
+        )
     if groups is not None and len(np.unique(groups)) < cv:
-        raise ValueError(
-            f"cv={cv} folds need at least {cv} groups, or distinct rows, got {len(np.unique(groups))}; lower cv."
+        raise ParameterError(
+            "cv", f"{cv} folds need at least {cv} groups, or distinct rows, got {len(np.unique(groups))}; lower cv."
         )
     if target.classes is not None:
         units = np.arange(n) if groups is None else groups
         counts = np.sort([len(np.unique(units[target.values == code])) for code in range(len(target.classes))])
         if counts[-1] < cv or counts[-2] < 2:
             what = "rows" if groups is None else "groups, or distinct rows,"
-            raise ValueError(
-                f"cv={cv} folds need a class of at least {cv} {what} and another of at least 2, got {counts[-1]} and "
-                f"{counts[-2]}. Merge classes, lower cv, or say task='regression' (--task regression) for counts."
+            raise ParameterError(
+                "cv",
+                f"{cv} folds need a class of at least {cv} {what} and another of at least 2, got {counts[-1]} and "
+                f"{counts[-2]}. Merge classes, lower cv, or say task='regression' (--task regression) for counts.",
             )

@@ -1,6 +1,5 @@
 """Jobs of a comparison: one fit each, with a key that says what it depends on, and the form of its result."""
 
-import hashlib
 import inspect
 import json
 import pickle
@@ -19,9 +18,10 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 import sklearn_ltdl
-from sklearn_ltdl.study._journal import conforms
-from sklearn_ltdl.study._methods import is_given, predict
-from sklearn_ltdl.study._tables import make_table_pipeline
+from sklearn_ltdl.running._journal import conforms
+from sklearn_ltdl.study._models import is_given, predict
+from sklearn_ltdl.tables._kinds import rows_of
+from sklearn_ltdl.tables._pipeline import make_table_pipeline
 
 
 class Data(NamedTuple):
@@ -61,11 +61,6 @@ def failed(reason, missing=None):
     }  # fmt: skip
 
 
-def rows_of(X, chosen):
-    """Return some rows of a DataFrame or an array."""
-    return X.iloc[chosen] if hasattr(X, "iloc") else X[chosen]
-
-
 def fit_and_predict(data, method, seed, train, test, explain=None):
     """Fit a method on the training rows and predict the others; an exception of the model is a reason.
 
@@ -81,8 +76,8 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
     Returns
     -------
     result : dict
-        Of plain values: prediction (None if there is a failure), fit_seconds, predict_seconds, notes, failure and
-        explained.
+        Of plain values: prediction (None if there is a failure), fit_seconds, predict_seconds, notes as pairs of a
+        code and a text, failure and explained.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -102,18 +97,18 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             return failed(reason) | {"fit_seconds": time.perf_counter() - start}
     notes = [
-        f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"
+        [warning.category.__name__, f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"]
         for warning in caught
         if issubclass(warning.category, UserWarning | RuntimeWarning)
     ]
     solver = getattr(model[-1], "solver_", "")
     if "nystroem" in solver:
-        notes.append(f"{solver}: fitted on a subsample of centres")
+        notes.append([solver, f"{solver}: fitted on a subsample of centres"])
     return {
         "prediction": prediction.tolist(),
         "fit_seconds": middle - start,
         "predict_seconds": end - middle,
-        "notes": list(dict.fromkeys(notes)),
+        "notes": [list(note) for note in dict.fromkeys(map(tuple, notes))],
         "failure": None,
         "explained": None if explain is None else _explained(explain, model, rows_of(data.X, test), data.y[test]),
     }
@@ -149,7 +144,7 @@ def is_fit(n_rows, n_classes, explained, result):
         "prediction": [float if n_classes is None else [float] * n_classes] * n_rows,
         "fit_seconds": seconds,
         "predict_seconds": seconds,
-        "notes": [str, ...],
+        "notes": [[str, str], ...],
         "failure": None,
         "explained": None if explained is None else (explained, {"failure": str}),
     }
@@ -161,8 +156,8 @@ def is_stopped(result):
     return conforms(
         result,
         {
-            "prediction": None, "fit_seconds": seconds, "predict_seconds": seconds, "notes": [str, ...], "failure": str,
-            "explained": None, "missing": None, "time_limit": seconds,
+            "prediction": None, "fit_seconds": seconds, "predict_seconds": seconds, "notes": [[str, str], ...],
+            "failure": str, "explained": None, "missing": None, "time_limit": seconds,
         },
     )  # fmt: skip
 
@@ -193,30 +188,6 @@ def _explained(explain, model, X, y):
             return finite(explain(model, X, y))
         except Exception as error:
             return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-
-
-def fingerprint(*values):
-    """Return a hash of tables, arrays and plain values that is the same in another process."""
-    digest = hashlib.sha256()
-    for value in values:
-        if hasattr(value, "iloc"):
-            columns = (
-                (f"{name!r} {value.dtypes.iloc[j]}", value.iloc[:, j].to_numpy())
-                for j, name in enumerate(value.columns)
-            )
-        else:
-            columns = [("", value)]
-        for name, column in columns:
-            if not isinstance(column, np.ndarray):
-                text = repr(column)
-            elif column.dtype.kind in "OT":
-                text = f"{column.shape} {[str(entry) for entry in column.ravel()]} {[type(v) for v in column.ravel()]}"
-            else:
-                digest.update(f"{column.dtype.str} {column.shape}".encode())
-                digest.update(np.ascontiguousarray(column).view(np.uint8).data)
-                text = ""
-            digest.update(f"{name}\x00{text}\x00".encode())
-    return digest.hexdigest()
 
 
 def versions():

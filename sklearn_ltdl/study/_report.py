@@ -6,10 +6,10 @@ import shlex
 import warnings
 from pathlib import Path
 
+from sklearn_ltdl.running._terminal import cleaned
 from sklearn_ltdl.study._display import ComparisonDisplay, ContrastCurveDisplay, LazyToRichDisplay
 from sklearn_ltdl.study._evidence import DIAGNOSTICS
-from sklearn_ltdl.study._methods import METHODS
-from sklearn_ltdl.study._terminal import cleaned
+from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL
 
 MOST_COLUMNS = 10  # of the recursive feature machine, that are drawn

@@ -22,8 +22,8 @@ from sklearn.ensemble import (
 )
 from sklearn.exceptions import InconsistentVersionWarning
 
-from sklearn_ltdl.study._columns import listed
-from sklearn_ltdl.study._written import write_whole
+from sklearn_ltdl.running._written import write_whole
+from sklearn_ltdl.tables._notes import listed
 
 PICKLE = "pickle"  # trusts a file of pickle or joblib
 _OLDEST_PROTOCOL = 2  # of skops, with which this package began
@@ -34,13 +34,13 @@ _KNOWN = {
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
-    "sklearn_ltdl.study._columns.to_days",
-    "sklearn_ltdl.study._columns.to_levels",
-    "sklearn_ltdl.study._columns.to_numbers",
-    "sklearn_ltdl.study._methods.HeldLazy",
-    "sklearn_ltdl.study._methods.OutOfBag",
-    "sklearn_ltdl.study._methods.Tuned",
-    "sklearn_ltdl.study._tables._OfKind",
+    "sklearn_ltdl.tables._kinds.to_days",
+    "sklearn_ltdl.tables._kinds.to_levels",
+    "sklearn_ltdl.tables._kinds.to_numbers",
+    "sklearn_ltdl.study._models.HeldLazy",
+    "sklearn_ltdl.study._models.OutOfBag",
+    "sklearn_ltdl.study._models.Tuned",
+    "sklearn_ltdl.tables._pipeline._OfKind",
 }
 _BY_TREES = (  # whose trees do not check the rows again
     RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor, RandomTreesEmbedding,

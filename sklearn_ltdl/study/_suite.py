@@ -7,9 +7,9 @@ from io import BytesIO
 
 import numpy as np
 
+from sklearn_ltdl.running._written import write_whole
 from sklearn_ltdl.study._ranks import mean_ranks
 from sklearn_ltdl.study._study import compare
-from sklearn_ltdl.study._written import write_whole
 
 
 class Suite:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._shown import Shown
 
 LEVEL = 0.8  # of the intervals that decide: 1.4 % of 1000 problems then have a wrong verdict (docs/benchmarks.md)
@@ -234,8 +235,8 @@ def draw_contrasts(losses, families, held_out, margin):
     """
     unit = held_out.mean(losses["dummy"])
     if unit == 0:
-        raise ValueError(
-            "y: the dummy predicts every row held out exactly; there is nothing to gain. Use other splits."
+        raise ParameterError(
+            "y", "the dummy predicts every row held out exactly; there is nothing to gain. Use other splits."
         )
     n_rows = len(np.unique(held_out.row))
     contrasts = {}

@@ -1,14 +1,20 @@
 """The best model of a comparison, fitted on all rows and applied to new rows."""
 
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
+from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
-from sklearn_ltdl.study._columns import as_table, hint, listed, read_columns
-from sklearn_ltdl.study._methods import METHODS, given
+from sklearn_ltdl.running._pool import JobError, run_each
+from sklearn_ltdl.study._models import METHODS, given
 from sklearn_ltdl.study._saved import last_step
-from sklearn_ltdl.study._tables import make_table_pipeline, read_target
+from sklearn_ltdl.tables._columns import hint, read_columns
+from sklearn_ltdl.tables._kinds import as_table
+from sklearn_ltdl.tables._notes import listed
+from sklearn_ltdl.tables._pipeline import make_table_pipeline
+from sklearn_ltdl.tables._target import read_target
 
 
 def winner(comparison, X, y, *, sample_weight=None, also=None):
@@ -54,7 +60,7 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     if name not in methods:
         raise ValueError(f"The best model is {name!r}, which is none of the package: give it in also, as to compare.")
     if (sample_weight is not None) != comparison.settings["weights"]:
-        raise ValueError("sample_weight: give the weights of the comparison, if it had any, and else none.")
+        raise ParameterError("sample_weight", "give the weights of the comparison, if it had any, and else none.")
     X, y = as_table(X), np.asarray(y)
     present = ~is_missing(y)
     weight = {}
@@ -70,6 +76,23 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     if chosen is not None:
         pipeline.steps[-1] = ("estimator", chosen)
     return pipeline
+
+
+def winner_in_time(comparison, X, y, *, decimal, time_limit, sample_weight=None, also=None):
+    """Return `winner` as fitted in a process that is killed at the limit, or a JobError.
+
+    Parameters
+    ----------
+    decimal : {',', '.'} or None
+        Decimal sign of the file; the model keeps it as `decimal_`, so that new rows are read as these were.
+    time_limit : float or None
+        Seconds.
+    """
+    fit = partial(winner, sample_weight=sample_weight, also=also)
+    ((_, model),) = run_each(fit, [(comparison, X, y)], time_limit=time_limit)
+    if not isinstance(model, JobError):
+        model.decimal_ = decimal
+    return model
 
 
 def _as_compared(columns, X):

@@ -15,9 +15,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from sklearn_ltdl import compare
+from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.study import _study
 from sklearn_ltdl.study._jobs import failed, fingerprint, run
-from sklearn_ltdl.study._journal import Journal
 from sklearn_ltdl.study._study import Interrupted
 
 MODELS = ["linear", "ntk"]

@@ -25,10 +25,10 @@ from sklearn.utils import get_tags
 
 import sklearn_ltdl
 from sklearn_ltdl import make_table_pipeline
+from sklearn_ltdl.cli import main
 from sklearn_ltdl.study import _saved
-from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._saved import load, save
-from sklearn_ltdl.study.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -182,7 +182,7 @@ def arguments(command):
         (lambda c: node("MethodNode", "os", "system", content={}), "MethodNode"),
         (lambda c: node("ReduceNode", "os", "system", **{"__reduce__": {"args": arguments(c)}}), "ReduceNode"),
         (lambda c: node("ObjectNode", "sklearn_ltdl.study._jobs", "Journal", content=arguments(c)), "Journal"),
-        (lambda c: node("FunctionNode", "sklearn_ltdl.study.cli", "main"), "main"),
+        (lambda c: node("FunctionNode", "sklearn_ltdl.cli", "main"), "main"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.ntk._neural_tangents", "_unpickled"), "_unpickled"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.no_module", "f"), "sklearn_ltdl.no_module.f"),
     ],

@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.datasets import make_multi_index, make_parity
 from sklearn_ltdl.study._folds import copied
-from sklearn_ltdl.study._methods import METHODS, Method, OutOfBag, Tuned, _inner_rows, given, per_row_loss
+from sklearn_ltdl.study._models import METHODS, Method, OutOfBag, Tuned, _inner_rows, given, per_row_loss
 
 CHEAP = {
     "dummy": METHODS["dummy"],
@@ -494,7 +494,7 @@ def test_the_regime_and_the_directions_of_the_trained_models_are_reported():
 
 
 def test_importing_the_command_line_leaves_jax_and_numba_alone():
-    code = "import sys, sklearn_ltdl.study.cli; print(*{'jax', 'numba', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, sklearn_ltdl.cli; print(*{'jax', 'numba', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sklearn_ltdl.cli import main
 from sklearn_ltdl.study import compare, mean_ranks
-from sklearn_ltdl.study._files import read_table
 from sklearn_ltdl.study._suite import Suite
-from sklearn_ltdl.study.cli import main
+from sklearn_ltdl.tables._files import read_table
 
 FAST = ["--models", "linear", "ntk", "rbf", "--cv", "2", "--repeats", "1", "--n-jobs", "1"]
 
@@ -116,7 +116,7 @@ def test_what_is_done_is_kept_when_it_is_interrupted(folder, tmp_path):
     large = np.random.default_rng(0).standard_normal((20_000, 20))  # on which a forest takes a minute
     pd.DataFrame(large).to_csv(folder / "large.csv", index=False)
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"import signal, sys; {heard}; from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    code = f"import signal, sys; {heard}; from sklearn_ltdl.cli import main; sys.exit(main())"
     options = ["--models", "linear", "forest", "--cv", "2", "--repeats", "1", "--json", tmp_path / "out.json"]
     command = [sys.executable, "-c", code, "suite", folder, *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

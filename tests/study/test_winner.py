@@ -12,10 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import LazyNetRegressor, compare, make_table_pipeline, regime_report
+from sklearn_ltdl.cli import main
 from sklearn_ltdl.study import winner
-from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._saved import load, save
-from sklearn_ltdl.study.cli import main
 
 FAST = ["--cv", "2", "--repeats", "1", "--n-jobs", "1"]
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import shlex
 import sys
 import warnings
@@ -10,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import sklearn_ltdl
-from sklearn_ltdl.study._sets import DEMONSTRATION, EMBEDDED, load_embedded
-from sklearn_ltdl.study._terminal import say, show
+from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl.running._terminal import say, show
+from sklearn_ltdl.study._options import OPTIONS, Choice, Number
+from sklearn_ltdl.tables._sets import DEMONSTRATION, EMBEDDED, load_embedded
 
 DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
-MODELS = ("dummy", "linear", "rbf", "laplace", "ntk", "rfm", "lazy", "rich", "forest", "boosting")
 
 
 def main(argv=None):
@@ -23,7 +23,7 @@ def main(argv=None):
 
     def tell(message, *_, **__):
         """Show a warning as a sentence, once."""
-        sentence = _as_options(" ".join(str(message).split()))
+        sentence = " ".join(str(message).split())
         if sentence not in told:
             told.add(sentence)
             say(f"{name}: {sentence}")
@@ -31,7 +31,7 @@ def main(argv=None):
     try:
         with warnings.catch_warnings():
             warnings.showwarning = tell
-            warnings.filterwarnings("always", "journal=")  # what runs again is no error
+            warnings.filterwarnings("always", "journal ")  # what runs again is no error
             parser = _parser()
             arguments = parser.parse_args(argv)
             if arguments.command is None:
@@ -45,8 +45,11 @@ def main(argv=None):
     except BrokenPipeError:  # who reads has enough
         _close_output()
         return DONE
+    except ParameterError as error:
+        say(f"{name}: {_spoken(error.parameter)}: {' '.join(error.message.split())}")
+        return BAD_USAGE
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, Warning) as error:
-        say(f"{name}: {_as_options(' '.join(str(error).split())) or type(error).__name__}")
+        say(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
         return BAD_USAGE
     except KeyboardInterrupt as stop:
         say(f"{name}: interrupted{f'; {stop}' if str(stop) else ''}")
@@ -64,38 +67,11 @@ class _Parser(argparse.ArgumentParser):
             show(message, file or sys.stderr, end="")
 
 
-_NAMES = (
-    "task|models|also|cv|repeats|groups|scoring|margin|random_state|n_jobs|time_limit|total_time|journal|scheduler|"
-    "backend|categorical|numeric|sample_weight"
-)
-_PARAMETER = re.compile(rf"(?<![\w'\"-])(?:({_NAMES})=('[^']*'|[\w.]+)|({_NAMES})(?=: )|(cv|sample_weight)\b)")
-
-
-def _as_options(message):
-    """Return a message of the library's in the words of the command line: --cv 5 for cv=5."""
-
-    def option(match):
-        name, value = match[1] or match[3] or match[4], match[2]
-        words = [f"--{'weights' if name == 'sample_weight' else name.replace('_', '-')}"]
-        return " ".join(words if value is None else [*words, shlex.quote(value.strip("'"))])
-
-    message = re.sub(r"^([Xy]): ", lambda match: {"X": "table", "y": "target"}[match[1]] + ": ", message)
-    return re.sub(r"(--[\w-]+ \w+) \(\1\)", r"\1", _PARAMETER.sub(option, message))
-
-
-def _number(kind, is_allowed, expected):
-    """Return a function that reads a number for argparse."""
-
-    def read(text):
-        try:
-            number = kind(text)
-        except ValueError:
-            number = None
-        if number is None or not is_allowed(number):
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-        return number
-
-    return read
+def _spoken(parameter):
+    """Return what the command line calls a parameter."""
+    return {"X": "table", "y": "target", "sample_weight": "--weights"}.get(
+        parameter, f"--{parameter.replace('_', '-')}"
+    )
 
 
 def _parser():
@@ -131,8 +107,7 @@ def _add_compare(commands):
         f"{', '.join(EMBEDDED)} (default: {DEMONSTRATION})",
     )
     _add_columns(command)
-    _add_protocol(command)
-    _add_engine(command)
+    _add_options(command)
     command.add_argument("--html", type=Path, metavar="FILE", help="write a report to read, as one page")
     command.add_argument("--json", type=Path, metavar="FILE", help="write verdict, evidence and results of every fold")
     command.add_argument(
@@ -154,7 +129,7 @@ def _add_suite(commands):
     command.set_defaults(run=_suite)
     command.add_argument("folder", type=Path, metavar="DIR", help="folder of tables; folders in it are not entered")
     command.add_argument("--target", metavar="COLUMN", help=_TARGET)
-    _add_protocol(command)
+    _add_options(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write all comparisons and the mean ranks")
     command.add_argument("--figure", type=Path, metavar="FILE", help="draw the mean ranks (.png, .svg or .pdf)")
 
@@ -224,139 +199,57 @@ def _add_columns(command):
         "--groups", metavar="NAME", help="rows of one value, such as a patient's, stay together; not predicted from"
     )
     group.add_argument("--weights", metavar="NAME", help="weights of the rows; not predicted from")
-
-
-def _add_protocol(command):
-    group = command.add_argument_group("comparison")
-    group.add_argument(
-        "--task",
-        choices=["auto", "regression", "classification"],
-        default="auto",
-        help="default: classification for text and at most 10 distinct whole numbers",
-    )
-    group.add_argument(
-        "--models",
-        nargs="+",
-        metavar="MODEL",
-        help=f"among {', '.join(MODELS)} (default: all; dummy, linear always run)",
-    )
-    group.add_argument(
-        "--also",
-        metavar="MODULE:CLASS",
-        action="append",
-        default=[],
-        help="show another estimator as well, such as sklearn.svm:SVR; may be repeated",
-    )
-    group.add_argument("--scoring", metavar="NAME", help="score to show, of scikit-learn (default: R2 or accuracy)")
-    group.add_argument(
-        "--cv",
-        metavar="N",
-        type=_number(int, lambda n: n >= 2, "a whole number of at least 2"),
-        default=5,
-        help="number of folds (default: 5)",
-    )
-    group.add_argument(
-        "--repeats",
-        metavar="N",
-        type=_number(int, lambda n: n >= 1, "a whole number of at least 1"),
-        default=1,
-        help="times the folds are drawn (default: 1)",
-    )
-    group.add_argument(
-        "--margin",
-        metavar="SHARE",
-        type=_number(float, lambda share: 0 < share < 1, "a number above 0 and below 1"),
-        default=0.01,
-        help="share of the dummy's loss that does not matter (default: 0.01)",
-    )
-    group.add_argument(
-        "--random-state",
-        type=_number(int, lambda n: 0 <= n < 2**32, "a whole number of at least 0"),
-        default=0,
-        metavar="SEED",
-        help="default: 0",
-    )
-    group = command.add_argument_group("work")
-    group.add_argument(
-        "--n-jobs",
-        metavar="N",
-        type=_number(int, lambda n: n != 0, "a whole number that is not 0"),
-        default=-1,
-        help="fits at a time (default: -1, one a core)",
-    )
-    seconds = _number(float, lambda s: s > 0, "a number above 0")
-    group.add_argument("--time-limit", type=seconds, metavar="SECONDS", help="longest time of one fit (default: none)")
-    group.add_argument(
-        "--total-time",
-        type=seconds,
-        metavar="SECONDS",
-        help="time after which no fit of a table is started (default: none)",
-    )
-    group.add_argument(
-        "--journal",
-        type=Path,
-        metavar="FILE",
-        help="keep each fit in this file; after an interruption, the same command goes on where it was",
-    )
-    group.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster, such as tcp://127.0.0.1:8786")
-    group.add_argument(
-        "--backend", choices=["loky", "dask"], help="default: dask with a scheduler, else processes here"
-    )
-
-
-def _add_engine(command):
-    group = command.add_argument_group("order and curves")
     group.add_argument(
         "--time",
         metavar="NAME",
-        help="column of numbers or dates: each of --cv parts is predicted from the rows of earlier times",
-    )
-    group.add_argument(
-        "--curves", action="store_true", help="also how differences move with the rows, and the network with its scale"
+        help="numbers or dates: each of --cv parts is predicted from the rows of earlier times; not predicted from",
     )
 
 
-def _by_time(X, column, cv):
-    """Return the other columns, and splits that predict each of `cv` parts from the rows of earlier times."""
-    import numpy as np
-    from sklearn.model_selection import TimeSeriesSplit
+def _add_options(command):
+    groups = {title: command.add_argument_group(title) for title in dict.fromkeys(option.group for option in OPTIONS)}
+    for option in OPTIONS:
+        how = {"help": option.help, "default": option.initial}
+        if option.takes is None:
+            how["action"] = "store_true"
+        elif isinstance(option.takes, Choice):
+            how["choices"] = option.takes.words
+        elif isinstance(option.takes, Number):
+            how |= {"type": _reader(option.takes), "metavar": option.metavar}
+        else:
+            several = {"nargs": {"nargs": "+"}, "append": {"action": "append"}, "": {}}
+            how |= {"metavar": option.metavar, **several[option.takes.several]}
+        if option.initial is not None and option.takes is not None:
+            how["help"] += f" (default: {option.initial})"
+        groups[option.group].add_argument(option.flag, **how)
 
-    from sklearn_ltdl.study._columns import hint
 
-    if not hasattr(X, "columns") or column not in X.columns:
-        raise ValueError(f"--time {column}: there is no such column; {hint(column, list(getattr(X, 'columns', [])))}")
-    times = X[column]
-    if times.isna().any():
-        raise ValueError(f"--time {column}: expected a time in each row, got {times.isna().sum()} without.")
-    if times.dtype.kind not in "iufmM":
-        raise ValueError(
-            f"--time {column}: expected numbers, or dates such as 2024-05-31, got {str(times.iloc[0])!r}; write the "
-            "dates so, year first, for the alphabet does not sort other dates by time."
-        )
-    if len(X) <= cv:
-        raise ValueError(f"--cv {cv}: expected more rows than parts of time, got {len(X)}.")
-    order, time = np.argsort(times, kind="stable").to_numpy(), times.rank(method="dense").to_numpy()
-    splits = [(order[a], order[b]) for a, b in TimeSeriesSplit(cv).split(order)]
-    return X.drop(columns=column), [(a[time[a] < time[b].min()], b) for a, b in splits]
+def _reader(number):
+    """Return a function that reads a number for argparse."""
+
+    def read(text):
+        try:
+            return number.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def _protocol(arguments):
-    """Return the arguments of `compare` that the options of `_add_protocol` stand for."""
-    names = (
-        "task", "scoring", "cv", "repeats", "margin", "random_state", "n_jobs", "time_limit", "total_time", "journal",
-        "scheduler",
-    )  # fmt: skip
-    also = [_imported(path) for path in arguments.also]
+    """Return the arguments of `compare` that its options stand for."""
+    protocol = {option.name: getattr(arguments, option.name) for option in OPTIONS}
+    also = [_imported(path) for path in protocol["also"] or ()]
     twice = sorted({name for name, _ in also if sum(name == other for other, _ in also) > 1})
-    if arguments.backend == "dask" and arguments.scheduler is None:
-        raise ValueError("--backend dask: expected its address as well, such as --scheduler tcp://127.0.0.1:8786.")
     if twice:
-        raise ValueError(f"--also: expected classes of different names, got {twice[0]} twice; compare one at a time.")
-    return {
-        "models": arguments.models and [name for names in arguments.models for name in names.split(",") if name],
+        text = f"expected classes of different names, got {twice[0]} twice; compare one at a time."
+        raise ParameterError("also", text)
+    models = protocol["models"]
+    return protocol | {
+        "models": models and [name for names in models for name in names.split(",") if name],
         "also": dict(also) or None,
-        "backend": arguments.backend or ("dask" if arguments.scheduler else "loky"),
-    } | {name: getattr(arguments, name) for name in names}
+        "backend": "dask" if arguments.scheduler else arguments.backend,
+    }
 
 
 def _imported(path):
@@ -377,15 +270,17 @@ def _compare(arguments):
     if arguments.html is not None:
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
-    X, y, columns, origin = _load(arguments)
+    X, y, columns, origin, decimal = _load(arguments)
     say(f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
     from sklearn_ltdl.study._study import Interrupted, compare
 
-    protocol = _protocol(arguments) | {"curves": arguments.curves}
+    protocol = _protocol(arguments)
     if arguments.time is not None:
+        from sklearn_ltdl.study._folds import splits_by_time
+
         if arguments.repeats > 1:
             raise ValueError(f"--repeats {arguments.repeats}: the parts of --time are not drawn, and not repeated.")
-        X, protocol["cv"] = _by_time(X, arguments.time, arguments.cv)
+        X, protocol["cv"] = splits_by_time(X, arguments.time, arguments.cv)
     try:
         comparison = compare(X, y, **columns, **protocol, verbose=1)
     except Interrupted as stop:
@@ -395,7 +290,7 @@ def _compare(arguments):
     _report(comparison, origin, arguments)
     if arguments.save is not None:
         fit = {"sample_weight": columns.get("sample_weight"), "also": protocol["also"]}
-        if not _save_winner(comparison, X, y, fit, arguments):
+        if not _save_winner(comparison, X, y, fit, decimal, arguments):
             return SOME_FAILED
     return SOME_FAILED if comparison.failed else DONE
 
@@ -411,20 +306,17 @@ def _report(comparison, origin, arguments):
         say(f"{arguments.html}: the report.")
 
 
-def _save_winner(comparison, X, y, fit, arguments):
+def _save_winner(comparison, X, y, fit, decimal, arguments):
     """Fit the best model on all rows, within the limit of one fit, and return whether it is saved."""
-    from functools import partial
-
-    from sklearn_ltdl.study._pool import JobError, run_each
+    from sklearn_ltdl.running._pool import JobError
     from sklearn_ltdl.study._saved import save
-    from sklearn_ltdl.study._winner import winner
+    from sklearn_ltdl.study._winner import winner_in_time
 
     name, n_rows = comparison.best, comparison.settings["n_rows"]
-    ((_, model),) = run_each(partial(winner, **fit), [(comparison, X, y)], time_limit=arguments.time_limit)
+    model = winner_in_time(comparison, X, y, decimal=decimal, time_limit=arguments.time_limit, **fit)
     if isinstance(model, JobError):
         say(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
         return False
-    model.decimal_ = getattr(X, "attrs", {}).get("decimal")  # new rows are to be read as these were
     applied = " ".join(["ltdl predict", *(f"--trust {needed}" for needed in save(model, arguments.save))])
     _print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows ({applied} applies it).")
     return True
@@ -433,7 +325,7 @@ def _save_winner(comparison, X, y, fit, arguments):
 def _suite(arguments):
     from functools import partial
 
-    from sklearn_ltdl.study._files import TABLES, read_table
+    from sklearn_ltdl.tables._files import TABLES, read_table
 
     if not arguments.folder.is_dir():
         raise ValueError(f"{arguments.folder}: expected a folder of tables; a single one is for ltdl compare.")
@@ -447,14 +339,14 @@ def _suite(arguments):
             raise ValueError(f"--figure {arguments.figure}: expected a name that ends with .png, .svg or .pdf.")
         import matplotlib  # noqa: F401  that it is missing is told now, not after the work
     from sklearn_ltdl.study._suite import Suite
-    from sklearn_ltdl.study._tables import split_target
+    from sklearn_ltdl.tables._target import split_target
 
     predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
     say(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
     suite, status, protocol = Suite(), DONE, _protocol(arguments)
 
     def load(path):
-        table, notes = read_table(path, target=arguments.target)
+        table, notes, _ = read_table(path, target=arguments.target)
         say(*(f"{path.name}: {note}" for note in notes))
         return split_target(table, arguments.target)
 
@@ -462,7 +354,7 @@ def _suite(arguments):
     try:
         for path in tables:
             row = suite.run(path.name, partial(load, path), **protocol)
-            show(_as_options(" ".join(suite.line(row).splitlines())))
+            show(" ".join(suite.line(row).splitlines()))
             if arguments.json is not None:  # now, lest a later table take it along
                 suite.to_json(arguments.json)
     except KeyboardInterrupt:
@@ -477,15 +369,16 @@ def _suite(arguments):
 
 
 def _predict(arguments):
+    from sklearn_ltdl.running._written import write_whole
     from sklearn_ltdl.study import _winner
-    from sklearn_ltdl.study._columns import coerced, hint
-    from sklearn_ltdl.study._files import read_table
     from sklearn_ltdl.study._saved import load
-    from sklearn_ltdl.study._written import write_whole
+    from sklearn_ltdl.tables._columns import hint
+    from sklearn_ltdl.tables._files import read_table
+    from sklearn_ltdl.tables._kinds import coerced
 
     _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
     model, notes = load(arguments.model, arguments.trust)
-    table, more = read_table(arguments.data, least_columns=1, **_winner.as_trained(model))
+    table, more, _ = read_table(arguments.data, least_columns=1, **_winner.as_trained(model))
     X, unused = _winner.matched(arguments.data, model, table)
     for name in _names(arguments.numeric):
         if name not in getattr(X, "columns", []):
@@ -503,12 +396,12 @@ def _predict(arguments):
 
 def _regime(arguments):
     from sklearn_ltdl.study import _winner
-    from sklearn_ltdl.study._files import read_table
     from sklearn_ltdl.study._saved import load
-    from sklearn_ltdl.study._tables import split_target
+    from sklearn_ltdl.tables._files import read_table
+    from sklearn_ltdl.tables._target import split_target
 
     model, notes = load(arguments.model, arguments.trust)
-    table, more = read_table(arguments.data, target=arguments.target, **_winner.as_trained(model))
+    table, more, _ = read_table(arguments.data, target=arguments.target, **_winner.as_trained(model))
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     say(*notes, *more, *unused)
@@ -531,21 +424,21 @@ def _close_output():
 
 
 def _load(arguments):
-    """Return the columns, the target, the arguments of `compare` that speak of columns, and a line on the origin."""
+    """Return the columns, the target, arguments of `compare` on columns, a line on the origin, and the decimal sign."""
     data, target = arguments.data, arguments.target
     named = {option: _names(getattr(arguments, option)) for option in ("categorical", "numeric", "drop")}
     named |= {option: list(filter(None, [getattr(arguments, option)])) for option in ("groups", "weights")}
     if data in EMBEDDED and not Path(data).exists():
         if target is not None or any(named.values()):
             raise ValueError(f"--target and names of columns are for files; the embedded set {data!r} has its own.")
-        return *load_embedded(data), {}, data
+        return *load_embedded(data), {}, data, None
     if data != "-" and not Path(data).exists():
         raise ValueError(f"{data}: no such file, and not one of the embedded sets {', '.join(EMBEDDED)}.")
-    from sklearn_ltdl.study._columns import hint
-    from sklearn_ltdl.study._files import read_table
-    from sklearn_ltdl.study._tables import split_target
+    from sklearn_ltdl.tables._columns import hint
+    from sklearn_ltdl.tables._files import read_table
+    from sklearn_ltdl.tables._target import split_target
 
-    table, notes = read_table(data, text=named["categorical"], target=target)
+    table, notes, decimal = read_table(data, text=named["categorical"], target=target)
     X, y = split_target(table, target)
     say(*notes)
     for option, names in named.items():
@@ -565,11 +458,11 @@ def _load(arguments):
     origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
     if target is None:
         origin += " (the last column; --target takes another)"
-    return X, y, columns, origin
+    return X, y, columns, origin, decimal
 
 
 def _weights(column):
-    from sklearn_ltdl.study._columns import reads_as_float
+    from sklearn_ltdl.tables._kinds import reads_as_float
 
     if not reads_as_float(column.to_numpy(dtype=object)) or column.isna().any():
         raise ValueError(f"--weights {column.name}: expected a number in every row.")
@@ -585,13 +478,13 @@ def _names(options):
 
 def _check_outputs(arguments, options, inputs):
     """Raise an error before the work is done, not after, if a file cannot be written, or would overwrite another."""
-    from sklearn_ltdl.study._written import require_writable
+    from sklearn_ltdl.running._written import require_writable
 
     taken = {_identity(Path(path)): what for what, path in inputs.items()}
     for option in options:
-        path = getattr(arguments, option)
-        if path is None:
+        if getattr(arguments, option) is None:
             continue
+        path = Path(getattr(arguments, option))
         try:
             if path.is_dir():
                 raise ValueError(f"--{option} {path}: expected the name of a file, got a folder.")

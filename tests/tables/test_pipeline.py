@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_ltdl import make_table_pipeline
-from sklearn_ltdl.study._tables import read_target, split_target
+from sklearn_ltdl.tables._target import read_target, split_target
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from sklearn_ltdl import compare
+from sklearn_ltdl.cli import main
+from sklearn_ltdl.running._journal import Journal
+from sklearn_ltdl.running._progress import Progress
+from sklearn_ltdl.running._terminal import clean
 from sklearn_ltdl.study._jobs import failed
-from sklearn_ltdl.study._journal import Journal
-from sklearn_ltdl.study._progress import Progress
-from sklearn_ltdl.study._terminal import clean
-from sklearn_ltdl.study.cli import main
 
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 HOSTILE = "a\x1b[2J\x1b]0 title\x07\x9b31m\u202eb\u2066c\x08d\x7f"  # CSI, OSC, C1, bidi, backspace
@@ -99,7 +99,7 @@ def test_reasons_and_notes_of_a_journal_are_cleaned(tmp_path, frame, shown):
     assert main(["compare", str(table), "--target", "b", *options]) == 0
     journal = Journal(path)
     for key, result in list(journal.results.items())[1:2]:
-        journal.add(key, result | {"notes": [f"A: {HOSTILE}"]})
+        journal.add(key, result | {"notes": [["A", f"A: {HOSTILE}"]]})
     assert main(["compare", str(table), "--target", "b", *options]) == 0
     assert r"A: a\x1b[2J" in shown().out
     for key in list(journal.results):

@@ -19,14 +19,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_ltdl import compare
-from sklearn_ltdl.study._journal import Journal
-from sklearn_ltdl.study._pool import run_each
-from sklearn_ltdl.study.cli import main
+from sklearn_ltdl.cli import main
+from sklearn_ltdl.running._journal import Journal
+from sklearn_ltdl.running._pool import run_each
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 X, Y = load_diabetes(return_X_y=True)
-LTDL = [sys.executable, "-c", "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"]
+LTDL = [sys.executable, "-c", "import sys; from sklearn_ltdl.cli import main; sys.exit(main())"]
 COMMAND = [*LTDL, "compare", "diabetes", "--models", "linear", "--cv", "4", "--repeats", "15", "--n-jobs", "2"]
 
 
@@ -102,7 +102,7 @@ def test_a_command_that_is_killed_leaves_no_process_and_goes_on_where_it_was(tmp
 def test_workers_in_compiled_code_that_keeps_the_interpreter_end_with_their_parent(tmp_path):
     job = f"[open(__import__('os').path.join({str(tmp_path)!r}, str(__import__('os').getpid())), 'w').close(), "
     job += "__import__('ctypes').PyDLL(None).sleep(600)]"  # without letting go of the interpreter
-    code = f"from sklearn_ltdl.study._pool import run_each; list(run_each(eval, [({job!r},)] * 2, n_jobs=2))"
+    code = f"from sklearn_ltdl.running._pool import run_each; list(run_each(eval, [({job!r},)] * 2, n_jobs=2))"
     process = subprocess.Popen([sys.executable, "-c", code])
     while len(pids := [int(path.name) for path in tmp_path.glob("[0-9]*")]) < 2:
         assert process.poll() is None

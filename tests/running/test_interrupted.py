@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_ltdl.study.cli import main
+from sklearn_ltdl.cli import main
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 HEARD = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # the background ignores it
@@ -30,7 +30,7 @@ def table(tmp_path, rng):
 def test_an_interruption_says_what_is_kept_and_the_same_command_goes_on(table, tmp_path):
     journal = tmp_path / "run.jsonl"
     options = [table, "--models", "linear", "--n-jobs", "1", "--repeats", "400", "--journal", journal]
-    command = [sys.executable, "-c", f"{HEARD}from sklearn_ltdl.study.cli import main; sys.exit(main())", "compare"]
+    command = [sys.executable, "-c", f"{HEARD}from sklearn_ltdl.cli import main; sys.exit(main())", "compare"]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while not journal.exists() or journal.read_text().count("\n") < 20:
         assert process.poll() is None
@@ -81,7 +81,7 @@ def test_one_line_is_rewritten_on_a_terminal(table):
     """Without rich; each text begins with a return to the first column and clears the line."""
     no_rich = "import sys; sys.modules['rich'] = None; import importlib.util as u; find = u.find_spec; "
     no_rich += "u.find_spec = lambda name, *rest: None if name == 'rich' else find(name, *rest); "
-    code = f"{no_rich}from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    code = f"{no_rich}from sklearn_ltdl.cli import main; sys.exit(main())"
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", code, "compare", table, "--models", "linear", "--n-jobs", "1", "--repeats", "2"]
     process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL)
@@ -115,9 +115,9 @@ def test_rows_are_predicted_from_those_before_them(table, tmp_path, capsys):
 
 
 def test_the_order_in_time_is_that_of_the_column(rng):
-    from sklearn_ltdl.study.cli import _by_time
+    from sklearn_ltdl.study._folds import splits_by_time
 
     day = rng.permutation(20)
-    X, splits = _by_time(pd.DataFrame({"a": np.arange(20), "day": day}), "day", 4)
+    X, splits = splits_by_time(pd.DataFrame({"a": np.arange(20), "day": day}), "day", 4)
     assert list(X) == ["a"]
     assert all(day[train].max() < day[test].min() for train, test in splits)

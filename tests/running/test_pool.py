@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from sklearn_ltdl.study._pool import JobError, run_each
+from sklearn_ltdl.running._pool import JobError, run_each
 
 
 def test_jobs_run_here_unless_asked_otherwise():

@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_ltdl import compare
-from sklearn_ltdl.study._journal import Journal
-from sklearn_ltdl.study._pool import run_each
-from sklearn_ltdl.study.cli import main
+from sklearn_ltdl.cli import main
+from sklearn_ltdl.running._journal import Journal
+from sklearn_ltdl.running._pool import run_each
 
 dask = pytest.importorskip("dask", reason="needs the extra dask")
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")

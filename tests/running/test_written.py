@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import sklearn_ltdl
-from sklearn_ltdl.study import _written
-from sklearn_ltdl.study._written import write_whole
-from sklearn_ltdl.study.cli import main
+from sklearn_ltdl.cli import main
+from sklearn_ltdl.running import _written
+from sklearn_ltdl.running._written import write_whole
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and links of POSIX")
 PACKAGE = Path(sklearn_ltdl.__file__).parent

@@ -8,9 +8,11 @@ import sys
 from inspect import isfunction
 from pathlib import Path
 
-from sklearn_ltdl.study._written import unwritable
+import numpy as np
 
-_FORMAT = 2
+from sklearn_ltdl.running._written import unwritable
+
+_FORMAT = 3
 _HEADER = json.dumps({"journal": "ltdl compare", "format": _FORMAT}).encode()
 _AT_THE_END = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _LONGEST = 1 << 30  # bytes of a line
@@ -68,7 +70,7 @@ class Journal:
 
     @property
     def _where(self):
-        return f"journal={str(self.path)!r}"
+        return f"journal {self.path}"
 
     def _open(self):
         head = False
@@ -215,3 +217,27 @@ def conforms(value, form):
         return value.keys() == forms.keys() and all(conforms(value[name], forms[name]) for name in forms)
     forms = [form[0]] * len(value) if form[-1:] == [...] else form
     return len(value) == len(forms) and all(map(conforms, value, forms))
+
+
+def fingerprint(*values):
+    """Return a hash of tables, arrays and plain values that is the same in another process."""
+    digest = hashlib.sha256()
+    for value in values:
+        if hasattr(value, "iloc"):
+            columns = (
+                (f"{name!r} {value.dtypes.iloc[j]}", value.iloc[:, j].to_numpy())
+                for j, name in enumerate(value.columns)
+            )
+        else:
+            columns = [("", value)]
+        for name, column in columns:
+            if not isinstance(column, np.ndarray):
+                text = repr(column)
+            elif column.dtype.kind in "OT":
+                text = f"{column.shape} {[str(entry) for entry in column.ravel()]} {[type(v) for v in column.ravel()]}"
+            else:
+                digest.update(f"{column.dtype.str} {column.shape}".encode())
+                digest.update(np.ascontiguousarray(column).view(np.uint8).data)
+                text = ""
+            digest.update(f"{name}\x00{text}\x00".encode())
+    return digest.hexdigest()

@@ -7,8 +7,10 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from sklearn_ltdl import compare, make_table_pipeline
-from sklearn_ltdl.study import _columns
-from sklearn_ltdl.study._columns import describe, kinds_of, read_columns, to_days, to_levels, to_numbers
+from sklearn_ltdl.tables import _columns
+from sklearn_ltdl.tables._columns import describe, read_columns
+from sklearn_ltdl.tables._kinds import kinds_of, to_days, to_levels, to_numbers
+from sklearn_ltdl.tables._notes import Note
 
 N = 40
 ROWS = np.arange(N)
@@ -200,9 +202,11 @@ def test_the_description_has_every_kind_and_stays_short():
     ]  # fmt: skip
     assert "kind (1 with missing values)" in lines[2]
     assert "and 12 more" in lines[-2]
-    hostile = describe([_columns.Column("\x1b[2Jred\n\x07", "number", "a\nb", 0)])
+    hostile = describe([_columns.Column("\x1b[2Jred\n\x07", "number", Note("odd", "a\nb"), 0)])
     assert all(line.isprintable() for line in hostile)
-    assert describe([_columns.Column("x", "left out", "empty", 9)])[-1].strip() == "x: empty"  # cannot be kept
+    assert (
+        describe([_columns.Column("x", "left out", Note("empty", "empty"), 9)])[-1].strip() == "x: empty"
+    )  # cannot be kept
 
 
 @pytest.mark.parametrize(
@@ -245,3 +249,40 @@ def test_polars_frames_are_read_as_pandas_frames():
     frame = X.to_pandas().drop(columns="id")
     models = [make_table_pipeline(Ridge()).fit(table, ROWS) for table in (X.drop("id"), frame)]
     np.testing.assert_array_equal(models[0].predict(X), models[1].predict(frame))
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "code"),
+    [
+        ([np.nan] * 12, "x", "empty"),
+        ([[1], [2]] * 6, "x", "objects"),
+        ([3] * 12, "x", "constant"),
+        ([3] * 11 + [np.nan], "x", ""),  # known or not is a difference
+        (range(12), "customer_id", "identifier"),
+        (range(12), "paid", ""),
+        (range(9), "id", ""),  # too few rows to tell
+        ([f"the words of row number {k}" for k in range(12)], "x", "free text"),
+        ([f"A{k}" for k in range(12)], "x", "own text"),
+        ([f"A{k % 6}" for k in range(12)], "x", ""),
+    ],
+)
+def test_why_a_column_is_left_out(values, name, code):
+    series = pd.Series(values, name=name)
+    note = _columns._first(_columns.LEAVE_OUT, _columns._Seen(name, series, _columns.kind_of(series)))
+    assert getattr(note, "code", note) == code
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "code"),
+    [
+        (["5/31/24", "12/1/23"] * 6, "x", "unread dates"),
+        (["1", "2", "n.a.", "3"] * 3, "x", "strays"),
+        (["1", "a", "b", "c"] * 3, "x", ""),
+        ([1, 1, 2] * 4, "patient_id", "repeated identifier"),
+        ([1, 1, 2] * 4, "x", ""),
+    ],
+)
+def test_what_looks_like_a_mistake(values, name, code):
+    series = pd.Series(values, name=name)
+    note = _columns._first(_columns.SUSPECT, _columns._Seen(name, series, _columns.kind_of(series)))
+    assert getattr(note, "code", note) == code

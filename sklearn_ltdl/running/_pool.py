@@ -19,6 +19,7 @@ import joblib
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 import sklearn_ltdl
+from sklearn_ltdl._errors import ParameterError
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 ANSWER_SECONDS = 10  # that a scheduler has to answer, and to have a worker
@@ -176,7 +177,7 @@ class _Cluster:
         try:
             from distributed import Client
         except ImportError as error:
-            raise ImportError('backend="dask" needs Dask: pip install "sklearn_ltdl[dask]"') from error
+            raise ImportError('The backend "dask" needs Dask: pip install "sklearn_ltdl[dask]"') from error
 
         self._ours = not isinstance(scheduler, Client)
         if self._ours:
@@ -186,8 +187,8 @@ class _Cluster:
             self._client = _answer(connect) if self._ours else scheduler
         except (OSError, ValueError) as error:
             raise ConnectionError(
-                f"scheduler={scheduler!r} did not answer within {ANSWER_SECONDS} s ({type(error).__name__}). Is it "
-                "running, as `dask scheduler` does, and is this the address that it printed, such as "
+                f"The Dask scheduler {scheduler!r} did not answer within {ANSWER_SECONDS} s ({type(error).__name__}). "
+                "Is it running, as `dask scheduler` does, and is this the address that it printed, such as "
                 "tcp://127.0.0.1:8786?"
             ) from error
         try:
@@ -195,7 +196,7 @@ class _Cluster:
         except TimeoutError as error:
             self._leave()
             raise ConnectionError(
-                f"scheduler={scheduler!r} has no workers; start some with `dask worker {scheduler}`."
+                f"The Dask scheduler {scheduler!r} has no workers; start some with `dask worker {scheduler}`."
             ) from error
         self.n_workers = len(self._client.nthreads())
         try:
@@ -264,9 +265,10 @@ def _require_address(scheduler):
     try:
         get_address_host(str(scheduler))
     except ValueError as error:
-        raise ValueError(
-            f"scheduler={scheduler!r}: expected the address that `dask scheduler` prints, such as "
-            f"tcp://127.0.0.1:8786 ({error})."
+        raise ParameterError(
+            "scheduler",
+            f"for {scheduler!r}, expected the address that `dask scheduler` prints, such as "
+            f"tcp://127.0.0.1:8786 ({error}).",
         ) from error
     try:
         certified = Security().get_connection_args("client")["ssl_context"] is not None
@@ -274,9 +276,10 @@ def _require_address(scheduler):
     except (OSError, ValueError) as error:  # files that are not there, or are none of certificates
         certified, reason = False, f"names files that cannot be used, {error}"
     if str(scheduler).startswith("tls://") and not certified:
-        raise ValueError(
-            f"scheduler={scheduler!r}: expected certificates of the client in Dask's configuration, which {reason}. "
-            "The guide, Running on a cluster, says how to set them."
+        raise ParameterError(
+            "scheduler",
+            f"for {scheduler!r}, expected certificates of the client in Dask's configuration, which {reason}. "
+            "The guide, Running on a cluster, says how to set them.",
         )
 
 

@@ -10,14 +10,15 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import Ridge
 
 from sklearn_ltdl import compare
-from sklearn_ltdl.study import _journal, _study
+from sklearn_ltdl.cli import main
+from sklearn_ltdl.running import _journal
+from sklearn_ltdl.running._journal import Journal, conforms
+from sklearn_ltdl.study import _study
 from sklearn_ltdl.study._evidence import EXPLAINED, is_path
 from sklearn_ltdl.study._jobs import Data, fit_and_predict
-from sklearn_ltdl.study._journal import Journal, conforms
-from sklearn_ltdl.study._methods import METHODS
-from sklearn_ltdl.study.cli import main
+from sklearn_ltdl.study._models import METHODS
 
-HEADER = b'{"journal": "ltdl compare", "format": 2}'
+HEADER = b'{"journal": "ltdl compare", "format": 3}'
 
 
 def forged(entry):
@@ -81,7 +82,11 @@ def test_no_mutation_of_a_journal_gives_another_result(tmp_path, rng):
     journal = Journal(path)
     for number in range(12):
         prediction = rng.standard_normal(20) if number % 2 else rng.dirichlet(np.ones(3), 10)
-        result = {"prediction": prediction.tolist(), "fit_seconds": rng.exponential(), "notes": ["A: b"] * (number % 3)}
+        result = {
+            "prediction": prediction.tolist(),
+            "fit_seconds": rng.exponential(),
+            "notes": [["A", "A: b"]] * (number % 3),
+        }
         journal.add(hashlib.sha256(bytes([number])).hexdigest(), result | {"failure": None})
     data, truth = path.read_bytes(), {key: json.dumps(result) for key, result in journal.results.items()}
     assert {key: json.dumps(result) for key, result in Journal(path).results.items()} == truth

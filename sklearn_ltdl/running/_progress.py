@@ -5,7 +5,7 @@ import sys
 import time
 from collections import defaultdict
 
-from sklearn_ltdl.study._terminal import clean, rewrite, say
+from sklearn_ltdl.running._terminal import clean, rewrite, say
 
 SECONDS_BETWEEN_LINES = 30.0
 SHARE_BETWEEN_LINES = 0.1

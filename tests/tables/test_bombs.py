@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sklearn_ltdl.study import _files
-from sklearn_ltdl.study._files import read_table
+from sklearn_ltdl.tables import _bytes, _files
+from sklearn_ltdl.tables._files import read_table
 
 MEASURED = """
 import pathlib, resource, sys
 import pandas, pyarrow.parquet
-from sklearn_ltdl.study._files import read_table
+from sklearn_ltdl.tables._files import read_table
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
 try:
     read_table(sys.argv[1])
@@ -77,7 +77,7 @@ def test_runs_of_numbers_are_counted_in_full(tmp_path):
 
 
 def test_one_value_larger_than_the_limit_is_rejected(tmp_path, monkeypatch):
-    monkeypatch.setattr(_files, "LARGEST_FILE", 10**6)
+    monkeypatch.setattr(_bytes, "LARGEST_FILE", 10**6)
     write(tmp_path / "bomb.parquet", pa.table({"a": ["x" * 10**7, "y"], "b": [1, 2]}), compression="zstd")
     with pytest.raises(ValueError, match="too many for the memory"):
         read_table(tmp_path / "bomb.parquet")
@@ -123,7 +123,7 @@ def test_categories_and_long_texts_of_honest_tables_are_read(tmp_path):
     column = pa.DictionaryArray.from_arrays(pa.array(np.arange(5_000) % 500, pa.int32()), pa.array(words))
     table = pa.table({"word": column, "plain": column.dictionary_decode(), "y": np.arange(5_000)})
     write(tmp_path / "t.parquet", table)
-    read, _ = read_table(tmp_path / "t.parquet")
+    read, *_ = read_table(tmp_path / "t.parquet")
     assert read["word"].astype(str).tolist() == read["plain"].tolist() == words * 10
 
 
@@ -154,7 +154,7 @@ def test_compressed_zeros_are_rejected_within_1_gib(packing, tmp_path):
 
 @pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])
 def test_each_compression_is_counted(compress, tmp_path, monkeypatch):
-    monkeypatch.setattr(_files, "LARGEST_FILE", 10**6)
+    monkeypatch.setattr(_bytes, "LARGEST_FILE", 10**6)
     (tmp_path / "t.csv").write_bytes(compress(bytes(10**7)))
     with pytest.raises(ValueError, match=r"t\.csv: expected at most .* of data"):
         read_table(tmp_path / "t.csv")
@@ -179,7 +179,7 @@ def test_a_lack_of_memory_is_a_sentence(tmp_path, monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(_files, "_unpacked", exhausted)
+    monkeypatch.setattr(_files, "unpacked", exhausted)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(MemoryError, match=r"t\.csv: the table does not fit in the memory"):
         read_table(tmp_path / "t.csv")

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow
 import pytest
 
-from sklearn_ltdl.study import _files
-from sklearn_ltdl.study._files import read_table
+from sklearn_ltdl.tables import _bytes
+from sklearn_ltdl.tables._files import read_table
 
 FRAME = pd.DataFrame({"x": [1.5, np.nan, 3.0], "town": ["A", "B", np.nan], "y": [1, 2, 3]})
 TEXT = FRAME.to_csv(index=False).encode()
@@ -54,7 +54,7 @@ def parquet(frame):
 def read(tmp_path):
     def read(data, **options):
         (tmp_path / "table").write_bytes(data)
-        return read_table(tmp_path / "table", **options)
+        return read_table(tmp_path / "table", **options)[:2]
 
     return read
 
@@ -321,7 +321,7 @@ def test_a_folder_a_missing_file_and_one_that_may_not_be_read_are_named(tmp_path
 
 
 def test_what_is_too_large_unpacked_is_refused(read, monkeypatch):
-    monkeypatch.setattr(_files, "LARGEST_FILE", 1 << 20)
+    monkeypatch.setattr(_bytes, "LARGEST_FILE", 1 << 20)
     bomb = gzip.compress(b"x,y\n" + b"1,2\n" * (1 << 19))
     assert len(bomb) < 1 << 14
     with pytest.raises(ValueError, match="expected at most"):
@@ -333,6 +333,6 @@ def test_what_is_too_large_unpacked_is_refused(read, monkeypatch):
 def test_whole_numbers_beyond_machine_words_are_numbers(tmp_path):
     file = tmp_path / "table.csv"
     file.write_text("id;x\n12345678901234567890123400;1,5\n12345678901234567890123401;2,5\n")
-    table, _ = read_table(file)
+    table, *_ = read_table(file)
     assert table["id"].tolist() == [12345678901234567890123400.0] * 2
     assert table["x"].tolist() == [1.5, 2.5]

@@ -18,7 +18,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import get_tags
 
-import sklearn_ltdl
+from sklearn_ltdl.linear import SAGClassifier, SAGRegressor
+from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
+from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
 
 RICH_SCALE = 0.1  # output scale at which the network leaves the lazy regime
 INNER_FOLDS = 3  # on which settings are chosen
@@ -253,8 +255,8 @@ def _of(regressor, classifier, **settings):
 
 
 def _built(regressor, classifier, settings, task, seed):
-    name = regressor if task == "regression" else classifier
-    return getattr(sklearn_ltdl, name)(**settings, random_state=seed)
+    estimator = regressor if task == "regression" else classifier
+    return estimator(**settings, random_state=seed)
 
 
 def _dummy(task, seed):
@@ -262,7 +264,7 @@ def _dummy(task, seed):
 
 
 def _linear(task, seed):
-    estimator = (sklearn_ltdl.SAGRegressor if task == "regression" else sklearn_ltdl.SAGClassifier)(random_state=seed)
+    estimator = (SAGRegressor if task == "regression" else SAGClassifier)(random_state=seed)
     return Tuned(estimator, [{"alpha": alpha} for alpha in (1e-3, 1e-2, 1e-1)], task, seed)
 
 
@@ -277,8 +279,8 @@ def _boosting(task, seed):
     return Tuned(boosting, [{"max_leaf_nodes": leaves} for leaves in (4, 12, 31)], task, seed)
 
 
-_network = partial(_of, "LazyNetRegressor", "LazyNetClassifier")
-_kernel = partial(_of, "NTKKernelRegressor", "NTKKernelClassifier")
+_network = partial(_of, LazyNetRegressor, LazyNetClassifier)
+_kernel = partial(_of, NTKKernelRegressor, NTKKernelClassifier)
 
 
 def _lazy(task, seed):
@@ -309,7 +311,7 @@ METHODS = {
     "rbf": Method("kernel", _kernel(kernel="rbf")),
     "laplace": Method("kernel", _kernel(kernel="laplace")),
     "ntk": Method("kernel", _kernel(kernel="ntk")),
-    "rfm": Method("rfm", _of("RFMRegressor", "RFMClassifier", max_rounds=3)),  # two more cost half as much again
+    "rfm": Method("rfm", _of(RFMRegressor, RFMClassifier, max_rounds=3)),  # two more cost half as much again
     "lazy": Method("network", _lazy, n_seeds=3),
     "rich": Method("network", _network(scale=RICH_SCALE), n_seeds=3),
     "forest": Method("trees", _forest),

@@ -1,7 +1,9 @@
 import argparse
+import inspect
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +22,14 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 import sklearn_ltdl
 from sklearn_ltdl import compare, make_table_pipeline
+from sklearn_ltdl.cli import _save_winner, main
+from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.study import winner
-from sklearn_ltdl.study._files import read_table
-from sklearn_ltdl.study._journal import Journal
-from sklearn_ltdl.study._methods import METHODS
+from sklearn_ltdl.study._folds import splits_by_time
+from sklearn_ltdl.study._models import METHODS
+from sklearn_ltdl.study._options import MODELS, OPTIONS
 from sklearn_ltdl.study._saved import load, save
-from sklearn_ltdl.study.cli import MODELS, _as_options, _by_time, _save_winner, main
+from sklearn_ltdl.tables._files import read_table
 
 
 @pytest.fixture
@@ -115,13 +119,13 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         (["{table}", "--time", "id", "--repeats", "3"], "--repeats 3: the parts of --time are not drawn"),
         (["{table}", "--groups", "town"], "--groups: expected a group for each row, got 20 of 80 rows without"),
         (["{table}", "--also", "sklearn.svm:SVR", "--also", "sklearn.svm:SVR"], "different names, got SVR twice"),
-        (["{table}", "--scoring", "neg_log_loss"], "--scoring neg_log_loss fails on a fold of these data: it is no"),
+        (["{table}", "--scoring", "neg_log_loss"], "--scoring: 'neg_log_loss' fails on a fold of these data: it is no"),
         (
             ["{table}", "--scheduler", "foo"],
-            "--scheduler foo: expected the address" if find_spec("distributed") else "needs Dask: pip install",
+            "--scheduler: for 'foo', expected the address" if find_spec("distributed") else "needs Dask: pip install",
         ),
-        (["{table}", "--backend", "dask"], "--backend dask: expected its address as well, such as --scheduler tcp"),
-        (["{table}", "--task", "classification"], "choose another target column, repair its numbers, or say --task"),
+        (["{table}", "--backend", "dask"], "--scheduler: a Dask cluster takes backend 'dask' and the address"),
+        (["{table}", "--task", "classification"], "repair its numbers, or say task='regression' (--task regression)"),
         (["{table}", "--html", "F", "--json", "./F"], "--json F: expected another file than the file of --html"),
         (["{table}", "--save", "{folder}/../{name}/F", "--json", "{folder}/F"], "than the file of --json, which would"),
     ],
@@ -157,19 +161,33 @@ def test_options_that_cannot_be_are_refused_before_anything_is_read(options, mes
 
 
 @pytest.mark.parametrize(
-    ("message", "words"),
+    ("options", "said"),
     [
-        ("cv=5 folds need 10 rows; lower cv or add rows.", "--cv 5 folds need 10 rows; lower --cv or add rows."),
-        ("say task='regression' (--task regression) for counts", "say --task regression for counts"),
-        ("y: got task='regression'", "target: got --task regression"),
-        ("groups: cv=3 folds", "--groups: --cv 3 folds"),
-        ("journal='a b.jsonl': cannot be written", "--journal 'a b.jsonl': cannot be written"),
-        ("sample_weight is zero", "--weights is zero"),
-        ("column 'cv' and 'task=1' of models", "column 'cv' and 'task=1' of models"),
+        (["--cv", "50"], "--cv: 50 folds need at least 100 rows"),
+        (["--task", "regression", "--target", "kind"], "target: expected numbers for task='regression', got"),
+        (["--scoring", "roc"], "--scoring: 'roc' is no score of scikit-learn"),
+        (["--also", "sklearn.svm:SVM"], "--also sklearn.svm:SVM: expected MODULE:CLASS of an estimator"),
+        (["--groups", "holes"], "--groups: expected a group for each row, got 20 of 40 rows without"),
+        (["--weights", "zero"], "--weights: zero for every row"),
+        (["--backend", "dask"], "--scheduler: a Dask cluster takes"),
     ],
 )
-def test_messages_speak_of_options(message, words):
-    assert _as_options(message) == words
+def test_an_error_names_the_option(options, said, tmp_path, capsys):
+    rows = "".join(f"{i % 7},{'uv'[i % 2]},{i if i % 2 else ''},0,{i}\n" for i in range(40))
+    assert compare_file(tmp_path / "t.csv", f"x,kind,holes,zero,y\n{rows}", *options) == 2
+    assert f"ltdl compare: {said}" in capsys.readouterr().err
+
+
+def test_the_function_and_the_command_have_the_same_options():
+    parameters = inspect.signature(compare).parameters
+    assert {option.name: option.default for option in OPTIONS} == {
+        option.name: parameters[option.name].default for option in OPTIONS
+    }
+    of_files = {"X", "y", "categorical", "numeric", "groups", "sample_weight", "verbose"}
+    assert {option.name for option in OPTIONS} == {*parameters} - of_files
+    for option in OPTIONS:
+        told = "" if option.default is None else f", default={option.default!r}"
+        assert re.search(rf"^    {option.name} : .*{re.escape(told)}$", compare.__doc__, re.MULTILINE)
 
 
 def test_what_is_predicted_in_time_is_later_than_what_is_learned(tmp_path, rng):
@@ -177,16 +195,16 @@ def test_what_is_predicted_in_time_is_later_than_what_is_learned(tmp_path, rng):
     dates = (pd.Timestamp("2023-12-15") + pd.to_timedelta(days, unit="D")).strftime("%d.%m.%Y")  # in German
     pd.DataFrame({"day": dates, "x": rng.standard_normal(92), "y": days}).to_csv(tmp_path / "t.csv", index=False)
     X = read_table(tmp_path / "t.csv")[0]
-    others, splits = _by_time(X, "day", 4)
+    others, splits = splits_by_time(X, "day", 4)
     assert list(others) == ["x", "y"]
     assert len(splits) == 4
     for train, test in splits:
         assert days[train].max() < days[test].min()
     assert np.unique(np.concatenate([test for _, test in splits])).size == 72
-    numbers = _by_time(X.assign(day=days), "day", 4)[1]
+    numbers = splits_by_time(X.assign(day=days), "day", 4)[1]
     assert all(np.array_equal(a, b) for pair, other in zip(splits, numbers) for a, b in zip(pair, other))
     with pytest.raises(ValueError, match="expected numbers, or dates such as 2024-05-31, got '05/31/2024'"):
-        _by_time(X.assign(day="05/31/2024"), "day", 4)
+        splits_by_time(X.assign(day="05/31/2024"), "day", 4)
 
 
 def test_the_last_fit_keeps_to_the_limit_in_time(tmp_path, capsys, rng):
@@ -197,7 +215,7 @@ def test_the_last_fit_keeps_to_the_limit_in_time(tmp_path, capsys, rng):
     methods = tuple(row | {"loss": 0.0} if row["method"] == "slow" else row for row in comparison.methods)
     comparison = replace(comparison, methods=methods)
     arguments = argparse.Namespace(save=tmp_path / "model.skops", time_limit=3.0)
-    assert not _save_winner(comparison, X, y, fit, arguments)
+    assert not _save_winner(comparison, X, y, fit, None, arguments)
     assert not (tmp_path / "model.skops").exists()
     assert (
         "not written, the fit of slow on all 40 rows failed: stopped at the time limit of 3 s"
@@ -362,7 +380,7 @@ def test_models_of_the_help_are_those_of_the_comparison():
 
 def test_help_version_and_bad_usage_import_nothing_slow():
     code = (
-        "import sys; from sklearn_ltdl.study.cli import main\n"
+        "import sys; from sklearn_ltdl.cli import main\n"
         "try: main({arguments})\n"
         "except SystemExit as stop: print(stop.code, 'numpy' in sys.modules, file=sys.stderr)"
     )
@@ -392,7 +410,7 @@ def test_version_and_help(capsys):
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="sends a POSIX signal")
 def test_an_interruption_ends_at_once_with_exit_code_130(table):
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a process in the background ignores it
-    code = f"import signal, sys; {heard}; from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    code = f"import signal, sys; {heard}; from sklearn_ltdl.cli import main; sys.exit(main())"
     journal = table.with_name("fits.jsonl")
     command = [sys.executable, "-c", code, "compare", table, "--n-jobs", "2", "--repeats", "50", "--journal", journal]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -414,7 +432,7 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5])  # in the middle of imports
 def test_an_interruption_in_the_first_second_has_no_traceback(seconds, table):
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
-    start = "from sklearn_ltdl.study.cli import main; print('go', flush=True); sys.exit(main())"
+    start = "from sklearn_ltdl.cli import main; print('go', flush=True); sys.exit(main())"
     code = f"import signal, sys; {heard}; {start}"
     command = [sys.executable, "-c", code, "compare", table]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -429,7 +447,7 @@ def test_an_interruption_in_the_first_second_has_no_traceback(seconds, table):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_a_reader_that_has_enough_is_no_error(tmp_path):
-    code = "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    code = "import sys; from sklearn_ltdl.cli import main; sys.exit(main())"
     save(make_table_pipeline(LinearRegression()).fit(np.eye(2), [1.0, 2.0]), tmp_path / "model.skops")
     np.savetxt(tmp_path / "new.csv", np.eye(2)[np.arange(20_000) % 2], delimiter=",", header="a,b", comments="")
     command = [sys.executable, "-c", code, "predict", tmp_path / "model.skops", tmp_path / "new.csv"]
@@ -442,7 +460,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_files_are_written_although_nobody_reads_the_table(table, tmp_path):
-    code = "import sys; from sklearn_ltdl.study.cli import main; sys.exit(main())"
+    code = "import sys; from sklearn_ltdl.cli import main; sys.exit(main())"
     files = ["--json", tmp_path / "out.json", "--save", tmp_path / "model.skops"]
     options = ["--models", "linear", "--cv", "2", "--repeats", "1", "--n-jobs", "1", *files]
     command = [sys.executable, "-c", code, "compare", table, *options]

@@ -1,0 +1,144 @@
+"""The options of a comparison: each stands here once, for the function `compare` and for the command line.
+
+The command line says ``--help`` before scikit-learn is imported, and so this file imports nothing of it.
+"""
+
+from typing import NamedTuple
+
+MODELS = ("dummy", "linear", "rbf", "laplace", "ntk", "rfm", "lazy", "rich", "forest", "boosting")
+
+
+class Number(NamedTuple):
+    """A number within bounds.
+
+    Parameters
+    ----------
+    kind : {int, float}
+    low, high : float or None
+        None for no bound.
+    closed : {'left', 'neither'}
+        Whether `low` itself is allowed.
+    expected : str
+        What an error says was expected.
+    without : float or None
+        A number that is not allowed.
+    """
+
+    kind: type
+    low: float | None
+    high: float | None
+    closed: str
+    expected: str
+    without: float | None = None
+
+    def read(self, text):
+        """Return the number in a text, or raise a ValueError that says what was expected."""
+        try:
+            number = self.kind(text)
+        except ValueError:
+            number = None
+        if number is None or not self._allows(number):
+            raise ValueError(f"expected {self.expected}, got {text!r}")
+        return number
+
+    def _allows(self, number):
+        above = self.low is None or number > self.low or (self.closed == "left" and number == self.low)
+        return above and (self.high is None or number < self.high) and number != self.without
+
+
+class Choice(NamedTuple):
+    """One of some words."""
+
+    words: tuple
+
+
+class Text(NamedTuple):
+    """A word that is not checked here; `several` says whether the option may be repeated, or takes several."""
+
+    several: str = ""
+
+
+class Option(NamedTuple):
+    """A parameter of `compare` that is an option of the command as well.
+
+    Parameters
+    ----------
+    name : str
+        In Python; the command says ``--time-limit`` for ``time_limit``.
+    group : str
+        Title in the help.
+    takes : Number, Choice or Text, or None for a switch
+    default : object
+        In Python.
+    metavar : str or None
+    help : str
+    on_command_line : object
+        Default of the command, where it is another one.
+    """
+
+    name: str
+    group: str
+    takes: Number | Choice | Text | None
+    default: object
+    metavar: str | None
+    help: str
+    on_command_line: object = None
+
+    @property
+    def flag(self):
+        """The option as it is typed."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def initial(self):
+        """Default of the command."""
+        return self.default if self.on_command_line is None else self.on_command_line
+
+
+_SECONDS = Number(float, 0, None, "neither", "a number above 0")
+OPTIONS = (
+    Option(
+        "task", "comparison", Choice(("auto", "regression", "classification")), "auto", None,
+        "auto takes text and at most 10 distinct whole numbers as classes",
+    ),
+    Option(
+        "models", "comparison", Text("nargs"), None, "MODEL",
+        f"among {', '.join(MODELS)} (default: all; dummy and linear always run)",
+    ),
+    Option(
+        "also", "comparison", Text("append"), None, "MODULE:CLASS",
+        "show another estimator as well, such as sklearn.svm:SVR; may be repeated",
+    ),
+    Option(
+        "scoring", "comparison", Text(), None, "NAME", "score of scikit-learn to show (default: R2 or accuracy)",
+    ),
+    Option("cv", "comparison", Number(int, 2, None, "left", "a whole number of at least 2"), 5, "N", "number of folds"),
+    Option(
+        "repeats", "comparison", Number(int, 1, None, "left", "a whole number of at least 1"), 1, "N",
+        "times the folds are drawn",
+    ),
+    Option(
+        "margin", "comparison", Number(float, 0, 1, "neither", "a number above 0 and below 1"), 0.01, "SHARE",
+        "share of the baseline's loss that does not matter",
+    ),
+    Option(
+        "random_state", "comparison", Number(int, 0, 2**32, "left", "a whole number of at least 0"), 0, "SEED", "seed",
+    ),
+    Option("curves", "comparison", None, False, None, "also compare on fewer rows, and at several scales"),
+    Option(
+        "n_jobs", "work", Number(int, None, None, "neither", "a whole number that is not 0", 0), None, "N",
+        "fits at a time, -1 for one per core", on_command_line=-1,
+    ),
+    Option("time_limit", "work", _SECONDS, None, "SECONDS", "longest time of one fit (default: none)"),
+    Option(
+        "total_time", "work", _SECONDS, None, "SECONDS", "time after which no fit is started (default: none)",
+    ),
+    Option(
+        "journal", "work", Text(), None, "FILE",
+        "keep each fit in this file; after an interruption, the same command goes on where it was",
+    ),
+    Option("scheduler", "work", Text(), None, "ADDRESS", "run on a Dask cluster, such as tcp://127.0.0.1:8786"),
+    Option(
+        "backend", "work", Choice(("loky", "dask")), "loky", None, "dask with a scheduler, else processes here",
+    ),
+)  # fmt: skip

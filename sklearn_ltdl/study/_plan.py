@@ -1,0 +1,214 @@
+"""The plan of a comparison: which rows take part, and which methods are fitted on which of them, as jobs with keys."""
+
+from functools import partial
+from numbers import Integral
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import check_consistent_length
+
+from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._sklearn import refuse_masked
+from sklearn_ltdl._targets import checked_weights, is_missing
+from sklearn_ltdl.running._journal import fingerprint
+from sklearn_ltdl.study._evidence import EXPLAIN, EXPLAINED, is_path, path_along_scale
+from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
+from sklearn_ltdl.study._jobs import Data, fit_and_predict, identity, is_fit, versions
+from sklearn_ltdl.study._models import FAMILIES, METHODS, Contender, given
+from sklearn_ltdl.study._verdict import HELD_BACK
+from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
+from sklearn_ltdl.tables._kinds import rows_of
+from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl.tables._target import Target, read_target
+
+
+class Rows(NamedTuple):
+    """The rows that take part: they have a target, and a weight above 0.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_rows, n_columns)
+    target : Target
+    weight : ndarray of shape (n_rows,)
+    is_weighted : bool
+        Whether the user gave weights.
+    groups, copies : ndarray of shape (n_rows,) or None
+        Number of the group of each row; without groups, a number that copies of a row share, if there are any.
+    kept : boolean ndarray
+        Of all rows, which take part.
+    columns : list of Column
+    """
+
+    X: object
+    target: Target
+    weight: np.ndarray
+    is_weighted: bool
+    groups: np.ndarray | None
+    copies: np.ndarray | None
+    kept: np.ndarray
+    columns: list
+
+    @property
+    def cluster(self):
+        """Number of the piece of independent evidence to which each row belongs."""
+        numbers = self.groups if self.groups is not None else self.copies
+        return np.arange(len(self.X)) if numbers is None else numbers
+
+    @property
+    def data(self):
+        """What all fits share."""
+        target, weight = self.target, self.weight if self.is_weighted else None
+        return Data(self.X, target.values, weight, target.task, None if target.classes is None else len(target.classes))
+
+
+def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
+    """Return the Rows of a table, and notes on how it is read; the parameters are those of `compare`."""
+    for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight"), (groups, "groups")):
+        refuse_masked(values, name)
+    X, columns = read_columns(X, categorical=categorical, numeric=numeric)
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise ParameterError(
+            "y", f"expected one target, of shape (n_samples,), got shape {y.shape}; compare one at a time."
+        )
+    groups = None if groups is None else np.asarray(groups)
+    check_consistent_length(X, y, groups, sample_weight)
+    present = ~is_missing(y)
+    weight = np.ones(len(y)) if sample_weight is None else np.where(present, sample_weight, 0.0)
+    if present.any() and not weight.any():
+        raise ParameterError(
+            "sample_weight", "zero for every row that has a target; give at least one a positive weight."
+        )
+    weight = checked_weights(weight, len(y))
+    kept = present & (weight > 0)
+    X, target = rows_of(X, kept), read_target(y[kept], task)
+    notes = [Note("column", line) for line in describe(columns)] + ([target.note] if target.note else [])
+    if not present.all():
+        notes.append(Note("no target", f"{np.sum(~present)} rows have no target and are left out."))
+    groups = None if groups is None else group_numbers(groups[kept])
+    copies = None if groups is not None else copied(X, target.values)
+    return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns), notes
+
+
+def plan_splits(rows, cv, repeats, seed):
+    """Return the splits of the rows, and notes on what they share."""
+    drawn, cluster, notes = isinstance(cv, Integral), rows.cluster, []
+    n, n_clusters = len(rows.X), rows.cluster.max() + 1
+    if rows.groups is not None:
+        notes.append(Note("groups", f"The {n} rows count as {n_clusters} groups of independent evidence."))
+    if rows.copies is not None:
+        held = "are in one fold, and " if drawn else ""
+        text = f"The {n} rows are {n_clusters} distinct ones and copies of them: copies {held}count as one row"
+        notes.append(Note("copies", f"{text} of evidence."))
+    if not drawn and repeats != 1:
+        raise ParameterError(
+            "repeats", f"{repeats} draws of the folds need an integer cv, got splits; repeat the splits in cv."
+        )
+    together = rows.copies if rows.groups is None and drawn else rows.groups
+    splits = draw_splits(cv if drawn else given_splits(cv, rows.kept), repeats, rows.target, together, seed)
+    predicted = np.concatenate([split.test for split in splits])
+    if len(np.unique(cluster[predicted])) < 2:
+        what = "one group" if rows.groups is not None else "one row and its copies"
+        raise ParameterError(
+            "cv", f"the splits predict rows of {what}, which has no error to tell; predict two at least."
+        )
+    notes += _rare(rows.target, splits)
+    if any(np.intersect1d(cluster[split.train], cluster[split.test]).size for split in splits):
+        what = "groups" if rows.groups is not None else "rows with copies"
+        text = f"The splits predict {what} that they train on: this tells nothing of new ones."
+        notes.append(Note("shared", text))
+    return splits, notes
+
+
+def _rare(target, splits):
+    """Return notes on classes that some training rows lack."""
+    if target.classes is None:
+        return []
+    lacking = [set(range(len(target.classes))) - set(target.values[split.train]) for split in splits]
+    rare = sorted(set().union(*lacking))
+    if not rare:
+        return []
+    named = ", ".join(repr(str(target.classes[code])) for code in rare[:5]) + (", ..." if len(rare) > 5 else "")
+    text = (
+        f"Classes with too few rows for some training parts: {named}. No model can name them there, and each pays the "
+        "same for it; merge such classes if that matters."
+    )
+    return [Note("rare classes", text)]
+
+
+def chosen_methods(models, also):
+    """Return the methods to run by name, in their usual order, then the others."""
+    wanted = list(METHODS) if models is None else [models] if isinstance(models, str) else list(models)
+    unknown = [name for name in wanted if name not in METHODS]
+    if unknown:
+        hint = " A file goes before --models." if any(Path(name).exists() for name in map(str, unknown)) else ""
+        raise ParameterError(
+            "models", f"expected names among {', '.join(METHODS)}; got {', '.join(map(repr, unknown))}.{hint}"
+        )
+    for name, item in also.items():
+        contender = item if isinstance(item, Contender) else Contender(item)
+        estimator = contender.estimator
+        if name in METHODS or name == "scale_path":
+            raise ParameterError("also", f"the name {name!r} is taken; give the estimator another.")
+        if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
+            raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
+        if contender.family not in FAMILIES:
+            raise ParameterError("also", f"family of {name!r} must be one of {FAMILIES}, got {contender.family!r}.")
+        if not (isinstance(contender.n_seeds, Integral) and contender.n_seeds >= 1):
+            raise ParameterError(
+                "also", f"n_seeds of {name!r} must be a whole number from 1, got {contender.n_seeds!r}."
+            )
+    wanted += ["dummy", "linear", *(held_back for name, held_back in HELD_BACK.items() if name in wanted)]
+    chosen = {name: METHODS[name] for name in METHODS if name in wanted}
+    return chosen | {name: given(item) for name, item in also.items()}
+
+
+class Job(NamedTuple):
+    """A function, its arguments beside the data, the key of its result, and what says whether a value is one."""
+
+    function: object
+    arguments: tuple
+    key: str
+    is_result: object
+
+
+class Plan(NamedTuple):
+    """What is to be done, and what is needed to make something of it."""
+
+    data: Data
+    methods: dict
+    splits: list
+    jobs: dict  # (name, number of the split, number of the seed) -> Job
+    weight: np.ndarray
+    cluster: np.ndarray
+    scorer: object
+    settings: dict
+
+
+def seed_of(seed, split, number):
+    """Return the seed of one of the fits of a method in a split."""
+    return int(np.random.SeedSequence((seed, split, number)).generate_state(1)[0] // 2)
+
+
+def jobs_of(data, methods, splits, curves, seed):
+    """Return the jobs by identifier, fold by fold, so that the time left can be told early."""
+    base = fingerprint(data.X, data.y, data.weight, data.task, data.n_classes, versions())
+    identities = {name: identity(name, method) for name, method in methods.items()}
+    jobs = {}
+    for k, split in enumerate(splits):
+        for name, method in methods.items():
+            for s in range(method.n_seeds):
+                drawn = seed_of(seed, k, s)
+                explain = EXPLAIN.get(name) if k == s == 0 else None
+                key = fingerprint(base, identities[name], drawn, split.train, split.test, explain is not None)
+                is_result = partial(is_fit, len(split.test), data.n_classes, explain and EXPLAINED[name])
+                arguments = method, drawn, split.train, split.test, explain
+                jobs[name, k, s] = Job(fit_and_predict, arguments, key, is_result)
+    if curves:
+        rows = splits[0].train, splits[0].test
+        key = fingerprint(base, "scale_path", seed, *rows)
+        jobs["scale_path", 0, 0] = Job(path_along_scale, (seed, *rows), key, is_path)
+    return jobs

@@ -1,0 +1,163 @@
+"""The bytes of a file of a table: read, unpacked, bounded and in UTF-8, or what the file is instead."""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import sys
+import zipfile
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from sklearn_ltdl.tables._notes import Note, listed
+
+LARGEST_FILE = 1 << 30  # bytes, unpacked
+LONGEST_LINE = 1 << 24  # bytes
+_PART = 1 << 20  # bytes that are unpacked at a time
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
+_FORMATS = {  # how files begin that are no table of text
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "an image (PNG)",
+    b"\xff\xd8\xff": "an image (JPEG)",
+    b"GIF8": "an image (GIF)",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3": "an SQLite database",
+    b"ARROW1": "an Arrow (Feather) file",
+    b"\x80\x04\x95": "a pickle",
+    b"\x80\x05\x95": "a pickle",
+}
+_MARKUP = {rb"<[!?a-zA-Z]": "HTML or XML", rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]": "JSON"}
+REMEDY = "save the table as CSV or Parquet"
+
+
+def content(path):
+    """Return the bytes of a file."""
+    try:
+        if str(path) == "-":
+            data = _read_parts(sys.stdin.buffer)
+        elif Path(path).is_dir():
+            raise ValueError(f"{path}: expected a CSV, TSV or Parquet file, got a folder.")
+        else:
+            with Path(path).open("rb") as file:
+                data = _read_parts(file)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise ValueError(f"{path}: the file cannot be read ({error.strerror}).") from error
+    return _bounded("standard input" if str(path) == "-" else path, data)
+
+
+def _read_parts(file):
+    """Return the bytes of a file up to one more than is read; a buffer for so many is not asked for at once."""
+    content = io.BytesIO()
+    while content.tell() <= LARGEST_FILE and (part := file.read(_PART)):
+        content.write(part)
+    return content.getvalue()
+
+
+def _bounded(where, data):
+    if len(data) > LARGEST_FILE:
+        raise too_large(where)
+    if not data.strip():
+        raise ValueError(f"{where}: expected a header line and rows, got an empty file.")
+    return data
+
+
+def is_too_large(size):
+    """Return whether a table of so many bytes is not read."""
+    return size > LARGEST_FILE
+
+
+def too_large(where):
+    return TooLarge(f"{where}: expected at most {LARGEST_FILE >> 30} GiB of data; draw some of its rows at random.")
+
+
+class TooLarge(ValueError):
+    """A file that unfolds to more than is read."""
+
+
+def require_lines(where, data):
+    """Raise a ValueError if a line is longer than those of tables."""
+    start = 0
+    while len(data) - start > LONGEST_LINE:
+        end = max(data.rfind(sign, start, start + LONGEST_LINE + 1) for sign in (b"\n", b"\r"))
+        if end < 0:
+            raise ValueError(f"{where}: expected a table, got a line of more than {LONGEST_LINE >> 20} MiB; {REMEDY}.")
+        start = end + 1
+
+
+def unpacked(where, data):
+    """Return the bytes of a compressed file; the content says how it is compressed."""
+    packing = next((name for magic, name in _PACKED.items() if data.startswith(magic)), None)
+    if packing is None:
+        return data
+    unpackers = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "zstd": _open_zstd, "zip": _open_zip}
+    try:
+        with unpackers[packing](io.BytesIO(data)) as file:  # counted first: a refusal takes no memory
+            size = 0
+            while size <= LARGEST_FILE and (part := file.read(_PART)):
+                size += len(part)
+        if size > LARGEST_FILE:
+            raise too_large(where)
+        with unpackers[packing](io.BytesIO(data)) as file:
+            unpacked = file.read(size)
+    except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{where}: the {packing} file is damaged or encrypted ({error}).") from error
+    except _NoTable as error:
+        raise ValueError(f"{where}: expected a table, got {error}") from error
+    return _bounded(where, unpacked)
+
+
+class _NoTable(Exception):
+    """What a file is instead of a table."""
+
+
+def _open_zstd(file):
+    import pyarrow
+
+    return pyarrow.CompressedInputStream(file, "zstd")
+
+
+def _open_zip(file):
+    archive = zipfile.ZipFile(file)
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    if "[Content_Types].xml" in names or "content.xml" in names:
+        raise _NoTable(f"a workbook or document; {REMEDY}.")
+    if len(names) != 1 or names[0].endswith(".npy"):
+        raise _NoTable(f"a zip archive of {len(names)} files ({listed(names)}); unpack it and name one.")
+    return archive.open(names[0])
+
+
+def as_utf8(where, data):
+    """Return a text file in UTF-8, and a note if it was not; raise if it is no text."""
+    start = data[:1000].lstrip()
+    for magic, name in _FORMATS.items():
+        if start.startswith(magic):
+            raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
+    for pattern, name in _MARKUP.items():
+        if re.match(pattern, start):
+            raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = {"utf-16": "UTF-16"}
+    elif b"\x00" in data:
+        encodings = {}
+    else:
+        encodings = {"utf-8-sig": "", "cp1252": "Windows-1252 (Western European)"}
+    for encoding, name in encodings.items():
+        with suppress(UnicodeDecodeError):
+            text = data.decode(encoding)
+            note = Note("encoding", f"The file is not UTF-8; it is read as {name}.")
+            return text.encode(), [note] if name else []
+    if data[257:262] == b"ustar":
+        raise ValueError(f"{where}: expected a table, got a tar archive; unpack it and name one file.")
+    raise ValueError(f"{where}: expected a table, got binary data; {REMEDY}.")

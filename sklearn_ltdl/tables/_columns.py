@@ -1,0 +1,369 @@
+"""How each column of a table is read: as numbers, dates or categories, or left out with a reason."""
+
+import re
+import textwrap
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, typed
+from sklearn_ltdl.tables._notes import Note, listed
+
+RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
+OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart, and nothing else
+OWN_SENTENCE = 0.5  # the same for texts of many words
+WORDS = 4  # mean number of words from which a text is a sentence
+_DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
+_IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
+    r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|row[_ ]?(?:id|number|no|nr))|index|idx|key)|.*[a-z](?:ID|Id)"
+)
+MOST_COLUMNS = 2000  # beyond, forests and feature machines take many minutes a fold
+MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
+MOST_LEVELS = 50  # columns that one categorical column may become
+MOST_LINES = 8  # of one kind, of what is told of the columns
+
+
+class Column(NamedTuple):
+    """How one column is read.
+
+    Parameters
+    ----------
+    name : str
+    kind : {'number', 'date', 'category', 'left out'}
+    note : Note or str
+        Why a column is left out, or what is remarkable of it; empty for most.
+    n_missing : int
+    """
+
+    name: str
+    kind: str
+    note: Note | str
+    n_missing: int
+
+
+def group_numbers(groups):
+    """Return the number of each row's group; a row without one could be of any, and so leak into its prediction."""
+    missing = is_missing(groups)
+    if missing.any():
+        raise ParameterError(
+            "groups",
+            f"expected a group for each row, got {missing.sum()} of {len(groups)} rows without; leave these "
+            "rows out, or give each a group of its own if nothing links them.",
+        )
+    return np.unique(groups.astype(str), return_inverse=True)[1]
+
+
+def read_columns(X, *, categorical=(), numeric=()):
+    """Return the table that models see, each of its columns of one kind, and how every column of `X` is read.
+
+    The decision is made once, on all rows, so that it is the same in every fold; it does not look at the target.
+    Columns of a DataFrame are left out that are constant, or that tell the rows apart and nothing else: text of its own
+    in nearly every row, and distinct whole numbers whose name says that they are identifiers. A categorical or float
+    dtype is taken as the user's word, and keeps such a column. Of an array, all columns are kept.
+
+    Parameters
+    ----------
+    X : pandas or polars DataFrame, or array of shape (n_samples, n_features)
+    categorical, numeric : sequence of str or int, default=()
+        Columns, by name or by number in an array, that are taken for categories, or for numbers, where other values are
+        missing.
+
+    Returns
+    -------
+    table : DataFrame or ndarray
+    columns : list of Column
+    """
+    X = as_table(X)
+    names = [str(name) for name in getattr(X, "columns", range(X.shape[1]))]
+    require_distinct("X", names)
+    kinds = {type(label) for label in getattr(X, "columns", ())}
+    if str in kinds and len(kinds) > 1:
+        raise ParameterError(
+            "X",
+            "expected names of columns that are all text, got some that are not, which scikit-learn does not take; "
+            "try X.columns = X.columns.astype(str).",
+        )
+    asked = {name: "category" for name in _known(categorical, names)} | {
+        name: "number" for name in _known(numeric, names)
+    }
+    if len(asked) < len(categorical) + len(numeric):
+        raise ValueError("A column is listed twice among the categorical and the numeric ones; list it once.")
+    named = hasattr(X, "iloc")
+    if not named and X.dtype.kind in "biuf" and not asked:
+        columns = [Column(name, "number", "", int(missing)) for name, missing in zip(names, is_missing(X).sum(axis=0))]
+    else:
+        from pandas import DataFrame
+
+        frame = X if named else DataFrame(X)
+        columns, kept = [], {}
+        for name, (label, series) in zip(names, frame.items()):
+            column, series = _read(name, series, asked.get(name), named)
+            columns.append(column)
+            if column.kind != "left out":
+                kept[label] = series
+        if not kept:
+            reasons = "; ".join(f"{column.name}: {column.note}" for column in columns[:5])
+            more = "; ..." if len(columns) > 5 else ""
+            raise ValueError(f"No column is left to predict from ({reasons}{more}).")
+        X = DataFrame(kept, index=frame.index)
+    kept = [column for column in columns if column.kind != "left out"]
+    _require_finite(kept, X)
+    _require_size(kept, X)
+    return X, columns
+
+
+def require_distinct(where, names):
+    """Raise a ValueError that lists the names that come more than once."""
+    seen = set()
+    repeated = sorted({name for name in names if name in seen or seen.add(name)})
+    if repeated:
+        raise ValueError(
+            f"{where}: expected distinct column names, got {listed(repeated)} more than once; rename or remove the "
+            "copies."
+        )
+
+
+def _known(wanted, names):
+    wanted, known = list(map(str, wanted)), set(names)
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"The table has no column {name!r}; {hint(name, names)}")
+    return wanted
+
+
+def hint(name, names):
+    """Return which of the names may be meant."""
+    import difflib
+
+    close = difflib.get_close_matches(str(name), list(map(str, names)), n=3)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {listed(names)}."
+
+
+def target_position(column, names):
+    """Return the index of the column to predict: by name, by position from 1 or -1, or the last one."""
+    if column is None or column in names:
+        return len(names) - 1 if column is None else names.index(column)
+    try:
+        number = int(column)
+    except ValueError:
+        raise ValueError(f"The table has no column {column!r} to predict; {hint(column, names)}") from None
+    if not 1 <= abs(number) <= len(names):
+        raise ValueError(
+            f"The table has no column {column!r} to predict; positions go from 1 to {len(names)}, or from -1, the last "
+            f"one, to {-len(names)}."
+        )
+    return number - 1 if number > 0 else number + len(names)
+
+
+def _read(name, series, given, named):
+    """Return the Column, and the series as models see it."""
+    if given == "number":
+        series, strays = coerced(name, series)
+        note = ""
+        if strays:
+            note = Note("coerced", f"{len(strays)} values that are no numbers are missing, such as {strays[0]!r}")
+        return Column(name, "number", note, int(series.isna().sum())), series
+    kind, n_missing, note = given or kind_of(series), int(series.isna().sum()), ""
+    if given is None and named:
+        seen = _Seen(name, series, kind)
+        reason = _first(LEAVE_OUT, seen)
+        if reason:
+            return Column(name, "left out", reason, n_missing), series
+        note = _first(SUSPECT, seen)
+    return Column(name, kind, note, n_missing), typed(series, kind)
+
+
+class _Seen:
+    """A column whose kind is known, and what rules ask of it."""
+
+    def __init__(self, name, series, kind):
+        self.name = name
+        self.series = series
+        self.kind = kind
+
+    @cached_property
+    def n_known(self):
+        return int(self.series.count())
+
+    @cached_property
+    def n_distinct(self):
+        """Number of distinct values, or None if these cannot be compared."""
+        try:
+            return int(self.series.nunique())
+        except TypeError:
+            return None
+
+    @cached_property
+    def texts(self):
+        """The known values as texts, if they are free to be left out: a categorical dtype is the user's word."""
+        if self.kind != "category" or self.series.dtype.name == "category":
+            return self.series.iloc[:0].astype(str)
+        return self.series.dropna().astype(str)
+
+    @cached_property
+    def strays(self):
+        """How often each text is there that is no number."""
+        counts = self.texts.value_counts(sort=False)
+        return counts[[not is_numeral(text) for text in counts.index]]
+
+    @property
+    def example(self):
+        return textwrap.shorten(str(self.texts.iloc[0]), 40, placeholder=" ...")
+
+
+def _empty(column):
+    if column.n_known == 0:
+        return Note("empty", "empty")
+    return None
+
+
+def _objects(column):
+    if column.n_distinct is None:
+        return Note("objects", "its values are lists or other objects")
+    return None
+
+
+def _constant(column):
+    if column.n_distinct == 1 and column.n_known == len(column.series) > 1:
+        return Note("constant", "the same value in every row")
+    return None
+
+
+def _identifier(column):
+    n = len(column.series)
+    whole = column.kind == "number" and column.series.dtype.kind in "iu"
+    if whole and column.n_distinct == n > RARE_LEVEL and _IDENTIFIER.fullmatch(column.name):
+        return Note("identifier", "an identifier by its name, another whole number in every row")
+    return None
+
+
+def _free_text(column):
+    few = column.texts.iloc[:1000]
+    if len(column.texts) <= RARE_LEVEL or column.n_distinct <= OWN_SENTENCE * len(column.texts):
+        return None
+    if few.str.count(r"\s+").mean() + 1 >= WORDS:
+        return Note("free text", f"free text, such as {column.example!r}")
+    return None
+
+
+def _own_text(column):
+    texts = column.texts
+    if len(texts) <= RARE_LEVEL or column.n_distinct <= OWN_TEXT * len(texts):
+        return None
+    if sum(map(is_numeral, set(texts))) >= column.n_distinct / 2:
+        return None
+    hint = "; dates are read if they are like 2024-05-31" if _DATE.fullmatch(column.example) else ""
+    return Note("own text", f"a text of its own in nearly every row, such as {column.example!r}{hint}")
+
+
+def _unread_dates(column):
+    if len(column.strays) and column.strays.index.str.fullmatch(_DATE).all():
+        found = column.strays.index[0]
+        return Note("unread dates", f"looks like dates, which are read if they are like 2024-05-31, not {found!r}")
+    return None
+
+
+def _stray_words(column):
+    n, strays = len(column.texts), int(column.strays.sum())
+    if 0 < strays < n / 2:
+        return Note("strays", f"{n - strays} of {n} values are numbers, {column.strays.index[0]!r} is not")
+    return None
+
+
+def _repeated_identifier(column):
+    named = column.series.dtype.kind in "iuO" and _IDENTIFIER.fullmatch(column.name)
+    if named and column.n_distinct < column.n_known:
+        return Note(
+            "repeated identifier",
+            "named like an identifier, but some of its values are in several rows: do these belong together (groups)?",
+        )
+    return None
+
+
+LEAVE_OUT = (_empty, _objects, _constant, _identifier, _free_text, _own_text)  # why a column is left out
+SUSPECT = (_unread_dates, _stray_words, _repeated_identifier)  # what looks like a mistake
+
+
+def _first(rules, column):
+    """Return the note of the first rule that applies, or an empty text."""
+    return next((note for note in (rule(column) for rule in rules) if note is not None), "")
+
+
+def _require_finite(columns, X):
+    for j, column in enumerate(columns):
+        values = X.iloc[:, j] if hasattr(X, "iloc") else X[:, j]
+        if column.kind != "number" or values.dtype.kind in "biu":
+            continue
+        values = values.to_numpy(dtype=float, na_value=np.nan) if hasattr(X, "iloc") else values
+        infinite = np.isinf(values)
+        if infinite.any():
+            raise ParameterError(
+                "X",
+                f"column {column.name!r} holds infinite values ({infinite.sum()} of {len(values)}); replace them by "
+                "a number, or leave them empty.",
+            )
+
+
+def _require_size(columns, X):
+    if len(columns) > MOST_COLUMNS:
+        raise ParameterError(
+            "X",
+            f"expected at most {MOST_COLUMNS} columns to predict from, got {len(columns)}; drop the needless ones, "
+            "or reduce them first, for example to principal components.",
+        )
+    width = sum(
+        min(X.iloc[:, j].nunique(), MOST_LEVELS) if column.kind == "category" else 1 for j, column in enumerate(columns)
+    )
+    if len(X) * width > MOST_CELLS:
+        raise ParameterError(
+            "X",
+            f"{len(X)} rows of {width} columns (a category has one a level) do not fit in memory several times; "
+            f"draw about {MOST_CELLS // width} of the rows at random.",
+        )
+
+
+_TITLES = {"number": ("number", "numbers"), "date": ("date", "dates"), "category": ("category", "categories")}
+
+
+def describe(columns):
+    """Return lines that say how the columns are read: by kind, with what is remarkable, and what is left out."""
+    lines = []
+    for kind, titles in _TITLES.items():
+        chosen = [column for column in columns if column.kind == kind]
+        if chosen:
+            missing = sum(column.n_missing > 0 for column in chosen)
+            holes = f" ({missing} with missing values)" if missing else ""
+            names = _fitting([column.name for column in chosen])
+            lines.append(f"{len(chosen):>5} {titles[len(chosen) > 1]:<10}  {names}{holes}")
+            lines += _some([f"{column.name}: {column.note}" for column in chosen if column.note])
+    left_out = [column for column in columns if column.kind == "left out"]
+    if left_out:
+        lines.append(f"{len(left_out):>5} left out")
+        lines += _some([f"{column.name}: {column.note}" for column in left_out])
+    if any(column.note.code not in ("empty", "constant") for column in left_out):
+        lines.append(f"{'':>8}(--categorical NAME or --numeric NAME keeps one; in Python, categorical= and numeric=)")
+    return lines
+
+
+def _fitting(names, width=70):
+    """Return as many of the names as fit."""
+    shown, length = [], 0
+    for name in map(_plain, names):
+        length += len(name) + 2
+        if shown and length > width:
+            return f"{', '.join(shown)}, ..."
+        shown.append(textwrap.shorten(name, width, placeholder="..."))
+    return ", ".join(shown)
+
+
+def _some(lines):
+    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return [f"{'':>8}{textwrap.shorten(_plain(line), 110, placeholder=' ...')}" for line in lines[:MOST_LINES] + more]
+
+
+def _plain(text):
+    """Return a text of the user's that a terminal takes for nothing but text."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,27 @@
+"""Notes: sentences for the user that programs can tell apart by their code."""
+
+
+class Note(str):
+    """A sentence, and the code of what it says.
+
+    Parameters
+    ----------
+    code : str
+        What is noted, such as 'thousands': the same for all notes of one kind.
+    text : str
+    """
+
+    __slots__ = ("code",)
+
+    def __new__(cls, code, text):
+        note = super().__new__(cls, text)
+        note.code = code
+        return note
+
+    def __getnewargs__(self):
+        return self.code, str(self)
+
+
+def listed(names, most=8):
+    """Return the names as a list that is not longer than `most`."""
+    return ", ".join(map(repr, map(str, names[:most]))) + (", ..." if len(names) > most else "")
