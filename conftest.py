@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("torch") else ["sklearn_ltdl/torch.py", "sklearn_ltdl/diagnostics/_torch.py"]
+collect_ignore_glob = [] if find_spec("torch") else ["sklearn_ltdl/torch.py", "sklearn_ltdl/diagnostics/_torch*.py"]

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from sklearn_ltdl import regime_report
-from sklearn_ltdl.diagnostics._torch import packed
+from sklearn_ltdl.diagnostics._torch_rows import packed
 from sklearn_ltdl.torch import TorchNetwork
 
 

@@ -33,6 +33,8 @@ _MODULE_OF = {
     "ScalePathDisplay": "diagnostics",
     "regime_report": "diagnostics",
     "RegimeDisplay": "diagnostics",
+    "regime_path": "diagnostics",
+    "RegimePathDisplay": "diagnostics",
     "explain_as_kernel": "diagnostics",
     "make_table_pipeline": "tables",
     "compare": "study",
@@ -42,7 +44,15 @@ _MODULE_OF = {
 }
 
 if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, as a test says
-    from sklearn_ltdl.diagnostics import RegimeDisplay, ScalePathDisplay, explain_as_kernel, regime_report, scale_path
+    from sklearn_ltdl.diagnostics import (
+        RegimeDisplay,
+        RegimePathDisplay,
+        ScalePathDisplay,
+        explain_as_kernel,
+        regime_path,
+        regime_report,
+        scale_path,
+    )
     from sklearn_ltdl.linear import (
         ConvergenceDisplay,
         SAGClassifier,
@@ -94,6 +104,7 @@ __all__ = [
     "RFMClassifier",
     "RFMRegressor",
     "RegimeDisplay",
+    "RegimePathDisplay",
     "SAGClassifier",
     "SAGRegressor",
     "ScalePathDisplay",
@@ -107,6 +118,7 @@ __all__ = [
     "duality_gap",
     "explain_as_kernel",
     "make_table_pipeline",
+    "regime_path",
     "regime_report",
     "scale_path",
 ]

@@ -6,6 +6,8 @@ import numpy as np
 
 from sklearn_ltdl.diagnostics._rates import fit_rate
 from sklearn_ltdl.diagnostics._regime import LAZY_GAP, MAX_ROWS, RICH_GAP, regime_report
+from sklearn_ltdl.diagnostics._regime_path import MAX_ROWS as PATH_ROWS
+from sklearn_ltdl.diagnostics._regime_path import regime_path
 from sklearn_ltdl.diagnostics._scale_path import scale_path
 
 LAZY_SCALE = 3.0  # of the output, from which a power law is fitted
@@ -25,6 +27,15 @@ _CHANGES = (  # the first is what the verdict rests on
     "activation_flips",
 )
 _BEFORE, _AFTER = "tab:blue", "tab:orange"
+_ALONG = (  # the panels of a path along training
+    {"losses": ("loss", "tab:blue")},
+    {
+        "alignments": ("alignment with the target", "tab:red"),
+        "kernel_distances": ("distance from the first kernel", "tab:green"),
+        "kernel_velocities": ("distance from the one before", "tab:grey"),
+    },
+    {"kernel_norms": ("norm of the kernel", "tab:green"), "displacements": ("displacement", "tab:orange")},
+)
 _SCORES = {
     "score_network": ("network", "black"),
     "score_kernel_before": ("ridge, kernel before", _BEFORE),
@@ -317,6 +328,115 @@ class RegimeDisplay:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if self.spectra_:
             ax.legend(loc="lower left")
+
+
+class RegimePathDisplay:
+    """A network along its training: its loss, the direction of its tangent kernel, and what grew.
+
+    The first panel has the loss. The second has the alignment of the kernel with the target, and its distance, 1 - CKA,
+    from the first kernel and from that of the checkpoint before: a kernel that turned early and stayed has a large
+    distance from the first and a small one from the last. The third has the norm of the kernel, over the first, and the
+    displacement of the weights.
+
+    Parameters
+    ----------
+    path : RegimePath
+        What `regime_path` returns.
+
+    Attributes
+    ----------
+    axes_ : ndarray of three matplotlib Axes
+    figure_ : matplotlib Figure
+    curves_ : dict of str to matplotlib Line2D
+        By the name of the path's column: 'losses', 'alignments', 'kernel_distances', 'kernel_velocities',
+        'kernel_norms', 'displacements'.
+
+    See Also
+    --------
+    regime_path : The numbers, and what they mean.
+    RegimeDisplay : More of one network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ltdl import RegimePathDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.standard_normal((40, 3)), rng.standard_normal(40)
+    >>> def apply_fn(w, X):
+    ...     return X @ w
+    >>> display = RegimePathDisplay.from_estimator(apply_fn, [np.ones(3), 2 * np.ones(3)], X, y)
+    >>> sorted(display.curves_)[0]
+    'alignments'
+    """
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    @classmethod
+    def from_estimator(
+        cls, model, checkpoints, X, y, *, steps=None, classes=None, max_rows=PATH_ROWS, random_state=0, axes=None
+    ) -> Self:
+        """Follow a network along its training, and draw its path.
+
+        Parameters
+        ----------
+        model : module of PyTorch, function of JAX, or fitted MLP of scikit-learn
+            As in `regime_path`.
+        checkpoints : sequence of state_dict, path, (coefs, intercepts) or tree of arrays
+            The weights at two moments of training or more, the first being the start.
+        X : array-like of shape (n_samples, n_features)
+            Rows that the network was *not* trained on.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        steps : array-like of shape (n_checkpoints,), default=None
+            Increasing, such as epochs; None counts from 0.
+        classes : array-like of shape (n_classes,), default=None
+            As in `regime_report`.
+        max_rows : int, default=300
+            At most so many rows, drawn at random, take part.
+        random_state : int, RandomState instance or None, default=0
+            Draws the rows, if there are more.
+        axes : array-like of three matplotlib Axes, default=None
+            A new figure's if None.
+
+        Returns
+        -------
+        display : RegimePathDisplay
+        """
+        path = regime_path(
+            model, checkpoints, X, y, steps=steps, classes=classes, max_rows=max_rows, random_state=random_state
+        )
+        return cls(path).plot(axes=axes)
+
+    def plot(self, axes=None) -> Self:
+        """Draw the path.
+
+        Parameters
+        ----------
+        axes : array-like of three matplotlib Axes, default=None
+            For the loss, the direction of the kernel, and what grew; a new figure's if None.
+
+        Returns
+        -------
+        display : RegimePathDisplay
+        """
+        path = self.path
+        self.axes_ = _panels(axes, ("the loss", "the direction", "what grew"), figsize=(14, 3.8), sharex=True)
+        self.figure_, self.curves_ = self.axes_[0].figure, {}
+        for ax, curves in zip(self.axes_, _ALONG):
+            for name, (label, colour) in curves.items():
+                values = getattr(path, name)
+                self.curves_[name] = ax.plot(path.steps, values, "o-", color=colour, label=label, markersize=4)[0]
+            ax.set(xlabel="step")
+            ax.legend()
+        loss, direction, grew = self.axes_
+        loss.set(ylabel="mean squared error" if path.score == "R2" else "log loss", yscale="log")
+        direction.set(ylabel="of the centred kernel", ylim=(-0.02, 1.02))
+        grew.set(ylabel="over that of the start")
+        if np.any(path.displacements > 0):
+            grew.set(yscale="log")
+        if path.steps[0] >= 0 and path.steps[-1] > 100 * path.steps[path.steps > 0][0]:
+            loss.set_xscale("symlog", linthresh=path.steps[path.steps > 0][0])  # the axis is shared
+        return self
 
 
 def _panels(axes, names, **layout):

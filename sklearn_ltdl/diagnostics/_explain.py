@@ -6,10 +6,12 @@ from functools import partial
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_consistent_length
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import check_array, check_consistent_length
 
 from sklearn_ltdl._shown import Shown
-from sklearn_ltdl._sklearn import Interval, validate_params
+from sklearn_ltdl._sklearn import Interval, StrOptions, validate_params
 from sklearn_ltdl.diagnostics._regime import LAZY_GAP, Ridge, linearization_gap, mean_gap, prediction_gap
 from sklearn_ltdl.diagnostics._trained import (
     FEWEST_ROWS,
@@ -52,6 +54,12 @@ class KernelExplanation(Shown):
         What was left out.
     model : estimator, Pipeline, search or callable
         The model that is explained.
+    kernel : {'after', 'before'}
+        Which of the two machines `predict`, `influence` and `without` ask.
+    X : ndarray of shape (n_fitted, n_features)
+        The rows of the machines, as the network sees them.
+    y : ndarray of shape (n_fitted,) or (n_fitted, n_outputs)
+        Their targets.
     """
 
     verdict: str
@@ -65,20 +73,34 @@ class KernelExplanation(Shown):
     initial_machine: NTKKernelRegressor | NTKKernelClassifier
     notes: tuple
     model: object
+    kernel: str
+    X: np.ndarray
+    y: np.ndarray
 
-    def predict(self, X) -> np.ndarray:
-        """Return the predictions of ridge with the kernel of the trained network.
+    def predict(self, X, return_std=False):
+        """Return the predictions of the machine, ridge with the kernel of the trained or of the initial weights.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             As the model takes it, before the steps of its pipeline.
+        return_std : bool, default=False
+            Whether to return the posterior standard deviation of the regression function too, in a Gaussian process
+            whose covariance is the kernel, as `NTKKernelRegressor.predict` does; with the kernel after training a
+            linearised Laplace approximation, in effect. It ranks the errors of the network weakly (see the user guide).
+            Of numbers only.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        prediction : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        std : ndarray of the shape of `prediction`
+            Only if `return_std`.
         """
-        return self.machine.predict(self._rows(X))
+        if not return_std:
+            return self._asked.predict(self._rows(X))
+        if not isinstance(self._asked, NTKKernelRegressor):
+            raise ValueError("return_std=True is for networks that predict numbers; this one predicts classes.")
+        return self._asked.predict(self._rows(X), return_std=True)
 
     def influence(self, X) -> np.ndarray:
         """Return what each row of the machine adds to each of its predictions.
@@ -93,7 +115,40 @@ class KernelExplanation(Shown):
         ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_outputs)
             The prediction, or the score of a class, less that of a machine that was fitted without the row.
         """
-        return self.machine.influence(self._rows(X))
+        return self._asked.influence(self._rows(X))
+
+    def without(self, rows) -> Pipeline:
+        """Return the machine fitted without some of its rows, exactly: what the network would have learned less.
+
+        Kernel and penalty stay, the latter against the *sum* of the losses, so that for one row the change of a
+        prediction is its `influence`. For several, whose influences do not add up, this is the one to ask.
+
+        Parameters
+        ----------
+        rows : array-like of int or bool
+            Which of the rows of the machine, as numbers or as a mask: columns of `influence`.
+
+        Returns
+        -------
+        machine : Pipeline
+            Takes rows as the model does, before the steps of its pipeline; with `predict`.
+        """
+        kept = np.ones(len(self.X))
+        try:
+            kept[check_array(rows, ensure_2d=False, dtype=None, input_name="rows")] = 0.0
+        except IndexError as error:
+            raise ValueError(
+                f"rows must be numbers or a mask of the {len(kept)} rows of the machine: {error}."
+            ) from error
+        if kept.sum() < 2:
+            raise ValueError(f"rows has all but {kept.sum():.0f} of {len(kept)} rows; leave two at least.")
+        alpha = self._asked.alpha_ * len(kept) / kept.sum()
+        reduced = type(self._asked)(**self._asked.get_params(deep=False) | {"alpha": alpha})
+        return make_pipeline(FunctionTransformer(self._rows), reduced.fit(self.X, self.y, sample_weight=kept))
+
+    @property
+    def _asked(self):
+        return self.machine if self.kernel == "after" else self.initial_machine
 
     def _rows(self, X):
         """Return rows as the network sees them."""
@@ -119,13 +174,25 @@ class KernelExplanation(Shown):
 
 @validate_params(
     {
+        "kernel": [StrOptions({"before", "after"})],
         "max_rows": [Interval(Integral, FEWEST_ROWS, None, closed="left")],
         "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=False,
 )
 def explain_as_kernel(
-    model, X, y, *, X_test=None, y_test=None, before=None, after=None, classes=None, max_rows=MAX_ROWS, random_state=0
+    model,
+    X,
+    y,
+    *,
+    X_test=None,
+    y_test=None,
+    before=None,
+    after=None,
+    classes=None,
+    kernel="after",
+    max_rows=MAX_ROWS,
+    random_state=0,
 ) -> KernelExplanation:
     """Fit the kernel machine that a trained network would be if it were one, and say whether it is.
 
@@ -147,6 +214,9 @@ def explain_as_kernel(
         For the scores on `X_test`.
     before, after, classes : parameters, default=None
         As in `regime_report`.
+    kernel : {'after', 'before'}, default='after'
+        Which machine `predict`, `influence` and `without` of the result ask: that of the kernel after training, or of
+        the one before, which has not seen the rows.
     max_rows : int, default=2000
         At most so many rows of `X`, and of `X_test`, drawn at random, take part.
     random_state : int, RandomState instance or None, default=0
@@ -217,7 +287,9 @@ def explain_as_kernel(
         verdict = "unknown" if X_test is None else "no kernel"
     where = f"{len(X)} rows, each left out in turn" if X_test is None else f"{len(rows)} rows that it has not seen"
     sentence = _sentence(verdict, trained, (before, after), scores, where)
-    return KernelExplanation(verdict, sentence, before, after, *scores, *machines[::-1], tuple(notes), model)
+    return KernelExplanation(
+        verdict, sentence, before, after, *scores, *machines[::-1], tuple(notes), model, kernel, X, y
+    )
 
 
 def _machine(trained, weights):

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sklearn_ltdl._backends.jax import Traced, precise
+from sklearn_ltdl.diagnostics._jax_layers import product_gram, products_of, tapped, taps_of
+from sklearn_ltdl.diagnostics._views import BY_PLAIN_GRADIENTS, directions, notes_on_outputs
 
 _BLOCK_BYTES = 2**28  # of the gradients of one output at a block of rows
 _ROWS = 256  # that are taken at a time, each alone
+_CHECKED_ROWS = 3
 _STEPS = 30  # of the power iterations
 _STARTS = 5
 
@@ -21,9 +24,9 @@ _STARTS = 5
 class Applied:
     """A network of which only a function ``apply_fn(parameters, X)`` is known.
 
-    Its weights are those leaves of the parameters that hold real numbers, in float64. Gradients are of one row and one
-    output at a time: the Jacobian of a batch, of which all but a diagonal vanishes, is never formed. What JAX compiles
-    is kept here, and goes with the object.
+    Its weights are those leaves of the parameters that hold real numbers, in float64. The kernel is that of
+    `_jax_layers`, with plain gradients of one row and one output at a time for weights that are in no product. What JAX
+    compiles is kept here, and goes with the object.
 
     Parameters
     ----------
@@ -59,13 +62,29 @@ class Applied:
 
     @cached_property
     def _gradients(self):
-        """The gradients of an output in the weights at each row, (n, P)."""
+        """The gradients of a combination of outputs in some of the weights at each row, (n, P)."""
 
-        def of_rows(weights, X, output):
-            slopes = jax.vmap(lambda x: jax.grad(lambda w: self(w, x[None])[0, output])(weights))(X)
+        def of_rows(weights, X, direction, some):
+            def combined(chosen, x):
+                mixed = list(weights)
+                for leaf, value in zip(some, chosen):
+                    mixed[leaf] = value
+                return self(mixed, x[None])[0] @ direction
+
+            slopes = jax.vmap(jax.grad(combined), (None, 0))([weights[leaf] for leaf in some], X)
             return jnp.concatenate([layer.reshape(len(X), -1) for layer in slopes], axis=1)
 
-        return jax.jit(of_rows)
+        return jax.jit(of_rows, static_argnums=3)
+
+    @cached_property
+    def _formulas(self):
+        """Of each number of rows: the products, zeros of their shapes, and the compiled outputs with what is read."""
+        return {}
+
+    @cached_property
+    def _verdict(self):
+        """Whether the kernel by products is the kernel, once three rows have said so."""
+        return []
 
     @cached_property
     def _input_gradients(self):
@@ -78,7 +97,10 @@ class Applied:
     def check(self, weights, X):
         """Raise what the function raises where it is traced and differentiated."""
         with precise():
-            jax.eval_shape(self._gradients, _double(weights), jnp.asarray(X[:1]), 0)
+            weights, X = _double(weights), jnp.asarray(X[:1])
+            n_outputs = jax.eval_shape(self, weights, X).shape[1]
+            some = tuple(range(len(weights)))
+            jax.eval_shape(partial(self._gradients, some=some), weights, X, jnp.ones(n_outputs))
 
     def outputs(self, weights, X):
         """Return the outputs of shape (n_samples, n_outputs)."""
@@ -93,18 +115,62 @@ class Applied:
 
     def kernel(self, weights, X, Z=None):
         """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
+        return (self._by_products if self.structured(weights, X) else self._plain)(weights, X, Z)
+
+    def structured(self, weights, X):
+        """Return whether the kernel by products is the kernel: three rows said so, by plain gradients."""
+        if not self._verdict:
+            rows = X[:: max(1, len(X) // _CHECKED_ROWS)][:_CHECKED_ROWS]
+            plain = self._plain(weights, rows)
+            gap = np.abs(self._by_products(weights, rows) - plain).max()
+            self._verdict.append(bool(gap <= 1e-6 * np.abs(plain).max()))
+        return self._verdict[0]
+
+    def describe(self, weights, X):
+        """Return what there is to note of the way in which the kernel is computed."""
+        notes = [] if self.structured(weights, X) else [BY_PLAIN_GRADIENTS]
+        return notes + notes_on_outputs(self._n_outputs(weights, X))
+
+    def _n_outputs(self, weights, X):
+        with precise():
+            return jax.eval_shape(self, _double(weights), jnp.asarray(X[:1], float)).shape[1]
+
+    def _by_products(self, weights, X, Z=None):
+        """Return the kernel from what products with weights read and the gradients of their results."""
+        few, many = slice(0, len(X)), slice(0 if Z is None else len(X), None)
+        rows = X if Z is None else np.concatenate([X, Z])
+        gram = np.zeros((len(X), len(rows[many])))
+        with precise():
+            weights, rows = _double(weights), jnp.asarray(rows, float)
+            if len(rows) not in self._formulas:
+                closed, products = products_of(self, weights, rows)
+                run = jax.jit(partial(tapped, closed, products))
+                self._formulas[len(rows)] = products, taps_of(closed, products), run
+            products, taps, run = self._formulas[len(rows)]
+            rest = tuple(sorted({*range(len(weights))} - {product.leaf for product in products}))
+            if products:
+                outputs, pull, reads = jax.vjp(lambda taps: run(weights, rows, taps), taps, has_aux=True)
+                for direction in directions(outputs.shape[1]):
+                    for product, read, slope in zip(products, reads, pull(jnp.tile(direction, (len(rows), 1)))[0]):
+                        gram += product_gram(*product.factors(read, slope), few, many, _BLOCK_BYTES)
+                gram /= outputs.shape[1]
+        return gram + self._plain(weights, X, Z, rest) if rest else gram
+
+    def _plain(self, weights, X, Z=None, some=None):
+        """Return the kernel of some of the weights, from the gradient of each row, in blocks of the memory."""
+        some = tuple(range(len(weights))) if some is None else some
         columns = X if Z is None else Z
         gram = np.zeros((len(X), len(columns)))
-        size = max(1, _BLOCK_BYTES // (8 * sum(layer.size for layer in weights)))
+        size = max(1, _BLOCK_BYTES // (8 * sum(weights[leaf].size for leaf in some)))
+        n_outputs = self._n_outputs(weights, X)
         with precise():
             weights = _double(weights)
-            n_outputs = jax.eval_shape(self, weights, jnp.asarray(X[:1])).shape[1]
-            for k in range(n_outputs):
+            for direction in directions(n_outputs):
                 for i in range(0, len(X), size):
-                    rows = self._gradients(weights, X[i : i + size], k)
+                    rows = self._gradients(weights, X[i : i + size], direction, some)
                     for j in range(i if Z is None else 0, len(columns), size):
                         same = Z is None and j == i
-                        others = rows if same else self._gradients(weights, columns[j : j + size], k)
+                        others = rows if same else self._gradients(weights, columns[j : j + size], direction, some)
                         gram[i : i + size, j : j + size] += rows @ others.T
         if Z is None:
             gram = np.triu(gram) + np.triu(gram, 1).T

@@ -220,7 +220,7 @@ def regime_report(
     few = _few(len(X), trained.n_outputs * X.shape[1])
     spectra = [_spectrum(function.input_gradients(w, X[few])) for w in (first, weights)]
     targets = trained.targets(y)
-    C0, C, T = (_centred(gram) for gram in (K0, K, targets @ targets.T))
+    C0, C, T = (centred(gram) for gram in (K0, K, targets @ targets.T))
     ridges = [kernel_ridge(trained, gram, X, y) for gram in (K0, K)]
     gaps = linearization_gap(trained, X), prediction_gap(*ridges)
     if gaps[1] is None:
@@ -228,10 +228,10 @@ def regime_report(
         if _predicts(trained, y, prediction):
             notes.append("But the network does. Is X standardised? A verdict of 'lazy' is not given here.")
     values = {
-        "displacement": _moved(first, weights),
-        "kernel_angle": 1 - _cosine(K0, K),
+        "displacement": moved(first, weights),
+        "kernel_angle": 1 - cosine(K0, K),
         "kernel_change": float(np.linalg.norm(K - K0) / np.linalg.norm(K0)),
-        "kernel_misalignment": 1 - _cosine(C0, C),
+        "kernel_misalignment": 1 - cosine(C0, C),
         "activation_flips": None if flips is None else float(np.mean(flips)),
         "linearization_gap": gaps[0],
         "prediction_gap": gaps[1],
@@ -241,8 +241,8 @@ def regime_report(
         "score_kernel_before": trained.score(y, ridges[0].predictions),
         "score_kernel_after": trained.score(y, ridges[1].predictions),
         "trained_linear_gap": _distance(trained, prediction, ridges[0].predictions),
-        "alignment_before": _cosine(C0, T),
-        "alignment_after": _cosine(C, T),
+        "alignment_before": cosine(C0, T),
+        "alignment_after": cosine(C, T),
         "directions_before": _directions(spectra[0]),
         "directions_after": _directions(spectra[1]),
     }
@@ -367,17 +367,17 @@ def _distance(trained, prediction, other):
     return _ratio(prediction - other, prediction - prediction.mean(axis=0))
 
 
-def _moved(before, after):
+def moved(before, after):
     """Return |w - w0| / |w0|, None where w0 is 0."""
     return displacement(after, before) if any(np.any(layer) for layer in before) else None
 
 
-def _centred(gram):
+def centred(gram):
     gram = gram - gram.mean(axis=0)
     return gram - gram.mean(axis=1, keepdims=True)
 
 
-def _cosine(A, B):
+def cosine(A, B):
     return float(np.sum(A * B) / max(np.linalg.norm(A) * np.linalg.norm(B), np.finfo(float).tiny))
 
 
@@ -446,7 +446,7 @@ def _layers(trained, X, y, flips):
         put_back = (*trained.after[:k], old, *trained.after[k + 1 :])
         yield {
             "layer": name,
-            "displacement": _moved((old,), (new,)),
+            "displacement": moved((old,), (new,)),
             "activation_flips": flips[k] if flips is not None and k < len(flips) else None,
             "score_put_back": trained.score(y, trained.predict(put_back, X)),
         }

@@ -1,13 +1,11 @@
-"""One view of a trained network, whoever trained it: a function of weights, before and after training."""
+"""From a trained model of any kind and its rows to one view of it, with its weights before and after training."""
 
+import copy
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
@@ -16,14 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import checked_rows as validated_rows
 from sklearn_ltdl._sklearn import refuse_masked
-from sklearn_ltdl._targets import Standardisation, checked_numbers, checked_target, most_likely
+from sklearn_ltdl._targets import checked_target
 from sklearn_ltdl.activations import ACTIVATIONS
+from sklearn_ltdl.diagnostics._functions import Function, function_of, module_of
 from sklearn_ltdl.diagnostics._perceptron import Perceptron, initial_weights, stacked
-from sklearn_ltdl.losses import Logistic, Multinomial, Squared
+from sklearn_ltdl.diagnostics._views import Dense, TrainedNetwork, dense
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet
 from sklearn_ltdl.networks import MeanFieldTwoLayerNetClassifier as MeanFieldClassifier
-from sklearn_ltdl.networks._linearized import push, tangent_gram
-from sklearn_ltdl.networks._model import Network, feature_map, width_of
+from sklearn_ltdl.networks._model import Network
 from sklearn_ltdl.ntk._solvers import require_memory
 
 FEWEST_ROWS = 10
@@ -33,174 +31,6 @@ WRONG_START = (
 )
 _MLP_ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 _OURS = (LazyNetRegressor, LazyNetClassifier, MeanFieldTwoLayerNet, MeanFieldClassifier)
-
-
-class NetworkFunction(Protocol):
-    """What the diagnostics ask of a network: `Dense`, `_jax.Applied` and `_torch.Function` answer.
-
-    Weights, and a move of them, are tuples of arrays, one a layer. The kernel is that of the tangent: entry (i, j) is
-    the mean over outputs k of the derivative of output k at row i along the gradient of output k at row j.
-    """
-
-    def outputs(self, weights, X):
-        """Return the outputs of shape (n_samples, n_outputs)."""
-
-    def kernel(self, weights, X, Z=None):
-        """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
-
-    def tangent(self, weights, move, X):
-        """Return the derivative of the outputs at `weights` along a move of them."""
-
-    def input_gradients(self, weights, X):
-        """Return the gradients of the outputs in the row, (n_samples, n_outputs, n_features); None without any."""
-
-    def neurons(self, weights, X):
-        """Return what enters the activations of each hidden layer; None if not known."""
-
-    def slope_and_bend(self, weights, X):
-        """Return |Df| ** 2 and |D2f|, operator norms into functions with the mean of squares over rows, or None."""
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """A network of ours, or a perceptron: its gradient is a product of two factors a layer.
-
-    Parameters
-    ----------
-    network : Network or Perceptron
-    """
-
-    network: Network | Perceptron
-
-    def lift(self, X):
-        """Return the rows as the network takes them."""
-        return feature_map(X) if isinstance(self.network, Network) else np.hstack([X, np.ones((len(X), 1))])
-
-    def outputs(self, weights, X):
-        """Return the outputs of shape (n_samples, n_outputs)."""
-        return self.network.outputs(weights, self.lift(X))
-
-    def kernel(self, weights, X, Z=None):
-        """Return the tangent kernel, the mean over outputs, in units of the step of the flow."""
-        return tangent_gram(self.network, weights, self.lift(X), None if Z is None else self.lift(Z))
-
-    def tangent(self, weights, move, X):
-        """Return the derivative of the outputs at `weights` along a move of them."""
-        return self._unit(weights) * push(self.network.gradient(weights, self.lift(X)), move)
-
-    def input_gradients(self, weights, X):
-        """Return the gradients of the outputs in the row, of shape (n_samples, n_outputs, n_features)."""
-        above = self.network.gradient(weights, self.lift(X)).hidden[0][0]
-        lifted = self._unit(weights) * self.network.w_std * (above @ weights[0]).sum(axis=1).swapaxes(0, 1)
-        per_column = self.lift(np.ones((1, X.shape[1])))[0] - self.lift(np.zeros((1, X.shape[1])))[0]
-        return lifted[:, :, :-1] * per_column[:-1]
-
-    def neurons(self, weights, X):
-        """Return what enters the activations of each hidden layer."""
-        return self.network.neurons(weights, self.lift(X))
-
-    def slope_and_bend(self, weights, X):
-        """Return |Df| ** 2 and |D2f|, operator norms into functions with the mean of squares over rows."""
-        from sklearn_ltdl.diagnostics import _jax
-
-        return _jax.slope_and_bend(self.network, weights, self.lift(X))
-
-    def _unit(self, weights):
-        """Return that of the network's gradient."""
-        return self.network.scaling.step(width_of(weights)) ** -0.5
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedNetwork:
-    """A network before and after training.
-
-    Parameters
-    ----------
-    function : NetworkFunction
-        Outputs, tangent kernel and more at any weights.
-    before, after : tuple of ndarray
-        Weights.
-    layers : tuple of str
-        Names of the weights.
-    n_outputs : int
-    kind : str
-        What it is, in words.
-    classes : ndarray or None
-        None for numbers.
-    subtracted : bool
-        Whether the outputs at the weights before are subtracted.
-    intercept : ndarray of shape (n_outputs,) or float
-        Added to the outputs after training.
-    units : Standardisation or None
-        Of the target, as the network sees it; None if as it is.
-    """
-
-    function: NetworkFunction
-    before: tuple
-    after: tuple
-    layers: tuple
-    n_outputs: int
-    kind: str
-    classes: np.ndarray | None = None
-    subtracted: bool = False
-    intercept: np.ndarray | float = 0.0
-    units: Standardisation | None = None
-
-    @property
-    def move(self):
-        """What training changed."""
-        return tuple(new - old for new, old in zip(self.after, self.before))
-
-    @property
-    def loss(self):
-        """That of its training, up to the user's: squared, or the log loss."""
-        return Squared() if self.classes is None else Logistic() if self.n_outputs == 1 else Multinomial()
-
-    def scores(self, weights, X):
-        """Return the outputs of the model with these weights and the trained intercept."""
-        offset = self.function.outputs(self.before, X) if self.subtracted else 0.0
-        return self.function.outputs(weights, X) - offset + self.intercept
-
-    def predict(self, weights, X):
-        """Return predictions of shape (n_samples,) or (n_samples, n_outputs): numbers, or classes."""
-        scores = self.scores(weights, X)
-        if self.classes is not None:
-            return most_likely(self.classes, scores[:, 0] if self.n_outputs == 1 else scores)
-        scores = scores if self.units is None else self.units.undo(scores)
-        return scores[:, 0] if self.n_outputs == 1 else scores
-
-    def targets(self, y):
-        """Return the target as the network sees it, of shape (n_samples, n_outputs)."""
-        if self.classes is None:
-            columns = y.reshape(len(y), -1)
-            return columns if self.units is None else self.units.apply(columns)
-        codes = np.searchsorted(self.classes, y)
-        return codes[:, None].astype(float) if self.n_outputs == 1 else np.eye(self.n_outputs)[codes]
-
-    def checked_target(self, y, name="y"):
-        """Return `y` as numbers, or as classes that the network knows."""
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y[:, 0]
-        if self.classes is None:
-            y = _numbers(y, name)
-            if y.reshape(len(y), -1).shape[1] != self.n_outputs:
-                raise ValueError(f"{name} has shape {y.shape}; outputs of the network a row: {self.n_outputs}.")
-            return y
-        if y.ndim != 1:
-            raise ValueError(
-                f"{name} has shape {y.shape}; expected the class of each row, of shape (n_samples,), as in fit: one "
-                "column and not one a class."
-            )
-        unknown = sorted(set(y.tolist()) - set(self.classes.tolist()), key=str)
-        if unknown:
-            raise ValueError(
-                f"{name} has classes {unknown} that the network does not know; it knows {self.classes.tolist()}."
-            )
-        return y.astype(self.classes.dtype)
-
-    def score(self, y, prediction):
-        """Return the R2, or the accuracy."""
-        return float(r2_score(y, prediction) if self.classes is None else accuracy_score(y, prediction))
 
 
 def trained_network(model, X, y, *, before=None, after=None, classes=None, max_rows=None, random_state=0):
@@ -224,27 +54,27 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     """
     steps, network = unwrapped(model)
     if _is_of_torch(network):
-        from sklearn_ltdl.diagnostics import _torch
+        from sklearn_ltdl.diagnostics import _torch_rows
 
-        if y is None and _torch.is_dataset(X):
-            X, y = _torch.of_dataset(X)
-        layout = _torch.packed(X if steps is None else steps.transform(X))[1]
+        if y is None and _torch_rows.is_dataset(X):
+            X, y = _torch_rows.of_dataset(X)
+        layout = _torch_rows.packed(X if steps is None else steps.transform(X))[1]
     X, y = checked_rows(steps, network, X), checked_column(y, "y")
     check_consistent_length(X, y)
     if isinstance(network, BaseEstimator):
         _refuse(network, after=after, classes=classes)
     elif _is_of_torch(network):
         _refuse(network, after=after)
-        network = _module_of(network, before, X, layout)
+        network = module_of(network, before, X, layout)
         classes = network.classes_of(X, y, classes)
     else:
-        network = _function_of(network, before, after)
+        network = function_of(network, before, after)
         classes = network.classes_of(X[:1], y, classes)
     rows, notes = some_rows(X.shape[0], max_rows, random_state, "rows")
     X, y = dense(X[rows]), y[rows]
-    if isinstance(network, _Function):
+    if isinstance(network, Function):
         trained = network.trained(X, classes)
-        notes = notes + network.notes()
+        notes = notes + network.notes(X)
     elif isinstance(network, _OURS):
         _refuse(network, before=before)
         trained = _own(network)
@@ -261,6 +91,71 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     if not isinstance(trained.function, Dense) or isinstance(trained.function.network, Perceptron):
         notes = [*notes, WRONG_START] if _is_wrong_start(trained.before, trained.after) else notes
     return trained, X, y, notes
+
+
+def network_along(model, checkpoints, X, y, *, classes, max_rows, random_state):
+    """Return what `trained_network` does, and the weights at each checkpoint, the first and the last being its own.
+
+    Parameters
+    ----------
+    model : module of PyTorch, function of JAX, MLP of scikit-learn, or Pipeline
+    checkpoints : sequence
+    X, y : array-like
+    classes, max_rows, random_state : parameters
+
+    Returns
+    -------
+    trained : TrainedNetwork
+    each : iterator of tuple of ndarray
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray
+    notes : list of str
+    """
+    if isinstance(checkpoints, (str, Mapping)) or not hasattr(checkpoints, "__len__") or len(checkpoints) < 2:
+        raise ValueError(
+            "checkpoints must be a list of the weights at two moments of training at least, the first being the start; "
+            f"got a {type(checkpoints).__name__}."
+        )
+    steps, network = unwrapped(model)
+    X, first, last = X if steps is None else steps.transform(X), checkpoints[0], checkpoints[-1]
+    given = {"max_rows": max_rows, "random_state": random_state, "classes": classes}
+    if _is_of_torch(network):
+        from sklearn_ltdl.diagnostics import _torch
+
+        network = _torch.along(network, first, last)
+        trained, X, y, notes = trained_network(network, X, y, **given)
+
+        def read(state):
+            return trained.function.weights_of(_torch.checked_state(state, network.module))
+
+    elif isinstance(network, (MLPRegressor, MLPClassifier)):
+        ended = copy.copy(network)
+        ended.coefs_, ended.intercepts_ = _checked_before(last, network)
+        trained, X, y, notes = trained_network(ended, X, y, before=first, **given)
+
+        def read(pair):
+            return stacked(*_checked_before(pair, network))
+
+    elif isinstance(network, BaseEstimator):
+        raise ValueError(
+            f"model is a {type(network).__name__}, which keeps its first and last weights only. A path is known for "
+            "modules of PyTorch, functions of JAX, and MLPs of scikit-learn."
+        )
+    else:
+        trained, X, y, notes = trained_network(network, X, y, before=first, after=last, **given)
+
+        def read(parameters):
+            return function_of(network, first, parameters).after
+
+    return trained, _named(checkpoints, read), X, y, notes
+
+
+def _named(checkpoints, read):
+    for k, checkpoint in enumerate(checkpoints):
+        try:
+            yield read(checkpoint)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"checkpoints[{k}] does not fit: {error}") from error
 
 
 def _is_wrong_start(before, after, least=3.0):
@@ -374,9 +269,9 @@ def checked_rows(steps, network, X, name="X", fewest=FEWEST_ROWS):
     """Return the rows as a network sees them, sparse where the steps before it make them so."""
     X = X if steps is None else steps.transform(X)
     if _is_of_torch(network):
-        from sklearn_ltdl.diagnostics import _torch
+        from sklearn_ltdl.diagnostics import _torch_rows
 
-        X = _torch.packed(X, name)[0]
+        X = _torch_rows.packed(X, name)[0]
     elif isinstance(network, BaseEstimator):
         X = validated_rows(network, X, accept_sparse="csr")
     else:
@@ -392,18 +287,6 @@ def checked_column(y, name):
     if y is None:
         raise ValueError(f"{name} is None; expected the target of each row.")
     return checked_target(y, name)
-
-
-def dense(X):
-    """Return a table as an array."""
-    return X.toarray() if hasattr(X, "toarray") else X
-
-
-def _numbers(y, name):
-    try:
-        return checked_numbers(y, name)
-    except ValueError as error:
-        raise ValueError(f"{name} must be finite numbers, as the network predicts: {error}") from error
 
 
 def _refuse(model, **parameters):
@@ -473,131 +356,3 @@ def _checked_before(before, model):
     if found != wanted:
         raise ValueError(f"before must be (coefs, intercepts) with arrays of shapes {wanted}; got {found}.")
     return coefs, intercepts
-
-
-class _Function(NamedTuple):
-    """A function of JAX, or a module of PyTorch, and its weights before and after training."""
-
-    applied: NetworkFunction
-    before: tuple
-    after: tuple
-    names: tuple
-    kind: str = "function of JAX"
-    call: str = "apply_fn(parameters, X)"
-    advice: str = (
-        "Its parameters must be those of `before` and `after`, its formulas those of jax.numpy, and its result an "
-        "array of shape (n_samples,) or (n_samples, n_outputs)."
-    )
-
-    def notes(self):
-        """Return what there is to note of how the function is computed."""
-        return self.applied.describe() if hasattr(self.applied, "describe") else []
-
-    def classes_of(self, X, y, classes):
-        """Return the classes whose scores the outputs are, or None if they are numbers."""
-        n_outputs = self._outputs(self.after, X).shape[1]
-        return _guessed_classes(y, n_outputs) if classes is None else _checked_classes(classes, n_outputs)
-
-    def trained(self, X, classes):
-        """Return the TrainedNetwork, if the function works row by row."""
-        for weights, when in ((self.before, "before"), (self.after, "after")):
-            outputs = self._outputs(weights, X)
-            alone = self.applied.outputs_of_rows(weights, X)
-            if np.abs(outputs - alone).max() > 1e-6 * np.abs(outputs).max():
-                raise ValueError(
-                    f"{self.call.partition('(')[0]} must work row by row: with the parameters {when} training it "
-                    "returns other numbers of a row alone than of that row among all. Fix its batch statistics, and "
-                    "leave out what is random."
-                )
-        n_outputs = outputs.shape[1]
-        return TrainedNetwork(self.applied, self.before, self.after, self.names, n_outputs, self.kind, classes)
-
-    def _outputs(self, weights, X):
-        try:
-            self.applied.check(weights, dense(X))
-            return self.applied.outputs(weights, dense(X))
-        except Exception as error:
-            raise ValueError(
-                f"{self.call} failed for X of shape {X.shape} in float64, or cannot be differentiated: {error}. "
-                f"{self.advice}"
-            ) from error
-
-
-def _module_of(model, before, X, layout):
-    """Return the _Function of a module of PyTorch, or of a TorchNetwork."""
-    from sklearn_ltdl.diagnostics import _torch
-
-    if not isinstance(model, _torch.TorchNetwork):
-        model = _torch.TorchNetwork(model, before)
-    elif before is not None:
-        raise ValueError("before is part of the TorchNetwork. Leave it out here.")
-    advice = (
-        "The module is called on rows as they are given, real numbers in its own precision. Give rows as it takes "
-        "them, or say how to call it by TorchNetwork(module, before, forward=)."
-    )
-    kind = type(_torch.bare(model.module)).__name__
-    return _Function(*model.function(X, layout), f"{kind} of PyTorch", "The module(X)", advice)
-
-
-def _function_of(apply_fn, before, after):
-    """Return the _Function of a function of JAX."""
-    from sklearn_ltdl.diagnostics import _jax
-
-    if before is None or after is None:
-        raise ValueError(
-            "A function of JAX needs its parameters before and after training: give `before` and `after`, trees of "
-            "arrays such that apply_fn(before, X) and apply_fn(after, X) are the outputs."
-        )
-    first, names, tree = _jax.leaves_of(before)
-    last, _, other = _jax.leaves_of(after)
-    if tree != other:
-        raise ValueError(f"before and after must be trees of one structure; got {tree} and {other}.")
-    real = [_jax.is_real(old) or _jax.is_real(new) for old, new in zip(first, last)]
-    if isinstance(after, Mapping) and "params" in after:  # Flax: other collections, as batch_stats, are no weights
-        real = [is_real and name.startswith("params.") for name, is_real in zip(names, real)]
-    fixed = tuple(None if is_real else leaf for leaf, is_real in zip(last, real))
-    weights = [(name, old, new) for name, old, new, is_real in zip(names, first, last, real) if is_real]
-    for name, old, new in zip(names, first, last):
-        if _jax.is_complex(old) or _jax.is_complex(new):
-            raise ValueError(f"{name} is complex; a report needs real weights. Split it into its two parts.")
-    for name, old, new in weights:
-        if np.shape(old) != np.shape(new):
-            raise ValueError(
-                f"{name} has shape {np.shape(old)} before training and {np.shape(new)} after; they must be equal."
-            )
-        if not (np.all(np.isfinite(old)) and np.all(np.isfinite(new))):
-            raise ValueError(f"{name} is not finite, before or after training; a report needs all its weights.")
-    if sum(np.size(new) for _, _, new in weights) == 0:
-        raise ValueError("before has no parameters of real numbers; a network needs some that training moves.")
-    names, first, last = zip(*weights)
-    as_float = (tuple(np.asarray(leaf, dtype=float) for leaf in leaves) for leaves in (first, last))
-    return _Function(_jax.Applied(apply_fn, tree, fixed), *as_float, names)
-
-
-def _checked_classes(classes, n_outputs):
-    classes = check_array(classes, ensure_2d=False, dtype=None, input_name="classes")
-    if classes.ndim != 1 or len(classes) != max(2, n_outputs) or np.any(classes[1:] <= classes[:-1]):
-        raise ValueError(
-            f"classes must be the {max(2, n_outputs)} classes of the {n_outputs} outputs of the network, different and "
-            f"in increasing order; got {classes.tolist()}."
-        )
-    return classes
-
-
-def _guessed_classes(y, n_outputs):
-    """Return the classes whose scores so many outputs are, or None if they predict numbers."""
-    if y.ndim == 2 and y.shape[1] == n_outputs > 1:
-        return None
-    y = y.ravel()
-    found = sorted(set(y.tolist()), key=lambda label: (str(type(label)), label))
-    if n_outputs == 1 and y.dtype.kind in "iuf" and (y.dtype.kind == "f" or len(found) != 2):
-        return None
-    if n_outputs > 1 and y.dtype.kind in "iu" and found[0] == 0 and found[-1] < n_outputs:
-        return np.arange(n_outputs)
-    if len(found) != max(2, n_outputs) or (n_outputs == 1 and y.dtype.kind in "iu"):
-        raise ValueError(
-            f"Which classes the outputs of the network stand for, or whether they are numbers, cannot be told: outputs "
-            f"a row {n_outputs}, distinct values in y {len(found)}. Give all classes, in increasing order, as "
-            "classes=, or numbers of type float with a column an output."
-        )
-    return np.array(found)

@@ -19,7 +19,6 @@ from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerN
 from sklearn_ltdl._backends.jax import Traced
 from sklearn_ltdl.diagnostics._perceptron import initial_weights
 from sklearn_ltdl.diagnostics._trained import trained_network
-from sklearn_ltdl.networks._model import width_of
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -113,7 +112,6 @@ def test_kernel_tangent_and_input_gradients_are_the_automatic_ones(network, rng)
     y = np.arange(40) % 3 if "Classifier" in type(network).__name__ else X[:, 0] + X[:, 1] ** 2
     trained, X, _, _ = trained_network(network.fit(X, y), X, y)
     function, dense = trained.function, trained.function.network
-    unit = dense.scaling.step(width_of(trained.after))
 
     def outputs(weights, X):
         ones = jax.numpy.ones((len(X), 1))
@@ -124,7 +122,7 @@ def test_kernel_tangent_and_input_gradients_are_the_automatic_ones(network, rng)
         rows = jax.jacobian(outputs)(trained.after, X)
         rows = np.concatenate([np.asarray(layer).reshape(*layer.shape[:2], -1) for layer in rows], axis=2)
         in_rows = np.stack([jax.jacobian(lambda x: outputs(trained.after, x[None])[0])(x) for x in X])
-    gram = unit * np.einsum("ikp,jkp->ij", rows, rows) / rows.shape[1]
+    gram = np.einsum("ikp,jkp->ij", rows, rows) / rows.shape[1]
     np.testing.assert_allclose(function.kernel(trained.after, X), gram, atol=1e-12 * gram.max())
     np.testing.assert_allclose(function.kernel(trained.after, X[:3], X[2:]), gram[:3, 2:], atol=1e-12 * gram.max())
     flat = np.concatenate([layer.ravel() for layer in trained.move])

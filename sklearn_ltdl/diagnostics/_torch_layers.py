@@ -1,0 +1,157 @@
+r"""The tangent kernel of a module of PyTorch from what its layers read and write, without a Jacobian.
+
+A linear layer that reads the vectors a and whose output has the gradients g, at places t (pixels, tokens), has the
+gradient :math:`\sum_t g_t a_t^\top` of a row, so that two rows have the inner product
+:math:`\sum_{t, u} (g_t \cdot g'_u)(a_t \cdot a'_u)`. One forward pass gives a, one backward pass for each output gives
+g, of all rows.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Call(NamedTuple):
+    """What one layer read in a forward pass, and its output, whose gradient is to be asked for.
+
+    Parameters
+    ----------
+    name : str
+    part : module
+    read, output : tensor
+    """
+
+    name: str
+    part: nn.Module
+    read: torch.Tensor
+    output: torch.Tensor
+
+    def names(self):
+        """Return the names of the layer's weight and bias."""
+        return tuple(f"{self.name}.{which}".removeprefix(".") for which in ("weight", "bias"))
+
+
+def recorded(module, run):
+    """Return the calls that tell all of a layer's gradient, and what a run of the module returned."""
+    parts = {name: part for name, part in module.named_modules() if _is_known(part)}
+    calls = []
+
+    def keep(name):
+        def hook(part, inputs, output):
+            calls.append(Call(name, part, inputs[0].detach().clone(), output))
+            return output.clone()  # which what follows may overwrite
+
+        return hook
+
+    handles = [part.register_forward_hook(keep(name)) for name, part in parts.items()]
+    try:
+        outputs = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    times = Counter(call.name for call in calls)
+    uses = Counter(id(value) for _, value in module.named_parameters(remove_duplicate=False))
+    whole = [
+        call
+        for call in calls
+        if times[call.name] == 1
+        and call.output.requires_grad
+        and all(uses[id(value)] == 1 for value in call.part.parameters(recurse=False))
+    ]
+    return whole, outputs
+
+
+def layer_gram(call, state, slope, counted, split, memory):
+    """Return the inner products of a layer's gradients between two ranges of rows.
+
+    Parameters
+    ----------
+    call : Call
+    state : dict of str to tensor
+        For the statistics of batch normalisation.
+    slope : tensor
+        Gradient of one combination of outputs in the layer's output.
+    counted : (bool, bool)
+        Whether its weight, and its bias, are among the weights.
+    split : (slice, slice)
+        The two ranges.
+    memory : int
+        Bytes that a block may take.
+
+    Returns
+    -------
+    tensor, or 0.0
+    """
+    few, many = split
+    part, read = call.part, call.read
+    if isinstance(part, _NORMS):
+        standardised = _standardised(call, state)
+        weight, bias = (_per_feature(part, values) for values in (slope * standardised, slope))
+        kept = [values for values, counts in zip((weight, bias), counted) if counts]
+        return sum(values[few] @ values[many].T for values in kept) if kept else 0.0
+    if isinstance(part, nn.Conv2d):
+        read = F.unfold(read, part.kernel_size, part.dilation, part.padding, part.stride).mT
+        slope = slope.flatten(2).mT
+    else:
+        read, slope = (values.reshape(len(values), -1, values.shape[-1]) for values in (read, slope))
+    gram = 0.0
+    if counted[1]:
+        total = slope.sum(1)
+        gram = total[few] @ total[many].T
+    return gram + _weight_gram(read, slope, few, many, memory) if counted[0] else gram
+
+
+def _weight_gram(read, slope, few, many, memory):
+    """Return the inner products of sum_t g_t a_t^T between rows, g and a of shape (n, T, .)."""
+    n, places, fan_in = read.shape
+    fan_out, itemsize = slope.shape[2], read.element_size()
+    if places == 1:
+        return (read[few, 0] @ read[many, 0].T) * (slope[few, 0] @ slope[many, 0].T)
+    if places**2 * (fan_in + fan_out) < fan_in * fan_out:  # all pairs of places
+        a, g = (values[many].reshape(-1, values.shape[2]) for values in (read, slope))
+        size = max(1, memory // (2 * itemsize * places * len(a)))
+        blocks = []
+        for i in range(0, len(read[few]), size):
+            b, h = (values[few][i : i + size].reshape(-1, values.shape[2]) for values in (read, slope))
+            both = (b @ a.T) * (h @ g.T)
+            blocks.append(both.reshape(len(b) // places, places, -1, places).sum(dim=(1, 3)))
+        return torch.cat(blocks)
+    size, gram = max(1, memory // (itemsize * n * fan_in)), 0.0
+    for k in range(0, fan_out, size):
+        jacobian = torch.bmm(slope[:, :, k : k + size].mT, read).flatten(1)
+        gram = gram + jacobian[few] @ jacobian[many].T
+    return gram
+
+
+def _is_known(part):
+    """Return whether a layer has a gradient that its input and the gradient of its output tell."""
+    kind = type(part)
+    if part._parameters.get("weight") is None:
+        return False
+    if kind is nn.Conv2d:
+        return part.groups == 1 and part.padding_mode == "zeros" and not isinstance(part.padding, str)
+    return kind is nn.Linear or kind in _NORMS
+
+
+def _standardised(call, state):
+    """Return what a normalisation multiplies by its weight."""
+    part, read = call.part, call.read
+    if isinstance(part, nn.LayerNorm):
+        return F.layer_norm(read, part.normalized_shape, eps=part.eps)
+    if isinstance(part, nn.GroupNorm):
+        return F.group_norm(read, part.num_groups, eps=part.eps)
+    mean, variance = (state[f"{call.name}.{which}".removeprefix(".")] for which in ("running_mean", "running_var"))
+    return F.batch_norm(read, mean, variance, eps=part.eps)
+
+
+def _per_feature(part, values):
+    """Return values summed over the places at which a normalisation uses one weight, (n, n_weights)."""
+    if isinstance(part, nn.LayerNorm):
+        return values.reshape(len(values), -1, part.weight.numel()).sum(1)
+    return values.reshape(len(values), part.weight.numel(), -1).sum(2)
