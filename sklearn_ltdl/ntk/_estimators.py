@@ -1,5 +1,6 @@
 """Kernel ridge machines that choose kernel and penalty by leave-one-out inside one fit, and say how sure they are."""
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Self
 
@@ -25,6 +26,7 @@ from sklearn_ltdl.ntk._machine import (
     evaluate,
     fit_machine,
     flow_of,
+    flow_smoother,
     influence_of,
     jackknife,
     jackknife_plus,
@@ -255,7 +257,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         -------
         lower, upper : ndarrays of shape (n_samples,) or (n_samples, n_outputs)
         """
-        if not 0 < coverage < 1:
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage is {coverage!r}; it must be a number between 0 and 1, such as 0.9.")
         X = _checked(self, X)
         if self.solver_ == "exact":
@@ -290,7 +292,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         X = _checked(self, X)
         flow = flow_of(self)
         for time in _checked_times(times):
-            smoother = flow.smoother(X, time)
+            smoother = flow_smoother(flow, X, time)
             mean = self._units.undo(smoother @ flow.targets).reshape(len(X), *self.dual_coef_.shape[1:])
             if return_std:
                 yield mean, np.multiply.outer(flow.std(X, smoother), self._units.scale).reshape(mean.shape)
@@ -538,7 +540,7 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         flow = flow_of(self)
         mean = np.average(flow.targets, axis=0, weights=flow.root[:, 0] ** 2)
         for time in _checked_times(times):
-            scores = flow.smoother(X, time) @ (flow.targets - mean) + mean
+            scores = flow_smoother(flow, X, time) @ (flow.targets - mean) + mean
             yield most_likely(self.classes_, scores.reshape(len(X), *self.dual_coef_.shape[1:]))
 
     def influence(self, X) -> np.ndarray:
@@ -580,7 +582,9 @@ def _checked(model, X):
 
 
 def _checked_times(times):
+    if not isinstance(times, Iterable) or isinstance(times, str):
+        raise ValueError(f"times is {times!r}; it must be a list of numbers, each at least 0.")
     for time in times:
-        if not time >= 0:
+        if not isinstance(time, Real) or isinstance(time, bool) or not time >= 0:
             raise ValueError(f"times has {time!r}; each must be a number, at least 0.")
         yield time

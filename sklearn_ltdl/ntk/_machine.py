@@ -304,6 +304,8 @@ def posterior_std(model, X):
         else:
             diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
         variance[rows] = smoother.variance(cross, diagonal / model._scale, smoother.weights(cross))
+    if not np.all(np.isfinite(variance)):
+        raise _overflow()  # of the kernel of a row with itself, or of a square
     n = sample.row_weight.sum()
     quadratic_form = smoother.quadratic_form(sample.targets) + sample.spread / (n * smoother.alpha)  # of all rows
     return np.sqrt(variance[:, None] * quadratic_form / n)  # the likelihood's maximum at a given alpha
@@ -321,6 +323,15 @@ def flow_of(model):
         raise ValueError("staged predictions need solver='exact'; the fit used random centres. Use fewer rows.")
     require_memory(len(model.X_fit_), 4, "Use fewer rows.")
     return GradientFlow.of(kernel, model.X_fit_, model._sample.targets, model._sample.weight)
+
+
+def flow_smoother(flow, X, time):
+    """Return the smoother of a gradient flow at a time, checked."""
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite kernel, which the next line finds
+        smoother = flow.smoother(X, time)
+    if not _all_finite(smoother):
+        raise _overflow()
+    return smoother
 
 
 def _smoother(model, what):
