@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.base import clone, is_classifier
@@ -226,7 +226,6 @@ def test_every_parameter_works_or_is_refused_by_name(name, parameter):
 floats = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True, width=64)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(arrays.arrays(np.float64, (6, 2), elements=floats), arrays.arrays(np.float64, 6, elements=floats))
 def test_any_floats_are_fitted_or_refused(table, target):
     with np.errstate(all="ignore"):

@@ -1,5 +1,6 @@
 """Kernel ridge machines that choose kernel and penalty by leave-one-out inside one fit, and say how sure they are."""
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Self
 
@@ -271,7 +272,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         -------
         lower, upper : ndarrays of shape (n_samples,) or (n_samples, n_outputs)
         """
-        if not 0 < coverage < 1:
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage is {coverage!r}; it must be a number between 0 and 1, such as 0.9.")
         machine, X = self._asked(X)
         return machine.intervals(X, coverage)
@@ -579,7 +580,9 @@ def _checked_groups(groups, X):
 
 
 def _checked_times(times):
+    if not isinstance(times, Iterable) or isinstance(times, str):
+        raise ValueError(f"times is {times!r}; it must be a list of numbers, each at least 0.")
     for time in times:
-        if not time >= 0:
+        if not isinstance(time, Real) or isinstance(time, bool) or not time >= 0:
             raise ValueError(f"times has {time!r}; each must be a number, at least 0.")
         yield time

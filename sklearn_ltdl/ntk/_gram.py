@@ -16,14 +16,14 @@ def call_kernel(kernel, X, Z=None):
     """Return the values of a Kernel object or of a user's callable, checked."""
     if isinstance(kernel, Kernel):
         K = kernel(X, Z)
-        if not _all_finite(K):
+        if not all_finite(K):
             raise overflow()
         return K
     others = X if Z is None else Z
     K = np.empty((len(X), len(others)))
     for rows in row_blocks(*K.shape):
         K[rows] = _values(kernel, X[rows], others)
-    if not _all_finite(K):
+    if not all_finite(K):
         raise ValueError("kernel(X, Z) returned NaN or infinity; check it on the rows of X, and scale the columns.")
     if Z is None:
         _check_gram(K, "kernel(X, X)")
@@ -91,7 +91,7 @@ def _check_gram(K, name):
         raise not_psd(f"{K[i, j]:.3g} between two rows, {K[i, i]:.3g} and {K[j, j]:.3g} of each with itself", name)
 
 
-def _all_finite(K):
+def all_finite(K):
     return all(np.isfinite(K[rows]).all() for rows in row_blocks(*K.shape))
 
 

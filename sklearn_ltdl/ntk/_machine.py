@@ -249,6 +249,8 @@ class Machine:
             else:
                 diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
             variance[rows] = smoother.variance(K, diagonal / self.scale, smoother.weights(K))
+        if not np.all(np.isfinite(variance)):
+            raise overflow()  # of the kernel of a row with itself, or of a square
         n = sample.row_weight.sum()
         quadratic_form = smoother.quadratic_form(sample.targets) + sample.spread / (n * smoother.alpha)  # of all rows
         std = np.sqrt(variance[:, None] * quadratic_form / n)  # the likelihood's maximum at a given alpha

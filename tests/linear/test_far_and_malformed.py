@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -129,7 +129,6 @@ def test_a_malformed_matrix_is_refused_by_name(form, where, value):
             use()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.lists(st.integers(-5, 8), min_size=0, max_size=12),
     st.lists(st.integers(-3, 14), min_size=7, max_size=7),

@@ -307,10 +307,18 @@ def test_bad_groups_are_named(rng):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(39))
 
 
+ERF = NTK(1, activation="erf")  # of large rows bounded off its diagonal only
+
+
 @pytest.mark.parametrize(
     ("options", "call", "message"),
     [
         ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number between 0 and 1"),
+        ({}, lambda m, X: m.predict_interval(X, coverage=None), "coverage is None; it must be a number between"),
+        ({}, lambda m, X: list(m.staged_predict(X, 0.5)), "times is 0.5; it must be a list of numbers"),
+        ({}, lambda m, X: list(m.staged_predict(X, ["late"])), "times has 'late'"),
+        ({"kernel": NTK()}, lambda m, X: list(m.staged_predict(1e200 * X, [1.0])), "The kernel of X overflows"),
+        ({"kernel": ERF}, lambda m, X: m.predict(1e155 * X, return_std=True), "The kernel of X overflows"),
         ({}, lambda m, X: list(m.staged_predict(X, [-1.0])), "times has -1.0"),
         ({}, lambda m, X: list(m.staged_predict(X, [np.nan])), "times has nan"),
         ({"kernel": RBF()}, lambda m, X: list(m.staged_predict(X, [1.0])), "staged predictions are of a network"),

@@ -168,9 +168,7 @@ def test_a_full_disk_keeps_what_is_in_the_journal(size, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(
-            OSError, match=r"journal .*run\.jsonl: cannot be written \(File too large\)\. .*free some"
-        ):
+        with pytest.raises(OSError, match=r"journal .*run\.jsonl: cannot be written \(File too large\)\. .*free some"):
             compare(X, Y, **options, journal=journal)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
