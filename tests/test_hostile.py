@@ -80,9 +80,12 @@ REFUSED_NUMBERS = {
     "a timestamp": (changed(pd.Timestamp("2020-01-01")), "y holds Timestamp.* row 3"),
     "a word": (changed("high"), "y holds 'high' .* row 3"),
     "words": (LABELS, "y holds text such as"),
-    "one of 1e200": (changed(1e200, float), "y has numbers of size 1.0e\\+200, whose squares overflow"),
-    "of 1e300": (Y * 1e300, "y has numbers of size .*, whose squares overflow"),
-    "of 1e-300": (Y * 1e-300, "y has numbers of size .*, whose squares vanish"),
+    "one of 1e200": (
+        changed(1e200, float),
+        "y has numbers of size 1.0e\\+200, whose products with weights and slopes overflow",
+    ),
+    "of 1e300": (Y * 1e300, "y has numbers of size .*, whose products with weights and slopes overflow"),
+    "of 1e-300": (Y * 1e-300, "y has numbers of size .*, whose products with weights and slopes vanish"),
     "complex": (Y + 0j, "Complex data not supported"),
     "ragged": ([[1.0], [1.0, 2.0]] * 10, "y has rows of different lengths"),
 }

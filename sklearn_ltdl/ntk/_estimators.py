@@ -266,14 +266,14 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         ----------
         X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
         coverage : float, default=0.9
-            Share of new targets to hold, between 0 and 1; an end is infinite when there are too few rows for it.
+            Share of new targets to hold, at least 0.5 and below 1; an end is infinite when there are too few rows for it.
 
         Returns
         -------
         lower, upper : ndarrays of shape (n_samples,) or (n_samples, n_outputs)
         """
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
-            raise ValueError(f"coverage is {coverage!r}; it must be a number between 0 and 1, such as 0.9.")
+        if not isinstance(coverage, Real) or not 0.5 <= coverage < 1:  # below, jackknife+ may be empty
+            raise ValueError(f"coverage is {coverage!r}; it must be a number from 0.5 to 1, below 1, such as 0.9.")
         machine, X = self._asked(X)
         return machine.intervals(X, coverage)
 

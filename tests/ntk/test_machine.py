@@ -313,8 +313,8 @@ ERF = NTK(1, activation="erf")  # of large rows bounded off its diagonal only
 @pytest.mark.parametrize(
     ("options", "call", "message"),
     [
-        ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number between 0 and 1"),
-        ({}, lambda m, X: m.predict_interval(X, coverage=None), "coverage is None; it must be a number between"),
+        ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number from 0.5"),
+        ({}, lambda m, X: m.predict_interval(X, coverage=None), "coverage is None; it must be a number from"),
         ({}, lambda m, X: list(m.staged_predict(X, 0.5)), "times is 0.5; it must be a list of numbers"),
         ({}, lambda m, X: list(m.staged_predict(X, ["late"])), "times has 'late'"),
         ({"kernel": NTK()}, lambda m, X: list(m.staged_predict(1e200 * X, [1.0])), "The kernel of X overflows"),
