@@ -61,8 +61,8 @@ def checked_numbers(y, name="y"):
         if largest > LARGEST or 0 < largest < SMALLEST:
             verb = "overflow" if largest > LARGEST else "vanish"
             raise ValueError(
-                f"{name} has numbers of size {largest:.1e}, whose products with weights and slopes {verb}. Give it in another unit, for example "
-                f"{name} / {largest:.0e}."
+                f"{name} has numbers of size {largest:.1e}, whose products with weights and slopes {verb}. Give it in "
+                f"another unit, for example {name} / {largest:.0e}."
             )
     return numbers
 

@@ -266,7 +266,8 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         ----------
         X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
         coverage : float, default=0.9
-            Share of new targets to hold, at least 0.5 and below 1; an end is infinite when there are too few rows for it.
+            Share of new targets to hold, at least 0.5 and below 1. An end is infinite where there are too few rows
+            for it.
 
         Returns
         -------
