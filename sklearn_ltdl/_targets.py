@@ -39,7 +39,8 @@ def read_classification(estimator, X, y, sample_weight=None, *, reset=True, **la
     y = None if y is None else checked_labels(y)
     X, y = checked_rows(estimator, X, y, reset=reset, **layout)
     try:
-        check_classification_targets(y)
+        if y.dtype.kind not in "bui":  # whole numbers are classes
+            check_classification_targets(y)
     except ValueError as error:
         raise ValueError(f"y: {error}") from error
     return X, y, checked_weights(sample_weight, X.shape[0])

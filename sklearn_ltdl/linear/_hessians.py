@@ -21,11 +21,11 @@ def newton_step(point):
         hessian = _hessian(problem, n_outputs, lambda j, k: problem.share * P[:, j] * ((j == k) - P[:, k]))
         inverse = _inverse(hessian, problem.l2)
         return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
-    curvatures = _curvatures(point).T
-    if n_outputs == 1 or np.ptp(curvatures, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
-        inverse = _inverse(_hessian(problem, 1, lambda j, k: curvatures[0]), problem.l2)
+    of_outputs = curvatures(point).T
+    if n_outputs == 1 or np.ptp(of_outputs, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
+        inverse = _inverse(_hessian(problem, 1, lambda j, k: of_outputs[0]), problem.l2)
         return lambda gradient: inverse(gradient.T).T
-    inverses = [_inverse(_hessian(problem, 1, lambda j, k, c=c: c), problem.l2) for c in curvatures]
+    inverses = [_inverse(_hessian(problem, 1, lambda j, k, c=c: c), problem.l2) for c in of_outputs]
     return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
 
 
@@ -52,7 +52,7 @@ def _coupled_product(point):
 
 
 def _separate_product(point):
-    problem, X, C = point.problem, point.problem.X, _curvatures(point)
+    problem, X, C = point.problem, point.problem.X, curvatures(point)
     edge = problem.transposed(C) if problem.fit_intercept else 0.0
     total_curvature = np.maximum(C.sum(axis=0), TINY)
     blocks = problem.blocks()
@@ -74,12 +74,7 @@ def _separate_product(point):
 
 def hessian_diagonal(point):
     """Return about the diagonal of the Hessian, of the shape of the coefficients; of dense data, from 1000 rows."""
-    problem, X = point.problem, point.problem.X
-    if problem.loss.coupled:
-        P = _probabilities(point)
-        C = problem.share[:, None] * (P * (1 - P))
-    else:
-        C = _curvatures(point)
+    problem, X, C = point.problem, point.problem.X, curvatures(point)
     diagonal = np.full(point.coef.shape, problem.l2 + TINY)
     if not sparse.issparse(X):
         stride = max(1, len(X) // 1000)
@@ -96,9 +91,12 @@ def _probabilities(point):
     return point.problem.loss.derivative(point.margins, point.problem.Y) + point.problem.Y
 
 
-def _curvatures(point):
-    """Return the second derivatives of the losses times the shares, of shape (n_samples, n_outputs)."""
+def curvatures(point):
+    """Return the second derivatives of the losses in each output times the shares, of shape (n_samples, n_outputs)."""
     problem = point.problem
+    if problem.loss.coupled:
+        P = _probabilities(point)
+        return problem.share[:, None] * (P * (1 - P))
     return problem.share[:, None] * problem.loss.second_derivative(point.margins, problem.Y)
 
 

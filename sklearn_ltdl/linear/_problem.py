@@ -112,6 +112,7 @@ class FiniteSum:
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         numbers = X.data if sparse.issparse(X) else X
         of_features, of_targets = _square(numbers), _square(Y)
+        self.mean_square = of_features / len(Y)  # of the lengths of the rows
         size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
@@ -126,8 +127,10 @@ class FiniteSum:
         """
         if not fit_intercept or sparse.issparse(X) or not _is_far_from_zero(X):
             return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio)
-        centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
-        return cls(X - centre, Y, loss, alpha, weight, fit_intercept, l1_ratio, centre)
+        with np.errstate(over="ignore", invalid="ignore"):  # the problem refuses such numbers
+            centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
+            X = X - centre
+        return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio, centre)
 
     def published(self, coef, intercept):
         """Return the intercept for the columns as they were given."""
@@ -149,11 +152,16 @@ class FiniteSum:
 
     def with_alpha(self, alpha):
         """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""
-        other = copy(self)
         ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        other.alpha, other.l1, other.l2 = alpha, alpha * ratio, alpha * (1 - ratio)
-        for name in ("start", "nothing_to_gain"):
-            other.__dict__.pop(name, None)
+        return self._changed("squared_lengths", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+
+    def _changed(self, *kept, **fields):
+        """Return a copy with other fields, and of what was computed only what is to be kept."""
+        other = copy(self)
+        computed = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
+        vars(other).update(fields)
+        for name in computed.difference(kept):
+            vars(other).pop(name, None)
         return other
 
     @cached_property
@@ -207,7 +215,7 @@ class FiniteSum:
         """About the rounding error of the gap at zero, as far as it is small against the objective."""
         rounding = (10 * np.finfo(float).eps * np.max(np.abs(self.Y))) ** 2
         if self.l2 > 0:
-            rounding *= 1 + np.mean(self.squared_lengths) / (2 * self.l2)
+            rounding *= 1 + self.mean_square / (2 * self.l2)
         objective = self.start.objective
         return min(rounding, 1e-9 * objective) + 100 * np.finfo(float).eps * objective
 
@@ -304,11 +312,15 @@ class FiniteSum:
                 break
         return 1.05 * self.loss.smoothness * value
 
-    def subset(self, rows):
-        """Return the problem of some rows."""
-        weight = None if self.equal else self.share[rows]
-        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        return FiniteSum(self.X[rows], self.Y[rows], self.loss, self.alpha, weight, self.fit_intercept, ratio)
+    def sample(self, size):
+        """Return the problem of about `size` rows, drawn with the chances of their shares and then of equal weight."""
+        rng = np.random.default_rng(0)
+        rows = np.sort(rng.integers(len(self.Y), size=size) if self.equal else self._drawn(rng.random(size)))
+        other = self._changed(X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
+        return other
+
+    def _drawn(self, chances):
+        return np.minimum(np.searchsorted(np.cumsum(self.share), chances, side="right"), len(self.share) - 1)
 
     def rotated(self):
         """Return the same problem in n_samples coordinates, and the map of its coefficients to these features."""
@@ -327,8 +339,8 @@ class FiniteSum:
 def _is_far_from_zero(X):
     """Return whether products of columns would lose their last digits to the columns' means, on some of the rows."""
     sample = X[:: max(1, len(X) // 1000)]
-    spread = sample - sample[0]
-    with np.errstate(over="ignore"):  # of numbers that the problem refuses
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that the problem refuses
+        spread = sample - sample[0]
         return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * spread.var(axis=0)))
 
 

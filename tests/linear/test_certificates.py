@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import LOSSES
 
-SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "auto"]
+SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "lbfgs", "auto"]
 PROXIMAL = ["saga", "svrg", "gd", "agd", "auto"]
 
 
@@ -90,14 +90,14 @@ def test_values_of_losses_are_their_textbook_formulas(case, loss, rng):
 def test_solvers_reach_the_reference(case, loss, l1_ratio):
     problem = case(loss).problem(loss, l1_ratio=l1_ratio)
     lowest = reference(loss, problem)
-    for name in ("sag", "saga", "sdca", "catalyst", "agd", "newton-cg") if l1_ratio == 0 else ("saga", "agd"):
+    for name in ("sag", "saga", "sdca", "catalyst", "agd", "newton-cg", "lbfgs") if l1_ratio == 0 else ("saga", "agd"):
         solution = SOLVERS[name](problem, tol=1e-9, max_iter=3000)
         objective = problem.at(solution.coef, solution.intercept, best=False).objective
         assert objective <= lowest + 1e-9 * problem.start.objective, name
         assert solution.gap <= 1e-9 * problem.start.objective
 
 
-@pytest.mark.parametrize("name", ["sgd", "asgd", "sag", "sdca", "catalyst", "newton", "newton-cg"])
+@pytest.mark.parametrize("name", ["sgd", "asgd", "sag", "sdca", "catalyst", "newton", "newton-cg", "lbfgs"])
 def test_solvers_without_a_proximal_step_refuse_the_l1_norm(case, name):
     with pytest.raises(ValueError, match=f"solver='{name}' is for l1_ratio=0; .*'saga'"):
         SOLVERS[name](case("squared").problem("squared", l1_ratio=0.5))

@@ -106,6 +106,33 @@ def test_sparse_steps_are_the_dense_steps(case, loss, solver, alpha):
     np.testing.assert_allclose(a.intercept, b.intercept, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_lbfgs_reads_many_rows_a_few_times(case, loss, weighted):
+    # 3000 rows are 200 for each number of a row of coefficients, so that few of them give its metric and its start
+    problem = case(loss, n=3000).problem(loss, weighted=weighted)
+    solution = SOLVERS["lbfgs"](problem, tol=1e-9)
+    assert solution.status is Status.CONVERGED
+    assert solution.n_iter <= 12  # from 150 rows on, which leave an error of some tenths, three decades in two reads
+    best = newton(problem)
+    lowest = problem.at(best.coef, best.intercept).objective
+    assert problem.at(solution.coef, solution.intercept, best=False).objective - lowest <= solution.gap + 1e-15
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_auto_leaves_lbfgs_where_it_is_slow(loss, rng):
+    # 300 columns of 600 rows with eigenvalues from 1 to 1e-12: no 85 steps of the gradient see them all
+    X = rng.normal(size=(600, 300)) @ np.linalg.qr(rng.normal(size=(300, 300)))[0] * np.logspace(0, -6, 300)
+    X = X @ np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    y = X @ rng.normal(size=300) * 10 + 0.1 * rng.normal(size=600)
+    Y = y[:, None] if loss == "squared" else 1.0 * (y > 0)[:, None]
+    solution = auto(FiniteSum(X, Y, LOSSES[loss], 1e-8))
+    assert solution.solver == ("cholesky" if loss == "squared" else "newton")
+    assert solution.status is Status.CONVERGED
+    assert "'lbfgs' was slow" in solution.reason
+    assert np.all(np.diff(solution.trace.passes) > 0)
+
+
 def test_a_sparse_epoch_does_not_visit_the_zeros(rng):
     # 2000 rows with two entries each among 200 000 features: dense steps would write 4e8 numbers an epoch
     X = sparse.random_array((2000, 200_000), density=1e-5, rng=rng, format="csr")
