@@ -29,7 +29,7 @@ MAY_USE = {
 HEAVY = {
     "numba": {"linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
     "torch": {"diagnostics/_torch.py"},
-    "jax": {"networks/_flow.py", "diagnostics/_jax.py", "_backends/jax.py"},
+    "jax": {"networks/_flow.py", "networks/_objective.py", "diagnostics/_jax.py", "_backends/jax.py"},
     "matplotlib": set(),
     "pandas": set(),
 }
