@@ -38,7 +38,7 @@ HEAVY = {
         "diagnostics/_jax.py",
         "diagnostics/_jax_layers.py",
         "_backends/jax.py",
-    },  # fmt: skip
+    },
     "matplotlib": set(),
     "pandas": set(),
 }
