@@ -384,12 +384,15 @@ class Round(NamedTuple):
     machine: Machine
 
     @classmethod
-    def of(cls, M, X, y, weight, settings):
-        """Return the round of a metric M on distinct rows; `settings.depth` is that of the tangent kernel."""
+    def of(cls, M, X, y, weight, settings, start=None):
+        """Return the round of a metric M on distinct rows; `settings.depth` is that of the tangent kernel.
+
+        `start` is a penalty near which that of the round is looked for, as in `Machine.of`.
+        """
         values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
         T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
         settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-        return cls(M, T, settings, Machine.of(X, y, weight, settings))
+        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
 
     def agop(self, X, weight, unit):
         """Return the average gradient outer product at the rows of the fit, of outputs over `unit`."""
@@ -452,9 +455,11 @@ class Recursion(NamedTuple):
             rows, errors, held_out = _judge(X, y, weight, unit, max_rounds, settings)
             n_rounds = _best_round(errors, weight[rows])
             cv_errors = np.average(errors, axis=1, weights=weight[rows])
-        M = np.eye(X.shape[1])
+        M, start = np.eye(X.shape[1]), None
         for _ in range(n_rounds):
-            M = Round.of(M, X, y, weight, settings).next_metric(X, weight, unit)
+            step = Round.of(M, X, y, weight, settings, start)
+            M, start = step.next_metric(X, weight, unit), step.machine.relative_alpha
+            del step  # its smoother is as large as the Gram matrix
         last = Round.of(M, X, y, weight, settings)
         agop = last.agop(X, weight, unit)
         if n_rounds == 0:  # M has seen no target: the scores of all rows, from all others
@@ -470,8 +475,10 @@ def _judge(X, y, weight, unit, max_rounds, settings):
     while len(errors) <= max_rounds:
         predictions = []
         for k, (train, test) in enumerate(folds):
-            M = np.eye(X.shape[1]) if steps[k] is None else steps[k].next_metric(X[train], weight[train], unit)
-            step = Round.of(M, X[train], y[train], weight[train], settings)
+            M, start = np.eye(X.shape[1]), None
+            if errors:
+                M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
+            step = Round.of(M, X[train], y[train], weight[train], settings, start)
             predictions.append(step.machine.evaluate(X[test]))
             steps[k] = step._replace(machine=replace(step.machine, made=None))  # without what is as large as its matrix
         held_out.append(np.concatenate(predictions))
