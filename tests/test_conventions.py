@@ -27,7 +27,7 @@ MAY_USE = {
     "torch.py": {"diagnostics"},
 }
 HEAVY = {
-    "numba": {"linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
+    "numba": {"linear/_columns.py", "linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
     "torch": {"diagnostics/_torch.py"},
     "jax": {"networks/_flow.py", "diagnostics/_jax.py", "_backends/jax.py"},
     "matplotlib": set(),
