@@ -299,6 +299,9 @@ def balanced_slopes(loss, slopes, y, share):
         excess = share @ P - share @ y
         t = np.max(excess / np.maximum(share @ P, tiny), initial=0)
         return slopes + t * (share @ y - P) - (1 - t) * excess if t > 0 else slopes
+    if isinstance(loss, Squared):
+        slopes = slopes - share @ slopes
+        return slopes - share @ slopes  # what rounding left of the mean
     up, down = share @ np.maximum(slopes, 0), share @ np.maximum(-slopes, 0)
     level = np.minimum(up, down)
     return slopes * np.where(slopes > 0, level / np.maximum(up, tiny), level / np.maximum(down, tiny))

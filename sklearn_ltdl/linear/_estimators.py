@@ -163,7 +163,8 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
         Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
         (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'cholesky', 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+        second order: 'cholesky', 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent [8]_),
+        'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
@@ -235,6 +236,8 @@ class SAGRegressor(RegressorMixin, _LinearModel):
        NIPS 2013. arXiv:1306.2119
     .. [7] D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
        Programming 45, 1989
+    .. [8] J. Friedman, T. Hastie, R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+       descent", Journal of Statistical Software 33, 2010
 
     Examples
     --------
@@ -388,7 +391,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
         Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
         (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+        second order: 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent on a quadratic
+        model [8]_; not for 'multinomial'), 'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
@@ -463,6 +467,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
        NIPS 2013. arXiv:1306.2119
     .. [7] D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
        Programming 45, 1989
+    .. [8] J. Friedman, T. Hastie, R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+       descent", Journal of Statistical Software 33, 2010
 
     Examples
     --------

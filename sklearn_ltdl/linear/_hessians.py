@@ -19,14 +19,14 @@ def newton_step(point):
     if problem.loss.coupled:
         P = _probabilities(point)
         hessian = _hessian(problem, n_outputs, lambda j, k: problem.share * P[:, j] * ((j == k) - P[:, k]))
-        inverse = _inverse(hessian, problem.l2)
-        return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
+        solve = inverse(hessian, problem.l2)
+        return lambda gradient: solve(gradient.ravel()).reshape(gradient.shape)
     of_outputs = curvatures(point).T
     if n_outputs == 1 or np.ptp(of_outputs, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
-        inverse = _inverse(_hessian(problem, 1, lambda j, k: of_outputs[0]), problem.l2)
-        return lambda gradient: inverse(gradient.T).T
-    inverses = [_inverse(_hessian(problem, 1, lambda j, k, c=c: c), problem.l2) for c in of_outputs]
-    return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
+        solve = inverse(_hessian(problem, 1, lambda j, k: of_outputs[0]), problem.l2)
+        return lambda gradient: solve(gradient.T).T
+    solves = [inverse(_hessian(problem, 1, lambda j, k, c=c: c), problem.l2) for c in of_outputs]
+    return lambda gradient: np.array([solve(row) for solve, row in zip(solves, gradient)])
 
 
 def hessian_product(point):
@@ -126,6 +126,38 @@ def _hessian(problem, K, weight):
     return hessian
 
 
+def ridge_equations(problem):
+    """Return the Hessian of the squared loss, the gradient at zero, and the mean row: one read of dense rows.
+
+    The best intercept follows the coefficients; without an intercept the mean row is zero.
+    """
+    X, Y, share, p = problem.X, problem.Y, problem.share, problem.X.shape[1]
+    hessian, pull, mean = np.zeros((p, p)), np.zeros((Y.shape[1], p)), np.zeros(p)
+    target = Y - share @ Y if problem.fit_intercept else Y
+    for rows in problem.blocks():
+        A = X[rows]
+        B = A if problem.equal else np.sqrt(share[rows, None]) * A
+        hessian += B.T @ B
+        pull += (share[rows, None] * target[rows]).T @ A
+        if problem.fit_intercept:
+            mean += share[rows] @ A
+    if problem.equal:
+        hessian *= share[0]
+    hessian -= np.outer(mean, mean)
+    hessian[np.diag_indices_from(hessian)] += problem.l2
+    return hessian, -pull, mean
+
+
+def hessian_of(problem, X, curvature):
+    """Return the Hessian of one output in some dense columns, given second derivatives times the shares."""
+    hessian, edge = _moments(X, np.zeros(X.shape[1]), curvature)
+    least = 1e-12 * np.diagonal(hessian) + TINY  # of constant columns, but for rounding
+    if problem.fit_intercept:
+        hessian -= np.outer(edge, edge) / max(curvature.sum(), TINY)
+    hessian[np.diag_indices_from(hessian)] = np.maximum(np.diagonal(hessian), least) + problem.l2
+    return hessian
+
+
 def _moments(X, centre, weight):
     """Return ``A' diag(weight) A`` and ``A' weight`` for ``A = X - centre`` and weights of one sign."""
     p = X.shape[1]
@@ -148,7 +180,7 @@ def _moments(X, centre, weight):
     return factor * gram, factor * first
 
 
-def _inverse(hessian, alpha):
+def inverse(hessian, alpha):
     """Return the function that multiplies by the inverse, or by the pseudo-inverse where nothing bounds it below."""
     from scipy.linalg import cho_factor, cho_solve, eigh
 

@@ -30,10 +30,22 @@ class Point:
     intercept : ndarray of shape (n_outputs,)
     margins : ndarray of shape (n_samples, n_outputs)
         Predictions.
+    dual : Point
+        Whose slopes are the dual variables of the certificate; by default those of the point itself.
+    balanced : tuple
+        If it is known: derivatives of the loss of zero mean, and their pull.
     """
 
-    def __init__(self, problem, coef, intercept, margins):
+    def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None):
         self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
+        self._other = dual
+        if balanced is not None:
+            self._balanced = (*balanced, False)
+
+    @property
+    def dual(self):
+        """The point whose slopes are the dual variables."""
+        return self if self._other is None else self._other
 
     @cached_property
     def objective(self):
@@ -66,7 +78,7 @@ class Point:
     @property
     def slopes(self):
         """Feasible dual variables u of shape (n_samples, n_outputs)."""
-        return self._shrink * self._balanced[0]
+        return self.dual._shrink * self.dual._balanced[0]
 
     @cached_property
     def gap(self):
@@ -76,12 +88,12 @@ class Point:
         :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
         coefficients.
         """
-        problem, (_, pull, exact) = self.problem, self._balanced
+        problem, (_, pull, exact) = self.problem, self.dual._balanced
         if problem.alpha == 0:
             return np.inf
-        shrink = self._shrink
+        shrink = self.dual._shrink
         of_rows = 0.0
-        if not exact or shrink < 1:  # else zero, term by term
+        if not exact or shrink < 1 or self.dual is not self:  # else zero, term by term
             of_rows = np.sum(problem.share @ problem.loss.fenchel_young(self.margins, self.slopes, problem.Y))
         return float(of_rows) + problem.penalty_gap(self.coef, shrink * pull)
 
@@ -338,7 +350,8 @@ class FiniteSum:
 
 def _is_far_from_zero(X):
     """Return whether products of columns would lose their last digits to the columns' means, on some of the rows."""
-    sample = X[:: max(1, len(X) // 1000)]
+    n_rows = np.clip(2 * BLOCK // X.shape[1], 50, 1000)
+    sample = X[:: max(1, len(X) // n_rows)]
     with np.errstate(over="ignore", invalid="ignore"):  # of numbers that the problem refuses
         spread = sample - sample[0]
         return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * spread.var(axis=0)))

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
-from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, newton_step
+from sklearn_ltdl.linear._coordinates import proximal_newton_step
+from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step, ridge_equations
 from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, passes, read
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import Squared
@@ -49,7 +50,8 @@ def solver(generator=None, *, l1=False, direct=False, estimates=False):
     ):
         if problem.l1 > 0 and not l1:
             raise ValueError(
-                f"solver='{name}' is for l1_ratio=0; with an l1 norm use solver='auto', 'saga', 'svrg', 'gd' or 'agd'."
+                f"solver='{name}' is for l1_ratio=0; with an l1 norm use solver='auto', 'cd', 'saga', 'svrg', 'gd' or "
+                "'agd'."
             )
         if step is not None and "step" not in taken:
             raise ValueError(f"solver='{name}' has no step to choose; leave step_size=None.")
@@ -447,6 +449,49 @@ def agd(problem, state, *, step):
             return
 
 
+@solver(l1=True, estimates=True)
+def cd(problem, state, *, tol):
+    """Minimise by proximal Newton steps, each found by coordinate descent (Friedman, Hastie, Tibshirani 2010).
+
+    The squared loss is its own model, so that only the precision of the descent and the columns in it are renewed.
+    """
+    if problem.loss.coupled:
+        raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
+    point, known, share = _first(problem, state), {}, 0.1
+    while True:
+        range_ = max(problem.start.objective - point.objective, share * point.gap, problem.resolution)
+        coef, ahead = proximal_newton_step(problem, point, share * tol * range_, known)
+        before, point = point, _downhill(problem, point, coef - point.coef)
+        if problem.error(point) > tol:
+            if isinstance(problem.loss, Squared):
+                point = _better(point, problem.at(ahead, point.intercept))
+            share = max(share / 8, 1e-9)
+        state.update(coef=point.coef, intercept=point.intercept)
+        yield 2.0, point
+        if share <= 1e-9 and point.objective >= before.objective and point.gap > before.gap / 2:
+            state["stalled"] = True
+            return
+
+
+def _downhill(problem, point, change):
+    """Return the point after the longest of the changes 1, 1/2, 1/4, ... that lowers the objective enough."""
+    slope = np.sum(point.gradient * change)
+    slope += problem.l1 * (np.sum(np.abs(point.coef + change)) - np.sum(np.abs(point.coef)))
+    for length in 0.5 ** np.arange(40):
+        there = problem.at(point.coef + length * change, point.intercept)
+        if isinstance(problem.loss, Squared) or (
+            there.objective <= point.objective + 1e-4 * length * slope or -slope <= 1e-9 * point.objective
+        ):
+            break
+    return there
+
+
+def _better(a, b):
+    """Return the point of the lower objective, with the dual variables of the higher dual objective."""
+    low, high = min(a, b, key=lambda p: p.objective), max(a, b, key=lambda p: p.objective - p.gap)
+    return low if high is low else Point(low.problem, low.coef, low.intercept, low.margins, dual=high)
+
+
 def _proximal(problem, coef, step):
     if problem.l1 == 0:
         return coef
@@ -461,7 +506,25 @@ def cholesky(problem, state, *, tol):
     """Minimise the squared loss by one Cholesky factorisation and steps of iterative refinement."""
     if not isinstance(problem.loss, Squared):
         raise ValueError("solver='cholesky' is for the squared loss; use solver='newton' or 'auto'.")
-    yield from _newton(problem, state, tol, "cholesky")
+    n, p = problem.X.shape
+    if sparse.issparse(problem.X) or n < p or n * p <= EXACT or "coef" in state:
+        yield from _newton(problem, state, tol, "cholesky")
+        return
+    _refuse_beyond_memory(problem, "cholesky")
+    hessian, gradient, mean = ridge_equations(problem)
+    solve = inverse(hessian, problem.l2)
+    coef = np.zeros_like(gradient)
+    for _ in range(3):
+        coef = coef - solve(gradient.T).T
+        intercept = (problem.share @ problem.Y - coef @ mean) * float(problem.fit_intercept)
+        here = read(problem, coef, intercept)
+        slopes = problem.loss.derivative(here.margins, problem.Y) - here.slope
+        gradient = here.gradient - here.slope[:, None] * mean
+        point = Point(problem, coef, intercept, here.margins, balanced=(slopes, gradient - problem.l2 * coef))
+        state.update(coef=coef, intercept=intercept)
+        yield 1.0, point
+        if problem.error(point) <= tol:
+            break
 
 
 @solver(direct=True)
@@ -476,13 +539,18 @@ def newton(problem, state, *, tol):
 EXACT = 10**6  # numbers of a table up to which direct solvers go on to rounding error
 
 
-def _newton(problem, state, tol, name):
+def _refuse_beyond_memory(problem, name):
     n, p = problem.X.shape
     if side(problem) > 15_000 or (n < p and n * p > 10**9):
         raise ValueError(
             f"solver='{name}' factorises a dense matrix of side {side(problem)} from {n} x {p} data, beyond what "
             "memory commonly holds; use solver='auto', 'sag' or 'saga'."
         )
+
+
+def _newton(problem, state, tol, name):
+    n, p = problem.X.shape
+    _refuse_beyond_memory(problem, name)
     inner, basis = problem.rotated() if n < p else (problem, None)
     best = _first(inner, {} if basis is not None else state)
     if "coef" not in state and basis is None:
@@ -679,8 +747,10 @@ def choose(problem):
     """Return the name of the solver that should be the fastest, and why."""
     n, p = problem.X.shape
     m = side(problem)
+    if problem.l1 > 0 and problem.loss.coupled:
+        return "saga", "an l1 norm takes a proximal step, and SAGA has the fastest for several scores a row"
     if problem.l1 > 0:
-        return "saga", "an l1 norm takes a proximal step, and SAGA has the fastest"
+        return "cd", "an l1 norm is minimised one coefficient at a time, among the columns that may have one"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
     if m <= 100 and n * p <= EXACT:
         return direct, f"a matrix of side {m} is factorised in no time"
