@@ -17,8 +17,13 @@ OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart,
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # mean number of words from which a text is a sentence
 _DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
-_IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
-    r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|row[_ ]?(?:id|number|no|nr))|index|idx|key)|.*[a-z](?:ID|Id)"
+_IDENTIFIER = re.compile(  # customer_id, PassengerId, SK_ID_CURR, but not "paid"
+    r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|uid|pk|row[_. ]?(?:id|number|no|nr|names?))|index|idx|key|unnamed: \d+)"
+    r"|.*[a-z](?:ID|Id)|.*_ID_.*"
+)
+_ROW_NAME = re.compile(  # of a column that counts rows if its numbers increase: X and ...1 are what R calls it
+    r"(?i:x|\.\.\.\d+|#|(?:.*[\W_])?(?:no|nr|num|number|obs|observation|case|row|record|serial|seq|sequence|sample)"
+    r"|subject|patient|customer)\.?|.*[a-z](?:No|Nr|Num|Number)"
 )
 MOST_COLUMNS = 2000  # beyond, forests and feature machines take many minutes a fold
 MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
@@ -61,8 +66,9 @@ def read_columns(X, *, categorical=(), numeric=()):
 
     The decision is made once, on all rows, so that it is the same in every fold; it does not look at the target.
     Columns of a DataFrame are left out that are constant, or that tell the rows apart and nothing else: text of its own
-    in nearly every row, and distinct whole numbers whose name says that they are identifiers. A categorical or float
-    dtype is taken as the user's word, and keeps such a column. Of an array, all columns are kept.
+    in nearly every row, distinct whole numbers whose name says that they are identifiers, and row numbers: whole
+    numbers from 0 or 1 that count the rows, whatever their name. A categorical or float dtype is taken as the user's
+    word, and keeps such a column. Of an array, all columns are kept.
 
     Parameters
     ----------
@@ -107,7 +113,10 @@ def read_columns(X, *, categorical=(), numeric=()):
         if not kept:
             reasons = "; ".join(f"{column.name}: {column.note}" for column in columns[:5])
             more = "; ..." if len(columns) > 5 else ""
-            raise ValueError(f"No column is left to predict from ({reasons}{more}).")
+            raise ValueError(
+                f"No column is left to predict from ({reasons}{more}). numeric= or categorical= (--numeric NAME or "
+                "--categorical NAME) keeps one."
+            )
         X = DataFrame(kept, index=frame.index)
     kept = [column for column in columns if column.kind != "left out"]
     _require_finite(kept, X)
@@ -240,6 +249,20 @@ def _identifier(column):
     return None
 
 
+def _row_number(column):
+    """Take for row numbers what counts the rows, from 0 or 1, or increases under the name of a number of rows."""
+    whole = column.kind == "number" and column.series.dtype.kind in "iu"
+    if not whole or not column.n_known == len(column.series) > RARE_LEVEL:
+        return None
+    steps = np.diff(column.series.to_numpy())
+    first = int(column.series.iloc[0])
+    if first in (0, 1) and (steps == 1).all():
+        return Note("row number", f"counts the rows from {first}, which tells their order and nothing of new ones")
+    if (steps > 0).all() and _ROW_NAME.fullmatch(column.name):
+        return Note("row number", "a row number by its name, larger in every row than in the one before")
+    return None
+
+
 def _free_text(column):
     few = column.texts.iloc[:1000]
     if len(column.texts) <= RARE_LEVEL or column.n_distinct <= OWN_SENTENCE * len(column.texts):
@@ -283,7 +306,7 @@ def _repeated_identifier(column):
     return None
 
 
-LEAVE_OUT = (_empty, _objects, _constant, _identifier, _free_text, _own_text)  # why a column is left out
+LEAVE_OUT = (_empty, _objects, _constant, _identifier, _row_number, _free_text, _own_text)  # why a column is left out
 SUSPECT = (_unread_dates, _stray_words, _repeated_identifier)  # what looks like a mistake
 
 

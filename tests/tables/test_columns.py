@@ -25,7 +25,7 @@ def read(**columns):
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        (ROWS, "number"),
+        (ROWS * 2, "number"),
         (ROWS % 2 == 0, "number"),
         ([None, True, False, True] * 10, "number"),
         ([None, 1, "2", 3.5] * 10, "number"),
@@ -57,6 +57,16 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
         ("customer_id", 7919 * ROWS % 10007, "an identifier by its name"),
         ("PassengerId", ROWS + 1, "an identifier by its name"),
         ("row number", ROWS + 1, "an identifier by its name"),
+        ("Unnamed: 0", ROWS * 2, "an identifier by its name"),
+        ("SK_ID_CURR", ROWS[::-1] + 100002, "an identifier by its name"),
+        ("uid", 3 * ROWS + 5, "an identifier by its name"),
+        ("t", ROWS, "counts the rows from 0"),
+        ("anything", ROWS + 1, "counts the rows from 1"),
+        ("X", 3 * ROWS + 7, "a row number by its name"),
+        ("cust_no", 3 * ROWS + 7, "a row number by its name"),
+        ("EmployeeNumber", 3 * ROWS + 7, "a row number by its name"),
+        ("obs", 3 * ROWS + 7, "a row number by its name"),
+        ("...1", 3 * ROWS + 7, "a row number by its name"),
         ("constant", [3.0] * N, "the same value in every row"),
         ("constant", ["a"] * N, "the same value in every row"),
         ("empty", [None] * N, "empty"),
@@ -73,11 +83,15 @@ def test_columns_that_say_nothing_are_left_out_with_a_reason(name, values, reaso
     ("name", "values"),
     [
         ("year", 1980 + ROWS),  # counts the rows, but may matter
-        ("t", ROWS),
-        ("paid", ROWS),
-        ("grid", ROWS),
-        ("idle", ROWS),
-        ("humidity_index", ROWS),
+        ("t", ROWS + 2),
+        ("t", ROWS * 2),
+        ("count", ROWS[::-1]),  # does not count the rows
+        ("X", (3 * ROWS) % 11),
+        ("paid", ROWS * 2),
+        ("grid", ROWS * 2),
+        ("idle", ROWS * 2),
+        ("casino", ROWS * 2),
+        ("humidity_index", ROWS * 2),
         ("id", ROWS * 1.5),
         ("id", ROWS.astype(float)),  # the user's word
         ("id", ROWS // 2),  # several rows each
@@ -259,7 +273,11 @@ def test_polars_frames_are_read_as_pandas_frames():
         ([3] * 12, "x", "constant"),
         ([3] * 11 + [np.nan], "x", ""),  # known or not is a difference
         (range(12), "customer_id", "identifier"),
-        (range(12), "paid", ""),
+        (range(0, 24, 2), "paid", ""),
+        (range(1, 13), "paid", "row number"),
+        (range(1950, 1962), "year", ""),
+        (range(3, 39, 3), "case", "row number"),
+        (range(9), "x", ""),  # too few rows to tell
         (range(9), "id", ""),  # too few rows to tell
         ([f"the words of row number {k}" for k in range(12)], "x", "free text"),
         ([f"A{k}" for k in range(12)], "x", "own text"),
