@@ -78,13 +78,15 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     return pipeline
 
 
-def winner_in_time(comparison, X, y, *, decimal, time_limit, sample_weight=None, also=None):
+def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, sample_weight=None, also=None):
     """Return `winner` as fitted in a process that is killed at the limit, or a JobError.
 
     Parameters
     ----------
     decimal : {',', '.'} or None
         Decimal sign of the file; the model keeps it as `decimal_`, so that new rows are read as these were.
+    strays : dict of str to tuple of str
+        What was taken for missing in each column of the file; the model keeps it as `strays_`.
     time_limit : float or None
         Seconds.
     """
@@ -92,6 +94,7 @@ def winner_in_time(comparison, X, y, *, decimal, time_limit, sample_weight=None,
     ((_, model),) = run_each(fit, [(comparison, X, y)], time_limit=time_limit)
     if not isinstance(model, JobError):
         model.decimal_ = decimal
+        model.strays_ = {name: list(texts) for name, texts in strays.items()}
     return model
 
 
@@ -123,12 +126,12 @@ def require_columns(where, names, table):
 
 
 def as_trained(model):
-    """Return how to read rows for a model: its categories as text, and the decimal sign of its table."""
+    """Return how to read rows for a model: its categories as text, and the decimal sign and strays of its table."""
     encode, text = getattr(model, "named_steps", {}).get("encode"), []
     for name, _, chosen in getattr(encode, "transformers_", []):
         if name == "levels" and hasattr(encode, "feature_names_in_"):
             text = list(encode.feature_names_in_[np.asarray(chosen)])
-    return {"text": text, "decimal": getattr(model, "decimal_", None)}
+    return {"text": text, "decimal": getattr(model, "decimal_", None), "strays": getattr(model, "strays_", None)}
 
 
 def matched(where, model, table):

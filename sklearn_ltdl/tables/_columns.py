@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
-from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, typed
+from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, strays_of, typed
 from sklearn_ltdl.tables._notes import Note, listed
 
 RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
@@ -176,6 +176,12 @@ def _read(name, series, given, named):
             note = Note("coerced", f"{len(strays)} values that are no numbers are missing, such as {strays[0]!r}")
         return Column(name, "number", note, int(series.isna().sum())), series
     kind, n_missing, note = given or kind_of(series), int(series.isna().sum()), ""
+    strays = strays_of(series) if given is None and kind == "category" else []
+    if strays:
+        texts, counted = listed(list(dict.fromkeys(strays))), f"{len(strays)} row{'s' * (len(strays) != 1)}"
+        note = Note("strays", f"{texts} among numbers is missing, in {counted}; --categorical keeps the text")
+        series = coerced(name, series)[0]
+        return Column(name, "number", note, int(series.isna().sum())), series
     if given is None and named:
         seen = _Seen(name, series, kind)
         reason = _first(LEAVE_OUT, seen)
@@ -296,6 +302,42 @@ def _stray_words(column):
     return None
 
 
+def _look_alike(column):
+    if column.kind != "category" or not column.n_distinct:
+        return None
+    twins = look_alike(column.series.dropna().unique())
+    if twins:
+        return Note("look alike", f"differ by case, blanks or a full stop only: {listed(twins)}")
+    return None
+
+
+def look_alike(labels):
+    """Return the first labels that are equal but for case, blanks and a full stop at the end."""
+    plain = {}
+    for label in map(str, labels):
+        plain.setdefault(" ".join(label.casefold().split()).rstrip(".").rstrip(), []).append(label)
+    return next((twins for twins in plain.values() if len(twins) > 1), [])
+
+
+def _sentinel(column):
+    """Note a number such as -999 that is far from all others: everybody's sign of a missing value."""
+    if column.kind != "number" or column.n_known <= RARE_LEVEL or column.series.dtype.kind not in "iuf":
+        return None
+    values, counts = np.unique(column.series.dropna().to_numpy(dtype=float), return_counts=True)
+    if len(values) < 5:
+        return None
+    for end, others in ((0, values[1:]), (-1, values[:-1])):
+        value, count, spread = values[end], counts[end], others[-1] - others[0]
+        gap = abs(value - others[end])
+        usual = re.fullmatch(r"-?9{2,}(?:\.0|9*\.9+)?|-?9{2,}8", repr(float(value)).removesuffix(".0")) is not None
+        if gap > (1 if usual else 1000) * spread and (usual or count > 1):
+            where = f"in {count} rows" if count > 1 else "in 1 row"
+            return Note(
+                "sentinel", f"{value:g} {where} is far from all others; --missing {value:g} if it means missing"
+            )
+    return None
+
+
 def _repeated_identifier(column):
     named = column.series.dtype.kind in "iuO" and _IDENTIFIER.fullmatch(column.name)
     if named and column.n_distinct < column.n_known:
@@ -307,7 +349,7 @@ def _repeated_identifier(column):
 
 
 LEAVE_OUT = (_empty, _objects, _constant, _identifier, _row_number, _free_text, _own_text)  # why a column is left out
-SUSPECT = (_unread_dates, _stray_words, _repeated_identifier)  # what looks like a mistake
+SUSPECT = (_unread_dates, _stray_words, _look_alike, _sentinel, _repeated_identifier)  # what looks like a mistake
 
 
 def _first(rules, column):

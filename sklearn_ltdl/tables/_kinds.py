@@ -175,6 +175,21 @@ def coerced(name, series):
     return numbers, list(map(str, strays))
 
 
+def strays_of(series):
+    """Return the texts that are no numbers of a column of text, if they are few among numbers; else none."""
+    from sklearn_ltdl.tables._cells import are_few
+
+    if series.dtype != object and series.dtype.name != "str":  # another dtype is the user's word
+        return []
+    known = series.dropna()
+    texts = known.astype(str).str.strip()
+    distinct = set(texts)
+    numerals = {text for text in distinct if is_numeral(text)}
+    strays = texts[~texts.isin(numerals)]
+    codes = any(_NO_NUMBER.match(text) for text in numerals)
+    return [] if strays.empty or codes or not are_few(strays, len(texts)) else list(strays)
+
+
 def typed(series, kind):
     """Return a column whose dtype says its kind, whatever rows are taken of it."""
     if kind == "category":

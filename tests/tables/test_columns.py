@@ -37,6 +37,11 @@ def read(**columns):
         (pd.Series(["1_100", "1_200"] * 20, dtype=object), "category"),  # a number for Python alone
         (["a", "b", None, "a"] * 10, "category"),
         ([1, "one", None, 1.5] * 10, "category"),
+        (["nil", "one", *map(str, ROWS[2:])], "number"),  # a few marks among numbers
+        (["n/a"] * 15 + [1.5] * 25, "number"),
+        (["rotary"] * 5 + [1.5] * 35, "category"),
+        (["a", "b", "c", "d", *map(str, ROWS[4:])], "category"),
+        (["nil", "01", "02", *map(str, ROWS[3:])], "category"),
         (pd.Categorical(ROWS), "category"),
         (pd.Series(["01", "02", "11", "30"] * 10, dtype=object), "category"),  # codes
         (pd.Series(["1", "2", "11", "30"] * 10, dtype="string"), "category"),  # the dtype says text
@@ -135,6 +140,18 @@ def test_reading_a_table_that_was_read_changes_nothing():
     assert kinds_of(table.iloc[[0, 4, 8]]).tolist() == ["number", "category", "number"]  # of any of its rows
 
 
+def test_a_few_texts_among_numbers_are_missing_and_said():
+    values = pd.Series(["nil", 2.5, None, *range(37)], dtype=object)
+    for X in (pd.DataFrame({"x": ROWS * 0.37, "size": values}), np.column_stack([ROWS * 0.37, values]).astype(object)):
+        table, columns = read_columns(X)
+        assert columns[1].kind == "number"
+        assert columns[1].n_missing == 2
+        assert columns[1].note == "'nil' among numbers is missing, in 1 row; --categorical keeps the text"
+        assert pd.DataFrame(table).iloc[1, 1] == 2.5
+        name = columns[1].name
+        assert read_columns(X, categorical=[name])[1][1].kind == "category"  # the way back
+
+
 def test_a_column_that_is_mixed_in_a_few_rows_is_of_one_kind_in_every_fold(rng):
     X = pd.DataFrame({"x": rng.standard_normal(60), "mixed": [1, 2] * 29 + ["one", 1]})
     for table in (X, X.to_numpy(dtype=object)):
@@ -197,10 +214,10 @@ def test_dates_are_days_since_1970_and_durations_are_days():
 
 
 def test_what_looks_like_a_mistake_is_said():
-    size = [str(i) for i in range(29)] + ["n/a?"] + [str(i) for i in range(10)]
+    size = [str(i) for i in range(29)] + ["a", "b", "c", "n/a?"] + [str(i) for i in range(7)]
     columns = read(size=size, user_id=ROWS // 2, day=["1/2/2024", "3/4/2024"] * 20)
     assert columns["day"].note == "looks like dates, which are read if they are like 2024-05-31, not '1/2/2024'"
-    assert columns["size"].note == "39 of 40 values are numbers, 'n/a?' is not"
+    assert columns["size"].note == "36 of 40 values are numbers, 'a' is not"
     assert "belong together" in columns["user_id"].note
 
 
@@ -297,6 +314,15 @@ def test_why_a_column_is_left_out(values, name, code):
         (["1", "2", "n.a.", "3"] * 3, "x", "strays"),
         (["1", "a", "b", "c"] * 3, "x", ""),
         ([1, 1, 2] * 4, "patient_id", "repeated identifier"),
+        (["Yes", "yes", "No", "NO"] * 3, "x", "look alike"),
+        (["<=50K", "<=50K.", ">50K"] * 4, "x", "look alike"),
+        (["a b", "a  b", "c"] * 4, "x", "look alike"),
+        (["u", "v", "w"] * 4, "x", ""),
+        ([0.5, 1.5, 2.5, 3.5, 4.5, -999.0] * 2, "x", "sentinel"),
+        ([5, 15, 25, 36, 46, 99] * 2, "x", "sentinel"),
+        ([5, 15, 25, 36, 46, 77, 99] * 2, "x", ""),  # about as far from the others as these among themselves
+        ([0.5, 1.5, 2.5, 3.5, 4.5, 1e6] * 2, "x", "sentinel"),  # repeated, and very far
+        ([0.5, 1.5, 2.5, 3.5, 4.5, 100.0] * 2, "x", ""),  # an outlier
         ([1, 1, 2] * 4, "x", ""),
     ],
 )
