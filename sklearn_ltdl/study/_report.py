@@ -150,7 +150,7 @@ def _listed(numbers):
 
 def _most_read(agop):
     """Return the names of the columns of largest importance, without that of the step that made them."""
-    return [re.sub(r"^(numbers|levels)__", "", name) for name in agop["columns"][:MOST_COLUMNS]]
+    return [re.sub(r"^(numbers|dates|levels)__", "", name) for name in agop["columns"][:MOST_COLUMNS]]
 
 
 def _draw_importances(ax, agop):

@@ -34,7 +34,6 @@ _KNOWN = {
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
-    "sklearn_ltdl.tables._kinds.to_days",
     "sklearn_ltdl.tables._kinds.to_levels",
     "sklearn_ltdl.tables._kinds.to_numbers",
     "sklearn_ltdl.study._models.HeldLazy",

@@ -9,11 +9,15 @@ from sklearn.linear_model import Ridge
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.tables import _columns
 from sklearn_ltdl.tables._columns import describe, read_columns
-from sklearn_ltdl.tables._kinds import kinds_of, to_days, to_levels, to_numbers
+from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
 from sklearn_ltdl.tables._notes import Note
 
 N = 40
 ROWS = np.arange(N)
+
+
+def days_of(table):
+    return np.column_stack([parts[""] for parts in date_parts(table)])
 
 
 def read(**columns):
@@ -185,7 +189,7 @@ def test_dates_of_objects_are_days():
     frame = pd.DataFrame({"day": pd.Series(days, dtype=object)})
     for table in (frame, frame.to_numpy()):
         assert kinds_of(table).tolist() == ["date"]
-        np.testing.assert_array_equal(to_days(table)[:, 0], [2, np.nan, 0])
+        np.testing.assert_array_equal(days_of(table)[:, 0], [2, np.nan, 0])
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
@@ -207,10 +211,10 @@ def test_levels_that_are_the_same_number_are_one():
 
 
 def test_dates_are_days_since_1970_and_durations_are_days():
-    days = to_days(pd.DataFrame({"a": ["1970-01-03", None], "b": pd.to_timedelta(["36h", "1h"])}))
+    days = days_of(pd.DataFrame({"a": ["1970-01-03", None], "b": pd.to_timedelta(["36h", "1h"])}))
     np.testing.assert_allclose(days, [[2, 1.5], [np.nan, 1 / 24]])
     offsets = pd.Series(["1970-01-02T01:00+01:00", "1970-01-01T23:00-01:00", "1970-01-02"]).to_frame()
-    np.testing.assert_allclose(to_days(offsets)[:, 0], 1)
+    np.testing.assert_allclose(days_of(offsets)[:, 0], 1)
 
 
 def test_what_looks_like_a_mistake_is_said():
