@@ -43,7 +43,9 @@ class Comparison(Shown):
             Of the RFM of the first fold: n_rounds, eigenvalues (largest first, of sum 1), and the columns after
             preprocessing with their importances, largest first.
     settings : dict
-        Task, sizes, folds, margin, seed and versions.
+        Task, sizes, folds, margin, seed and versions; `warnings`, a list of `Note` with a `code`, on what in the table
+        may lead to wrong conclusions: 'leak', 'sorted time', 'repeated identifiers', 'few events', 'look alike' and
+        'heavy tails'.
     """
 
     verdict: Verdict
@@ -92,7 +94,9 @@ class Comparison(Shown):
         width = max(9, *(len(row["method"]) for row in self.methods))
         score = self.settings["scoring"]
         level = f"{100 * SCORE_LEVEL:.0f}% interval"
-        lines = [f"{'model':<{width}} {score:>9}  {level:<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
+        lines = [textwrap.fill(f"Warning: {note}", 100, subsequent_indent="  ") for note in self._warnings]
+        lines += [""] * bool(lines)
+        lines += [f"{'model':<{width}} {score:>9}  {level:<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
         for row in self.methods:
             if row["failure"]:
                 lines.append(f"{row['method']:<{width}} failed: {row['failure']}")
@@ -105,6 +109,10 @@ class Comparison(Shown):
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         lines += ["", *self._questions(), ""]
         return "\n".join([*lines, textwrap.fill(f"Verdict ({self.verdict.code}): {self.verdict.sentence}", 100)])
+
+    @property
+    def _warnings(self):
+        return self.settings.get("warnings", [])
 
     def _headline(self):
         return f"{self.verdict.code}: {self.verdict.sentence}"
@@ -126,9 +134,9 @@ class Comparison(Shown):
         yield header, rows
 
     def _notes(self):
-        return [f"{row['method']}: {note}" for row in self.methods for note in row["notes"]] + [
-            f"{row['method']} failed: {row['failure']}" for row in self.methods if row["failure"]
-        ]
+        notes = [f"{row['method']}: {note}" for row in self.methods for note in row["notes"]]
+        failures = [f"{row['method']} failed: {row['failure']}" for row in self.methods if row["failure"]]
+        return [f"Warning: {note}" for note in self._warnings] + notes + failures
 
     def _questions(self):
         """Return the contrasts as lines of a table."""

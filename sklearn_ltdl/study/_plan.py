@@ -21,6 +21,7 @@ from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
 from sklearn_ltdl.tables._kinds import rows_of
 from sklearn_ltdl.tables._notes import Note
 from sklearn_ltdl.tables._target import Target, read_target
+from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
 
 
 class Rows(NamedTuple):
@@ -38,6 +39,8 @@ class Rows(NamedTuple):
     kept : boolean ndarray
         Of all rows, which take part.
     columns : list of Column
+    warnings : list of Note
+        What may lead to wrong conclusions.
     """
 
     X: object
@@ -48,6 +51,7 @@ class Rows(NamedTuple):
     copies: np.ndarray | None
     kept: np.ndarray
     columns: list
+    warnings: list
 
     @property
     def cluster(self):
@@ -90,7 +94,17 @@ def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
         notes.append(Note("no target", f"{np.sum(~present)} rows have no target and are left out."))
     groups = None if groups is None else group_numbers(groups[kept])
     copies = None if groups is not None else copied(X, target.values)
-    return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns), notes
+    seen = [column for column in columns if column.kind != "left out"]
+    warnings = warnings_of(Examined(X, seen, target, np.flatnonzero(kept) + 1, groups is not None, False))
+    notes += [Note("classes", line) for line in _counted(target)]
+    return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns, warnings), notes
+
+
+def _counted(target):
+    """Return a line with the number of rows of each class, the most frequent first; none for numbers."""
+    counts = sorted(counts_of(target).items(), key=lambda item: -item[1])
+    named = ", ".join(f"{label!r} {count}" for label, count in counts[:10])
+    return [f"{len(counts)} classes by rows: {named}{', ...' if len(counts) > 10 else ''}."] if counts else []
 
 
 def plan_splits(rows, cv, repeats, seed):

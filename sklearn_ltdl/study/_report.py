@@ -73,6 +73,7 @@ def to_html(comparison):
         origin=origin,
         settings=settings,
         verdict=verdict,
+        warnings=settings.get("warnings", []),
         methods=sorted(comparison.methods, key=lambda row: (row["loss"] is None, row["loss"])),
         best=comparison.best,
         loss="squared error" if settings["task"] == "regression" else "log loss",

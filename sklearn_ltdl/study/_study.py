@@ -22,6 +22,7 @@ from sklearn_ltdl.study._plan import Plan, chosen_methods, jobs_of, plan_splits,
 from sklearn_ltdl.study._scores import as_scorer, losses_of, score_name, score_of
 from sklearn_ltdl.study._verdict import HeldOut, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl.tables._warnings import FEW_EVENTS, counts_of
 
 
 def _constraints():
@@ -194,6 +195,7 @@ def compare(
         "total_time": total_time and float(total_time),
         "seed": seed,
         "notes": notes,
+        "warnings": rows.warnings,
         "versions": versions(),
     }
     jobs = jobs_of(rows.data, methods, splits, curves, seed)
@@ -208,6 +210,7 @@ def _described(rows, methods, cv):
     return {
         "task": target.task,
         "classes": None if target.classes is None else [str(label) for label in target.classes],
+        "class_counts": counts_of(target) or None,
         "n_rows": n,
         "n_columns": rows.X.shape[1],
         "n_clusters": int(rows.cluster.max()) + 1,
@@ -301,6 +304,11 @@ def _collate(plan, results):
             (n_train, contrasts),
         )
     verdict = decide(contrasts)
+    if any(note.code == "few events" for note in settings["warnings"]) and verdict.code != "unclear":
+        text = (
+            f"Some class has fewer than {FEW_EVENTS} rows, too few for a verdict; else it would be: {verdict.sentence}"
+        )
+        verdict = replace(verdict, code="unclear", sentence=text)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
     if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out
         verdict = replace(verdict, sentence=f"{verdict.sentence} (Of {', '.join(compared)} alone.)")
