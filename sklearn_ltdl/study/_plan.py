@@ -20,7 +20,7 @@ from sklearn_ltdl.study._verdict import HELD_BACK
 from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
 from sklearn_ltdl.tables._kinds import rows_of
 from sklearn_ltdl.tables._notes import Note
-from sklearn_ltdl.tables._target import Target, read_target
+from sklearn_ltdl.tables._target import Target, in_logarithms, read_target
 from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
 
 
@@ -66,7 +66,7 @@ class Rows(NamedTuple):
         return Data(self.X, target.values, weight, target.task, None if target.classes is None else len(target.classes))
 
 
-def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
+def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
     """Return the Rows of a table, and notes on how it is read; the parameters are those of `compare`."""
     for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight"), (groups, "groups")):
         refuse_masked(values, name)
@@ -88,14 +88,17 @@ def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
         )
     weight = checked_weights(weight, len(y))
     kept = present & (weight > 0)
-    X, target = rows_of(X, kept), read_target(y[kept], task)
+    X, target = rows_of(X, kept), read_target(y[kept], "regression" if log and task == "auto" else task)
     notes = [Note("column", line) for line in describe(columns)] + ([target.note] if target.note else [])
+    if log:
+        target = in_logarithms(target)
+        notes.append(Note("log", "The logarithm of the target is predicted: losses and scores are of the logarithm."))
     if not present.all():
         notes.append(Note("no target", f"{np.sum(~present)} rows have no target and are left out."))
     groups = None if groups is None else group_numbers(groups[kept])
     copies = None if groups is not None else copied(X, target.values)
     seen = [column for column in columns if column.kind != "left out"]
-    warnings = warnings_of(Examined(X, seen, target, np.flatnonzero(kept) + 1, groups is not None, False))
+    warnings = warnings_of(Examined(X, seen, target, np.flatnonzero(kept) + 1, groups is not None, log))
     notes += [Note("classes", line) for line in _counted(target)]
     return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns, warnings), notes
 

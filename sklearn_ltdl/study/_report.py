@@ -76,6 +76,7 @@ def to_html(comparison):
         warnings=settings.get("warnings", []),
         methods=sorted(comparison.methods, key=lambda row: (row["loss"] is None, row["loss"])),
         best=comparison.best,
+        two=any(row["auc"] is not None for row in comparison.methods),
         loss="squared error" if settings["task"] == "regression" else "log loss",
         margin=f"{100 * settings['margin']:g}",
         level=f"{100 * LEVEL:.0f}",

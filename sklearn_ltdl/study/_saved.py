@@ -36,6 +36,7 @@ _KNOWN = {
     "sklearn.tree._tree.Tree",
     "sklearn_ltdl.tables._kinds.to_levels",
     "sklearn_ltdl.tables._kinds.to_numbers",
+    "sklearn_ltdl.study._log.LogTarget",
     "sklearn_ltdl.study._models.HeldLazy",
     "sklearn_ltdl.study._models.OutOfBag",
     "sklearn_ltdl.study._models.Tuned",

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.running._pool import JobError, run_each
+from sklearn_ltdl.study._log import LogTarget
 from sklearn_ltdl.study._models import METHODS, given
 from sklearn_ltdl.study._saved import last_step
 from sklearn_ltdl.tables._columns import hint, read_columns
@@ -37,7 +38,8 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     pipeline : sklearn.pipeline.Pipeline
         As made by `make_table_pipeline`, with the method of least loss, columns read as in the comparison, and classes
         called as in `y`. A network is fitted once, with the first seed, where the comparison averages several. Of
-        methods that choose among settings, it has the one chosen.
+        methods that choose among settings, it has the one chosen. After ``log=True`` it predicts the mean of the target
+        in its own unit, ``exp(f(x))`` times a factor; see `LogTarget`.
 
     Raises
     ------
@@ -70,11 +72,13 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     target = read_target(y[present], task)
     table = _as_compared(comparison.settings["columns"], X)
     labels = target.values if target.classes is None else target.classes[target.values]
-    pipeline = make_table_pipeline(methods[name].build(task, seed))
+    estimator = methods[name].build(task, seed)
+    pipeline = make_table_pipeline(LogTarget(estimator) if comparison.settings["log"] else estimator)
     pipeline.fit(table.iloc[present] if hasattr(table, "iloc") else table[present], labels, **weight)
-    chosen = getattr(pipeline[-1], "best_estimator_", None)
-    if chosen is not None:
-        pipeline.steps[-1] = ("estimator", chosen)
+    if comparison.settings["log"]:
+        pipeline[-1].estimator_ = getattr(pipeline[-1].estimator_, "best_estimator_", pipeline[-1].estimator_)
+    else:
+        pipeline.steps[-1] = ("estimator", getattr(pipeline[-1], "best_estimator_", pipeline[-1]))
     return pipeline
 
 
