@@ -33,7 +33,7 @@ def main(argv=None):
             warnings.showwarning = tell
             warnings.filterwarnings("always", "journal ")  # what runs again is no error
             parser = _parser()
-            arguments = parser.parse_args(argv)
+            arguments = parser.parse_args(_attached(sys.argv[1:] if argv is None else argv))
             if arguments.command is None:
                 parser.print_help(sys.stderr)
                 return BAD_USAGE
@@ -65,6 +65,15 @@ class _Parser(argparse.ArgumentParser):
     def _print_message(self, message, file=None):
         if message:
             show(message, file or sys.stderr, end="")
+
+
+def _attached(argv):
+    """Return the arguments with each value of --missing and --sep attached: it may begin with a hyphen."""
+    words, attached = list(map(str, argv)), []
+    while words:
+        word = words.pop(0)
+        attached.append(f"{word}={words.pop(0)}" if word in ("--missing", "--sep") and words else word)
+    return attached
 
 
 def _spoken(parameter):
@@ -107,6 +116,7 @@ def _add_compare(commands):
         f"{', '.join(EMBEDDED)} (default: {DEMONSTRATION})",
     )
     _add_columns(command)
+    _add_form(command)
     _add_options(command)
     command.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained HTML report")
     command.add_argument(
@@ -131,6 +141,7 @@ def _add_suite(commands):
     command.set_defaults(run=_suite)
     command.add_argument("folder", type=Path, metavar="DIR", help="folder of tables; subfolders are not entered")
     command.add_argument("--target", metavar="COLUMN", help=_TARGET)
+    _add_form(command)
     _add_options(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write all comparisons and the mean ranks")
     command.add_argument("--figure", type=Path, metavar="FILE", help="draw the mean ranks (.png, .svg or .pdf)")
@@ -183,6 +194,7 @@ def _add_model_and_data(command):
         "repeated",
     )
     command.add_argument("data", metavar="DATA", help="CSV, TSV or Parquet file with a header, '-' for standard input")
+    _add_form(command)
 
 
 def _add_columns(command):
@@ -209,6 +221,34 @@ def _add_columns(command):
         metavar="NAME",
         help="column of numbers or dates: each of --cv parts is predicted from earlier rows; not used as a feature",
     )
+
+
+def _add_form(command):
+    """Add the options that say how a file is written, where that is not recognised."""
+    group = command.add_argument_group("file", "How a text file is written, where that is not recognised.")
+    group.add_argument("--sep", metavar="SIGN", help="what is between columns, such as ';', tab or blanks")
+    count = _reader(Number(int, 0, None, "left", "a whole number of at least 0"))
+    group.add_argument("--skip-rows", type=count, default=0, metavar="N", help="lines at the top to leave out")
+    group.add_argument("--no-header", action="store_true", help="the first line is a row; columns are called 1, 2, ...")
+    group.add_argument(
+        "--missing",
+        metavar="TEXTS",
+        action="append",
+        default=[],
+        help="texts that mean a missing value, separated by commas, such as -999,nil; may be repeated",
+    )
+    group.add_argument("--encoding", metavar="NAME", help="such as cp1251 or big5 (default: UTF-8, else Windows-1252)")
+
+
+def _form(arguments):
+    """Return the arguments of `read_table` that these options stand for."""
+    return {
+        "sep": arguments.sep,
+        "skip_rows": arguments.skip_rows,
+        "header": not arguments.no_header,
+        "missing": tuple(_names(arguments.missing)),
+        "encoding": arguments.encoding,
+    }
 
 
 def _add_options(command):
@@ -275,7 +315,7 @@ def _compare(arguments):
     if arguments.html is not None:
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
-    X, y, columns, origin, decimal = _load(arguments)
+    X, y, columns, origin, spelled = _load(arguments)
     say(f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
     from sklearn_ltdl.study._study import Interrupted, compare
 
@@ -295,7 +335,7 @@ def _compare(arguments):
     _report(comparison, origin, arguments)
     if arguments.save is not None:
         fit = {"sample_weight": columns.get("sample_weight"), "also": protocol["also"]}
-        if not _save_winner(comparison, X, y, fit, decimal, arguments):
+        if not _save_winner(comparison, X, y, fit, spelled, arguments):
             return SOME_FAILED
     return SOME_FAILED if comparison.failed else DONE
 
@@ -311,14 +351,16 @@ def _report(comparison, origin, arguments):
         say(f"{arguments.html}: the report.")
 
 
-def _save_winner(comparison, X, y, fit, decimal, arguments):
+def _save_winner(comparison, X, y, fit, spelled, arguments):
     """Fit the best model on all rows, within the limit of one fit, and return whether it is saved."""
     from sklearn_ltdl.running._pool import JobError
     from sklearn_ltdl.study._saved import save
     from sklearn_ltdl.study._winner import winner_in_time
 
     name, n_rows = comparison.best, comparison.settings["n_rows"]
-    model = winner_in_time(comparison, X, y, decimal=decimal, time_limit=arguments.time_limit, **fit)
+    model = winner_in_time(
+        comparison, X, y, decimal=spelled[0], strays=spelled[1], time_limit=arguments.time_limit, **fit
+    )
     if isinstance(model, JobError):
         say(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
         return False
@@ -351,7 +393,7 @@ def _suite(arguments):
     suite, status, protocol = Suite(), DONE, _protocol(arguments)
 
     def load(path):
-        table, notes, _ = read_table(path, target=arguments.target)
+        table, notes, *_ = read_table(path, target=arguments.target, **_form(arguments))
         say(*(f"{path.name}: {note}" for note in notes))
         return split_target(table, arguments.target)
 
@@ -383,7 +425,8 @@ def _predict(arguments):
 
     _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
     model, notes = load(arguments.model, arguments.trust)
-    table, more, _ = read_table(arguments.data, least_columns=1, **_winner.as_trained(model))
+    trained = _winner.as_trained(model)
+    table, more, *_ = read_table(arguments.data, least_columns=1, **trained, **_form(arguments))
     X, unused = _winner.matched(arguments.data, model, table)
     for name in _names(arguments.numeric):
         if name not in getattr(X, "columns", []):
@@ -406,7 +449,8 @@ def _regime(arguments):
     from sklearn_ltdl.tables._target import split_target
 
     model, notes = load(arguments.model, arguments.trust)
-    table, more, _ = read_table(arguments.data, target=arguments.target, **_winner.as_trained(model))
+    trained = _winner.as_trained(model)
+    table, more, *_ = read_table(arguments.data, target=arguments.target, **trained, **_form(arguments))
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     say(*notes, *more, *unused)
@@ -429,21 +473,21 @@ def _close_output():
 
 
 def _load(arguments):
-    """Return the columns, the target, arguments of `compare` on columns, a line on the origin, and the decimal sign."""
+    """Return the columns, the target, arguments of `compare` on columns, a line on the origin, and the spelling."""
     data, target = arguments.data, arguments.target
     named = {option: _names(getattr(arguments, option)) for option in ("categorical", "numeric", "drop")}
     named |= {option: list(filter(None, [getattr(arguments, option)])) for option in ("groups", "weights")}
     if data in EMBEDDED and not Path(data).exists():
         if target is not None or any(named.values()):
             raise ValueError(f"--target and names of columns are for files; the embedded set {data!r} has its own.")
-        return *load_embedded(data), {}, data, None
+        return *load_embedded(data), {}, data, (None, {})
     if data != "-" and not Path(data).exists():
         raise ValueError(f"{data}: no such file, and not one of the embedded sets {', '.join(EMBEDDED)}.")
     from sklearn_ltdl.tables._columns import hint
     from sklearn_ltdl.tables._files import read_table
     from sklearn_ltdl.tables._target import split_target
 
-    table, notes, decimal = read_table(data, text=named["categorical"], target=target)
+    table, notes, *spelled = read_table(data, text=named["categorical"], target=target, **_form(arguments))
     X, y = split_target(table, target)
     say(*notes)
     for option, names in named.items():
@@ -463,7 +507,7 @@ def _load(arguments):
     origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
     if target is None:
         origin += " (the last column; --target takes another)"
-    return X, y, columns, origin, decimal
+    return X, y, columns, origin, spelled
 
 
 def _weights(column):

@@ -102,6 +102,10 @@ OPTIONS = (
         "auto takes text and at most 10 distinct whole numbers as classes",
     ),
     Option(
+        "log", "comparison", None, False, None,
+        "predict the logarithm of a positive target, such as a price; the verdict is on it",
+    ),
+    Option(
         "models", "comparison", Text("nargs"), None, "MODEL",
         f"among {', '.join(MODELS)} (default: all; dummy and linear always run)",
     ),
@@ -110,7 +114,8 @@ OPTIONS = (
         "show another estimator as well, such as sklearn.svm:SVR; may be repeated",
     ),
     Option(
-        "scoring", "comparison", Text(), None, "NAME", "score of scikit-learn to show (default: R2 or accuracy)",
+        "scoring", "comparison", Text(), None, "NAME",
+        "score of scikit-learn to show (default: R2 or accuracy, and AUC of two classes)",
     ),
     Option("cv", "comparison", Number(int, 2, None, "left", "a whole number of at least 2"), 5, "N", "number of folds"),
     Option(

@@ -73,8 +73,10 @@ def to_html(comparison):
         origin=origin,
         settings=settings,
         verdict=verdict,
+        warnings=settings.get("warnings", []),
         methods=sorted(comparison.methods, key=lambda row: (row["loss"] is None, row["loss"])),
         best=comparison.best,
+        two=any(row["auc"] is not None for row in comparison.methods),
         loss="squared error" if settings["task"] == "regression" else "log loss",
         margin=f"{100 * settings['margin']:g}",
         level=f"{100 * LEVEL:.0f}",
@@ -150,7 +152,7 @@ def _listed(numbers):
 
 def _most_read(agop):
     """Return the names of the columns of largest importance, without that of the step that made them."""
-    return [re.sub(r"^(numbers|levels)__", "", name) for name in agop["columns"][:MOST_COLUMNS]]
+    return [re.sub(r"^(numbers|dates|levels)__", "", name) for name in agop["columns"][:MOST_COLUMNS]]
 
 
 def _draw_importances(ax, agop):
