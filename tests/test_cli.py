@@ -444,7 +444,7 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
     assert time.monotonic() - start < 30
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("ltdl compare: interrupted; ")
-    assert errors.endswith(f" fits are done and kept in {journal}; run again with it to go on.\n")
+    assert errors.endswith(f" fits are done and kept in {journal}; run again with it to resume.\n")
     kept = int(errors.splitlines()[-1].split()[3])
     assert len(Journal(journal).results) == kept > 0
     assert "Traceback" not in errors

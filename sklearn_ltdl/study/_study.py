@@ -236,7 +236,7 @@ def _carried_out(plan, journal, n_jobs, limits, scheduler, verbose):
         _work(plan, results, Journal(journal), n_jobs, limits, scheduler, verbose)
     except KeyboardInterrupt as stop:
         done = f"{len(results)} of {len(plan.jobs)} fits are done"
-        kept = f"{done} and kept in {journal}; run again with it to go on" if journal else done
+        kept = f"{done} and kept in {journal}; run again with it to resume" if journal else done
         for identifier in plan.jobs:
             results.setdefault(identifier, failed("interrupted", "time"))
         try:
