@@ -10,7 +10,6 @@ import pickle
 import signal
 import sys
 import time
-from collections import deque
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from functools import partial
 from threading import Thread
@@ -46,8 +45,8 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
     ----------
     function : callable
         An exception in this function is raised here.
-    arguments : sequence of tuples
-        One per job.
+    arguments : list of tuples
+        One per job. The list may grow as results come: the jobs that are added run in the same workers.
     shared : tuple
         First arguments of all jobs.
     n_jobs : int or None, default=1
@@ -68,7 +67,7 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
             return
     else:
         workers = _Cluster(scheduler, shared)
-    waiting = deque(enumerate(arguments))
+    started = 0  # jobs
     running = {}  # future -> (worker, index of the job, deadline)
 
     def start(worker):
@@ -99,15 +98,16 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
                     raise result
                 if not alive:
                     workers.kill(worker, future)
-                if over or not waiting:
+                if over or started == len(arguments):
                     continue
                 if not alive:
                     start(worker)
                 else:
-                    index, argument = waiting.popleft()
+                    index, started = started, started + 1
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    running[workers.submit(worker, function, workers.shared, argument)] = worker, index, deadline
-        for index, _ in waiting:
+                    job = workers.submit(worker, function, workers.shared, arguments[index])
+                    running[job] = worker, index, deadline
+        for index in range(started, len(arguments)):
             yield index, JobError(f"not run, because the total time of {total_time:g} s was over", "time")
     finally:
         workers.close(running)

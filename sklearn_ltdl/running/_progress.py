@@ -32,6 +32,11 @@ class Progress:
         self._verbose, self._terminal = verbose, verbose and sys.stderr.isatty()
         self._bar = _bar(self.total) if self._terminal and self.total else None
 
+    def expect(self, method):
+        """Count a job that has come to the others."""
+        self.total += 1
+        self._left[method] += 1
+
     def tell(self, method, fold, seconds, failure):
         """Count a job that has ended."""
         self.done += 1
@@ -43,7 +48,7 @@ class Progress:
         text = clean(f"{method}, {fold}: {outcome}")
         rest = "" if self.done == self.total else f", about {_shown(self.seconds_left())} left"
         if self._bar is not None:
-            self._bar(self.done, text + rest, failure)
+            self._bar(self.done, self.total, text + rest, failure)
             return
         line = f"[{self.done:>{len(str(self.total))}}/{self.total}] {text}{rest}"
         if self._terminal:
@@ -67,7 +72,7 @@ class Progress:
     def close(self):
         """End the line on the terminal."""
         if self._bar is not None:
-            self._bar(None, "", None)
+            self._bar(None, None, "", None)
         elif self._terminal and 0 < self.done < self.total:
             say("")
 
@@ -88,12 +93,12 @@ def _bar(total):
     task = bar.add_task("", total=total)
     bar.start()
 
-    def show(done, text, failure):
+    def show(done, total, text, failure):
         if done is None:
             bar.stop()
             return
         if failure:
             bar.console.print(text, markup=False, highlight=False)
-        bar.update(task, completed=done, description=text)
+        bar.update(task, completed=done, total=total, description=text)
 
     return show

@@ -43,6 +43,21 @@ class Comparison(Shown):
         agop : dict
             Of the RFM of the first fold: n_rounds, eigenvalues (largest first, of sum 1), and the columns after
             preprocessing with their importances, largest first.
+        predicted : list of dict
+            Of the recommended model and of the linear one, with each row's first prediction by a model that has not
+            seen it: method, n_rows, and of numbers lists observed and predicted, of at most 500 rows; of classes
+            labels, confusion (counts of rows, observed down and predicted across; classes beyond the 12th share the
+            last line) and calibration (class, and bin by bin probabilities, shares, low, high and n_rows).
+        importance : dict
+            What shuffling a column adds to the loss of the recommended model on rows held out, in units of the
+            baseline's loss: method, n_rows, n_permutations, and lists columns, importances, low and high (95 %
+            intervals), largest first. None for the baseline and with more than 200 columns.
+        suspects : dict
+            Rows that are out of line with all others, by the NTK of the first fold, where it was compared: n_rows,
+            limit, the numbers found beyond it and expected by chance, and, strongest first, at most 20 rows with
+            observed, predicted and strength. A row is named by the index of a DataFrame, or its number from 0. Of
+            classes, the limit is a probability of the row's own class, and the strength how much more probable the
+            predicted one is; of numbers, both are in robust standard deviations of the leave-one-out residuals.
     settings : dict
         Task, sizes, folds, margin, seed and versions; `warnings`, a list of `Note` with a `code`, on what in the table
         may lead to wrong conclusions: 'leak', 'sorted time', 'repeated identifiers', 'few events', 'look alike' and

@@ -11,6 +11,7 @@ from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._folds import smaller
 from sklearn_ltdl.study._jobs import finite, is_stopped, rows_of, seconds
 from sklearn_ltdl.study._models import RICH_SCALE
+from sklearn_ltdl.study._observed import is_left_out, left_out
 from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
 from sklearn_ltdl.tables._pipeline import make_table_pipeline
 
@@ -21,9 +22,9 @@ DIAGNOSTICS = ("mean_gap", "linearization_gap", "prediction_gap", "displacement"
 SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
-def regime_of(model, X, y):
+def regime_of(model, data, train, test):
     """Return the regime report of a fitted pipeline of a network, on rows that it has not seen."""
-    report = regime_report(model, X, y)
+    report = regime_report(model, rows_of(data.X, test), data.y[test])
     return {
         "verdict": report.verdict,
         "sentence": report.sentence,
@@ -36,7 +37,7 @@ def regime_of(model, X, y):
     }
 
 
-def agop_of(model, X, y):
+def agop_of(model, data, train, test):
     """Return the spectrum of the average gradient outer product of a fitted pipeline of an RFM."""
     machine = model[-1]
     eigenvalues = np.maximum(np.linalg.eigvalsh(machine.agop_)[::-1], 0.0)
@@ -66,8 +67,8 @@ def _is_agop(explained):
     return 1 <= len(explained["columns"]) == len(explained["importances"]) == len(explained["eigenvalues"])
 
 
-EXPLAIN = {"rich": regime_of, "rfm": agop_of}
-EXPLAINED = {"rich": _is_regime, "rfm": _is_agop}  # the form of each
+EXPLAIN = {"rich": regime_of, "rfm": agop_of, "ntk": left_out}
+EXPLAINED = {"rich": _is_regime, "rfm": _is_agop, "ntk": is_left_out}  # the form of each
 
 
 def path_along_scale(data, seed, train, test):

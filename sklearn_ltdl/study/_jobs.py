@@ -70,7 +70,7 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
     method : Method
     seed : int
     train, test : ndarray
-    explain : callable (pipeline, X_test, y_test) -> dict, default=None
+    explain : callable (pipeline, data, train, test) -> dict, default=None
         What else to say of the fitted pipeline.
 
     Returns
@@ -83,8 +83,7 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
         warnings.simplefilter("always")
         start = time.perf_counter()
         try:
-            model = make_table_pipeline(method.build(data.task, seed))
-            model.fit(rows_of(data.X, train), data.y[train], **_weights(model[-1], data.weight, train))
+            model = fitted(data, method, seed, train)
             middle = time.perf_counter()
             prediction = np.asarray(predict(model, rows_of(data.X, test), data.task, data.n_classes), dtype=float)
             end = time.perf_counter()
@@ -110,8 +109,14 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
         "predict_seconds": end - middle,
         "notes": [list(note) for note in dict.fromkeys(map(tuple, notes))],
         "failure": None,
-        "explained": None if explain is None else _explained(explain, model, rows_of(data.X, test), data.y[test]),
+        "explained": None if explain is None else _explained(explain, model, data, train, test),
     }
+
+
+def fitted(data, method, seed, train):
+    """Return the pipeline of a method, fitted on the training rows."""
+    model = make_table_pipeline(method.build(data.task, seed))
+    return model.fit(rows_of(data.X, train), data.y[train], **_weights(model[-1], data.weight, train))
 
 
 def _is_usable(prediction):
@@ -180,12 +185,12 @@ def _weights(estimator, weight, train):
     return {"estimator__sample_weight": weight[train]}
 
 
-def _explained(explain, model, X, y):
+def _explained(explain, *arguments):
     """Return what a fitted pipeline has to say beside its predictions; it is not worth a failure."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return finite(explain(model, X, y))
+            return finite(explain(*arguments))
         except Exception as error:
             return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 

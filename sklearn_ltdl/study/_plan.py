@@ -14,14 +14,17 @@ from sklearn_ltdl._targets import checked_weights, is_missing
 from sklearn_ltdl.running._journal import fingerprint
 from sklearn_ltdl.study._evidence import EXPLAIN, EXPLAINED, is_path, path_along_scale
 from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
+from sklearn_ltdl.study._importance import folds_of, importance_by_permutation, is_importance
 from sklearn_ltdl.study._jobs import Data, fit_and_predict, identity, is_fit, versions
 from sklearn_ltdl.study._models import FAMILIES, METHODS, Contender, given
-from sklearn_ltdl.study._verdict import HELD_BACK
+from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut
 from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
 from sklearn_ltdl.tables._kinds import rows_of
 from sklearn_ltdl.tables._notes import Note
 from sklearn_ltdl.tables._target import Target, in_logarithms, read_target
 from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
+
+BESIDE = ("scale_path", "importance")  # jobs that fit no method for its score
 
 
 class Rows(NamedTuple):
@@ -61,6 +64,11 @@ class Rows(NamedTuple):
         """Number of the piece of independent evidence to which each row belongs."""
         numbers = self.groups if self.groups is not None else self.copies
         return np.arange(len(self.X)) if numbers is None else numbers
+
+    @property
+    def labels(self):
+        """The index of a DataFrame, or the number of each row of an array, as text."""
+        return [str(label) for label in getattr(self.X, "index", np.flatnonzero(self.kept))]
 
     @property
     def data(self):
@@ -171,7 +179,7 @@ def chosen_methods(models, also):
     for name, item in also.items():
         contender = item if isinstance(item, Contender) else Contender(item)
         estimator = contender.estimator
-        if name in METHODS or name == "scale_path":
+        if name in METHODS or name in BESIDE:
             raise ParameterError("also", f"the name {name!r} is taken; give the estimator another.")
         if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
             raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
@@ -206,6 +214,8 @@ class Plan(NamedTuple):
     cluster: np.ndarray
     scorer: object
     settings: dict
+    labels: list  # of the rows
+    seed: int
 
 
 def seed_of(seed, split, number):
@@ -232,3 +242,27 @@ def jobs_of(data, methods, splits, curves, seed):
         key = fingerprint(base, "scale_path", seed, *rows)
         jobs["scale_path", 0, 0] = Job(path_along_scale, (seed, *rows), key, is_path)
     return jobs
+
+
+def importance_job(plan, name, chosen, unit):
+    """Return the job, by its identifier, that shuffles columns for a method in some of the splits.
+
+    Parameters
+    ----------
+    plan : Plan
+    name : str
+    chosen : list of int
+        Numbers of splits whose fits are whole.
+    unit : float
+        Mean loss of the baseline.
+    """
+    folds = folds_of(plan.splits, chosen)
+    splits = [plan.splits[k]._replace(test=test) for k, test in folds]
+    held_out = HeldOut.of(splits, plan.weight, plan.cluster)
+    key = fingerprint(
+        "importance", unit, plan.cluster, *(part for k, test in folds for part in (plan.jobs[name, k, 0].key, test))
+    )
+    drawn = [(seed_of(plan.seed, k, 0), plan.splits[k].train, test) for k, test in folds]
+    arguments = plan.methods[name], drawn, held_out, unit
+    is_result = partial(is_importance, plan.data.X.shape[1])
+    return {("importance", 0, 0): Job(importance_by_permutation, arguments, key, is_result)}

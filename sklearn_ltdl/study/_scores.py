@@ -79,7 +79,7 @@ def as_scorer(scoring, data, classes, splits):
     return score
 
 
-def _prediction(plan, results, name, k):
+def prediction_of(plan, results, name, k):
     """Return the predictions of a method in a split, the mean over its seeds, or None if one failed."""
     fits = [results[name, k, s] for s in range(plan.methods[name].n_seeds)]
     return None if any(fit["failure"] for fit in fits) else np.mean([fit["prediction"] for fit in fits], axis=0)
@@ -89,7 +89,7 @@ def losses_of(plan, results, name, chosen):
     """Return the losses of a method in some splits, one after the other, or None if it failed in one."""
     losses = []
     for k in chosen:
-        prediction, split = _prediction(plan, results, name, k), plan.splits[k]
+        prediction, split = prediction_of(plan, results, name, k), plan.splits[k]
         if prediction is None:
             return None
         losses.append(per_row_loss(plan.data.task, prediction, plan.data.y[split.test], len(split.train)))
@@ -114,7 +114,7 @@ def score_of(plan, results, name, chosen, held_out):
             "failure": next((fit["failure"] for fit in fits if fit["failure"]), None),
             "notes": [Note(*note) for fit in fits for note in fit["notes"]],
         }  # fmt: skip
-        prediction = _prediction(plan, results, name, k)
+        prediction = prediction_of(plan, results, name, k)
         if prediction is not None:
             y, weight = data.y[split.test], plan.weight[split.test]
             loss = per_row_loss(data.task, prediction, y, len(split.train))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from sklearn_ltdl.running._progress import Progress
 from sklearn_ltdl.running._terminal import say
 from sklearn_ltdl.study._comparison import Comparison, Interrupted
 from sklearn_ltdl.study._evidence import differences, smaller_splits
+from sklearn_ltdl.study._importance import MOST_COLUMNS, importance_part
 from sklearn_ltdl.study._jobs import failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
+from sklearn_ltdl.study._observed import predicted_classes, predicted_numbers, suspects
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
-from sklearn_ltdl.study._plan import Plan, chosen_methods, jobs_of, plan_splits, read_rows
+from sklearn_ltdl.study._plan import Plan, chosen_methods, importance_job, jobs_of, plan_splits, read_rows
 from sklearn_ltdl.study._recommendation import in_words, recommend
-from sklearn_ltdl.study._scores import as_scorer, losses_of, score_name, score_of
-from sklearn_ltdl.study._verdict import HeldOut, decide, draw_contrasts
+from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
+from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note
 from sklearn_ltdl.tables._warnings import FEW_EVENTS, counts_of
 
@@ -207,7 +210,7 @@ def compare(
         "versions": versions(),
     }
     jobs = jobs_of(rows.data, methods, splits, curves, seed)
-    plan = Plan(rows.data, methods, splits, jobs, rows.weight, rows.cluster, scorer, settings)
+    plan = Plan(rows.data, methods, splits, jobs, rows.weight, rows.cluster, scorer, settings, rows.labels, seed)
     return _carried_out(plan, journal, n_jobs, {"time_limit": time_limit, "total_time": total_time}, scheduler, verbose)
 
 
@@ -249,19 +252,27 @@ def _carried_out(plan, journal, n_jobs, limits, scheduler, verbose):
 
 def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
     """Do the jobs whose results the journal does not hold, and put all results into `results`."""
-    missing, time_limit = [], limits["time_limit"]
-    for identifier, job in plan.jobs.items():
-        known = journal.known(job.key, job.is_result)
-        if known is None or known.get("time_limit", time_limit) != time_limit:
-            missing.append(identifier)  # what was stopped at another limit may now come to its end
-        else:
-            results[identifier] = known
-    if journal.dropped:
-        warn(journal.message())
+    missing, arguments, told, time_limit = [], [], set(), limits["time_limit"]
+
+    def ask(jobs):
+        """Take the results of jobs from the journal, and put the other jobs on the list."""
+        for identifier, job in jobs.items():
+            known = journal.known(job.key, job.is_result)
+            if known is None or known.get("time_limit", time_limit) != time_limit:
+                missing.append(identifier)  # what was stopped at another limit may now come to its end
+                arguments.append((job.function, *job.arguments))
+            else:
+                results[identifier] = known
+        if journal.dropped.keys() - told:
+            told.update(journal.dropped)
+            warn(journal.message())
+
+    ask(plan.jobs)
+    if not missing:
+        ask(_follow_up(plan, results))
     if verbose and results:
         say(f"{len(results)} of {len(plan.jobs)} fits are in {journal.path}.")
     progress = Progress([name for name, *_ in missing], verbose)
-    arguments = [(plan.jobs[identifier].function, *plan.jobs[identifier].arguments) for identifier in missing]
     try:
         for index, result in run_each(
             run, arguments, shared=(plan.data,), n_jobs=n_jobs, scheduler=scheduler, **limits
@@ -273,13 +284,63 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
                 journal.add(plan.jobs[identifier].key, result)
             results[identifier] = result
             seconds = result.get("fit_seconds", 0.0) + result.get("predict_seconds", 0.0)
+            if len(results) == len(plan.jobs):
+                n_asked = len(missing)
+                ask(_follow_up(plan, results))
+                for other, *_ in missing[n_asked:]:
+                    progress.expect(other)
             progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
     finally:
         progress.close()
 
 
-def _collate(plan, results):
-    """Return the Comparison of the results of all jobs."""
+def _follow_up(plan, results):
+    """Return the jobs that can be stated once all others are done, and add them to the plan."""
+    if ("importance", 0, 0) in plan.jobs:
+        return {}
+    try:
+        judged = _judge(plan, results)
+    except RuntimeError:  # not even the baseline could be fitted
+        return {}
+    name = judged.verdict.recommendation.model
+    if plan.methods[name].family == "dummy" or plan.data.X.shape[1] > MOST_COLUMNS:
+        return {}
+    more = importance_job(plan, name, judged.main, float(judged.held_out.mean(judged.losses["dummy"])))
+    plan.jobs.update(more)
+    return more
+
+
+class Judged(NamedTuple):
+    """What the results of the fits say.
+
+    Parameters
+    ----------
+    settings : dict
+    main : list of int
+        Numbers of the splits that decide.
+    held_out : HeldOut
+        Of those splits.
+    scored : dict of tuple
+        What `score_of` returns, by method.
+    losses : dict of ndarray
+        Of the methods that did not fail.
+    families : dict of str
+    contrasts : dict of Contrast or None
+    verdict : Verdict
+    """
+
+    settings: dict
+    main: list
+    held_out: HeldOut
+    scored: dict
+    losses: dict
+    families: dict
+    contrasts: dict
+    verdict: Verdict
+
+
+def _judge(plan, results):
+    """Return the Judged of the results of all fits."""
     settings, notes = plan.settings, []
     main = [k for k, split in enumerate(plan.splits) if split.share == 1]
     whole = sorted({plan.splits[k].repeat for k in main} - _unfinished(plan, results))
@@ -296,22 +357,6 @@ def _collate(plan, results):
         raise RuntimeError(f"No model can be fitted, not even the baseline: {scored['dummy'][0]['failure']}.")
     families = {name: method.family for name, method in plan.methods.items()}
     contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
-    evidence = {"differences": None, "scale_path": None, "regime": None, "agop": None}
-    for part, identifier in {"regime": ("rich", 0, 0), "agop": ("rfm", 0, 0)}.items():
-        evidence[part] = results[identifier].get("explained") if identifier in results else None
-    if ("scale_path", 0, 0) in results:
-        evidence["scale_path"] = results["scale_path", 0, 0]
-        smaller = [k for k, split in enumerate(plan.splits) if split.share < 1]
-        n_train = int(np.mean([len(plan.splits[k].train) for k in main]))
-        evidence["differences"] = differences(
-            {k: plan.splits[k] for k in smaller},
-            lambda name, chosen: losses_of(plan, results, name, chosen),
-            families,
-            plan.weight,
-            plan.cluster,
-            settings["margin"],
-            (n_train, contrasts),
-        )
     verdict = decide(contrasts)
     if any(note.code == "few events" for note in settings["warnings"]) and verdict.code != "unclear":
         text = (
@@ -326,16 +371,66 @@ def _collate(plan, results):
     compared = [name for name in families if families[name] not in ("dummy", "other")]
     if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out
         verdict = replace(verdict, sentence=f"{verdict.sentence} (Models compared: {', '.join(compared)}.)")
+    return Judged(settings, main, held_out, scored, losses, families, contrasts, verdict)
+
+
+def _collate(plan, results):
+    """Return the Comparison of the results of all jobs."""
+    judged = _judge(plan, results)
+    scored = judged.scored.values()
     return Comparison(
-        verdict,
-        tuple(summary for summary, _, _ in scored.values()),
-        tuple(result for _, rows, _ in scored.values() for result in rows),
-        evidence,
-        settings,
+        judged.verdict,
+        tuple(summary for summary, _, _ in scored),
+        tuple(result for _, rows, _ in scored for result in rows),
+        {**_of_networks(plan, results, judged), **_of_rows(plan, results, judged)},
+        judged.settings,
     )
+
+
+def _of_networks(plan, results, judged):
+    """Return the parts of the evidence on what the models learned, and on their learning curves."""
+    evidence = {"differences": None, "scale_path": None, "regime": None, "agop": None}
+    for part, identifier in {"regime": ("rich", 0, 0), "agop": ("rfm", 0, 0)}.items():
+        evidence[part] = results[identifier].get("explained") if identifier in results else None
+    if ("scale_path", 0, 0) in results:
+        evidence["scale_path"] = results["scale_path", 0, 0]
+        smaller = [k for k, split in enumerate(plan.splits) if split.share < 1]
+        n_train = int(np.mean([len(plan.splits[k].train) for k in judged.main]))
+        evidence["differences"] = differences(
+            {k: plan.splits[k] for k in smaller},
+            lambda name, chosen: losses_of(plan, results, name, chosen),
+            judged.families,
+            plan.weight,
+            plan.cluster,
+            judged.settings["margin"],
+            (n_train, judged.contrasts),
+        )
+    return evidence
+
+
+def _of_rows(plan, results, judged):
+    """Return the parts of the evidence on single rows and columns, of the recommended and of the linear model."""
+    evidence = {"predicted": [], "importance": None, "suspects": None}
+    data, classes, model = plan.data, judged.settings["classes"], judged.verdict.recommendation.model
+    splits = [plan.splits[k] for k in judged.main]
+    for name in dict.fromkeys((model, "linear")):
+        if name in judged.losses and judged.families[name] != "dummy":
+            predictions = [prediction_of(plan, results, name, k) for k in judged.main]
+            if classes is None:
+                part = predicted_numbers(data.y, splits, predictions, plan.seed)
+            else:
+                part = predicted_classes(data.y, classes, splits, predictions)
+            evidence["predicted"].append({"method": name, **part})
+    if ("importance", 0, 0) in results:
+        columns = [column["name"] for column in judged.settings["columns"] if column["kind"] != "left out"]
+        evidence["importance"] = importance_part(results["importance", 0, 0], model, columns)
+    if ("ntk", 0, 0) in results:
+        found = results["ntk", 0, 0].get("explained")
+        evidence["suspects"] = found and suspects(found, data.y, classes, plan.splits[0], plan.labels)
+    return evidence
 
 
 def _unfinished(plan, results):
     """Return the draws of the folds in which some fit was not done for want of time."""
-    cut = {k for (_, k, _), result in results.items() if result.get("missing") == "time"}
+    cut = {k for (name, k, _), result in results.items() if name in plan.methods and result.get("missing") == "time"}
     return {plan.splits[k].repeat for k in cut if plan.splits[k].share == 1}

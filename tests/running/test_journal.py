@@ -316,7 +316,7 @@ def test_what_a_comparison_writes_is_used_whatever_is_asked(tmp_path, monkeypatc
 def test_what_is_said_beside_a_fit_and_is_no_number_loses_neither_the_fit_nor_the_journal(tmp_path):
     data = Data(X[:41], Y[:41], None, "regression", None)
     rows = np.arange(20), np.arange(20, 41)
-    result = fit_and_predict(data, METHODS["linear"], 0, *rows, lambda model, x, y: {"score": float("nan")})
+    result = fit_and_predict(data, METHODS["linear"], 0, *rows, lambda *_: {"score": float("nan")})
     assert "not JSON compliant" in result["explained"]["failure"]
     Journal(tmp_path / "run.jsonl").add("one", result)
     assert Journal(tmp_path / "run.jsonl").results == {"one": result}
