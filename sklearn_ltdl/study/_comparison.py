@@ -129,6 +129,12 @@ class Comparison(Shown):
         lines += ["", *self._questions(), ""]
         return "\n".join([*lines, self.summary, "", textwrap.fill(f"Why: {self.verdict.sentence}", 100)])
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the first part of the page; all text is escaped."""
+        from sklearn_ltdl.study._report import first_part
+
+        return first_part(self)
+
     def _headline(self):
         return f"{self.verdict.code}: {self.verdict.sentence}"
 
