@@ -37,8 +37,8 @@ def losses(signal, n, seed):
     errors, left_out = [], []
     settings, M = MachineSettings(depth=1, random_state=seed), np.eye(FEATURES)
     for _ in range(6):
-        step = _rfm.Round.of(M, X, y[:n], np.ones(n), y[:n].std(), settings)
-        M = step.next_metric
+        step = _rfm.Round.of(M, X, y[:n], np.ones(n), settings)
+        M = step.next_metric(X, np.ones(n), y[:n].std())
         errors.append(np.mean((step.machine.evaluate(fresh) - y[n:]) ** 2) / y.var())
         left_out.append(step.machine.errors.min())
     chosen = RFMRegressor(random_state=seed).fit(X, y[:n]).n_rounds_

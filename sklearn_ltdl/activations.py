@@ -1,21 +1,22 @@
 r"""Activations of a neuron, and the functions that carry them through an infinitely wide layer.
 
-`value` and `derivative` are formulas of the ufuncs of NumPy and `scipy.special`: they run on arrays and are traced by
-JAX. An infinitely wide layer needs no more than :math:`\kappa_1 = E[\sigma(u)\sigma(v)]` and
-:math:`\kappa_0 = E[\sigma'(u)\sigma'(v)]` over normal u, v of variances p, q and covariance s, which an activation
-offers in one of three ways:
+`value` and `derivative` are formulas of the ufuncs of NumPy and `scipy.special`: they run on arrays, and JAX can trace
+them. An infinitely wide layer only needs :math:`\kappa_1 = E[\sigma(u)\sigma(v)]` and
+:math:`\kappa_0 = E[\sigma'(u)\sigma'(v)]` over normal u, v with variances p, q and covariance s. An activation provides
+them in one of three ways:
 
-- one that is positively homogeneous has a `bend`, and its kernels depend on the angle alone (`half_angle_duals`);
-- one with a closed form has `duals`, a function of `Normals`, and `gap`, which is ``1 - abs(correlation)`` of the
-  activations to its own last digit, or NaN where the difference is as good;
-- any other is expanded in Hermite polynomials (`hermite_duals`).
+- a positively homogeneous activation has a `bend`, and its kernels depend on the angle alone (`half_angle_duals`);
+- an activation with a closed form has `duals`, a function of `Normals`, and `gap`. The gap is
+  ``1 - abs(correlation)`` of the activations, accurate to its own last digit, or NaN if the difference is as accurate;
+- any other activation is expanded in Hermite polynomials (`hermite_duals`).
 
-The difference :math:`pq - s^2` decides the kernels of nearly parallel rows, and p, q and s do not have its digits where
-they are large: `Normals` holds the angle and the difference of the deviations, each to its own last digit.
+The difference :math:`pq - s^2` determines the kernels of nearly parallel rows. If p, q and s are large, the difference
+loses its digits when it is computed from them. `Normals` therefore holds the angle and the difference of the
+deviations, each accurate to its own last digit.
 
-`gain` is the factor of the weights that a wide network takes by default; for a homogeneous activation and GELU's kin it
-keeps the variance from layer to layer (He et al. 2015), and 1 for an activation that has none.
-Those that are `bounded` say so.
+`gain` is the default factor of the weights of a wide network. For homogeneous activations and for GELU, it preserves
+the variance from layer to layer (He et al. 2015). It is 1 for an activation without a `gain`. A bounded activation has
+``bounded = True``.
 """
 
 from functools import cache
@@ -56,7 +57,7 @@ class Normals(NamedTuple):
 
     @classmethod
     def equal(cls, a):
-        """Return each variable of standard deviation `a` with itself."""
+        """Return pairs of each variable of standard deviation `a` with itself."""
         return cls(a, a, np.ones_like(a), np.zeros_like(a), np.zeros_like(a))
 
     @property
@@ -66,7 +67,7 @@ class Normals(NamedTuple):
 
     @property
     def short(self):
-        """Return :math:`ab - |s|`, s being the covariance."""
+        """Return :math:`ab - |s|`, where s is the covariance."""
         return 2.0 * self.a * self.b * self.turn2
 
 
@@ -95,7 +96,7 @@ class LeakyRelu(NamedTuple):
 
     @property
     def gain(self):
-        """Return what keeps the variance of a wide layer."""
+        """Return the gain that preserves the variance of a wide layer."""
         return self.second_moment**-0.5
 
     @property
@@ -201,7 +202,7 @@ class Softplus(NamedTuple):
 
 @ACTIVATIONS.register
 class Erf(NamedTuple):
-    """Error function; its kernel is that of Williams (1997)."""
+    """Error function, with the kernel of Williams (1997)."""
 
     gain = 1.0
     bounded = True
@@ -229,7 +230,7 @@ class Erf(NamedTuple):
         wide = root * root * pairs.sine2
         cosine = np.sqrt(y_p + x_p * y_q + wide)
         difference = 2.0 * pairs.apart * (pairs.a * y_p + pairs.b * y_p) * y_q  # x_p - x_q
-        arcs, behind = [], []  # of each row, and what the arc of the pair lacks of it
+        arcs, behind = [], []  # the arc of each row, and this arc minus the arc of the pair
         for x, x_other, y, sign in ((x_p, x_q, y_p, 1.0), (x_q, x_p, y_q, -1.0)):
             cosine_x = np.sqrt(y * (1.0 + x))
             slant = np.maximum(np.sqrt(x) * cosine + np.sqrt(x_other) * cosine_x, TINY)
@@ -246,7 +247,7 @@ class Erf(NamedTuple):
 
 @ACTIVATIONS.register
 class Gelu(NamedTuple):
-    """z times the normal distribution function of z; its kernel is that of Tsuchida et al. (2021)."""
+    """z times the normal distribution function of z, with the kernel of Tsuchida et al. (2021)."""
 
     gain = 2**0.5
 
@@ -259,7 +260,7 @@ class Gelu(NamedTuple):
         return special.ndtr(z) + z * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
 
     def duals(self, pairs):
-        """Return kappa_1 and kappa_0 of `Normals`; the second is the first's slope."""
+        """Return kappa_1 and kappa_0 of `Normals`; kappa_0 is the slope of kappa_1."""
         root, short, sine, both = self._triangle(pairs)
         cosine = root * pairs.cosine
         angle, tangent = np.pi - np.arctan2(sine, cosine), cosine / sine
@@ -281,7 +282,7 @@ class Gelu(NamedTuple):
         return root, short, np.sqrt(short + root * root * pairs.sine2), y_p * y_q
 
     def _lack(self, pairs):
-        """Return pi - 2 pi kappa_1 / (a b) for an angle below a right one; it is small where p and q are large."""
+        """Return pi - 2 pi kappa_1 / (a b) for an angle below a right angle; it is small if p and q are large."""
         root, short, sine, both = self._triangle(pairs)
         angle = np.arctan2(sine, root * abs(pairs.cosine))
         bend = angle - sine + short / (1.0 + root) * sine - root * pairs.cosine**2 * both / sine
@@ -366,7 +367,7 @@ class Monomial(NamedTuple):
 
 @ACTIVATIONS.register
 class Quadratic(NamedTuple):
-    """Square, of which networks are quadratic forms; the kernels are those of ``Monomial(2)``."""
+    """Square: its networks are quadratic forms, and its kernels are those of ``Monomial(2)``."""
 
     gain = 1.0
 
@@ -390,14 +391,14 @@ class Quadratic(NamedTuple):
 def half_angle_duals(bend, sine, cosine):
     r"""Return :math:`1 - \kappa_1` and :math:`\kappa_0` of a homogeneous activation, over their values at angle 0.
 
-    With :math:`J = (\sin\theta - \theta\cos\theta) / \pi` they are :math:`1 - \cos\theta - \beta J` and
-    :math:`1 - \beta\theta/\pi`, beta being the bend (Cho and Saul 2009, equations 6 and 4, for the ReLU's 1).
+    With :math:`J = (\sin\theta - \theta\cos\theta) / \pi`, they are :math:`1 - \cos\theta - \beta J` and
+    :math:`1 - \beta\theta/\pi`, where beta is the bend (Cho and Saul 2009, equations 6 and 4, for ReLU with bend 1).
 
     Parameters
     ----------
     bend : float
     sine, cosine : ndarrays
-        Of the HALF angle, because a cosine cannot tell nearly parallel inputs apart.
+        Sine and cosine of the HALF angle, because the cosine of the angle does not resolve nearly parallel inputs.
     """
     ahead = sine <= cosine
     less, more = np.minimum(sine, cosine), np.maximum(sine, cosine)
@@ -411,16 +412,16 @@ def half_angle_duals(bend, sine, cosine):
 def hermite_duals(activation, pairs):
     r"""Return :math:`\kappa_1` and :math:`\kappa_0` of any activation, :math:`\sum_k a_k(p)\,a_k(q)\,c^k`.
 
-    c is the correlation and :math:`a_k(p) = E[\sigma(\sqrt p\,z)\,h_k(z)]` with orthonormal Hermite polynomials, by
-    the trapezoid rule: its error is :math:`e^{-2\pi d/h}` where the activation has a singularity at
-    :math:`id/\sqrt p`, h being the step. What `HERMITE_TERMS` of them lack of the variance goes with the next power of
-    c, so that the value at c = 1 is exact and the sum positive semi-definite.
+    c is the correlation and :math:`a_k(p) = E[\sigma(\sqrt p\,z)\,h_k(z)]` with orthonormal Hermite polynomials. The
+    integrals use the trapezoid rule with step h. Its error is :math:`e^{-2\pi d/h}` if the activation has a singularity
+    at :math:`id/\sqrt p`. The variance that `HERMITE_TERMS` polynomials do not capture is added to the next power of c,
+    so the value at c = 1 is exact and the sum is positive semi-definite.
 
     Parameters
     ----------
     activation : activation object
     pairs : Normals
-        Of deviations of shapes (n, 1) and (1, m), or of the shape of the correlation.
+        With deviations of shapes (n, 1) and (1, m), or of the shape of the correlation.
     """
     return tuple(
         _hermite_sum(_hermite_series(function, pairs.a), _hermite_series(function, pairs.b), pairs.cosine)
@@ -429,13 +430,13 @@ def hermite_duals(activation, pairs):
 
 
 def hermite_lack(activation, deviation):
-    """Return the share of E[value^2] or E[derivative^2] that `hermite_duals` does not resolve, of the worst input."""
+    """Return the share of E[value^2] or E[derivative^2] that `hermite_duals` does not resolve, for the worst input."""
     series = [_hermite_series(function, deviation) for function in (activation.value, activation.derivative)]
     return max(np.max(a[..., -1] ** 2 / np.maximum(np.sum(a * a, axis=-1), np.finfo(float).tiny)) for a in series)
 
 
 def _hermite_series(function, deviation):
-    """Return the coefficients along a last axis, and the root of what they lack of the mean square."""
+    """Return the coefficients along a last axis, and the root of the mean square that they do not capture."""
     nodes, weights, polynomials = _hermite_rule()
     values = function(deviation[..., None] * nodes)
     series = (values * weights) @ polynomials
@@ -465,20 +466,20 @@ def _hermite_rule():
 
 
 def _shares(z):
-    """Return z / (1 + z) and 1 / (1 + z), of z from 0 to infinity."""
+    """Return z / (1 + z) and 1 / (1 + z), for z from 0 to infinity."""
     y = 1.0 / (1.0 + z)
     return np.where(z < 1.0, z * y, 1.0 - y), y
 
 
 def _waves(pairs):
-    """Return E[sin u sin v] and E[cos u cos v], half of E[cos(u - v)] less and plus E[cos(u + v)]."""
-    near = 0.5 * np.exp(-0.5 * pairs.apart**2 - pairs.short)  # the distance of the nearer of v and -v
+    """Return E[sin u sin v] and E[cos u cos v], half of E[cos(u - v)] minus and plus E[cos(u + v)]."""
+    near = 0.5 * np.exp(-0.5 * pairs.apart**2 - pairs.short)  # from the distance of u to the nearer of v and -v
     double = -2.0 * pairs.a * pairs.b * abs(pairs.cosine)
     return np.copysign(near * np.expm1(double), pairs.cosine), near * (1.0 + np.exp(double))
 
 
 def _waves_gap(pairs, sign):
-    """Return ``1 - abs(correlation)`` of cosines for a sign of 1, of sines for -1."""
+    """Return ``1 - abs(correlation)`` of cosines for a sign of 1, and of sines for a sign of -1."""
     rows, unlike, covariance = 0.0, 0.0, pairs.a * pairs.b * abs(pairs.cosine)
     for deviation, rest in ((pairs.a, pairs.a * pairs.apart), (pairs.b, -pairs.b * pairs.apart)):
         rest = rest + pairs.short  # deviation^2 - covariance

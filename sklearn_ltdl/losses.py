@@ -1,12 +1,15 @@
 r"""Losses of one prediction `z` against one target `y`.
 
-A loss is a small immutable class; registering it is all there is to do. `value`, `derivative` and `second_derivative`
-are formulas of NumPy ufuncs, so that the same source runs on arrays, compiles with numba and differentiates with JAX.
+A loss is a small immutable class. To add a loss, register its class. `value`, `derivative` and `second_derivative` are
+formulas of NumPy ufuncs, so the same source runs on arrays, compiles with numba and differentiates with JAX.
+
 `fenchel_young(z, u, y)` is :math:`\ell(z, y) + \ell^*(u, y) - uz \ge 0` with the conjugate
-:math:`\ell^*(u, y) = \sup_z uz - \ell(z, y)`, 0 where u is the derivative at z; it is evaluated in NumPy only, and
-written so that large terms do not cancel. A `coupled` loss reads all outputs of a sample at once, along the last axis;
-the others act output by output and are summed. A loss with ``of_labels = True`` is for y in
-{0, 1}, with ``of_labels = False`` for numbers; a loss that does not say is taken for both.
+:math:`\ell^*(u, y) = \sup_z uz - \ell(z, y)`. It is 0 if u is the derivative at z. It is evaluated in NumPy only, and
+written so that large terms do not cancel.
+
+A `coupled` loss reads all outputs of a sample at once, along the last axis. Other losses act on each output and are
+summed. A loss with ``of_labels = True`` is for y in {0, 1}, and a loss with ``of_labels = False`` is for numbers. A
+loss without `of_labels` is accepted for both.
 """
 
 from typing import NamedTuple
@@ -85,7 +88,7 @@ class Logistic(NamedTuple):
         return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))) - y * z  # faster than logaddexp
 
     def derivative(self, z, y):
-        """Return the derivative in `z`: the probability of class 1, less `y`."""
+        """Return the derivative in `z`: the probability of class 1 minus `y`."""
         return 0.5 * np.tanh(0.5 * z) + 0.5 - y
 
     def second_derivative(self, z, y):
@@ -94,7 +97,7 @@ class Logistic(NamedTuple):
         return 0.25 * (1.0 - t * t)
 
     def fenchel_young(self, z, u, y):
-        """Return the divergence from the probability `u + y` to that of log-odds `z`."""
+        """Return the divergence from the probability `u + y` to the probability with log-odds `z`."""
         p, tiny = np.clip(u + y, 0, 1), np.finfo(float).tiny
         entropy = p * np.log(np.maximum(p, tiny)) + (1 - p) * np.log(np.maximum(1 - p, tiny))
         return np.maximum(entropy + self.value(z, p), 0)
@@ -114,12 +117,12 @@ class Multinomial(NamedTuple):
         return np.log(np.sum(np.exp(z - top), axis=-1)) + top[..., 0] - np.sum(y * z, axis=-1)
 
     def derivative(self, z, y):
-        """Return the gradient in the scores of each sample: the probabilities less `y`."""
+        """Return the gradient in the scores of each sample: the probabilities minus `y`."""
         odds = np.exp(z - np.max(z, axis=-1, keepdims=True))
         return odds / np.sum(odds, axis=-1, keepdims=True) - y
 
     def derivative_of_row(self, z, y):
-        """Return the gradient of one sample, with `z` and `y` of shape (n_classes,), in words that numba compiles."""
+        """Return the gradient of one sample, with `z` and `y` of shape (n_classes,); numba compiles this method."""
         odds = np.exp(z - np.max(z))
         return odds / np.sum(odds) - y
 
@@ -149,7 +152,7 @@ class Multinomial(NamedTuple):
         return p - y
 
     def fenchel_young(self, z, u, y):
-        """Return the divergence from the probabilities `u + y` to those of scores `z`, for each sample."""
+        """Return the divergence from the probabilities `u + y` to the probabilities of scores `z`, for each sample."""
         p = np.maximum(u + y, 0)
         return np.maximum(np.sum(xlogy(p, p) - p * log_softmax(z, axis=-1), axis=-1), 0)
 
@@ -186,8 +189,8 @@ class SquaredHinge(NamedTuple):
 class SmoothHinge(NamedTuple):
     r"""Lack of margin of a label `y` in {0, 1}, a parabola where it is less than `gamma`.
 
-    With :math:`e = 1 - (2y - 1) z` it is 0 for e < 0, :math:`e^2 / 2\gamma` up to :math:`\gamma`, and
-    :math:`e - \gamma / 2` beyond.
+    With :math:`e = 1 - (2y - 1) z`, the loss is 0 for e < 0, :math:`e^2 / 2\gamma` for e from 0 to :math:`\gamma`, and
+    :math:`e - \gamma / 2` for larger e.
     """
 
     gamma: float = 1.0
@@ -234,7 +237,7 @@ MEMBERS_OF_NETWORKS = ("value", "derivative", "smoothness", "coupled")
 
 
 def of_rows(loss, values):
-    """Return the losses of samples from what the loss returns: those of outputs are summed unless it is coupled."""
+    """Return the loss of each sample from the values of a loss: outputs are summed unless the loss is coupled."""
     if loss.coupled:
         return values
     return values[:, 0] if values.shape[1] == 1 else values.sum(axis=1)
@@ -246,7 +249,7 @@ def total(loss, z, y, weight):
 
 
 def has_best_intercept(loss):
-    """Return whether `best_intercept` takes the loss, which may be one of the user's."""
+    """Return whether `best_intercept` accepts the loss, which may be a user's loss."""
     return loss.coupled or hasattr(loss, "second_derivative")
 
 
@@ -262,6 +265,9 @@ def best_intercept(loss, scores, y, share, intercept):
     intercept : ndarray of shape (n_outputs,)
         Where the search starts.
     """
+    if isinstance(loss, Squared):
+        rough = share @ (y - scores)
+        return rough + share @ (y - scores - rough)  # the mean of numbers that are all alike is one of them
     objective = total(loss, scores + intercept, y, share)
     resolution = np.finfo(float).eps * total(loss, np.zeros_like(y), y, share) + np.finfo(float).tiny
     for _ in range(100):
@@ -283,19 +289,22 @@ def best_intercept(loss, scores, y, share, intercept):
                 break
             step, decrease = step / 2, decrease / 2
         intercept = intercept - step
-        if decrease <= 1e-12 * (objective + resolution):  # the next would be the square of that
+        if decrease <= 1e-12 * (objective + resolution):  # the next decrease would be about its square
             break
     return intercept
 
 
 def balanced_slopes(loss, slopes, y, share):
-    """Return dual variables near `slopes` of zero mean, the condition that a free intercept puts on them."""
+    """Return dual variables near `slopes` with mean zero, which a free intercept requires."""
     tiny = np.finfo(float).tiny
     if loss.coupled:  # move the probabilities towards a constant row, no more than the class shares need
         P = slopes + y
         excess = share @ P - share @ y
         t = np.max(excess / np.maximum(share @ P, tiny), initial=0)
         return slopes + t * (share @ y - P) - (1 - t) * excess if t > 0 else slopes
+    if isinstance(loss, Squared):
+        slopes = slopes - share @ slopes
+        return slopes - share @ slopes  # what rounding left of the mean
     up, down = share @ np.maximum(slopes, 0), share @ np.maximum(-slopes, 0)
     level = np.minimum(up, down)
     return slopes * np.where(slopes > 0, level / np.maximum(up, tiny), level / np.maximum(down, tiny))

@@ -61,7 +61,8 @@ class ScalePathDisplay:
     axes_ : ndarray of two matplotlib Axes
     figure_ : matplotlib Figure
     curves_ : dict of str to matplotlib Line2D
-        By the name of the path's column: 'losses', 'train_losses', 'displacements', 'kernel_changes'.
+        By the name of the path's column: 'losses', 'train_losses', 'displacements', 'kernel_changes'; of a factory,
+        'kernel_losses' too.
     limit_ : matplotlib Line2D
         The loss of the linear model.
     hollow_ : dict of str to matplotlib Line2D
@@ -158,9 +159,11 @@ class ScalePathDisplay:
                 line = moves.plot(path.scales, rate(path.scales), ":", color=colour, alpha=0.8)[0]
                 self.rates_[name], self.rate_lines_[name] = rate, line
             self._draw(moves, name, label if rate is None else f"{label}, exponent {rate}", colour)
+        if path.kernel_losses is not None:
+            self._draw(losses, "kernel_losses", "ridge with its kernel, new rows", "tab:purple")
         if not np.all(path.converged):
             losses.plot([], [], "o", color="0.3", markerfacecolor="white", label="not converged")
-        loss = "mean squared error" if path.score == "R2" else "log loss"
+        loss = "log loss" if path.score == "accuracy" and path.kernel_losses is None else "mean squared error"
         losses.set(xlabel="scale (large is lazy)", ylabel=loss)
         moves.set(xlabel="scale (large is lazy)", ylabel="relative change in training")
         losses.set(xscale="log", yscale="log")

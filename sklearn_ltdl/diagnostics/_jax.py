@@ -87,6 +87,10 @@ class Applied:
         return []
 
     @cached_property
+    def _compiled(self):
+        return jax.jit(self)
+
+    @cached_property
     def _input_gradients(self):
         return jax.jit(lambda weights, X: jax.vmap(jax.jacrev(lambda x: self(weights, x[None])[0]))(X))
 
@@ -122,8 +126,9 @@ class Applied:
         if not self._verdict:
             rows = X[:: max(1, len(X) // _CHECKED_ROWS)][:_CHECKED_ROWS]
             plain = self._plain(weights, rows)
-            gap = np.abs(self._by_products(weights, rows) - plain).max()
-            self._verdict.append(bool(gap <= 1e-6 * np.abs(plain).max()))
+            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused afterwards
+                gap = np.abs(self._by_products(weights, rows) - plain).max()
+            self._verdict.append(bool(gap <= (1e-6 if self._is_double(weights, X) else 1e-3) * np.abs(plain).max()))
         return self._verdict[0]
 
     def describe(self, weights, X):
@@ -132,8 +137,16 @@ class Applied:
         return notes + notes_on_outputs(self._n_outputs(weights, X))
 
     def _n_outputs(self, weights, X):
+        return self._result(weights, X).shape[1]
+
+    def _is_double(self, weights, X):
+        """Return whether the function keeps the precision of its weights and rows, as not all frameworks do."""
+        return self._result(weights, X).dtype == np.float64
+
+    def _result(self, weights, X):
+        """Return the shape and the kind of number of the outputs of one row."""
         with precise():
-            return jax.eval_shape(self, _double(weights), jnp.asarray(X[:1], float)).shape[1]
+            return jax.eval_shape(self, _double(weights), jnp.asarray(X[:1], float))
 
     def _by_products(self, weights, X, Z=None):
         """Return the kernel from what products with weights read and the gradients of their results."""
@@ -151,7 +164,8 @@ class Applied:
             if products:
                 outputs, pull, reads = jax.vjp(lambda taps: run(weights, rows, taps), taps, has_aux=True)
                 for direction in directions(outputs.shape[1]):
-                    for product, read, slope in zip(products, reads, pull(jnp.tile(direction, (len(rows), 1)))[0]):
+                    slopes = pull(jnp.tile(direction, (len(rows), 1)).astype(outputs.dtype))[0]
+                    for product, read, slope in zip(products, reads, slopes):
                         gram += product_gram(*product.factors(read, slope), few, many, _BLOCK_BYTES)
                 gram /= outputs.shape[1]
         return gram + self._plain(weights, X, Z, rest) if rest else gram
@@ -180,6 +194,17 @@ class Applied:
         """Return the derivative of the outputs at `weights` along a move of them."""
         with precise():
             return np.asarray(jax.jvp(lambda w: self(w, jnp.asarray(X)), (_double(weights),), (_double(move),))[1])
+
+    def vjp(self, weights, X):
+        """Return the outputs, and the transpose of the tangent: from slopes in the outputs to a move of the weights."""
+        with precise():
+            outputs, pull = jax.vjp(self._compiled, _double(weights), jnp.asarray(X, float))
+
+        def transposed(slopes):
+            with precise():
+                return tuple(np.asarray(layer) for layer in pull(jnp.asarray(slopes, outputs.dtype))[0])
+
+        return np.asarray(outputs), transposed
 
     def input_gradients(self, weights, X):
         """Return the gradients of the outputs in the row, of shape (n_samples, n_outputs, n_features)."""

@@ -40,6 +40,7 @@ _CHANGES = {
 }
 _QUALITIES = {
     "score_network": "{score} of the network",
+    "score_linear": "{score} of the linear model at the same weights, f0 + Df(w0)(w - w0)",
     "score_kernel_before": "{score} of ridge with K0, leave-one-out",
     "score_kernel_after": "{score} of ridge with K, leave-one-out",
     "trained_linear_gap": "distance of f from ridge with K0, leave-one-out, over its spread; of classes, rows apart",
@@ -238,6 +239,7 @@ def regime_report(
         "mean_gap": mean_gap(*gaps),
         "kappa": _kappa(trained, targets[few], X[few]),
         "score_network": trained.score(y, prediction),
+        "score_linear": trained.score(y, trained.of_scores(trained.linear_scores(X))),
         "score_kernel_before": trained.score(y, ridges[0].predictions),
         "score_kernel_after": trained.score(y, ridges[1].predictions),
         "trained_linear_gap": _distance(trained, prediction, ridges[0].predictions),

@@ -195,6 +195,21 @@ def along(network, first, last):
     return network
 
 
+def made_by(factory, seed):
+    """Return the TorchNetwork of a module that a factory makes, at its start."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = factory(seed)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"estimator(seed) returned a {type(module).__name__}; expected a torch.nn.Module.")
+    for name, part in module.named_modules():
+        if isinstance(part, BATCH_NORMS):
+            raise ValueError(
+                f"{name} is a batch normalisation: its statistics would change with the scale. Use GroupNorm or none."
+            )
+    return TorchNetwork(module, copy.deepcopy(module.state_dict()))
+
+
 def _as(value, device, dtype):
     return value.to(device=device, dtype=dtype if value.is_floating_point() else value.dtype)
 

@@ -95,6 +95,27 @@ class Function:
         gram = (self._by_layers if self.structured else self._plain)(weights, X, Z)
         return (gram + gram.T) / 2 if Z is None else gram
 
+    def vjp(self, weights, X):
+        """Return the outputs, and the transpose of the tangent: from slopes in the outputs to a move of the weights."""
+        state = self._state(weights)
+        needing = {name: state[name].detach().requires_grad_() for name in self.shapes}
+        with _differentiable():
+            outputs = self._at(state | needing, self._tensor(X))
+
+        def transposed(slopes):
+            slopes = torch.as_tensor(slopes).to(outputs)
+            found = torch.autograd.grad(
+                outputs,
+                [*needing.values()],
+                slopes,
+                retain_graph=True,  # so that it may be asked again
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            return self.weights_of(dict(zip(needing, found)))
+
+        return _array(outputs), transposed
+
     def input_gradients(self, weights, X):
         """Return the gradients of the outputs in the row, (n_samples, n_outputs, n_columns); None if not all real."""
         if not self.layout.is_real:

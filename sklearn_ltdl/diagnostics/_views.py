@@ -162,7 +162,14 @@ class TrainedNetwork:
 
     def predict(self, weights, X):
         """Return predictions of shape (n_samples,) or (n_samples, n_outputs): numbers, or classes."""
-        scores = self.scores(weights, X)
+        return self.of_scores(self.scores(weights, X))
+
+    def linear_scores(self, X):
+        """Return the outputs of the linear model around the weights before, at those after training."""
+        return self.scores(self.before, X) + self.function.tangent(self.before, self.move, X)
+
+    def of_scores(self, scores):
+        """Return the predictions that outputs stand for."""
         if self.classes is not None:
             return most_likely(self.classes, scores[:, 0] if self.n_outputs == 1 else scores)
         scores = scores if self.units is None else self.units.undo(scores)

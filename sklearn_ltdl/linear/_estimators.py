@@ -1,5 +1,6 @@
 """Linear regression and classification by minimising a finite sum."""
 
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Self
 
@@ -63,6 +64,19 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
 
     def _objective(self):
         return Objective(self.loss, self.alpha, self.l1_ratio, self.fit_intercept)
+
+    def _layout(self, sample_weight):
+        """Return how X is read: numbers that are not finite show in a sum of squares, but for rows without weight."""
+        return {**LAYOUT, "ensure_all_finite": sample_weight is not None}
+
+    @contextmanager
+    def _numbers_checked(self, X):
+        """Raise the error that names what is not finite in X, if this is why a task cannot be stated."""
+        try:
+            yield
+        except ValueError:
+            checked_rows(self, X, accept_sparse="csr")
+            raise
 
     def _options(self):
         return {
@@ -149,7 +163,8 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
         Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
         (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'cholesky', 'newton','newton-cg'. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+        second order: 'cholesky', 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent [8]_),
+        'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
@@ -219,6 +234,10 @@ class SAGRegressor(RegressorMixin, _LinearModel):
        arXiv:1506.02186
     .. [6] F. Bach, E. Moulines, "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)",
        NIPS 2013. arXiv:1306.2119
+    .. [7] D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
+       Programming 45, 1989
+    .. [8] J. Friedman, T. Hastie, R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+       descent", Journal of Statistical Software 33, 2010
 
     Examples
     --------
@@ -281,8 +300,9 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         return self._publish(self._solved(task, (X, y, sample_weight)))
 
     def _task(self, X, y, sample_weight, *, reset=True, whole=True):
-        rows = read_regression(self, X, y, sample_weight, reset=reset, **LAYOUT)
-        return regression_task(*rows, self._objective(), whole)
+        rows = read_regression(self, X, y, sample_weight, reset=reset, **self._layout(sample_weight))
+        with self._numbers_checked(X):
+            return regression_task(*rows, self._objective(), whole)
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -371,7 +391,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
         Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
         (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'newton','newton-cg'. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+        second order: 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent on a quadratic
+        model [8]_; not for 'multinomial'), 'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
@@ -444,6 +465,10 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
        arXiv:1506.02186
     .. [6] F. Bach, E. Moulines, "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)",
        NIPS 2013. arXiv:1306.2119
+    .. [7] D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
+       Programming 45, 1989
+    .. [8] J. Friedman, T. Hastie, R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+       descent", Journal of Statistical Software 33, 2010
 
     Examples
     --------
@@ -514,8 +539,9 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         return self._publish(fitted)
 
     def _task(self, X, y, sample_weight, *, classes=None, reset=True, whole=True):
-        rows = read_classification(self, X, y, sample_weight, reset=reset, **LAYOUT)
-        return classification_task(*rows, self._objective(), self.class_weight, classes, whole)
+        rows = read_classification(self, X, y, sample_weight, reset=reset, **self._layout(sample_weight))
+        with self._numbers_checked(X):
+            return classification_task(*rows, self._objective(), self.class_weight, classes, whole)
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)

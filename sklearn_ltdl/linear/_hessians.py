@@ -19,14 +19,14 @@ def newton_step(point):
     if problem.loss.coupled:
         P = _probabilities(point)
         hessian = _hessian(problem, n_outputs, lambda j, k: problem.share * P[:, j] * ((j == k) - P[:, k]))
-        inverse = _inverse(hessian, problem.l2)
-        return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
-    curvatures = _curvatures(point).T
-    if n_outputs == 1 or np.ptp(curvatures, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
-        inverse = _inverse(_hessian(problem, 1, lambda j, k: curvatures[0]), problem.l2)
-        return lambda gradient: inverse(gradient.T).T
-    inverses = [_inverse(_hessian(problem, 1, lambda j, k, c=c: c), problem.l2) for c in curvatures]
-    return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
+        solve = inverse(hessian, problem.l2)
+        return lambda gradient: solve(gradient.ravel()).reshape(gradient.shape)
+    of_outputs = curvatures(point).T
+    if n_outputs == 1 or np.ptp(of_outputs, axis=0).max() == 0:  # outputs of the squared loss share their Hessian
+        solve = inverse(_hessian(problem, 1, lambda j, k: of_outputs[0]), problem.l2)
+        return lambda gradient: solve(gradient.T).T
+    solves = [inverse(_hessian(problem, 1, lambda j, k, c=c: c), problem.l2) for c in of_outputs]
+    return lambda gradient: np.array([solve(row) for solve, row in zip(solves, gradient)])
 
 
 def hessian_product(point):
@@ -52,7 +52,7 @@ def _coupled_product(point):
 
 
 def _separate_product(point):
-    problem, X, C = point.problem, point.problem.X, _curvatures(point)
+    problem, X, C = point.problem, point.problem.X, curvatures(point)
     edge = problem.transposed(C) if problem.fit_intercept else 0.0
     total_curvature = np.maximum(C.sum(axis=0), TINY)
     blocks = problem.blocks()
@@ -74,12 +74,7 @@ def _separate_product(point):
 
 def hessian_diagonal(point):
     """Return about the diagonal of the Hessian, of the shape of the coefficients; of dense data, from 1000 rows."""
-    problem, X = point.problem, point.problem.X
-    if problem.loss.coupled:
-        P = _probabilities(point)
-        C = problem.share[:, None] * (P * (1 - P))
-    else:
-        C = _curvatures(point)
+    problem, X, C = point.problem, point.problem.X, curvatures(point)
     diagonal = np.full(point.coef.shape, problem.l2 + TINY)
     if not sparse.issparse(X):
         stride = max(1, len(X) // 1000)
@@ -96,9 +91,12 @@ def _probabilities(point):
     return point.problem.loss.derivative(point.margins, point.problem.Y) + point.problem.Y
 
 
-def _curvatures(point):
-    """Return the second derivatives of the losses times the shares, of shape (n_samples, n_outputs)."""
+def curvatures(point):
+    """Return the second derivatives of the losses in each output times the shares, of shape (n_samples, n_outputs)."""
     problem = point.problem
+    if problem.loss.coupled:
+        P = _probabilities(point)
+        return problem.share[:, None] * (P * (1 - P))
     return problem.share[:, None] * problem.loss.second_derivative(point.margins, problem.Y)
 
 
@@ -128,6 +126,38 @@ def _hessian(problem, K, weight):
     return hessian
 
 
+def ridge_equations(problem):
+    """Return the Hessian of the squared loss, the gradient at zero, and the mean row: one read of dense rows.
+
+    The best intercept follows the coefficients; without an intercept the mean row is zero.
+    """
+    X, Y, share, p = problem.X, problem.Y, problem.share, problem.X.shape[1]
+    hessian, pull, mean = np.zeros((p, p)), np.zeros((Y.shape[1], p)), np.zeros(p)
+    target = Y - share @ Y if problem.fit_intercept else Y
+    for rows in problem.blocks():
+        A = X[rows]
+        B = A if problem.equal else np.sqrt(share[rows, None]) * A
+        hessian += B.T @ B
+        pull += (share[rows, None] * target[rows]).T @ A
+        if problem.fit_intercept:
+            mean += share[rows] @ A
+    if problem.equal:
+        hessian *= share[0]
+    hessian -= np.outer(mean, mean)
+    hessian[np.diag_indices_from(hessian)] += problem.l2
+    return hessian, -pull, mean
+
+
+def hessian_of(problem, X, curvature):
+    """Return the Hessian of one output in some dense columns, given second derivatives times the shares."""
+    hessian, edge = _moments(X, np.zeros(X.shape[1]), curvature)
+    least = 1e-12 * np.diagonal(hessian) + TINY  # of constant columns, but for rounding
+    if problem.fit_intercept:
+        hessian -= np.outer(edge, edge) / max(curvature.sum(), TINY)
+    hessian[np.diag_indices_from(hessian)] = np.maximum(np.diagonal(hessian), least) + problem.l2
+    return hessian
+
+
 def _moments(X, centre, weight):
     """Return ``A' diag(weight) A`` and ``A' weight`` for ``A = X - centre`` and weights of one sign."""
     p = X.shape[1]
@@ -150,7 +180,7 @@ def _moments(X, centre, weight):
     return factor * gram, factor * first
 
 
-def _inverse(hessian, alpha):
+def inverse(hessian, alpha):
     """Return the function that multiplies by the inverse, or by the pseudo-inverse where nothing bounds it below."""
     from scipy.linalg import cho_factor, cho_solve, eigh
 

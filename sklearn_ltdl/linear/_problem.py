@@ -30,10 +30,22 @@ class Point:
     intercept : ndarray of shape (n_outputs,)
     margins : ndarray of shape (n_samples, n_outputs)
         Predictions.
+    dual : Point
+        Whose slopes are the dual variables of the certificate; by default those of the point itself.
+    balanced : tuple
+        If it is known: derivatives of the loss of zero mean, and their pull.
     """
 
-    def __init__(self, problem, coef, intercept, margins):
+    def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None):
         self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
+        self._other = dual
+        if balanced is not None:
+            self._balanced = (*balanced, False)
+
+    @property
+    def dual(self):
+        """The point whose slopes are the dual variables."""
+        return self if self._other is None else self._other
 
     @cached_property
     def objective(self):
@@ -66,7 +78,7 @@ class Point:
     @property
     def slopes(self):
         """Feasible dual variables u of shape (n_samples, n_outputs)."""
-        return self._shrink * self._balanced[0]
+        return self.dual._shrink * self.dual._balanced[0]
 
     @cached_property
     def gap(self):
@@ -76,12 +88,12 @@ class Point:
         :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
         coefficients.
         """
-        problem, (_, pull, exact) = self.problem, self._balanced
+        problem, (_, pull, exact) = self.problem, self.dual._balanced
         if problem.alpha == 0:
             return np.inf
-        shrink = self._shrink
+        shrink = self.dual._shrink
         of_rows = 0.0
-        if not exact or shrink < 1:  # else zero, term by term
+        if not exact or shrink < 1 or self.dual is not self:  # else zero, term by term
             of_rows = np.sum(problem.share @ problem.loss.fenchel_young(self.margins, self.slopes, problem.Y))
         return float(of_rows) + problem.penalty_gap(self.coef, shrink * pull)
 
@@ -112,6 +124,7 @@ class FiniteSum:
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         numbers = X.data if sparse.issparse(X) else X
         of_features, of_targets = _square(numbers), _square(Y)
+        self.mean_square = of_features / len(Y)  # of the lengths of the rows
         size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
@@ -126,8 +139,10 @@ class FiniteSum:
         """
         if not fit_intercept or sparse.issparse(X) or not _is_far_from_zero(X):
             return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio)
-        centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
-        return cls(X - centre, Y, loss, alpha, weight, fit_intercept, l1_ratio, centre)
+        with np.errstate(over="ignore", invalid="ignore"):  # the problem refuses such numbers
+            centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
+            X = X - centre
+        return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio, centre)
 
     def published(self, coef, intercept):
         """Return the intercept for the columns as they were given."""
@@ -149,11 +164,16 @@ class FiniteSum:
 
     def with_alpha(self, alpha):
         """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""
-        other = copy(self)
         ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        other.alpha, other.l1, other.l2 = alpha, alpha * ratio, alpha * (1 - ratio)
-        for name in ("start", "nothing_to_gain"):
-            other.__dict__.pop(name, None)
+        return self._changed("squared_lengths", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+
+    def _changed(self, *kept, **fields):
+        """Return a copy with other fields, and of what was computed only what is to be kept."""
+        other = copy(self)
+        computed = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
+        vars(other).update(fields)
+        for name in computed.difference(kept):
+            vars(other).pop(name, None)
         return other
 
     @cached_property
@@ -207,7 +227,7 @@ class FiniteSum:
         """About the rounding error of the gap at zero, as far as it is small against the objective."""
         rounding = (10 * np.finfo(float).eps * np.max(np.abs(self.Y))) ** 2
         if self.l2 > 0:
-            rounding *= 1 + np.mean(self.squared_lengths) / (2 * self.l2)
+            rounding *= 1 + self.mean_square / (2 * self.l2)
         objective = self.start.objective
         return min(rounding, 1e-9 * objective) + 100 * np.finfo(float).eps * objective
 
@@ -304,11 +324,15 @@ class FiniteSum:
                 break
         return 1.05 * self.loss.smoothness * value
 
-    def subset(self, rows):
-        """Return the problem of some rows."""
-        weight = None if self.equal else self.share[rows]
-        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        return FiniteSum(self.X[rows], self.Y[rows], self.loss, self.alpha, weight, self.fit_intercept, ratio)
+    def sample(self, size):
+        """Return the problem of about `size` rows, drawn with the chances of their shares and then of equal weight."""
+        rng = np.random.default_rng(0)
+        rows = np.sort(rng.integers(len(self.Y), size=size) if self.equal else self._drawn(rng.random(size)))
+        other = self._changed(X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
+        return other
+
+    def _drawn(self, chances):
+        return np.minimum(np.searchsorted(np.cumsum(self.share), chances, side="right"), len(self.share) - 1)
 
     def rotated(self):
         """Return the same problem in n_samples coordinates, and the map of its coefficients to these features."""
@@ -326,9 +350,10 @@ class FiniteSum:
 
 def _is_far_from_zero(X):
     """Return whether products of columns would lose their last digits to the columns' means, on some of the rows."""
-    sample = X[:: max(1, len(X) // 1000)]
-    spread = sample - sample[0]
-    with np.errstate(over="ignore"):  # of numbers that the problem refuses
+    n_rows = np.clip(2 * BLOCK // X.shape[1], 50, 1000)
+    sample = X[:: max(1, len(X) // n_rows)]
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that the problem refuses
+        spread = sample - sample[0]
         return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * spread.var(axis=0)))
 
 

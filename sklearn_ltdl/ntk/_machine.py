@@ -117,7 +117,7 @@ class Machine:
     made: Smoother | None
 
     @classmethod
-    def of(cls, X, y, weight, settings, groups=None):
+    def of(cls, X, y, weight, settings, groups=None, start=None):
         """Choose kernel and penalty by leave-one-out, and solve.
 
         Parameters
@@ -128,6 +128,8 @@ class Machine:
         settings : MachineSettings
         groups : ndarray of shape (n_rows,), default=None
             Rows of one group are left out together.
+        start : float, default=None
+            Penalty over the kernel's mean diagonal at which the search among many rows begins; None for that of fewer.
         """
         if settings.precomputed:
             check_precomputed(X, weight)
@@ -141,15 +143,16 @@ class Machine:
         rng = np.random.default_rng(draw_seed(settings.random_state))
         kernels = _candidates(settings, points, exact)
         warn_of_data(kernels, points)
-        kernel, kernel_errors, pilot = _chosen(kernels, X, sample, settings, rng, exact)
+        kernel, kernel_errors, pilot = _chosen(kernels, X, sample, settings, rng, exact and start is None)
         if not exact:
             solved = _on_centres(kernel, X, sample, settings, rng)
         elif pilot is not None and len(pilot.centres) == len(points):
             solved = pilot
         else:
-            start = 1.0 if pilot is None else pilot.path.flat_end
+            if pilot is not None:
+                start = pilot.path.flat_end
             blocks = together(sample.block)
-            solved = _on_points(kernel, X, sample.points, sample.targets, sample.weight, settings, start, blocks)
+            solved = _on_points(kernel, X, sample.points, sample.targets, sample.weight, settings, start or 1.0, blocks)
         path, scale = solved.path, solved.scale
 
         coef = path.coef / scale
@@ -194,6 +197,11 @@ class Machine:
     def n_features(self):
         """Return the number of columns of the rows that are predicted."""
         return self.sample.n_rows if self.centres is None else self.centres.shape[1]
+
+    @property
+    def relative_alpha(self):
+        """Return the penalty over the kernel's mean diagonal."""
+        return self.alpha / self.scale
 
     @property
     def is_idle(self):
@@ -275,7 +283,7 @@ class Machine:
             return self.made
         K = call_kernel(self.kernel, self.centres)
         K /= self.scale
-        return Smoother.of(K, self.sample.weight, self.alpha / self.scale)
+        return Smoother.of(K, self.sample.weight, self.relative_alpha)
 
     def _exact_smoother(self, what):
         if self.solver != "exact":
@@ -372,13 +380,13 @@ class Solved(NamedTuple):
     centres: np.ndarray
 
 
-def _chosen(kernels, X, sample, settings, rng, exact):
+def _chosen(kernels, X, sample, settings, rng, needs_start):
     """Return the kernel of least leave-one-out error, the errors of all, and its solution on the points that chose.
 
     There are at most `PILOT_ROWS`, of whole blocks. Where nothing is to be found on them the solution is None.
     """
     definite = all(isinstance(kernel, Kernel) for kernel in kernels)  # by construction; eigenvalues tell of others
-    searching = exact and len(sample.points) > SPECTRAL_ROWS and (settings.alpha == "loo" or not definite)
+    searching = needs_start and len(sample.points) > SPECTRAL_ROWS and (settings.alpha == "loo" or not definite)
     if len(kernels) == 1 and not searching:
         return kernels[0], np.array([np.nan]), None
     order = rng.permutation(sample.block.max() + 1)[sample.block]

@@ -8,6 +8,7 @@ How many rounds help is asked of rows that M has not seen. M contains the target
 leave-one-out error given M rounds seem to help on pure noise too.
 """
 
+from dataclasses import replace
 from numbers import Integral
 from typing import NamedTuple, Self
 
@@ -64,10 +65,10 @@ class _RecursiveEstimator(BaseEstimator):
 
     def _publish(self, found):
         """Publish a recursion, and the machine of its last round as an estimator."""
-        last, trace = found.last, np.trace(found.last.agop)
+        last, agop, trace = found.last, found.agop, np.trace(found.agop)
         self.n_rounds_, self.cv_errors_ = found.n_rounds, found.cv_errors
-        self.agop_, self.transformation_ = last.agop, last.root
-        self.feature_importances_ = np.diagonal(last.agop) / (trace if trace > 0 else 1.0)
+        self.agop_, self.transformation_ = agop, last.root
+        self.feature_importances_ = np.diagonal(agop) / (trace if trace > 0 else 1.0)
         self.estimator_ = NTKKernelRegressor(**last.settings._asdict())._publish(last.machine)
         self.alpha_ = last.machine.alpha
         return self
@@ -375,36 +376,38 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
 
 
 class Round(NamedTuple):
-    """M^(1/2), the machine in its metric and how it was solved, its average gradient outer product, and the next M."""
+    """A metric M of any positive size, M^(1/2) scaled, how the machine of M^(1/2) x was solved, and the machine."""
 
+    metric: np.ndarray
     root: np.ndarray
     settings: MachineSettings
     machine: Machine
-    agop: np.ndarray
-    next_metric: np.ndarray
 
     @classmethod
-    def of(cls, M, X, y, weight, unit, settings):
-        """Return the round of a metric, of any positive size.
+    def of(cls, M, X, y, weight, settings, start=None):
+        """Return the round of a metric M on distinct rows; `settings.depth` is that of the tangent kernel.
 
-        Parameters
-        ----------
-        M : ndarray of shape (n_features, n_features)
-        X, y, weight : ndarrays of shapes (n, n_features), (n,) or (n, n_outputs), and (n,)
-        unit : float or ndarray of shape (n_outputs,)
-            What the gradients of each output are divided by.
-        settings : MachineSettings
-            Whose `depth` is that of the tangent kernel.
+        `start` is a penalty near which that of the round is looked for, as in `Machine.of`.
         """
-        depth = settings.depth
         values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
         T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        settings = settings._replace(kernel=Transformed(NTK(depth), T))
-        machine = Machine.of(X, y, weight, settings)
+        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
+        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
+
+    def agop(self, X, weight, unit):
+        """Return the average gradient outer product at the rows of the fit, of outputs over `unit`."""
+        T, machine, Z = self.root, self.machine, None
+        if machine.solver == "exact":
+            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
+        else:
+            Z = machine.centres @ T
         coef = machine.coef.reshape(len(machine.coef), -1) / unit
-        agop = T @ ntk_agop(X @ T, weight, machine.centres @ T, coef, depth=depth) @ T
-        # A constant prediction has nothing to say of directions.
-        return cls(T, settings, machine, agop, agop if np.trace(agop) > 0 else M)
+        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
+
+    def next_metric(self, X, weight, unit):
+        """Return the metric of the next round."""
+        agop = self.agop(X, weight, unit)
+        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has nothing to say of directions
 
 
 class Recursion(NamedTuple):
@@ -416,6 +419,8 @@ class Recursion(NamedTuple):
     cv_errors : ndarray of shape (n_tried,)
         Held-out error after 0, 1, ... rounds.
     last : Round
+    agop : ndarray of shape (n_features, n_features)
+        Of the last round.
     targets, scores : ndarrays of shape (n, ...), of as many dimensions as the target
         Targets of some distinct rows, and predictions that have not seen them.
     weight : ndarray of shape (n,)
@@ -424,13 +429,23 @@ class Recursion(NamedTuple):
     n_rounds: int
     cv_errors: np.ndarray
     last: Round
+    agop: np.ndarray
     targets: np.ndarray
     scores: np.ndarray
     weight: np.ndarray
 
     @classmethod
     def of(cls, X, y, weight, unit, max_rounds, settings):
-        """Choose the number of rounds on held-out rows, and make them with all. See `Round.of` for the parameters."""
+        """Choose the number of rounds on held-out rows, and make them with all rows.
+
+        Parameters
+        ----------
+        X, y, weight : ndarrays of shapes (n, n_features), (n,) or (n, n_outputs), and (n,)
+        unit : float or ndarray of shape (n_outputs,)
+            What the errors and gradients of each output are divided by.
+        max_rounds : int
+        settings : MachineSettings
+        """
         require_memory(X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
         sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
@@ -440,27 +455,32 @@ class Recursion(NamedTuple):
             rows, errors, held_out = _judge(X, y, weight, unit, max_rounds, settings)
             n_rounds = _best_round(errors, weight[rows])
             cv_errors = np.average(errors, axis=1, weights=weight[rows])
-        M = np.eye(X.shape[1])
+        M, start = np.eye(X.shape[1]), None
         for _ in range(n_rounds):
-            M = Round.of(M, X, y, weight, unit, settings).next_metric  # the machine, as large as its matrix, is let go
-        last = Round.of(M, X, y, weight, unit, settings)
+            step = Round.of(M, X, y, weight, settings, start)
+            M, start = step.next_metric(X, weight, unit), step.machine.relative_alpha
+            del step  # its smoother is as large as the Gram matrix
+        last = Round.of(M, X, y, weight, settings)
+        agop = last.agop(X, weight, unit)
         if n_rounds == 0:  # M has seen no target: the scores of all rows, from all others
-            return cls(n_rounds, cv_errors, last, y, last.machine.left_out, weight)
-        return cls(n_rounds, cv_errors, last, y[rows], held_out[n_rounds], weight[rows])
+            return cls(n_rounds, cv_errors, last, agop, y, last.machine.left_out, weight)
+        return cls(n_rounds, cv_errors, last, agop, y[rows], held_out[n_rounds], weight[rows])
 
 
 def _judge(X, y, weight, unit, max_rounds, settings):
     """Return rows and, by round, their squared errors and predictions, from an M and a fit that have not seen them."""
     rows = np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS]
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
-    metrics = [np.eye(X.shape[1])] * FOLDS
-    errors, held_out = [], []
+    steps, errors, held_out = [None] * FOLDS, [], []
     while len(errors) <= max_rounds:
         predictions = []
         for k, (train, test) in enumerate(folds):
-            step = Round.of(metrics[k], X[train], y[train], weight[train], unit, settings)
-            metrics[k] = step.next_metric
+            M, start = np.eye(X.shape[1]), None
+            if errors:
+                M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
+            step = Round.of(M, X[train], y[train], weight[train], settings, start)
             predictions.append(step.machine.evaluate(X[test]))
+            steps[k] = step._replace(machine=replace(step.machine, made=None))  # without what is as large as its matrix
         held_out.append(np.concatenate(predictions))
         errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
         if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:

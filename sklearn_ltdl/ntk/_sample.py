@@ -103,6 +103,8 @@ def _blocks(label, point):
 
 def together(block):
     """Return the points of every block of two or more."""
+    if block.max() == len(block) - 1:
+        return []
     order = np.argsort(block, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
     return [part for part in parts if len(part) > 1]

@@ -22,7 +22,8 @@ class Comparison(Shown):
     verdict : Verdict
         With `code`, `sentence` and `evidence`.
     methods : tuple of dict
-        One a method: score with 95 % interval, mean loss, mean seconds of a fold, failure and notes.
+        One a method: score with 95 % interval, the area under the ROC curve of two classes (`auc`), mean loss, mean
+        seconds of a fold, failure and notes.
     results : tuple of dict
         One a method and fold: score, loss, seconds, failure and notes.
     evidence : dict
@@ -58,7 +59,9 @@ class Comparison(Shown):
             classes, the limit is a probability of the row's own class, and the strength how much more probable the
             predicted one is; of numbers, both are in robust standard deviations of the leave-one-out residuals.
     settings : dict
-        Task, sizes, folds, margin, seed and versions.
+        Task, sizes, folds, margin, seed and versions; `warnings`, a list of `Note` with a `code`, on what in the table
+        may lead to wrong conclusions: 'leak', 'sorted time', 'repeated identifiers', 'few events', 'look alike' and
+        'heavy tails'.
     """
 
     verdict: Verdict
@@ -114,16 +117,21 @@ class Comparison(Shown):
         width = max(9, *(len(row["method"]) for row in self.methods))
         score = self.settings["scoring"]
         level = f"{100 * SCORE_LEVEL:.0f} % interval"
-        lines = [f"{'model':<{width}} {score:>9}  {level:<17} {loss:>10} {'fit s':>8} {'predict s':>10}"]
+        lines = [textwrap.fill(f"Warning: {note}", 100, subsequent_indent="  ") for note in self._warnings]
+        lines += [""] * bool(lines)
+        two = any(row["auc"] is not None for row in self.methods)
+        area = f" {'AUC':>6}" * two
+        lines += [f"{'model':<{width}} {score:>9}  {level:<17}{area} {loss:>10} {'fit s':>8} {'predict s':>10}"]
         for row in self.methods:
             if row["failure"]:
                 lines.append(f"{row['method']:<{width}} failed: {row['failure']}")
                 continue
             by_definition = row["family"] == "dummy" and score == "R2"  # it predicts the mean
             ends = "" if by_definition else f"{row['score_low']:.3f} to {row['score_high']:.3f}"
+            area = "" if row["auc"] is None else f" {row['auc']:>6.3f}"
             lines.append(
-                f"{row['method']:<{width}} {row['score']:>{max(9, len(score))}.3f}  {ends:<17} {row['loss']:>10.4g} "
-                f"{row['fit_seconds']:>8.2f} {row['predict_seconds']:>10.2f}"
+                f"{row['method']:<{width}} {row['score']:>{max(9, len(score))}.3f}  {ends:<17}{area} "
+                f"{row['loss']:>10.4g} {row['fit_seconds']:>8.2f} {row['predict_seconds']:>10.2f}"
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         lines += ["", *self._questions(), ""]
@@ -135,29 +143,12 @@ class Comparison(Shown):
 
         return first_part(self)
 
+    @property
+    def _warnings(self):
+        return self.settings.get("warnings", [])
+
     def _headline(self):
         return f"{self.verdict.code}: {self.verdict.sentence}"
-
-    def _tables(self):
-        loss = "squared error" if self.settings["task"] == "regression" else "log loss"
-        keys = ("method", "score", "score_low", "score_high", "loss", "fit_seconds")
-        header = ("model", self.settings["scoring"], "95 % from", "to", loss, "fit s")
-        yield header, [tuple(row[key] for key in keys) for row in self.methods]
-        header = ("question", "first", "second", "saves %", "from", "to", "answer")
-        rows = [
-            (
-                *(part.get(key) for key in ("question", "candidate", "reference")),
-                *(100 * part[key] if key in part else None for key in ("difference", "low", "high")),
-                part["answer"],
-            )
-            for part in self.verdict.evidence.values()
-        ]
-        yield header, rows
-
-    def _notes(self):
-        return [f"{row['method']}: {note}" for row in self.methods for note in row["notes"]] + [
-            f"{row['method']} failed: {row['failure']}" for row in self.methods if row["failure"]
-        ]
 
     def _questions(self):
         """Return the contrasts as lines of a table."""

@@ -8,7 +8,7 @@ MOST_COLUMNS = 10  # whose importance is drawn
 LONGEST_NAME = 26  # of a column
 
 
-def draw_predicted(ax, part, family):
+def draw_predicted(ax, part, family, target):
     """Draw predicted against observed numbers; what is beyond the frame is drawn on it."""
     observed = np.array(part["observed"])
     pad = 0.08 * (np.ptp(observed) or 1.0)
@@ -17,7 +17,7 @@ def draw_predicted(ax, part, family):
     ax.plot([low, high], [low, high], color="0.6", linewidth=1)
     predicted = np.clip(part["predicted"], low, high)
     ax.plot(predicted, observed, mark, color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0, clip_on=False)
-    ax.set(xlim=(low, high), ylim=(low, high), xlabel=f"predicted by {part['method']}", ylabel="observed")
+    ax.set(xlim=(low, high), ylim=(low, high), xlabel=f"predicted by {part['method']}", ylabel=shortened(target))
     return ax
 
 

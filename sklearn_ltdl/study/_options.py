@@ -74,6 +74,8 @@ class Option(NamedTuple):
     help : str
     on_command_line : object
         Default of the command, where it is another one.
+    short : str or None
+        One hyphen and one letter.
     """
 
     name: str
@@ -83,11 +85,12 @@ class Option(NamedTuple):
     metavar: str | None
     help: str
     on_command_line: object = None
+    short: str | None = None
 
     @property
-    def flag(self):
-        """The option as it is typed."""
-        return f"--{self.name.replace('_', '-')}"
+    def flags(self):
+        """The option as it is typed, with its short form first."""
+        return [*filter(None, [self.short]), f"--{self.name.replace('_', '-')}"]
 
     @property
     def initial(self):
@@ -102,6 +105,10 @@ OPTIONS = (
         "auto takes text and at most 10 distinct whole numbers as classes",
     ),
     Option(
+        "log", "comparison", None, False, None,
+        "predict the logarithm of a positive target, such as a price; the verdict is on it",
+    ),
+    Option(
         "models", "comparison", Text("nargs"), None, "MODEL",
         f"among {', '.join(MODELS)} (default: all; dummy and linear always run)",
     ),
@@ -110,7 +117,8 @@ OPTIONS = (
         "show another estimator as well, such as sklearn.svm:SVR; may be repeated",
     ),
     Option(
-        "scoring", "comparison", Text(), None, "NAME", "score of scikit-learn to show (default: R2 or accuracy)",
+        "scoring", "comparison", Text(), None, "NAME",
+        "score of scikit-learn to show (default: R2 or accuracy, and AUC of two classes)",
     ),
     Option("cv", "comparison", Number(int, 2, None, "left", "a whole number of at least 2"), 5, "N", "number of folds"),
     Option(
@@ -129,7 +137,7 @@ OPTIONS = (
     ),
     Option(
         "n_jobs", "work", Number(int, None, None, "neither", "a whole number that is not 0", 0), None, "N",
-        "number of fits at a time, -1 for one per core", on_command_line=-1,
+        "number of fits at a time, -1 for one per core", on_command_line=-1, short="-j",
     ),
     Option("time_limit", "work", _SECONDS, None, "SECONDS", "time limit for one fit (default: none)"),
     Option(

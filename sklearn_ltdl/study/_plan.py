@@ -21,7 +21,8 @@ from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut
 from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
 from sklearn_ltdl.tables._kinds import rows_of
 from sklearn_ltdl.tables._notes import Note
-from sklearn_ltdl.tables._target import Target, read_target
+from sklearn_ltdl.tables._target import Target, in_logarithms, read_target
+from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
 
 BESIDE = ("scale_path", "importance")  # jobs that fit no method for its score
 
@@ -43,6 +44,8 @@ class Rows(NamedTuple):
     columns : list of Column
     name : str or None
         Name of the target.
+    warnings : list of Note
+        What may lead to wrong conclusions.
     """
 
     X: object
@@ -54,6 +57,7 @@ class Rows(NamedTuple):
     kept: np.ndarray
     columns: list
     name: str | None
+    warnings: list
 
     @property
     def cluster(self):
@@ -73,7 +77,7 @@ class Rows(NamedTuple):
         return Data(self.X, target.values, weight, target.task, None if target.classes is None else len(target.classes))
 
 
-def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
+def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
     """Return the Rows of a table, and notes on how it is read; the parameters are those of `compare`."""
     for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight"), (groups, "groups")):
         refuse_masked(values, name)
@@ -96,13 +100,27 @@ def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
         )
     weight = checked_weights(weight, len(y))
     kept = present & (weight > 0)
-    X, target = rows_of(X, kept), read_target(y[kept], task)
+    X, target = rows_of(X, kept), read_target(y[kept], "regression" if log and task == "auto" else task)
     notes = [Note("column", line) for line in describe(columns)] + ([target.note] if target.note else [])
+    if log:
+        target = in_logarithms(target)
+        notes.append(Note("log", "The logarithm of the target is predicted: losses and scores are of the logarithm."))
     if not present.all():
         notes.append(Note("no target", f"{np.sum(~present)} rows have no target and are left out."))
     groups = None if groups is None else group_numbers(groups[kept])
     copies = None if groups is not None else copied(X, target.values)
-    return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns, name), notes
+    seen = [column for column in columns if column.kind != "left out"]
+    warnings = warnings_of(Examined(X, seen, target, np.flatnonzero(kept) + 1, groups is not None, log))
+    notes += [Note("classes", line) for line in _counted(target)]
+    weighted = sample_weight is not None
+    return Rows(X, target, weight[kept], weighted, groups, copies, kept, columns, name, warnings), notes
+
+
+def _counted(target):
+    """Return a line with the number of rows of each class, the most frequent first; none for numbers."""
+    counts = sorted(counts_of(target).items(), key=lambda item: -item[1])
+    named = ", ".join(f"{label!r} {count}" for label, count in counts[:10])
+    return [f"{len(counts)} classes by rows: {named}{', ...' if len(counts) > 10 else ''}."] if counts else []
 
 
 def plan_splits(rows, cv, repeats, seed):

@@ -8,10 +8,12 @@ import warnings
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from sklearn_ltdl.running._terminal import clean, cleaned
 from sklearn_ltdl.study._display import (
     ContrastCurveDisplay,
+    CriticalDifferenceDisplay,
     LazyToRichDisplay,
     draw_contrasts,
     draw_scores,
@@ -96,6 +98,7 @@ def to_html(comparison):
         methods=sorted(comparison.methods, key=lambda row: (row["loss"] is None, row["loss"])),
         ranked=[*scored(comparison), *(row for row in comparison.methods if row["failure"])],
         plain=_plain,
+        two=any(row["auc"] is not None for row in comparison.methods),
         best=comparison.best,
         recommended=recommended(comparison),
         loss="squared error" if settings["task"] == "regression" else "log loss",
@@ -109,6 +112,7 @@ def to_html(comparison):
         importance=_known(comparison, "importance"),
         suspects=_known(comparison, "suspects"),
         regime=_known(comparison, "regime"),
+        target=_target(settings),
         columns=_columns(settings["columns"]),
         diagnostics=DIAGNOSTICS,
         usage=_usage(settings, comparison.best),
@@ -118,6 +122,44 @@ def to_html(comparison):
             *(f"{row['method']}: {note}" for row in comparison.methods for note in row["notes"]),
         ],
     )
+
+
+def suite_to_html(suite, origin, links):
+    """Return the page of many tables as text.
+
+    Parameters
+    ----------
+    suite : Suite
+    origin : str
+    links : dict of str
+        File of the page of each table, by its name.
+    """
+    tables = []
+    for row in suite.rows:
+        comparison = suite.comparisons.get(row["table"])
+        advice = None if comparison is None else comparison.verdict.recommendation
+        tables.append(
+            {
+                "name": row["table"],
+                "link": None if comparison is None else quote(links[row["table"]]),
+                "sizes": None if comparison is None else f"{row['n_rows']} rows, {row['n_columns']} columns",
+                "line": None if comparison is None else comparison.verdict.line,
+                "sentence": None if advice is None else advice.sentence,
+                "warnings": [] if comparison is None else comparison.settings["warnings"],
+                "failure": row["failure"],
+            }
+        )
+    ranks, drawn = suite.ranks(), None
+    if ranks is not None:
+        from matplotlib.figure import Figure
+
+        display = CriticalDifferenceDisplay(ranks)
+        with _styled():
+            ax = display.plot(ax=Figure(figsize=display.size, layout="constrained").subplots()).ax_
+            means = ", ".join(f"{name} {rank:.2f}" for name, rank in zip(ranks.names, ranks.ranks))
+            drawn = _drawing(ax, f"Mean ranks of the models over {ranks.n_tables} tables: {means}.")
+    return rendered("suite.html", title=f"Comparison on the tables of {clean(origin)}", tables=cleaned(tables),
+                    summary=clean(suite.summary().splitlines()[0]), ranks=drawn)  # fmt: skip
 
 
 def rendered(template, **values):
@@ -154,7 +196,7 @@ def first_part(comparison):
 
 def box(comparison):
     """Return the answer in a box, and the warnings in another, as HTML."""
-    verdict, warned = comparison.verdict, comparison.settings.get("warnings", [])
+    verdict, warned = comparison.verdict, comparison.settings["warnings"]
     advice = verdict.sentence if verdict.recommendation is None else verdict.recommendation.sentence
     parts = [
         f'<section class="verdict" aria-label="Verdict" style="{_BOX}; border: 2px solid #1a1a1a">'
@@ -227,6 +269,17 @@ def _plain(number):
     return f"{float(text):.0f}" if "e" in text and 1 <= abs(number) < 1e9 else text
 
 
+def _target(settings):
+    """Return what is predicted, and of classes the number of rows of each."""
+    name = "the target" if settings["target"] is None else settings["target"]
+    counts = settings["class_counts"]
+    if counts is None:
+        return f"the logarithm of {name}" if settings["log"] else name
+    frequent = sorted(counts.items(), key=lambda count: -count[1])
+    more = f" and {len(frequent) - MOST_NAMES} more" if len(frequent) > MOST_NAMES else ""
+    return f"{name}: {', '.join(f'{label} {n}' for label, n in frequent[:MOST_NAMES])}{more}"
+
+
 def _columns(columns):
     """Return how the columns were read: one line a kind, and one a column that there is something to say of."""
     lines = []
@@ -296,7 +349,8 @@ def _figures(comparison):
     for part in evidence["predicted"]:
         if "observed" in part:
             text = f"Observed against predicted numbers of {part['method']}, {len(part['observed'])} rows."
-            drawn = _drawing(draw_predicted(_axes(), part, families[part["method"]]), text)
+            ax = draw_predicted(_axes(), part, families[part["method"]], _target(comparison.settings))
+            drawn = _drawing(ax, text)
             figures["predicted"].append(drawn)
     if evidence["predicted"] and not figures["predicted"]:
         names = " and ".join(part["method"] for part in evidence["predicted"])
@@ -333,7 +387,7 @@ def _listed(numbers):
 
 def _most_read(agop):
     """Return the names of the columns of largest importance, without that of the step that made them."""
-    return [re.sub(r"^(numbers|levels)__", "", name) for name in agop["columns"][:MOST_COLUMNS]]
+    return [re.sub(r"^(numbers|dates|levels)__", "", name) for name in agop["columns"][:MOST_COLUMNS]]
 
 
 def _draw_most_read(ax, agop):

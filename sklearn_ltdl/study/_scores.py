@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from scipy.stats import t
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.metrics import check_scoring, get_scorer_names, roc_auc_score
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl.study._models import per_row_loss
@@ -108,7 +108,7 @@ def score_of(plan, results, name, chosen, held_out):
         split, fits = plan.splits[k], [results[name, k, s] for s in range(method.n_seeds)]
         row = {
             "method": name, "family": method.family, "repeat": split.repeat, "fold": split.fold,
-            "n_train": len(split.train), "n_test": len(split.test), "score": None, "loss": None,
+            "n_train": len(split.train), "n_test": len(split.test), "score": None, "auc": None, "loss": None,
             "fit_seconds": sum(fit["fit_seconds"] for fit in fits),
             "predict_seconds": sum(fit["predict_seconds"] for fit in fits),
             "failure": next((fit["failure"] for fit in fits if fit["failure"]), None),
@@ -123,12 +123,14 @@ def score_of(plan, results, name, chosen, held_out):
             usual = np.average(gain, weights=weight)
             row["score"] = float(usual if plan.scorer is None else plan.scorer(prediction, split.test))
             row["loss"] = float(np.average(loss, weights=weight))
+            row["auc"] = _auc(y, prediction, weight, data.n_classes)
         rows.append(row)
 
     failures = [row["failure"] for row in rows if row["failure"]]
     summary = {
-        "method": name, "family": method.family, "score": None, "score_low": None, "score_high": None, "loss": None,
-        "usual_score": None, "fit_seconds": float(np.mean([row["fit_seconds"] for row in rows])),
+        "method": name, "family": method.family, "score": None, "score_low": None, "score_high": None, "auc": None,
+        "usual_score": None, "loss": None,
+        "fit_seconds": float(np.mean([row["fit_seconds"] for row in rows])),
         "predict_seconds": float(np.mean([row["predict_seconds"] for row in rows])),
         "failure": f"in {len(failures)} of {len(chosen)} folds, {failures[0]}" if failures else None,
         "notes": _gathered([note for row in rows for note in row["notes"]], len(chosen) * method.n_seeds),
@@ -143,14 +145,23 @@ def score_of(plan, results, name, chosen, held_out):
         ratio = np.mean([row["n_test"] / row["n_train"] for row in rows])
         half = t.ppf((1 + SCORE_LEVEL) / 2, size - 1) * np.sqrt((1 / size + ratio) * by_split.var(ddof=1))
     lowest, highest = {"R2": (-np.inf, 1.0), "accuracy": (0.0, 1.0)}.get(plan.settings["scoring"], (-np.inf, np.inf))
+    areas = [row["auc"] for row in rows if row["auc"] is not None]
     summary |= {
         "usual_score": float(held_out.mean(np.concatenate(gains))),
         "score": score,
         "score_low": float(max(lowest, score - half)),
         "score_high": float(min(highest, score + half)),
+        "auc": float(np.mean(areas)) if areas else None,
         "loss": float(held_out.mean(losses)),
     }
     return summary, rows, losses
+
+
+def _auc(y, prediction, weight, n_classes):
+    """Return the area under the ROC curve where there are two classes, and rows of both; else None."""
+    if n_classes != 2 or len(np.unique(y)) < 2:
+        return None
+    return float(roc_auc_score(y, prediction[:, 1], sample_weight=weight))
 
 
 def _gathered(notes, n_fits):

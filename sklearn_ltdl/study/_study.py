@@ -26,6 +26,7 @@ from sklearn_ltdl.study._recommendation import in_words, recommend
 from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
 from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl.tables._warnings import FEW_EVENTS, counts_of
 
 
 def _constraints():
@@ -67,6 +68,7 @@ def compare(
     categorical=(),
     numeric=(),
     task="auto",
+    log=False,
     models=None,
     also=None,
     cv=5,
@@ -107,6 +109,10 @@ def compare(
         missing), and not left out. A categorical dtype says the same of a column.
     task : {'auto', 'regression', 'classification'}, default='auto'
         'auto' takes text, booleans and at most 10 distinct whole numbers as classes, other numbers as they are.
+    log : bool, default=False
+        Whether to predict the logarithm of the target, which must be positive: for prices, sales and other numbers of
+        which a few are much larger than the rest. Losses, scores and the verdict are of the logarithm. The model of
+        `sklearn_ltdl.study.winner` predicts in the unit of the target.
     models : list of str or None, default=None
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
         takes all. 'dummy' and 'linear' always run, and 'lazy' beside 'rich' and 'ntk' beside 'rfm': the verdict is
@@ -125,7 +131,8 @@ def compare(
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows in fits, losses and scores; a row of weight 0 is left out.
     scoring : str, callable or None, default=None
-        Score to show, as in scikit-learn, whatever decides; None is R2 or accuracy.
+        Score to show, as in scikit-learn, whatever decides; None is R2 or accuracy. Of two classes the area under the
+        ROC curve (AUC) is shown as well, for accuracy says little of a rare one.
     margin : float, default=0.01
         Differences below this share of the baseline's loss are equivalent in practice.
     curves : bool, default=False
@@ -178,7 +185,7 @@ def compare(
             f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
         )
     rows, notes = read_rows(
-        X, y, categorical=categorical, numeric=numeric, task=task, groups=groups, sample_weight=sample_weight
+        X, y, categorical=categorical, numeric=numeric, task=task, log=log, groups=groups, sample_weight=sample_weight
     )
     seed = draw_seed(random_state)
     splits, more = plan_splits(rows, cv, repeats, seed)
@@ -193,11 +200,13 @@ def compare(
         "groups": groups is not None,
         "weights": rows.is_weighted,
         "scoring": scoring if isinstance(scoring, str) else "score" if scoring else score_name(rows.target.task),
+        "log": bool(log),
         "margin": float(margin),
         "time_limit": time_limit and float(time_limit),
         "total_time": total_time and float(total_time),
         "seed": seed,
         "notes": notes,
+        "warnings": rows.warnings,
         "versions": versions(),
     }
     jobs = jobs_of(rows.data, methods, splits, curves, seed)
@@ -213,6 +222,7 @@ def _described(rows, methods, cv):
         "task": target.task,
         "target": rows.name,
         "classes": None if target.classes is None else [str(label) for label in target.classes],
+        "class_counts": counts_of(target) or None,
         "n_rows": n,
         "n_columns": rows.X.shape[1],
         "n_clusters": int(rows.cluster.max()) + 1,
@@ -229,7 +239,7 @@ def _carried_out(plan, journal, n_jobs, limits, scheduler, verbose):
         _work(plan, results, Journal(journal), n_jobs, limits, scheduler, verbose)
     except KeyboardInterrupt as stop:
         done = f"{len(results)} of {len(plan.jobs)} fits are done"
-        kept = f"{done} and kept in {journal}; run again with it to go on" if journal else done
+        kept = f"{done} and kept in {journal}; run again with it to resume" if journal else done
         for identifier in plan.jobs:
             results.setdefault(identifier, failed("interrupted", "time"))
         try:
@@ -348,6 +358,11 @@ def _judge(plan, results):
     families = {name: method.family for name, method in plan.methods.items()}
     contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
     verdict = decide(contrasts)
+    if any(note.code == "few events" for note in settings["warnings"]) and verdict.code != "unclear":
+        text = (
+            f"Some class has fewer than {FEW_EVENTS} rows, too few for a verdict; else it would be: {verdict.sentence}"
+        )
+        verdict = replace(verdict, code="unclear", needs_features="open", sentence=text)
     usual = {name: summary["usual_score"] for name, (summary, _, _) in scored.items()}
     explained = in_words(settings["task"], settings["target"], usual)
     judged = {name: loss for name, loss in losses.items() if families[name] != "other"}

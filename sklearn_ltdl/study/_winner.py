@@ -8,6 +8,7 @@ import numpy as np
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.running._pool import JobError, run_each
+from sklearn_ltdl.study._log import LogTarget
 from sklearn_ltdl.study._models import METHODS, given
 from sklearn_ltdl.study._saved import last_step
 from sklearn_ltdl.tables._columns import hint, read_columns
@@ -37,7 +38,8 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     pipeline : sklearn.pipeline.Pipeline
         As made by `make_table_pipeline`, with the method of least loss, columns read as in the comparison, and classes
         called as in `y`. A network is fitted once, with the first seed, where the comparison averages several. Of
-        methods that choose among settings, it has the one chosen.
+        methods that choose among settings, it has the one chosen. After ``log=True`` it predicts the mean of the target
+        in its own unit, ``exp(f(x))`` times a factor; see `LogTarget`.
 
     Raises
     ------
@@ -70,21 +72,25 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     target = read_target(y[present], task)
     table = _as_compared(comparison.settings["columns"], X)
     labels = target.values if target.classes is None else target.classes[target.values]
-    pipeline = make_table_pipeline(methods[name].build(task, seed))
+    estimator = methods[name].build(task, seed)
+    pipeline = make_table_pipeline(LogTarget(estimator) if comparison.settings["log"] else estimator)
     pipeline.fit(table.iloc[present] if hasattr(table, "iloc") else table[present], labels, **weight)
-    chosen = getattr(pipeline[-1], "best_estimator_", None)
-    if chosen is not None:
-        pipeline.steps[-1] = ("estimator", chosen)
+    if comparison.settings["log"]:
+        pipeline[-1].estimator_ = getattr(pipeline[-1].estimator_, "best_estimator_", pipeline[-1].estimator_)
+    else:
+        pipeline.steps[-1] = ("estimator", getattr(pipeline[-1], "best_estimator_", pipeline[-1]))
     return pipeline
 
 
-def winner_in_time(comparison, X, y, *, decimal, time_limit, sample_weight=None, also=None):
+def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, sample_weight=None, also=None):
     """Return `winner` as fitted in a process that is killed at the limit, or a JobError.
 
     Parameters
     ----------
     decimal : {',', '.'} or None
         Decimal sign of the file; the model keeps it as `decimal_`, so that new rows are read as these were.
+    strays : dict of str to tuple of str
+        What was taken for missing in each column of the file; the model keeps it as `strays_`.
     time_limit : float or None
         Seconds.
     """
@@ -92,6 +98,7 @@ def winner_in_time(comparison, X, y, *, decimal, time_limit, sample_weight=None,
     ((_, model),) = run_each(fit, [(comparison, X, y)], time_limit=time_limit)
     if not isinstance(model, JobError):
         model.decimal_ = decimal
+        model.strays_ = {name: list(texts) for name, texts in strays.items()}
     return model
 
 
@@ -123,12 +130,12 @@ def require_columns(where, names, table):
 
 
 def as_trained(model):
-    """Return how to read rows for a model: its categories as text, and the decimal sign of its table."""
+    """Return how to read rows for a model: its categories as text, and the decimal sign and strays of its table."""
     encode, text = getattr(model, "named_steps", {}).get("encode"), []
     for name, _, chosen in getattr(encode, "transformers_", []):
         if name == "levels" and hasattr(encode, "feature_names_in_"):
             text = list(encode.feature_names_in_[np.asarray(chosen)])
-    return {"text": text, "decimal": getattr(model, "decimal_", None)}
+    return {"text": text, "decimal": getattr(model, "decimal_", None), "strays": getattr(model, "strays_", None)}
 
 
 def matched(where, model, table):

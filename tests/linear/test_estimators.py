@@ -191,7 +191,7 @@ def test_degenerate_data_have_the_obvious_fit(solver):
     ("parameters", "message"),
     [
         ({"alpha": -1}, r"'alpha' parameter of SAGClassifier must be a float in the range \[0.0, 1e\+300\].* Got -1"),
-        ({"solver": "lbfgs"}, r"'solver' parameter .* among .*'sag', 'saga'.* Got 'lbfgs'"),
+        ({"solver": "adam"}, r"'solver' parameter .* among .*'sag', 'saga'.* Got 'adam'"),
         ({"solver": "cholesky"}, r"solver='cholesky' is for the squared loss; use solver='newton' or 'auto'"),
         ({"max_iter": 0}, r"'max_iter' parameter .* Got 0"),
         ({"tol": -1.0}, r"'tol' parameter .* Got -1.0"),

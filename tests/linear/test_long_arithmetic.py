@@ -72,7 +72,7 @@ def test_no_gap_is_less_than_the_suboptimality(seed):
         warnings.simplefilter("ignore")
         best = build(tol=1e-13, max_iter=1000, **settings).fit(X, y, weight)
         lowest, at_zero = objective(name, best, X, Y, weight)
-        for solver in rng.choice(solvers, 2, replace=False):
+        for solver in [*rng.choice(solvers, 2, replace=False), "auto" if l1 else "lbfgs"]:
             model = build(solver=solver, max_iter=int(rng.choice([1, 3, 30])), **settings).fit(X, y, weight)
             value = objective(name, model, X, Y, weight)[0]
             # the best found is at least the minimum, so that this is at most the suboptimality

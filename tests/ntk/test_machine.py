@@ -270,6 +270,20 @@ def test_a_machine_is_a_value_that_no_question_changes(rng):
         machine.alpha = 1.0
 
 
+@pytest.mark.parametrize("factor", [1 / 3, 1, 3])
+def test_a_search_that_begins_near_the_penalty_ends_at_it(rng, monkeypatch, factor):
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", 0)
+    X, Y = table(rng, 80)
+    Y += rng.standard_normal(Y.shape)
+    settings = MachineSettings(depth=1)
+    found = Machine.of(X, Y, np.ones(80), settings)
+    again = Machine.of(X, Y, np.ones(80), settings, start=factor * found.relative_alpha)
+    assert again.alpha == pytest.approx(found.alpha, rel=1e-12)
+    np.testing.assert_allclose(again.evaluate(X + 0.1), found.evaluate(X + 0.1), rtol=1e-9)
+    assert again.n_iter < found.n_iter  # penalties tried
+
+
 def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
     X, Y = table(rng, 300)
     model = NTKKernelRegressor().fit(X, Y)

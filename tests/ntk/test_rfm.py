@@ -32,9 +32,9 @@ def rounds(X, y):
     """Yield the rounds of an RFM of depth 1, one after the other."""
     M, ones = np.eye(X.shape[1]), np.ones(len(X))
     while True:
-        step = _rfm.Round.of(M, X, y, ones, 1.0, MachineSettings(depth=1))
+        step = _rfm.Round.of(M, X, y, ones, MachineSettings(depth=1))
         yield step.root, step.machine
-        M = step.next_metric
+        M = step.next_metric(X, ones, 1.0)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 5])
@@ -60,6 +60,17 @@ def test_gradients_at_nearly_equal_and_opposite_rows_are_finite_and_right(rng):
         np.testing.assert_allclose(ntk_gradients(X, Z, coef, depth=1), expected, rtol=1e-2)  # (step / distance)^2
     huge = 1e8 * Z
     assert np.isfinite(ntk_gradients(np.vstack([huge, -huge, 0 * Z]), huge, coef, depth=3)).all()
+
+
+@pytest.mark.parametrize("d", [3, 250])  # the second has gradients larger than the kernel's three by three tiles
+def test_half_of_the_pairs_give_the_outer_product_at_the_centres_themselves(rng, d):
+    X, coef, weight = (
+        rng.standard_normal((450, d)),
+        rng.standard_normal((450, 2)),
+        rng.random(450),
+    )  # three tiles a side
+    expected = ntk_agop(X, weight, X.copy(), coef, depth=2)
+    np.testing.assert_allclose(ntk_agop(X, weight, None, coef, depth=2), expected, atol=1e-12 * np.trace(expected))
 
 
 def test_the_outer_product_of_a_linear_prediction_is_that_of_its_coefficients(rng):

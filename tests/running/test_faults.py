@@ -176,7 +176,7 @@ def test_a_full_disk_keeps_what_is_in_the_journal(size, tmp_path):
     kept = Journal(journal)
     assert len(kept.results) == {9000: 2}.get(size, 0)
     if kept.dropped:
-        with pytest.warns(UserWarning, match="a line is not used"):
+        with pytest.warns(UserWarning, match="1 line is ignored"):
             resumed = compare(X, Y, **options, journal=journal)
     else:
         resumed = compare(X, Y, **options, journal=journal)
