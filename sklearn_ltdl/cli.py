@@ -32,8 +32,10 @@ def main(argv=None):
         with warnings.catch_warnings():
             warnings.showwarning = tell
             warnings.filterwarnings("always", "journal ")  # what runs again is no error
-            parser = _parser()
-            arguments = parser.parse_args(_attached(sys.argv[1:] if argv is None else argv))
+            parser, commands = _parser()
+            arguments, unknown = parser.parse_known_args(_attached(sys.argv[1:] if argv is None else argv))
+            if unknown:
+                commands.get(arguments.command, parser).refuse(unknown)
             if arguments.command is None:
                 parser.print_help(sys.stderr)
                 return BAD_USAGE
@@ -58,6 +60,18 @@ def main(argv=None):
 
 class _Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line, without the usage of some thirty options."""
+
+    def refuse(self, words):
+        """End with what of the words is not an option, and the options that may have been meant."""
+        from difflib import get_close_matches
+
+        hints = []
+        for word in words:
+            typed = word.partition("=")[0].replace("_", "-").lower()
+            if typed.startswith("--"):
+                hints += get_close_matches(typed, self._option_string_actions, 1, 0.7)
+        meant = f"; did you mean {' and '.join(dict.fromkeys(hints))}?" if hints else ""
+        self.error(f"unrecognized arguments: {' '.join(words)}{meant}")
 
     def error(self, message):
         self.exit(BAD_USAGE, f"{self.prog}: {message} ({self.prog} --help lists the options)\n")
@@ -95,7 +109,9 @@ def _parser():
     _add_suite(commands)
     _add_predict(commands)
     _add_regime(commands)
-    return parser
+    for command in commands.choices.values():
+        command.add_argument("-q", "--quiet", action="store_true", help="print the result and errors only")
+    return parser, commands.choices
 
 
 def _add_compare(commands):
@@ -118,7 +134,7 @@ def _add_compare(commands):
     _add_columns(command)
     _add_form(command)
     _add_options(command)
-    command.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained HTML report")
+    command.add_argument("-o", "--html", type=Path, metavar="FILE", help="write a self-contained HTML report")
     command.add_argument(
         "--json", type=Path, metavar="FILE", help="write the verdict, the evidence and the results of every fold"
     )
@@ -140,9 +156,12 @@ def _add_suite(commands):
     )
     command.set_defaults(run=_suite)
     command.add_argument("folder", type=Path, metavar="DIR", help="folder of tables; subfolders are not entered")
-    command.add_argument("--target", metavar="COLUMN", help=_TARGET)
+    command.add_argument("-t", "--target", metavar="COLUMN", help=_TARGET)
     _add_form(command)
     _add_options(command)
+    command.add_argument(
+        "-o", "--html", type=Path, metavar="FILE", help="write a page of all tables, and beside it one of each table"
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="write all comparisons and the mean ranks")
     command.add_argument("--figure", type=Path, metavar="FILE", help="draw the mean ranks (.png, .svg or .pdf)")
 
@@ -157,7 +176,7 @@ def _add_predict(commands):
     )
     command.set_defaults(run=_predict)
     _add_model_and_data(command)
-    command.add_argument("--output", type=Path, metavar="FILE", help="CSV or .parquet file (default: print CSV)")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="CSV or .parquet file (default: print CSV)")
     command.add_argument("--numeric", metavar="NAMES", action="append", default=[], help=_NUMERIC)
     command.add_argument("--proba", action="store_true", help="add the probability of each class")
 
@@ -172,7 +191,7 @@ def _add_regime(commands):
     )
     command.set_defaults(run=_regime)
     _add_model_and_data(command)
-    command.add_argument("--target", metavar="COLUMN", help=_TARGET)
+    command.add_argument("-t", "--target", metavar="COLUMN", help=_TARGET)
 
 
 _TARGET = "column to predict: its name, or else its position, 1 being the first and -1 the last (default: the last)"
@@ -201,7 +220,7 @@ def _add_columns(command):
     group = command.add_argument_group(
         "columns", "How each column is read is printed first. NAMES are separated by commas; options may be repeated."
     )
-    group.add_argument("--target", metavar="COLUMN", help=_TARGET)
+    group.add_argument("-t", "--target", metavar="COLUMN", help=_TARGET)
     options = {
         "categorical": "treat these columns as categorical, even if they hold numbers",
         "numeric": _NUMERIC,
@@ -266,7 +285,7 @@ def _add_options(command):
             how |= {"metavar": option.metavar, **several[option.takes.several]}
         if option.initial is not None and option.takes is not None:
             how["help"] += f" (default: {option.initial})"
-        groups[option.group].add_argument(option.flag, **how)
+        groups[option.group].add_argument(*option.flags, **how)
 
 
 def _reader(number):
@@ -316,7 +335,7 @@ def _compare(arguments):
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
     X, y, columns, origin, spelled = _load(arguments)
-    say(f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
+    _remark(arguments, f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
     from sklearn_ltdl.study._study import Interrupted, compare
 
     protocol = _protocol(arguments)
@@ -327,7 +346,7 @@ def _compare(arguments):
             raise ValueError(f"--repeats {arguments.repeats}: the parts of --time are not drawn, and not repeated.")
         X, protocol["cv"] = splits_by_time(X, arguments.time, arguments.cv)
     try:
-        comparison = compare(X, y, **columns, **protocol, verbose=1)
+        comparison = compare(X, y, **columns, **protocol, verbose=0 if arguments.quiet else 1)
     except Interrupted as stop:
         if stop.comparison is not None:
             _report(stop.comparison, origin, arguments)
@@ -348,7 +367,7 @@ def _report(comparison, origin, arguments):
         comparison.to_json(arguments.json)
     if arguments.html is not None:
         comparison.to_html(arguments.html)
-        say(f"{arguments.html}: the report.")
+        _remark(arguments, f"{arguments.html}: the report.")
 
 
 def _save_winner(comparison, X, y, fit, spelled, arguments):
@@ -380,21 +399,25 @@ def _suite(arguments):
     tables = [path for path in files if TABLES.fullmatch(path.name)]
     if not tables:
         raise ValueError(f"{arguments.folder}: expected CSV, TSV or Parquet files, got none among {len(files)} files.")
-    _check_outputs(arguments, ("json", "figure", "journal"), {f"the table {path.name}": path for path in tables})
+    inputs = {f"the table {path.name}": path for path in tables}
+    _check_outputs(arguments, ("html", "json", "figure", "journal"), inputs)
+    if arguments.html is not None:
+        import jinja2  # noqa: F401  that it is missing is told now, not after the work
+        import matplotlib
     if arguments.figure is not None:
         if arguments.figure.suffix not in (".png", ".svg", ".pdf"):
             raise ValueError(f"--figure {arguments.figure}: expected a name that ends with .png, .svg or .pdf.")
-        import matplotlib  # noqa: F401  that it is missing is told now, not after the work
+        import matplotlib  # noqa: F401
     from sklearn_ltdl.study._suite import Suite
     from sklearn_ltdl.tables._target import split_target
 
     predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
-    say(f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
+    _remark(arguments, f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
     suite, status, protocol = Suite(), DONE, _protocol(arguments)
 
     def load(path):
         table, notes, *_ = read_table(path, target=arguments.target, **_form(arguments))
-        say(*(f"{path.name}: {note}" for note in notes))
+        _remark(arguments, *(f"{path.name}: {note}" for note in notes))
         return split_target(table, arguments.target)
 
     show(suite.header)
@@ -402,17 +425,42 @@ def _suite(arguments):
         for path in tables:
             row = suite.run(path.name, partial(load, path), **protocol)
             show(" ".join(suite.line(row).splitlines()))
-            if arguments.json is not None:  # now, lest a later table take it along
-                suite.to_json(arguments.json)
+            _write_suite(suite, arguments, tables)  # now, lest a later table take it along
     except KeyboardInterrupt:
         say(f"Interrupted: {len(suite.rows)} of {len(tables)} tables are done.")
         status = INTERRUPTED
-        if arguments.json is not None:
-            suite.to_json(arguments.json)
+        _write_suite(suite, arguments, tables)
     show(f"\n{suite.summary()}")
     if arguments.figure is not None and suite.ranks() is not None:
         suite.draw(arguments.figure)
     return status or (SOME_FAILED if any(row["failure"] for row in suite.rows) else DONE)
+
+
+def _write_suite(suite, arguments, tables):
+    """Write what is known of the tables so far."""
+    if arguments.json is not None:
+        suite.to_json(arguments.json)
+    if arguments.html is not None:
+        commands = {path.name: _compare_line(arguments, path) for path in tables}
+        suite.to_html(arguments.html, str(arguments.folder), commands)
+
+
+def _compare_line(arguments, path):
+    """Return the command that compares on one table of a suite."""
+    words = ["ltdl", "compare", str(path)]
+    if arguments.target is not None:
+        words += ["--target", arguments.target]
+    for option in OPTIONS:
+        value, flag = getattr(arguments, option.name), option.flags[-1]
+        if value == option.initial or option.name == "journal":
+            continue
+        if option.takes is None:
+            words.append(flag)
+        else:
+            several = getattr(option.takes, "several", "")
+            words += [f"{flag}={one}" for one in value] if several == "append" else [flag]
+            words += [*value] if several == "nargs" else [] if several else [str(value)]
+    return shlex.join(words)
 
 
 def _predict(arguments):
@@ -432,7 +480,7 @@ def _predict(arguments):
         if name not in getattr(X, "columns", []):
             raise ValueError(f"--numeric {name}: the model takes no such column; {hint(name, list(table.columns))}")
         X = X.assign(**{name: coerced(name, X[name])[0]})
-    say(*notes, *more, *unused)
+    _remark(arguments, *notes, *more, *unused)
     predicted = _winner.predictions(model, X, proba=arguments.proba)
     if arguments.output is None:
         _print(predicted.to_csv(index=False, lineterminator="\n"), end="")
@@ -453,11 +501,17 @@ def _regime(arguments):
     table, more, *_ = read_table(arguments.data, target=arguments.target, **trained, **_form(arguments))
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
-    say(*notes, *more, *unused)
+    _remark(arguments, *notes, *more, *unused)
     from sklearn_ltdl.diagnostics import regime_report
 
     _print(regime_report(model, X[y.notna().to_numpy()], y.dropna().to_numpy()))
     return DONE
+
+
+def _remark(arguments, *lines):
+    """Say what is neither the result nor an error, unless --quiet is given."""
+    if not arguments.quiet:
+        say(*lines)
 
 
 def _print(text, end="\n"):
@@ -489,7 +543,7 @@ def _load(arguments):
 
     table, notes, *spelled = read_table(data, text=named["categorical"], target=target, **_form(arguments))
     X, y = split_target(table, target)
-    say(*notes)
+    _remark(arguments, *notes)
     for option, names in named.items():
         for name in names:
             if name == y.name:

@@ -396,6 +396,43 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(locked, cap
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compare", "--n_jobs", "2"], "ltdl compare: unrecognized arguments: --n_jobs; did you mean --n-jobs?"),
+        (["suite", ".", "--margn=0.1"], "ltdl suite: unrecognized arguments: --margn=0.1; did you mean --margin?"),
+        (
+            ["predict", "m", "d", "--ouput", "f"],
+            "ltdl predict: unrecognized arguments: --ouput f; did you mean --output?",
+        ),
+        (["regime", "m", "d", "--bogus"], "ltdl regime: unrecognized arguments: --bogus (ltdl regime --help lists"),
+        (["--verson"], "ltdl: unrecognized arguments: --verson; did you mean --version?"),
+    ],
+)
+def test_an_unknown_option_is_refused_by_its_command_with_the_one_that_is_near(words, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(said)
+    assert error.count("\n") == 1
+
+
+def test_short_options_are_the_long_ones_and_quiet_leaves_the_result(table, tmp_path, capsys):
+    options = ["--models", "linear", "--cv", "2"]
+    page = tmp_path / "page.html"
+    assert main(["compare", str(table), *options, "-t", "price", "-j", "1", "-q", "-o", str(page)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "Verdict: " in printed.out
+    assert "predicting &#39;price&#39;" in page.read_text()
+    assert main(["compare", str(table), *options, "--target", "price", "--n-jobs", "1"]) == 0
+    loud = capsys.readouterr()
+    assert "rows" in loud.err
+    seconds = r"\d+\.\d+ +\d+\.\d+$"
+    assert re.sub(seconds, "", loud.out, flags=re.M) == re.sub(seconds, "", printed.out, flags=re.M)
+
+
 def test_models_of_the_help_are_those_of_the_comparison():
     assert tuple(METHODS) == MODELS
 

@@ -137,35 +137,18 @@ class Comparison(Shown):
         lines += ["", *self._questions(), ""]
         return "\n".join([*lines, self.summary, "", textwrap.fill(f"Why: {self.verdict.sentence}", 100)])
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the first part of the page; all text is escaped."""
+        from sklearn_ltdl.study._report import first_part
+
+        return first_part(self)
+
     @property
     def _warnings(self):
         return self.settings.get("warnings", [])
 
     def _headline(self):
         return f"{self.verdict.code}: {self.verdict.sentence}"
-
-    def _tables(self):
-        loss = "squared error" if self.settings["task"] == "regression" else "log loss"
-        keys = ("method", "score", "score_low", "score_high", "auc", "loss", "fit_seconds")
-        header = ("model", self.settings["scoring"], "95 % from", "to", "AUC", loss, "fit s")
-        if all(row["auc"] is None for row in self.methods):
-            keys, header = ([part for part in parts if part not in ("auc", "AUC")] for parts in (keys, header))
-        yield header, [tuple(row[key] for key in keys) for row in self.methods]
-        header = ("question", "first", "second", "saves %", "from", "to", "answer")
-        rows = [
-            (
-                *(part.get(key) for key in ("question", "candidate", "reference")),
-                *(100 * part[key] if key in part else None for key in ("difference", "low", "high")),
-                part["answer"],
-            )
-            for part in self.verdict.evidence.values()
-        ]
-        yield header, rows
-
-    def _notes(self):
-        notes = [f"{row['method']}: {note}" for row in self.methods for note in row["notes"]]
-        failures = [f"{row['method']} failed: {row['failure']}" for row in self.methods if row["failure"]]
-        return [f"Warning: {note}" for note in self._warnings] + notes + failures
 
     def _questions(self):
         """Return the contrasts as lines of a table."""

@@ -14,7 +14,7 @@ from sklearn_ltdl.tables._kinds import rows_of
 ENOUGH_ROWS = 100  # that are held out, of as many folds as it takes: each costs a fit
 MOST_ROWS = 300  # in all
 MOST_COLUMNS = 200  # of a table, beyond which every column would have too little time
-MOST_PREDICTIONS = 30_000  # in all, which sets how often each column is shuffled
+MOST_PREDICTIONS = 12_000  # in all, which sets how often each column is shuffled
 MOST_PERMUTATIONS = 10
 
 

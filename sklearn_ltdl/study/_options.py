@@ -74,6 +74,8 @@ class Option(NamedTuple):
     help : str
     on_command_line : object
         Default of the command, if it differs.
+    short : str or None
+        One hyphen and one letter.
     """
 
     name: str
@@ -83,11 +85,12 @@ class Option(NamedTuple):
     metavar: str | None
     help: str
     on_command_line: object = None
+    short: str | None = None
 
     @property
-    def flag(self):
-        """The option as it is typed on the command line."""
-        return f"--{self.name.replace('_', '-')}"
+    def flags(self):
+        """The option as it is typed, with its short form first."""
+        return [*filter(None, [self.short]), f"--{self.name.replace('_', '-')}"]
 
     @property
     def initial(self):
@@ -134,7 +137,7 @@ OPTIONS = (
     ),
     Option(
         "n_jobs", "work", Number(int, None, None, "neither", "a whole number that is not 0", 0), None, "N",
-        "number of fits at a time, -1 for one per core", on_command_line=-1,
+        "number of fits at a time, -1 for one per core", on_command_line=-1, short="-j",
     ),
     Option("time_limit", "work", _SECONDS, None, "SECONDS", "time limit for one fit (default: none)"),
     Option(

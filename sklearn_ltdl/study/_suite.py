@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 
 import numpy as np
@@ -28,7 +28,7 @@ class Suite:
     )
 
     def __init__(self):
-        self.rows, self.comparisons = [], {}
+        self.rows, self.comparisons, self._written = [], {}, set()
 
     def run(self, name, load, **protocol):
         """Compare on one table, and return its row; if the table cannot be used, the reason is its failure.
@@ -108,6 +108,31 @@ class Suite:
         comparisons = {name: asdict(comparison) for name, comparison in self.comparisons.items()}
         text = json.dumps({"tables": self.rows, "ranks": found, "comparisons": comparisons}, indent=1, allow_nan=False)
         write_whole(path, text + "\n")
+
+    def to_html(self, path, origin, commands):
+        """Write a page of all tables, and beside it a page of each table, which it links to.
+
+        Parameters
+        ----------
+        path : Path
+            The page of ``tables.html`` is beside ``tables.houses.csv.html``.
+        origin : str
+            Where the tables are from.
+        commands : dict of str
+            What compares on each table, by its name.
+        """
+        from sklearn_ltdl.study._report import suite_to_html
+
+        links = {}
+        for name, comparison in self.comparisons.items():
+            links[name] = f"{path.stem}.{name}.html"
+            if name not in self._written:
+                target = comparison.settings["target"]
+                told = {"data": f"{name}, predicting {target!r}", "command": commands[name]}
+                page = replace(comparison, settings={**comparison.settings, **told})
+                page.to_html(path.with_name(links[name]))
+                self._written.add(name)
+        write_whole(path, suite_to_html(self, origin, links))
 
     def draw(self, path):
         """Write the critical-difference diagram."""
