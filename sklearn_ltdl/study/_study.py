@@ -18,7 +18,7 @@ from sklearn_ltdl.study._evidence import differences, smaller_splits
 from sklearn_ltdl.study._jobs import failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
-from sklearn_ltdl.study._plan import Plan, chosen_methods, jobs_of, plan_splits, read_rows
+from sklearn_ltdl.study._plan import Plan, chosen_methods, jobs_of, plan_splits, read_rows, that_can_run
 from sklearn_ltdl.study._scores import as_scorer, losses_of, score_name, score_of
 from sklearn_ltdl.study._verdict import HeldOut, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note
@@ -112,7 +112,7 @@ def compare(
     models : list of str or None, default=None
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
         takes all. 'dummy' and 'linear' always run, and 'lazy' beside 'rich' and 'ntk' beside 'rfm': the verdict is
-        relative to them.
+        relative to them. On more than 2000 columns 'rfm', 'lazy', 'rich' and 'forest' are left out, and a note says so.
     also : dict of str to estimator or Contender, default=None
         Other estimators to show beside them, by name. They have no part in the verdict, unless a
         `sklearn_ltdl.study.Contender` gives the family to which they belong.
@@ -183,6 +183,8 @@ def compare(
     rows, notes = read_rows(
         X, y, categorical=categorical, numeric=numeric, task=task, log=log, groups=groups, sample_weight=sample_weight
     )
+    methods, too_wide = that_can_run(methods, rows.X.shape[1])
+    notes += too_wide
     seed = draw_seed(random_state)
     splits, more = plan_splits(rows, cv, repeats, seed)
     notes += more
