@@ -25,6 +25,13 @@ from sklearn_ltdl.tables._target import Target, in_logarithms, read_target
 from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
 
 BESIDE = ("scale_path", "importance")  # jobs that fit no method for its score
+MANY_COLUMNS = 2000  # beyond which some methods are left out
+_TOO_WIDE = {  # the methods that take too long there, with the reason
+    "rfm": "it decomposes a matrix of columns by columns in every round",
+    "lazy": "each of its neurons has a weight for every column",
+    "rich": "each of its neurons has a weight for every column",
+    "forest": "each split of its trees searches all columns",
+}
 
 
 class Rows(NamedTuple):
@@ -192,6 +199,18 @@ def chosen_methods(models, also):
     wanted += ["dummy", "linear", *(held_back for name, held_back in HELD_BACK.items() if name in wanted)]
     chosen = {name: METHODS[name] for name in METHODS if name in wanted}
     return chosen | {name: given(item) for name, item in also.items()}
+
+
+def that_can_run(methods, n_columns):
+    """Return the methods that can run on so many columns, and notes on the others."""
+    if n_columns <= MANY_COLUMNS:
+        return methods, []
+    notes = [
+        Note("too wide", f"{name} is not run on more than {MANY_COLUMNS} columns, here {n_columns}: {reason}.")
+        for name, reason in _TOO_WIDE.items()
+        if name in methods
+    ]
+    return {name: method for name, method in methods.items() if name not in _TOO_WIDE}, notes
 
 
 class Job(NamedTuple):

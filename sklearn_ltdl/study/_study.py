@@ -21,7 +21,15 @@ from sklearn_ltdl.study._jobs import failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._observed import predicted_classes, predicted_numbers, suspects
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
-from sklearn_ltdl.study._plan import Plan, chosen_methods, importance_job, jobs_of, plan_splits, read_rows
+from sklearn_ltdl.study._plan import (
+    Plan,
+    chosen_methods,
+    importance_job,
+    jobs_of,
+    plan_splits,
+    read_rows,
+    that_can_run,
+)
 from sklearn_ltdl.study._recommendation import in_words, recommend
 from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
 from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
@@ -117,7 +125,7 @@ def compare(
     models : list of str or None, default=None
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
         runs all. 'dummy' and 'linear' always run. 'lazy' runs with 'rich', and 'ntk' with 'rfm', because the verdict
-        compares them.
+        compares them. On more than 2000 columns 'rfm', 'lazy', 'rich' and 'forest' are left out, and a note says so.
     also : dict of str to estimator or Contender, default=None
         Further estimators to show, by name. They do not affect the verdict, unless a `sklearn_ltdl.study.Contender`
         gives the family to which they belong.
@@ -189,6 +197,8 @@ def compare(
     rows, notes = read_rows(
         X, y, categorical=categorical, numeric=numeric, task=task, log=log, groups=groups, sample_weight=sample_weight
     )
+    methods, too_wide = that_can_run(methods, rows.X.shape[1])
+    notes += too_wide
     seed = draw_seed(random_state)
     splits, more = plan_splits(rows, cv, repeats, seed)
     notes += more
