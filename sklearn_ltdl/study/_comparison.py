@@ -1,9 +1,10 @@
 """The result of a comparison, a value that shows itself."""
 
 import json
+import os
 import textwrap
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sklearn_ltdl._shown import Shown
 from sklearn_ltdl.running._written import write_whole
@@ -65,10 +66,10 @@ class Comparison(Shown):
     """
 
     verdict: Verdict
-    methods: tuple
-    results: tuple
-    evidence: dict
-    settings: dict
+    methods: tuple[dict[str, Any], ...]
+    results: tuple[dict[str, Any], ...]
+    evidence: dict[str, Any]
+    settings: dict[str, Any]
 
     def to_frame(self) -> "DataFrame":
         """Return the table of methods as a pandas DataFrame, indexed by method."""
@@ -76,14 +77,14 @@ class Comparison(Shown):
 
         return DataFrame(self.methods).set_index("method")
 
-    def to_json(self, path=None) -> str:
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return everything as JSON text; with a path, also write it to this file, completely or not at all."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False)
         if path is not None:
             write_whole(path, text + "\n")
         return text
 
-    def to_html(self, path=None) -> str:
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return a self-contained HTML report; with a path, also write it to this file, completely or not at all.
 
         This needs jinja2 and matplotlib, which the extra ``report`` installs.

@@ -1,10 +1,14 @@
 """Pictures of a comparison, and of comparisons over many tables."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from sklearn_ltdl.study._ranks import mean_ranks
+from sklearn_ltdl._types import Seed
+from sklearn_ltdl.study._comparison import Comparison
+from sklearn_ltdl.study._ranks import MeanRanks, mean_ranks
 
 _FAMILIES = {  # a colour (Okabe and Ito's, for every kind of sight), a mark and a line for each, so that grey will do
     "dummy": ("0.6", "x", ":"),
@@ -56,10 +60,10 @@ class ComparisonDisplay:
     ['linear']
     """
 
-    def __init__(self, comparison) -> None:
+    def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
 
-    def plot(self, *, axes=None) -> Self:
+    def plot(self, *, axes: Any = None) -> Self:
         """Draw both panels.
 
         Parameters
@@ -86,7 +90,7 @@ class ComparisonDisplay:
         return self
 
 
-def scored(comparison):
+def scored(comparison: Comparison):
     """Return the rows of the models that have a score, without the baseline, the best first."""
     ran = (row for row in comparison.methods if not row["failure"] and row["family"] != "dummy")
     return sorted(ran, key=lambda row: -row["score"])
@@ -102,7 +106,7 @@ def pairs_of(verdict):
     return pairs
 
 
-def draw_scores(ax, comparison):
+def draw_scores(ax: Any, comparison: Comparison):
     """Draw the score of each model with its interval, and return the drawings by name."""
     methods = scored(comparison)[::-1]
     drawn = {row["method"]: _draw_score(ax, line, row) for line, row in enumerate(methods)}
@@ -115,7 +119,7 @@ def draw_scores(ax, comparison):
     return drawn
 
 
-def draw_contrasts(ax, comparison):
+def draw_contrasts(ax: Any, comparison: Comparison):
     """Draw what the first of each pair of models saves over the second, and return the drawings by contrast."""
     evidence, pairs = comparison.verdict.evidence, pairs_of(comparison.verdict)
     margin = 100 * comparison.settings["margin"]
@@ -194,11 +198,11 @@ class LazyToRichDisplay:
     ['linear', 'ntk']
     """
 
-    def __init__(self, comparison, *, models=None) -> None:
+    def __init__(self, comparison: Comparison, *, models: Sequence[str] | None = None) -> None:
         self.comparison = comparison
         self.models = models
 
-    def plot(self, *, ax=None) -> Self:
+    def plot(self, *, ax: Any = None) -> Self:
         """Draw the network's curve and the models' lines.
 
         Parameters
@@ -293,12 +297,15 @@ class ContrastCurveDisplay:
     """
 
     def __init__(
-        self, comparison, *, contrasts=("beyond_linear", "feature_learning", "recursive_features", "beyond_all")
+        self,
+        comparison: Comparison,
+        *,
+        contrasts: Sequence[str] | None = ("beyond_linear", "feature_learning", "recursive_features", "beyond_all"),
     ) -> None:
         self.comparison = comparison
         self.contrasts = contrasts
 
-    def plot(self, *, ax=None) -> Self:
+    def plot(self, *, ax: Any = None) -> Self:
         """Draw the curves.
 
         Parameters
@@ -340,7 +347,7 @@ class ContrastCurveDisplay:
         return self
 
 
-def plain_ticks(ax, values):
+def plain_ticks(ax: Any, values):
     """Put ticks of a logarithmic axis at some values."""
     ax.set_xticks(values, [f"{value:g}" for value in values])
     ax.minorticks_off()
@@ -395,11 +402,19 @@ class CriticalDifferenceDisplay:
     [('rich', 'ntk')]
     """
 
-    def __init__(self, ranks) -> None:
+    def __init__(self, ranks: MeanRanks) -> None:
         self.ranks = ranks
 
     @classmethod
-    def from_losses(cls, losses, *, names=None, alpha=0.05, random_state=0, ax=None) -> Self:
+    def from_losses(
+        cls,
+        losses: ArrayLike,
+        *,
+        names: Sequence[str] | None = None,
+        alpha: float = 0.05,
+        random_state: Seed = 0,
+        ax: Any = None,
+    ) -> Self:
         """Rank methods on each table, and draw their mean ranks.
 
         Parameters
@@ -422,11 +437,11 @@ class CriticalDifferenceDisplay:
         return cls(mean_ranks(losses, names=names, alpha=alpha, random_state=random_state)).plot(ax=ax)
 
     @property
-    def size(self):
+    def size(self) -> tuple[float, float]:
         """Width and height of a figure, in inches."""
         return 8, 1.4 + 0.3 * (len(self.ranks.names) // 2 + 1 + 0.4 * len(self.ranks.groups))
 
-    def plot(self, ax=None) -> Self:
+    def plot(self, ax: Any = None) -> Self:
         """Draw the mean ranks.
 
         Parameters

@@ -1,14 +1,17 @@
 """Methods on many tables: mean ranks, their uncertainty, and which methods differ significantly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from sklearn_ltdl._shown import Shown, columns
 from sklearn_ltdl._sklearn import Interval, draw_seed, validate_params
+from sklearn_ltdl._types import Seed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -42,7 +45,7 @@ class MeanRanks(Shown):
     .. [1] J. Demšar. "Statistical comparisons of classifiers over multiple data sets". JMLR 7, 2006.
     """
 
-    names: tuple
+    names: tuple[str, ...]
     ranks: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -54,7 +57,7 @@ class MeanRanks(Shown):
     n_tables: int
 
     @property
-    def groups(self):
+    def groups(self) -> list[tuple[str, ...]]:
         """Largest sets of at least two names whose mean ranks differ by less than the critical difference."""
         ends = np.searchsorted(self.ranks, self.ranks + self.critical_difference)  # just after each group
         starts = range(len(self.names))
@@ -102,7 +105,14 @@ class MeanRanks(Shown):
     },
     prefer_skip_nested_validation=False,
 )
-def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_state=0) -> MeanRanks:
+def mean_ranks(
+    losses: ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    n_resamples: int = 10_000,
+    random_state: Seed = 0,
+) -> MeanRanks:
     r"""Rank methods on each table, and test which mean ranks differ significantly.
 
     Parameters

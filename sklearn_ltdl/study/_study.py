@@ -1,15 +1,17 @@
 """The comparison: the same folds for every method, out-of-fold losses row by row, and the verdict."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, draw_seed, validate_params, warn
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.running._progress import Progress
@@ -70,30 +72,30 @@ def _constraints():
 
 @validate_params(_constraints(), prefer_skip_nested_validation=False)
 def compare(
-    X,
-    y,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    categorical=(),
-    numeric=(),
-    task="auto",
-    log=False,
-    models=None,
-    also=None,
-    cv=5,
-    repeats=1,
-    groups=None,
-    sample_weight=None,
-    scoring=None,
-    margin=0.01,
-    curves=False,
-    n_jobs=None,
-    time_limit=None,
-    total_time=None,
-    journal=None,
-    backend="loky",
-    scheduler=None,
-    random_state=0,
-    verbose=0,
+    categorical: Sequence[str | int] = (),
+    numeric: Sequence[str | int] = (),
+    task: str = "auto",
+    log: bool = False,
+    models: Sequence[str] | None = None,
+    also: Mapping[str, Any] | None = None,
+    cv: Any = 5,
+    repeats: int = 1,
+    groups: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    scoring: str | Callable[..., float] | None = None,
+    margin: float = 0.01,
+    curves: bool = False,
+    n_jobs: int | None = None,
+    time_limit: float | None = None,
+    total_time: float | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    backend: str = "loky",
+    scheduler: Any = None,
+    random_state: Seed = 0,
+    verbose: int = 0,
 ) -> Comparison:
     """Find out whether a table needs a kernel, feature learning or trees, or whether a linear model is enough.
 

@@ -7,7 +7,7 @@ table and for both losses.
 from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -46,7 +46,7 @@ class Contrast:
     n_rows: int
 
     @property
-    def state(self):
+    def state(self) -> str:
         """'above' the margin, 'below' minus the margin, 'inside' or 'undecided'."""
         if self.low > self.margin:
             return "above"
@@ -55,7 +55,7 @@ class Contrast:
         return "inside" if -self.margin < self.low and self.high < self.margin else "undecided"
 
     @property
-    def answer(self):
+    def answer(self) -> bool | None:
         """Whether the candidate is better by more than the margin; None if the interval contains the margin."""
         return True if self.low > self.margin else False if self.high < self.margin else None
 
@@ -101,13 +101,13 @@ class Verdict(Shown):
 
     code: str
     sentence: str
-    evidence: dict
-    possible: tuple = ()
+    evidence: dict[str, Any]
+    possible: tuple[str, ...] = ()
     needs_features: str = "open"
     recommendation: object = None
 
     @property
-    def line(self):
+    def line(self) -> str:
         """The verdict in one line: its code, or the codes that are left, and whether the table needs features."""
         left = "" if len(self.possible) < 2 else f" ({' or '.join(self.possible)})"
         return f"{self.code}{left}. Needs features: {self.needs_features}."

@@ -1,13 +1,18 @@
 """The best model of a comparison, fitted on all rows and applied to new rows."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.running._pool import JobError, run_each
+from sklearn_ltdl.study._comparison import Comparison
 from sklearn_ltdl.study._log import LogTarget
 from sklearn_ltdl.study._models import METHODS, given
 from sklearn_ltdl.study._saved import last_step
@@ -18,7 +23,14 @@ from sklearn_ltdl.tables._pipeline import make_table_pipeline
 from sklearn_ltdl.tables._target import read_target
 
 
-def winner(comparison, X, y, *, sample_weight=None, also=None):
+def winner(
+    comparison: Comparison,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    also: Mapping[str, Any] | None = None,
+) -> Pipeline:
     """Return the best model of a comparison, fitted on all rows.
 
     Parameters

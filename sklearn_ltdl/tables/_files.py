@@ -1,9 +1,11 @@
 """Read the file of a table, whatever its format, compression and encoding, or say what it is instead."""
 
 import io
+import os
 import re
 import warnings
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +39,7 @@ class Form(NamedTuple):
 
     sep: str | None = None
     skip_rows: int = 0
-    missing: tuple | dict = ()
+    missing: Collection[str] | dict[str, tuple[str, ...]] = ()
     encoding: str | None = None
     header: bool = True
 
@@ -56,26 +58,26 @@ class Table(NamedTuple):
         The texts that were taken for missing among the numbers or dates of each column.
     """
 
-    frame: object
-    notes: list
+    frame: Any
+    notes: list[Note]
     decimal: str | None
-    strays: dict = {}
+    strays: dict[str, tuple[str, ...]] = {}
 
 
 def read_table(
-    path,
+    path: str | os.PathLike[str],
     *,
-    text=(),
-    target=None,
-    least_columns=2,
-    decimal=None,
-    strays=None,
-    sep=None,
-    skip_rows=0,
-    missing=(),
-    encoding=None,
-    header=True,
-):
+    text: Collection[str] = (),
+    target: str | None = None,
+    least_columns: int = 2,
+    decimal: str | None = None,
+    strays: Mapping[str, tuple[str, ...]] | None = None,
+    sep: str | None = None,
+    skip_rows: int = 0,
+    missing: Collection[str] = (),
+    encoding: str | None = None,
+    header: bool = True,
+) -> Table:
     """Return the table in a CSV, TSV or Parquet file, compressed or not, and notes on how it was read.
 
     The delimiter of a text file is the comma, semicolon, tab or bar that makes most columns of its header, else blanks.

@@ -1,6 +1,7 @@
 """From a user's table to numbers: the preprocessing of every model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -15,7 +16,7 @@ from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbe
 LARGEST_SCORE = 10.0  # standard deviations from the mean, beyond which a value is clipped
 
 
-def make_table_pipeline(estimator) -> Pipeline:
+def make_table_pipeline(estimator: Any) -> Pipeline:
     """Put the preprocessing of a table in front of an estimator.
 
     Numbers and booleans, and dates and durations, are imputed with the median, with an indicator column for each column
