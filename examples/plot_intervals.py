@@ -1,6 +1,6 @@
 """
-Do intervals hold what they say?
-================================
+Do intervals have their nominal coverage?
+=========================================
 
 `predict_interval` computes intervals from leave-one-out predictions and residuals (the jackknife+), and needs only the
 existing fit. `predict(return_std=True)` computes a standard deviation from a Gaussian process. It describes the

@@ -1,6 +1,6 @@
 """
-How good is the penalty that leave-one-out takes?
-=================================================
+How good is the penalty that leave-one-out chooses?
+===================================================
 
 `NTKKernelRegressor` computes the leave-one-out error of every penalty in closed form, from one factorisation, and takes
 the penalty with the least error. This example compares that error with the error on held-out rows, which a user does

@@ -1,6 +1,6 @@
 """
-Does the tangent kernel hold against a forest and a trained network?
-====================================================================
+How does the tangent kernel compare with a forest and a trained network?
+========================================================================
 
 This example uses one real table, and the defaults of all models. The five models use the same folds, and each row is
 scored as a held-out row. Nothing is chosen on the held-out rows: the kernel and the networks choose their penalty by

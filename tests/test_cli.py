@@ -114,17 +114,17 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         (["{table}", "--journal", "{table}"], "which would be lost"),
         (["{table}", "--numeric", "town"], "'town' cannot be read as numbers, its values are such as 'A'"),
         (["{folder}"], "got a folder"),
-        (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 without"),
+        (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 rows without"),
         (["{table}", "--time", "id"], "--time id: expected numbers, or dates such as 2024-05-31, got 'row 0'; write"),
         (["{table}", "--time", "id", "--repeats", "3"], "--repeats 3: the parts of --time are not drawn"),
         (["{table}", "--groups", "town"], "--groups: expected a group for each row, got 20 of 80 rows without"),
         (["{table}", "--also", "sklearn.svm:SVR", "--also", "sklearn.svm:SVR"], "different names, got SVR twice"),
-        (["{table}", "--scoring", "neg_log_loss"], "--scoring: 'neg_log_loss' fails on a fold of these data: it is no"),
+        (["{table}", "--scoring", "neg_log_loss"], "--scoring: 'neg_log_loss' fails on a fold of these data: it is"),
         (
             ["{table}", "--scheduler", "foo"],
             "--scheduler: for 'foo', expected the address" if find_spec("distributed") else "needs Dask: pip install",
         ),
-        (["{table}", "--backend", "dask"], "--scheduler: a Dask cluster takes backend 'dask' and the address"),
+        (["{table}", "--backend", "dask"], "--scheduler: a Dask cluster needs backend 'dask' and the address"),
         (["{table}", "--task", "classification"], "repair its numbers, or say task='regression' (--task regression)"),
         (["{table}", "--html", "F", "--json", "./F"], "--json F: expected another file than the file of --html"),
         (["{table}", "--save", "{folder}/../{name}/F", "--json", "{folder}/F"], "than the file of --json, which would"),
@@ -165,11 +165,11 @@ def test_options_that_cannot_be_are_refused_before_anything_is_read(options, mes
     [
         (["--cv", "50"], "--cv: 50 folds need at least 100 rows"),
         (["--task", "regression", "--target", "kind"], "target: expected numbers for task='regression', got"),
-        (["--scoring", "roc"], "--scoring: 'roc' is no score of scikit-learn"),
+        (["--scoring", "roc"], "--scoring: 'roc' is not a score of scikit-learn"),
         (["--also", "sklearn.svm:SVM"], "--also sklearn.svm:SVM: expected MODULE:CLASS of an estimator"),
         (["--groups", "holes"], "--groups: expected a group for each row, got 20 of 40 rows without"),
         (["--weights", "zero"], "--weights: zero for every row"),
-        (["--backend", "dask"], "--scheduler: a Dask cluster takes"),
+        (["--backend", "dask"], "--scheduler: a Dask cluster needs"),
     ],
 )
 def test_an_error_names_the_option(options, said, tmp_path, capsys):
@@ -247,8 +247,8 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
         ('[{"x": 1}]', "got JSON"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "got an image (PNG)"),
         (bytes(range(256)), "got binary data"),
-        (",".join(f"x{j}" for j in range(10_000)) + ("\n" + ",".join("12" * 5000) + "\n" + ",".join("21" * 5000)) * 9,
-         "expected at most 2000 columns to predict from, got 9999; drop the needless ones"),
+        (",".join(f"x{j}" for j in range(30_000)) + ("\n" + ",".join("12" * 15_000)) * 9,
+         "expected at most 20000 columns to predict from, got 30000; drop the needless ones"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_one_sentence_and_exit_code_2(content, message, tmp_path, capsys):
@@ -337,7 +337,7 @@ def test_the_command_gives_the_numbers_of_python(tmp_path, rng):
     assert written["settings"]["n_clusters"] == 20
     model = winner(expected, X, y, sample_weight=weight, also={"Ridge": Ridge()})
     np.testing.assert_allclose(load(tmp_path / "model.skops")[0].predict(X), model.predict(X))
-    with pytest.raises(ValueError, match="sample_weight: give the weights of the comparison"):
+    with pytest.raises(ValueError, match="sample_weight: expected the weights of the comparison"):
         winner(expected, X, y, also={"Ridge": Ridge()})
 
 

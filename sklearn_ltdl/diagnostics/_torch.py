@@ -127,6 +127,11 @@ class TorchNetwork:
         first = checked_state(self.before, module)
         last = {name: value.detach() for name, value in module.state_dict().items()}
         owned = copy.deepcopy(module).eval()
+        if {*owned.state_dict()} != {*module.state_dict()}:
+            raise ValueError(
+                f"A copy of this {type(module).__name__} names its parameters otherwise, so that its weights cannot be "
+                "exchanged. Models of Keras do: give their weights to the same model on JAX, see the user guide."
+            )
         wanted = self.parameters or (lambda name: dict(module.named_parameters())[name].requires_grad)
         weights = {name: value for name, value in module.named_parameters() if wanted(name)}
         if not weights:

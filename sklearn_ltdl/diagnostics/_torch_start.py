@@ -125,6 +125,15 @@ class KeepFirstWeights:
     >>> keep = KeepFirstWeights()  # NeuralNetClassifier(..., callbacks=[("first", keep)])
     """
 
+    state_key = _legacy_state_key = "KeepFirstWeights"  # under which checkpoints of Lightning keep callbacks
+
+    def state_dict(self):
+        """Return nothing for a checkpoint of Lightning."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Do nothing; Lightning asks for it."""
+
     def initialize(self):
         """Do nothing; skorch asks for it."""
         return self

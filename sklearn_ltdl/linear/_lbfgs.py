@@ -42,17 +42,19 @@ class Pass(NamedTuple):
 
 
 def read(problem, coef, intercept) -> Pass:
-    """Return the objective less its l1 norm, and the gradient."""
+    """Return the objective less its l1 norm, and the gradient; products with X are in its precision."""
     X, Y, loss, share = problem.X, problem.Y, problem.loss, problem.share
+    factors = coef.astype(X.dtype, copy=False)
     margins, pull = np.empty_like(Y), np.zeros_like(coef)
     slope, mean_loss = np.zeros(len(coef)), 0.0
     for rows in [slice(None)] if sparse.issparse(X) else problem.blocks():
         A, y, q, z = X[rows], Y[rows], share[rows], margins[rows]
-        z[:] = (A @ coef[0])[:, None] if len(coef) == 1 else A @ coef.T
+        z[:] = (A @ factors[0])[:, None] if len(coef) == 1 else A @ factors.T
         z += intercept
         mean_loss += q @ of_rows(loss, loss.value(z, y))
         u = q[:, None] * loss.derivative(z, y)
         slope += u.sum(axis=0)
+        u = u.astype(X.dtype, copy=False)
         pull += (A.T @ u[:, 0])[None] if len(coef) == 1 else (A.T @ u).T  # the block is in the cache
     objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
     slope *= float(problem.fit_intercept)
@@ -115,11 +117,20 @@ class Metric(NamedTuple):
         return float(np.vdot(gradient[:, :-1], step) / bend) if bend > 0 else 1.0
 
 
-def passes(problem, here, metric):
-    """Yield the best pass after each read that L-BFGS takes from `here` on; end where rounding hides any decrease."""
-    pairs = deque(maxlen=MEMORY)
+def no_pairs():
+    """Return the memory of the method: steps, changes of the gradient and their products."""
+    return deque(maxlen=MEMORY)
+
+
+def passes(problem, here, metric, pairs=None):
+    """Yield the best pass after each read that L-BFGS takes from `here` on; end where rounding hides any decrease.
+
+    `pairs`, which change, are those of earlier passes in the same metric.
+    """
+    pairs = no_pairs() if pairs is None else pairs
     gradient = metric.gradient(here)
     scale = metric.first_scale(gradient) if metric.is_diagonal else 1.0
+    noise = max(1e-9, 10 * np.finfo(problem.X.dtype).eps)
     while True:
         step = _two_loops(gradient, pairs, metric, scale)
         decrease = np.vdot(gradient, step)
@@ -127,7 +138,7 @@ def passes(problem, here, metric):
             return
         for _ in range(40):
             there = metric.moved(problem, here, step)
-            rounding = 1e-9 * here.objective + problem.resolution
+            rounding = noise * here.objective + problem.resolution
             if there.objective <= here.objective - 1e-4 * decrease or decrease <= rounding:
                 break
             yield here

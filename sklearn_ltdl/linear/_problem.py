@@ -324,6 +324,10 @@ class FiniteSum:
                 break
         return 1.05 * self.loss.smoothness * value
 
+    def in_single_precision(self):
+        """Return the problem with a copy of the dense rows in single precision."""
+        return self._changed(X=self.X.astype(np.float32))
+
     def sample(self, size):
         """Return the problem of about `size` rows, drawn with the chances of their shares and then of equal weight."""
         rng = np.random.default_rng(0)

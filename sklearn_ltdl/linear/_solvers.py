@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn_ltdl._registry import Registry
 from sklearn_ltdl.linear._coordinates import proximal_newton_step
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step, ridge_equations
-from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, passes, read
+from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.results import Solution, Status, Trace
@@ -603,25 +603,42 @@ def lbfgs(problem, state, *, tol):
     """
     budget, size, start = state.pop("budget", np.inf), side(problem), _first(problem, state)
     metric, coef, intercept = first_metric(problem, start.coef, start.intercept, size)
-    here, errors, asked, slow, stalled = read(problem, coef, intercept), [], tol, False, False
+    is_long = is_tall(problem, size)
+    near = problem if is_long or not _pays_in_single_precision(problem) else problem.in_single_precision()
+    here, pairs = read(near, coef, intercept), no_pairs()
+    errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
     yield 1.0, (coef, intercept)
-    steps = passes(problem, here, metric)
+    steps = passes(near, here, metric, pairs)
     while not (slow or stalled):
         there = next(steps, None)  # None where rounding hides what is left
         stalled = there is None or (len(errors) > 50 and min(errors[-50:]) > min(errors))
         here = here if there is None else there
-        state.update(coef=here.coef, intercept=here.intercept, stalled=stalled)
+        state.update(coef=here.coef, intercept=here.intercept)
         errors.append(_relative_gap(problem, here, metric))
         to_come = _reads_to_come(errors, tol)
         slow = to_come > budget
-        if slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0):
+        is_near = slow or stalled or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
+        if near is not problem and is_near:  # as near as single precision leads
+            near, here, stalled = problem, read(problem, here.coef, here.intercept), False
+            steps = passes(problem, here, metric, pairs)
+            errors.append(_relative_gap(problem, here, metric))
+        state["stalled"] = stalled
+        is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
+        if near is problem and is_worth_it:
             asked = min(asked, errors[-1] / 2)
             yield 1.0, Point(problem, here.coef, here.intercept, here.margins)
         else:
             yield 1.0, (here.coef, here.intercept)
-        if metric.is_diagonal and to_come > 8 + size / 50 and is_tall(problem, size):
+        if metric.is_diagonal and to_come > 8 + size / 50 and is_long:
             metric, errors = factored_metric(problem, here, size), []
             steps = passes(problem, here, metric)
+
+
+def _pays_in_single_precision(problem):
+    """Return whether a copy in single precision is small, and holds the numbers."""
+    n, p = problem.X.shape
+    is_within = 1e-20 < problem.mean_square * n < 1e30  # of squares of single precision
+    return not sparse.issparse(problem.X) and EXACT < n * p <= 10**7 and problem.alpha > 0 and is_within
 
 
 def _relative_gap(problem, here, metric):
@@ -754,10 +771,10 @@ def choose(problem):
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
     if m <= 100 and n * p <= EXACT:
         return direct, f"a matrix of side {m} is factorised in no time"
-    if sparse.issparse(problem.X):
-        return "newton-cg", f"a matrix of side {m} is not formed while {n} rows are read a few times"
-    if direct == "cholesky" and m <= 150 and n >= 20 * m:
+    if direct == "cholesky" and m <= 150 and n >= 20 * m and not sparse.issparse(problem.X):
         return direct, f"a matrix of side {m} is formed and factorised while {n} rows are read a few times"
+    if sparse.issparse(problem.X) or (direct == "cholesky" and not is_tall(problem, m)):
+        return "newton-cg", f"a matrix of side {m} is not formed while {n} rows are read a few times"
     return "lbfgs", f"{n} rows are read once a step, and the steps begin with what few of the rows say"
 
 

@@ -759,9 +759,10 @@ def certify(estimator, X, y, sample_weight=None) -> Certificate:
     Certificate
         `primal`, `dual`, `gap`, `sup`, `argmax`, `method`, `rigorous` and `imbalance`; printed, one sentence. The gap
         is certified where `rigorous`: M is an eigenvalue for the quadratic activation, and enumerated for piecewise
-        linear ones where the hyperplanes of the rows have few cells (one feature, two with up to 1000 distinct rows,
-        three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an estimate. With
-        `temperature` the gap is that of the proximal Gibbs measure of the particles, an estimate by sampling.
+        linear ones where the hyperplanes of the rows have few cells (one feature; with one output also two with up to
+        1000 distinct rows, and three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an
+        estimate. With `temperature` the gap is that of the proximal Gibbs measure of the particles, an estimate by
+        sampling.
 
     Raises
     ------

@@ -375,41 +375,6 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         return probabilities(self.inverse_temperature_ * scores.reshape(len(scores), -1))
 
 
-class Round(NamedTuple):
-    """A metric M of any positive size, M^(1/2) scaled, how the machine of M^(1/2) x was solved, and the machine."""
-
-    metric: np.ndarray
-    root: np.ndarray
-    settings: MachineSettings
-    machine: Machine
-
-    @classmethod
-    def of(cls, M, X, y, weight, settings, start=None):
-        """Return the round of a metric M on distinct rows; `settings.depth` is that of the tangent kernel.
-
-        `start` is a penalty near which that of the round is looked for, as in `Machine.of`.
-        """
-        values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
-        T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
-
-    def agop(self, X, weight, unit):
-        """Return the average gradient outer product at the rows of the fit, of outputs over `unit`."""
-        T, machine, Z = self.root, self.machine, None
-        if machine.solver == "exact":
-            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
-        else:
-            Z = machine.centres @ T
-        coef = machine.coef.reshape(len(machine.coef), -1) / unit
-        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
-
-    def next_metric(self, X, weight, unit):
-        """Return the metric of the next round."""
-        agop = self.agop(X, weight, unit)
-        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has nothing to say of directions
-
-
 class Recursion(NamedTuple):
     """The rounds that were made, and how rows were predicted that they have not seen.
 
@@ -428,7 +393,7 @@ class Recursion(NamedTuple):
 
     n_rounds: int
     cv_errors: np.ndarray
-    last: Round
+    last: "Round"
     agop: np.ndarray
     targets: np.ndarray
     scores: np.ndarray
@@ -479,8 +444,9 @@ def _judge(X, y, weight, unit, max_rounds, settings):
             if errors:
                 M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
             step = Round.of(M, X[train], y[train], weight[train], settings, start)
+            step = step._replace(machine=replace(step.machine, made=None))  # without what is as large as its matrix
             predictions.append(step.machine.evaluate(X[test]))
-            steps[k] = step._replace(machine=replace(step.machine, made=None))  # without what is as large as its matrix
+            steps[k] = step
         held_out.append(np.concatenate(predictions))
         errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
         if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
@@ -495,3 +461,38 @@ def _best_round(errors, weight):
     mean = np.average(gains, weights=weight)
     deviation = np.sqrt(np.sum((weight * (gains - mean)) ** 2)) / weight.sum()
     return best if mean > STANDARD_ERRORS * deviation else 0
+
+
+class Round(NamedTuple):
+    """A metric M of any positive size, M^(1/2) scaled, how the machine of M^(1/2) x was solved, and the machine."""
+
+    metric: np.ndarray
+    root: np.ndarray
+    settings: MachineSettings
+    machine: Machine
+
+    @classmethod
+    def of(cls, M, X, y, weight, settings, start=None):
+        """Return the round of a metric M on distinct rows; `settings.depth` is that of the tangent kernel.
+
+        `start` is a penalty near which that of the round is looked for, as in `Machine.of`.
+        """
+        values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
+        T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
+        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
+
+    def agop(self, X, weight, unit):
+        """Return the average gradient outer product at the rows of the fit, of outputs over `unit`."""
+        T, machine, Z = self.root, self.machine, None
+        if machine.solver == "exact":
+            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
+        else:
+            Z = machine.centres @ T
+        coef = machine.coef.reshape(len(machine.coef), -1) / unit
+        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
+
+    def next_metric(self, X, weight, unit):
+        """Return the metric of the next round."""
+        agop = self.agop(X, weight, unit)
+        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has nothing to say of directions

@@ -1,4 +1,4 @@
-"""What a comparison found, as a value that shows itself."""
+"""The result of a comparison, a value that shows itself."""
 
 import json
 import textwrap
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
-    """What `compare` found; printing it shows the table and the verdict.
+    """Result of `compare`; printing it shows the table of models and the verdict.
 
     Parameters
     ----------
     verdict : Verdict
         With `code`, `sentence` and `evidence`.
     methods : tuple of dict
-        One a method: score with 95 % interval, the area under the ROC curve of two classes (`auc`), mean loss, mean
-        seconds of a fold, failure and notes.
+        One per method: score with 95 % interval, the area under the ROC curve for two classes (`auc`), mean loss, mean
+        seconds per fold, failure and notes.
     results : tuple of dict
-        One a method and fold: score, loss, seconds, failure and notes.
+        One per method and fold: score, loss, seconds, failure and notes.
     evidence : dict
-        What is shown beside the verdict and did not decide it; a part is None where it was not asked for, or has only
-        the key 'failure'.
+        Analyses that are shown with the verdict but did not decide it. A part is None if it was not requested, and has
+        only the key 'failure' if it failed.
 
         differences : dict of lists, with ``curves=True``
-            How each contrast moves with the number of training rows: columns contrast, n_train, candidate, reference,
-            difference, low and high, as in the evidence of the verdict.
+            Learning curves of the contrasts, over the number of training rows: columns contrast, n_train, candidate,
+            reference, difference, low and high, as in the evidence of the verdict.
         scale_path : dict, with ``curves=True``
             The network at several scales, on at most 1000 rows of the first fold: lists scale, scores, losses,
             displacements, kernel_changes and converged; linearized_score, linearized_loss, n_train, rich_scale, and the
             name of the score.
         regime : dict
-            Of the rich network of the first fold, by `regime_report` on the rows held out: verdict, sentence, scale,
+            The `regime_report` of the rich network of the first fold on the held-out rows: verdict, sentence, scale,
             n_rows, score, diagnostics (a dict), spectrum_before and spectrum_after (lists).
         agop : dict
-            Of the RFM of the first fold: n_rounds, eigenvalues (largest first, of sum 1), and the columns after
-            preprocessing with their importances, largest first.
+            The average gradient outer product of the RFM of the first fold: n_rounds, eigenvalues (largest first, with
+            sum 1), and the columns after preprocessing with their importances, largest first.
         predicted : list of dict
             Of the recommended model and of the linear one, with each row's first prediction by a model that has not
             seen it: method, n_rows, and of numbers lists observed and predicted, of at most 500 rows; of classes
@@ -77,16 +77,16 @@ class Comparison(Shown):
         return DataFrame(self.methods).set_index("method")
 
     def to_json(self, path=None) -> str:
-        """Return everything as JSON text; with a path, write it there at once or not at all."""
+        """Return everything as JSON text; with a path, also write it to this file, completely or not at all."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False)
         if path is not None:
             write_whole(path, text + "\n")
         return text
 
     def to_html(self, path=None) -> str:
-        """Return a report as one HTML page that needs nothing else; with a path, write it there at once or not at all.
+        """Return a self-contained HTML report; with a path, also write it to this file, completely or not at all.
 
-        It takes jinja2 and matplotlib, the extra ``report``.
+        This needs jinja2 and matplotlib, which the extra ``report`` installs.
         """
         from sklearn_ltdl.study._report import to_html
 
@@ -97,7 +97,7 @@ class Comparison(Shown):
 
     @property
     def summary(self) -> str:
-        """The answer in a few lines: the verdict, and the model to use with what it can cost."""
+        """The answer in a few lines: the verdict, and the model to use with a bound on what this choice can cost."""
         advice = self.verdict.recommendation
         text = f"Verdict: {self.verdict.line}"
         return text if advice is None else f"{text}\n{textwrap.fill(advice.sentence, 100)}"
@@ -109,7 +109,7 @@ class Comparison(Shown):
 
     @property
     def best(self) -> str:
-        """Name of the method of least loss; it may be the baseline, 'dummy'."""
+        """Name of the method with the least loss; it may be the baseline, 'dummy'."""
         return min((row for row in self.methods if not row["failure"]), key=lambda row: row["loss"])["method"]
 
     def __str__(self) -> str:
@@ -134,6 +134,7 @@ class Comparison(Shown):
                 f"{row['loss']:>10.4g} {row['fit_seconds']:>8.2f} {row['predict_seconds']:>10.2f}"
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
+        lines += [f"  {note}" for note in self.settings["notes"] if getattr(note, "code", "") == "too wide"]
         lines += ["", *self._questions(), ""]
         return "\n".join([*lines, self.summary, "", textwrap.fill(f"Why: {self.verdict.sentence}", 100)])
 
@@ -168,12 +169,12 @@ class Comparison(Shown):
 
 
 class Interrupted(KeyboardInterrupt):
-    """An interruption of `compare`, with what was done.
+    """An interruption of `compare`, with the result so far.
 
     Attributes
     ----------
     comparison : Comparison or None
-        Of the fits that were done; None if not even the baseline was.
+        Result of the fits that were done; None if not even the baseline was done.
     """
 
     def __init__(self, message, comparison) -> None:

@@ -1,6 +1,6 @@
-"""The options of a comparison: each stands here once, for the function `compare` and for the command line.
+"""The options of a comparison; each is defined here once, for the function `compare` and for the command line.
 
-The command line says ``--help`` before scikit-learn is imported, and so this file imports nothing of it.
+The command line prints ``--help`` before scikit-learn is imported, so this file does not import it.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Number(NamedTuple):
     closed : {'left', 'neither'}
         Whether `low` itself is allowed.
     expected : str
-        What an error says was expected.
+        Text that says in an error what was expected.
     without : float or None
         A number that is not allowed.
     """
@@ -32,7 +32,7 @@ class Number(NamedTuple):
     without: float | None = None
 
     def read(self, text):
-        """Return the number in a text, or raise a ValueError that says what was expected."""
+        """Return the number in a text, or raise a ValueError that says which number was expected."""
         try:
             number = self.kind(text)
         except ValueError:
@@ -47,33 +47,33 @@ class Number(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One of some words."""
+    """One of several words."""
 
     words: tuple
 
 
 class Text(NamedTuple):
-    """A word that is not checked here; `several` says whether the option may be repeated, or takes several."""
+    """A word that is not checked here; `several` says whether the option may be repeated, or takes several words."""
 
     several: str = ""
 
 
 class Option(NamedTuple):
-    """A parameter of `compare` that is an option of the command as well.
+    """A parameter of `compare` that is also an option of the command.
 
     Parameters
     ----------
     name : str
-        In Python; the command says ``--time-limit`` for ``time_limit``.
+        Name in Python; ``time_limit`` is ``--time-limit`` for the command.
     group : str
         Title in the help.
     takes : Number, Choice or Text, or None for a switch
     default : object
-        In Python.
+        Default in Python.
     metavar : str or None
     help : str
     on_command_line : object
-        Default of the command, where it is another one.
+        Default of the command, if it differs.
     short : str or None
         One hyphen and one letter.
     """
@@ -102,7 +102,7 @@ _SECONDS = Number(float, 0, None, "neither", "a number above 0")
 OPTIONS = (
     Option(
         "task", "comparison", Choice(("auto", "regression", "classification")), "auto", None,
-        "auto takes text and at most 10 distinct whole numbers as classes",
+        "auto treats text, booleans and at most 10 distinct whole numbers as classes",
     ),
     Option(
         "log", "comparison", None, False, None,
@@ -141,7 +141,7 @@ OPTIONS = (
     ),
     Option("time_limit", "work", _SECONDS, None, "SECONDS", "time limit for one fit (default: none)"),
     Option(
-        "total_time", "work", _SECONDS, None, "SECONDS", "time after which no new fit starts (default: none)",
+        "total_time", "work", _SECONDS, None, "SECONDS", "time limit for all fits together (default: none)",
     ),
     Option(
         "journal", "work", Text(), None, "FILE",

@@ -1,4 +1,4 @@
-"""The plan of a comparison: which rows take part, and which methods are fitted on which of them, as jobs with keys."""
+"""The plan of a comparison: which rows are used, and which methods are fitted on which rows, as jobs with keys."""
 
 from functools import partial
 from numbers import Integral
@@ -25,10 +25,17 @@ from sklearn_ltdl.tables._target import Target, in_logarithms, read_target
 from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
 
 BESIDE = ("scale_path", "importance")  # jobs that fit no method for its score
+MANY_COLUMNS = 2000  # beyond which some methods are left out
+_TOO_WIDE = {  # the methods that take too long there, with the reason
+    "rfm": "it decomposes a matrix of columns by columns in every round",
+    "lazy": "each of its neurons has a weight for every column",
+    "rich": "each of its neurons has a weight for every column",
+    "forest": "each split of its trees searches all columns",
+}
 
 
 class Rows(NamedTuple):
-    """The rows that take part: they have a target, and a weight above 0.
+    """The rows that are used: they have a target, and a weight above 0.
 
     Parameters
     ----------
@@ -40,7 +47,7 @@ class Rows(NamedTuple):
     groups, copies : ndarray of shape (n_rows,) or None
         Number of the group of each row; without groups, a number that copies of a row share, if there are any.
     kept : boolean ndarray
-        Of all rows, which take part.
+        Mask over all rows; True for the rows that are used.
     columns : list of Column
     name : str or None
         Name of the target.
@@ -61,7 +68,7 @@ class Rows(NamedTuple):
 
     @property
     def cluster(self):
-        """Number of the piece of independent evidence to which each row belongs."""
+        """Number of the unit of independent evidence to which each row belongs."""
         numbers = self.groups if self.groups is not None else self.copies
         return np.arange(len(self.X)) if numbers is None else numbers
 
@@ -72,7 +79,7 @@ class Rows(NamedTuple):
 
     @property
     def data(self):
-        """What all fits share."""
+        """The data that all fits share."""
         target, weight = self.target, self.weight if self.is_weighted else None
         return Data(self.X, target.values, weight, target.task, None if target.classes is None else len(target.classes))
 
@@ -88,7 +95,7 @@ def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
         y = y[:, 0]
     if y.ndim != 1:
         raise ParameterError(
-            "y", f"expected one target, of shape (n_samples,), got shape {y.shape}; compare one at a time."
+            "y", f"expected one target, of shape (n_samples,), got shape {y.shape}; compare one target at a time."
         )
     groups = None if groups is None else np.asarray(groups)
     check_consistent_length(X, y, groups, sample_weight)
@@ -124,14 +131,14 @@ def _counted(target):
 
 
 def plan_splits(rows, cv, repeats, seed):
-    """Return the splits of the rows, and notes on what they share."""
+    """Return the splits of the rows, and notes on groups, copies and rare classes."""
     drawn, cluster, notes = isinstance(cv, Integral), rows.cluster, []
     n, n_clusters = len(rows.X), rows.cluster.max() + 1
     if rows.groups is not None:
         notes.append(Note("groups", f"The {n} rows count as {n_clusters} groups of independent evidence."))
     if rows.copies is not None:
         held = "are in one fold, and " if drawn else ""
-        text = f"The {n} rows are {n_clusters} distinct ones and copies of them: copies {held}count as one row"
+        text = f"The {n} rows are {n_clusters} distinct rows and copies of them: copies {held}count as one row"
         notes.append(Note("copies", f"{text} of evidence."))
     if not drawn and repeats != 1:
         raise ParameterError(
@@ -146,7 +153,7 @@ def plan_splits(rows, cv, repeats, seed):
     notes += _rare(rows.target, splits)
     if any(np.intersect1d(cluster[split.train], cluster[split.test]).size for split in splits):
         what = "groups" if rows.groups is not None else "rows with copies"
-        text = f"The splits predict {what} that are also trained on, so the scores do not hold for new ones."
+        text = f"The splits predict {what} that are also used for training, so the scores do not hold for new data."
         notes.append(Note("shared", text))
     return splits, notes
 
@@ -168,7 +175,7 @@ def _rare(target, splits):
 
 
 def chosen_methods(models, also):
-    """Return the methods to run by name, in their usual order, then the others."""
+    """Return the methods to run by name: the methods of this package in their usual order, then the user's."""
     wanted = list(METHODS) if models is None else [models] if isinstance(models, str) else list(models)
     unknown = [name for name in wanted if name not in METHODS]
     if unknown:
@@ -180,22 +187,34 @@ def chosen_methods(models, also):
         contender = item if isinstance(item, Contender) else Contender(item)
         estimator = contender.estimator
         if name in METHODS or name in BESIDE:
-            raise ParameterError("also", f"the name {name!r} is taken; give the estimator another.")
+            raise ParameterError("also", f"the name {name!r} is taken; give the estimator another name.")
         if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
             raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
         if contender.family not in FAMILIES:
             raise ParameterError("also", f"family of {name!r} must be one of {FAMILIES}, got {contender.family!r}.")
         if not (isinstance(contender.n_seeds, Integral) and contender.n_seeds >= 1):
             raise ParameterError(
-                "also", f"n_seeds of {name!r} must be a whole number from 1, got {contender.n_seeds!r}."
+                "also", f"n_seeds of {name!r} must be a whole number of at least 1, got {contender.n_seeds!r}."
             )
     wanted += ["dummy", "linear", *(held_back for name, held_back in HELD_BACK.items() if name in wanted)]
     chosen = {name: METHODS[name] for name in METHODS if name in wanted}
     return chosen | {name: given(item) for name, item in also.items()}
 
 
+def that_can_run(methods, n_columns):
+    """Return the methods that can run on so many columns, and notes on the others."""
+    if n_columns <= MANY_COLUMNS:
+        return methods, []
+    notes = [
+        Note("too wide", f"{name} is not run on more than {MANY_COLUMNS} columns, here {n_columns}: {reason}.")
+        for name, reason in _TOO_WIDE.items()
+        if name in methods
+    ]
+    return {name: method for name, method in methods.items() if name not in _TOO_WIDE}, notes
+
+
 class Job(NamedTuple):
-    """A function, its arguments beside the data, the key of its result, and what says whether a value is one."""
+    """A function, its arguments after the data, the key of its result, and a function that checks a result."""
 
     function: object
     arguments: tuple
@@ -204,7 +223,7 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be done, and what is needed to make something of it."""
+    """The jobs of a comparison, and what is needed to evaluate their results."""
 
     data: Data
     methods: dict
@@ -224,7 +243,7 @@ def seed_of(seed, split, number):
 
 
 def jobs_of(data, methods, splits, curves, seed):
-    """Return the jobs by identifier, fold by fold, so that the time left can be told early."""
+    """Return the jobs by identifier, fold by fold, so that the remaining time can be estimated early."""
     base = fingerprint(data.X, data.y, data.weight, data.task, data.n_classes, versions())
     identities = {name: identity(name, method) for name, method in methods.items()}
     jobs = {}

@@ -1,4 +1,4 @@
-"""Which model to use: the simplest one over which no other is likely to save much, with a bound on what is lost."""
+"""Which model to use: the simplest model over which no other is likely to save much, with a bound on this saving."""
 
 from dataclasses import dataclass
 
@@ -20,14 +20,15 @@ _FEATURES = {
 
 @dataclass(frozen=True, repr=False)
 class Recommendation(Shown):
-    """The model to use, and what it can cost.
+    """The model to use, and a bound on what this choice can cost.
 
     Parameters
     ----------
     model : str
     bound : float
-        In units of the baseline's loss: no model that was tried is likely to save more over the recommended one. It is
-        the largest upper end of the 80 % intervals of the differences of loss.
+        In units of the baseline's loss. No model that was tried is likely to save more than this over the recommended
+        model. The bound is the largest upper end of the 80 % intervals of the differences in loss, or 0 if all of them
+        are negative.
     rivals : tuple of str
         Models that may be better by more than the margin.
     sentence : str
@@ -45,7 +46,7 @@ class Recommendation(Shown):
 def recommend(losses, families, held_out, margin, needs_features, explained):
     """Return the Recommendation for methods whose fits did not fail.
 
-    The simplest method is taken whose bound is at most twice the least bound of all, or the margin.
+    It is the simplest method whose bound is at most the margin, or at most twice the least bound of all methods.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ def recommend(losses, families, held_out, margin, needs_features, explained):
     margin : float
         Share of the baseline's loss that does not matter.
     needs_features : {'yes', 'no', 'open'}
-    explained : callable (method, 'noun') -> str
-        What a method achieves, in words.
+    explained : callable (list of (method, noun)) -> str
+        Says in words what the methods achieve.
     """
     above = {name: _savings(name, losses, held_out) for name in losses}
     bounds = {name: max((0.0, *ends.values())) for name, ends in above.items()}
@@ -85,7 +86,7 @@ def recommend(losses, families, held_out, margin, needs_features, explained):
 
 
 def _savings(name, losses, held_out):
-    """Return the upper ends of the intervals of what each other method saves over one."""
+    """Return the upper ends of the intervals of the loss that each other method saves over a method."""
     unit = held_out.mean(losses["dummy"])
     ends = {}
     for other in losses:

@@ -1,4 +1,4 @@
-"""Scores and losses of what was predicted: of each method, fold by fold and in all."""
+"""Scores and losses of the predictions of each method, fold by fold and in total."""
 
 from collections import Counter
 from typing import Self
@@ -16,12 +16,12 @@ from sklearn_ltdl.tables._notes import Note
 
 
 def score_name(task):
-    """Return the name of the score that is shown unless another is asked for."""
+    """Return the name of the default score."""
     return "R2" if task == "regression" else "accuracy"
 
 
 class _Given(BaseEstimator):
-    """What predicts what it was given: the mean over seeds, for a scorer."""
+    """An estimator for scorers that predicts given values: the mean over seeds."""
 
     def __init__(self, prediction, classes=None) -> None:
         self.prediction = prediction
@@ -52,11 +52,12 @@ class _GivenClasses(ClassifierMixin, _Given):
 
 
 def as_scorer(scoring, data, classes, splits):
-    """Return a function of predictions and rows, or None for the usual scores; it is tried before the work is done."""
+    """Return a function of predictions and rows, or None for the default scores; it is tested before any fit runs."""
     if scoring is None:
         return None
     if isinstance(scoring, str) and scoring not in get_scorer_names():
-        raise ParameterError("scoring", f"{scoring!r} is no score of scikit-learn; {hint(scoring, get_scorer_names())}")
+        reason = f"{scoring!r} is not a score of scikit-learn; {hint(scoring, get_scorer_names())}"
+        raise ParameterError("scoring", reason)
     kind = _GivenNumbers if data.task == "regression" else _GivenClasses
     y = data.y if classes is None else classes[data.y]
     scorer = check_scoring(kind(None, classes), scoring=scoring)
@@ -72,7 +73,7 @@ def as_scorer(scoring, data, classes, splits):
         try:
             value = score(guess, split.test)
         except Exception as error:
-            reason = f"it is no score for {data.task}" if isinstance(error, AttributeError) else error
+            reason = f"it is not a score for {data.task}" if isinstance(error, AttributeError) else error
             raise ParameterError("scoring", f"{scoring!r} fails on a fold of these data: {reason}") from error
         if not np.isfinite(value):
             raise ParameterError("scoring", f"{scoring!r} is {value} on a fold of these data; expected a finite score.")
@@ -80,13 +81,13 @@ def as_scorer(scoring, data, classes, splits):
 
 
 def prediction_of(plan, results, name, k):
-    """Return the predictions of a method in a split, the mean over its seeds, or None if one failed."""
+    """Return the predictions of a method in a split, the mean over its seeds, or None if a fit failed."""
     fits = [results[name, k, s] for s in range(plan.methods[name].n_seeds)]
     return None if any(fit["failure"] for fit in fits) else np.mean([fit["prediction"] for fit in fits], axis=0)
 
 
 def losses_of(plan, results, name, chosen):
-    """Return the losses of a method in some splits, one after the other, or None if it failed in one."""
+    """Return the losses of a method in some splits, one split after the other, or None if it failed in a split."""
     losses = []
     for k in chosen:
         prediction, split = prediction_of(plan, results, name, k), plan.splits[k]
@@ -139,7 +140,7 @@ def score_of(plan, results, name, chosen, held_out):
         return summary, rows, None
     if plan.scorer is None:
         score, half = held_out.interval(np.concatenate(gains), SCORE_LEVEL)
-    else:  # no mean over rows: the interval of Nadeau and Bengio over the splits
+    else:  # the score need not be a mean over rows, so use the interval of Nadeau and Bengio over the splits
         by_split = np.array([row["score"] for row in rows])
         score, size = float(by_split.mean()), len(by_split)
         ratio = np.mean([row["n_test"] / row["n_train"] for row in rows])
@@ -165,7 +166,7 @@ def _auc(y, prediction, weight, n_classes):
 
 
 def _gathered(notes, n_fits):
-    """Return one note a code, with the number of fits."""
+    """Return one note per code, with the number of fits."""
     counts = Counter(note.code for note in notes)
     first = {note.code: note for note in reversed(notes)}
     return [Note(code, f"{first[code]} ({counts[code]} of {n_fits} fits)") for code in counts]

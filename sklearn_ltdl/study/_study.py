@@ -1,4 +1,4 @@
-"""The comparison: the same folds for every method, out-of-fold losses row by row, and what they say."""
+"""The comparison: the same folds for every method, out-of-fold losses row by row, and the verdict."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,15 @@ from sklearn_ltdl.study._jobs import failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._observed import predicted_classes, predicted_numbers, suspects
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
-from sklearn_ltdl.study._plan import Plan, chosen_methods, importance_job, jobs_of, plan_splits, read_rows
+from sklearn_ltdl.study._plan import (
+    Plan,
+    chosen_methods,
+    importance_job,
+    jobs_of,
+    plan_splits,
+    read_rows,
+    that_can_run,
+)
 from sklearn_ltdl.study._recommendation import in_words, recommend
 from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
 from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
@@ -30,7 +38,7 @@ from sklearn_ltdl.tables._warnings import FEW_EVENTS, counts_of
 
 
 def _constraints():
-    """Return the constraints on the parameters of `compare`: those of its options, and of what files cannot hold."""
+    """Return the constraints on the parameters of `compare`: of its options, and of parameters that only Python has."""
     kinds = {int: Integral, float: Real}
     constraints = {
         "categorical": ["array-like"],
@@ -87,87 +95,89 @@ def compare(
     random_state=0,
     verbose=0,
 ) -> Comparison:
-    """Ask of a table whether it needs a kernel, feature learning or trees, or whether a linear model is enough.
+    """Find out whether a table needs a kernel, feature learning or trees, or whether a linear model is enough.
 
-    Every method is fitted on the same folds, stratified for classes, each in `make_table_pipeline`. The verdict rests
-    on paired differences of out-of-fold losses, row by row (squared error; log loss of probabilities smoothed as if
-    one row of each class were added to the training rows), each with an interval: Student's over the rows, with the
-    correction of Nadeau and Bengio for the training rows that folds share. Rows of one group count as one, and so do
-    copies of a row, in all columns and the target, where there are too many for chance. Differences are in units of the
-    baseline's loss. The best method of a family is picked in each fold by the losses on the other folds.
+    Every method is fitted on the same folds, each in `make_table_pipeline`. Folds are stratified for classification.
+    The verdict rests on paired differences of out-of-fold losses, row by row. The loss is the squared error, or the log
+    loss of probabilities that are smoothed as if one row of each class were added to the training rows. Each difference
+    has an interval: Student's interval over the rows, with the correction of Nadeau and Bengio for the training rows
+    that folds share. Rows of one group count as one row. Copies of a row, equal in all columns and the target, also
+    count as one row if there are more of them than chance explains. Differences are in units of the baseline's loss. In
+    each fold, the best method of a family is picked by its losses on the other folds.
 
     Parameters
     ----------
     X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
-        Numbers, booleans, dates and text; missing values are welcome. Columns of a DataFrame are left out that are
-        constant, free text, or identifiers: text of its own in nearly every row, or distinct whole numbers under a
-        name such as ``id``.
+        Numbers, booleans, dates and text; missing values are allowed. Columns of a DataFrame are left out if they are
+        constant, free text or identifiers. Identifiers are unique texts in nearly every row, or distinct whole numbers
+        under a name such as ``id``.
     y : array-like of shape (n_samples,)
         Rows without a target are left out.
     categorical, numeric : list of str or int, default=()
-        Columns, by name or by number in an array, to be read as categories, or as numbers (what is no number is then
-        missing), and not left out. A categorical dtype says the same of a column.
+        Columns to treat as categorical or as numeric, by name, or by number in an array. They are not left out. In
+        numeric columns, non-numeric values become missing. A column with a categorical dtype is always categorical.
     task : {'auto', 'regression', 'classification'}, default='auto'
-        'auto' takes text, booleans and at most 10 distinct whole numbers as classes, other numbers as they are.
+        'auto' treats text, booleans and at most 10 distinct whole numbers as classes, and other numbers as numbers.
     log : bool, default=False
-        Whether to predict the logarithm of the target, which must be positive: for prices, sales and other numbers of
-        which a few are much larger than the rest. Losses, scores and the verdict are of the logarithm. The model of
-        `sklearn_ltdl.study.winner` predicts in the unit of the target.
+        Whether to predict the logarithm of the target, which must be positive. This suits prices, sales and other
+        numbers of which a few are much larger than the rest. Losses, scores and the verdict are those of the logarithm.
+        The model of `sklearn_ltdl.study.winner` predicts in the unit of the target.
     models : list of str or None, default=None
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
-        takes all. 'dummy' and 'linear' always run, and 'lazy' beside 'rich' and 'ntk' beside 'rfm': the verdict is
-        relative to them.
+        runs all. 'dummy' and 'linear' always run. 'lazy' runs with 'rich', and 'ntk' with 'rfm', because the verdict
+        compares them. On more than 2000 columns 'rfm', 'lazy', 'rich' and 'forest' are left out, and a note says so.
     also : dict of str to estimator or Contender, default=None
-        Other estimators to show beside them, by name. They have no part in the verdict, unless a
-        `sklearn_ltdl.study.Contender` gives the family to which they belong.
+        Further estimators to show, by name. They do not affect the verdict, unless a `sklearn_ltdl.study.Contender`
+        gives the family to which they belong.
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
-        of time. What is not predicted in any of them does not count.
+        of time. Rows that are not predicted in any split are not evaluated.
     repeats : int, default=1
-        Times that the folds of an integer `cv` are drawn. More make the verdict depend less on the draw, and narrow the
-        intervals a little: the rows stay the same.
+        Number of times that the folds of an integer `cv` are drawn. With more draws, the verdict depends less on the
+        draw, and the intervals are slightly narrower, although the rows stay the same.
     groups : array-like of shape (n_samples,), default=None
-        Rows of one group are in one fold, and are not independent evidence.
+        All rows of a group are in the same fold, and they are not independent evidence.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows in fits, losses and scores; a row of weight 0 is left out.
+        Weights of the rows in fits, losses and scores; a row with weight 0 is left out.
     scoring : str, callable or None, default=None
-        Score to show, as in scikit-learn, whatever decides; None is R2 or accuracy. Of two classes the area under the
-        ROC curve (AUC) is shown as well, for accuracy says little of a rare one.
+        Score to show, as in scikit-learn; it does not affect the verdict. None is R2 or accuracy. For two classes, the
+        area under the ROC curve (AUC) is shown as well, because accuracy says little about a rare class.
     margin : float, default=0.01
-        Differences below this share of the baseline's loss are equivalent in practice.
+        Differences below this share of the baseline's loss count as ties.
     curves : bool, default=False
-        Whether to show as well how the contrasts move with the number of training rows, and the network with its scale.
-        Roughly doubles the run time.
+        Whether to also compute learning curves of the contrasts, and the network's score across scales. Roughly doubles
+        the run time.
     n_jobs : int or None, default=None
-        Fits that run at a time, as in joblib: None is 1, -1 is one a core.
+        Number of fits at a time, as in joblib: None is 1, -1 is one per core.
     time_limit : float or None, default=None
-        Seconds of one fit with its predictions, after which its process is killed and the method counts as failed.
+        Time limit in seconds for one fit with its predictions. After it, the process is killed and the method counts as
+        failed.
     total_time : float or None, default=None
-        Seconds after which no other fit is started and those that run are killed. If the folds were drawn anew several
-        times, the draws that are done decide; else the methods that miss a fold count as failed.
+        Seconds after which running fits are killed and no further fit starts. If the folds are drawn several times, the
+        verdict rests on the draws that are done. Otherwise, methods that lack a fold count as failed.
     journal : str or path-like, default=None
-        File to which each result is added as it comes. A run that was stopped, even killed, goes on with the same file
-        where it was: results are reused for the same data, settings and versions, and the same source of classes of
-        your own in `also`, and the outcome is that of an undisturbed run. Fits that failed are tried again.
+        File to which each result is added as soon as it is available. A run that was stopped, or even killed, resumes
+        from the same file. Results are reused for the same data, settings and versions, and the same source of your own
+        classes in `also`. The outcome equals that of an uninterrupted run. Failed fits are run again.
     backend : {'loky', 'dask'}, default='loky'
         Processes of this machine, or the workers of a Dask cluster.
     scheduler : str or distributed.Client, default=None
         Address of the scheduler of the Dask cluster, such as ``'tcp://127.0.0.1:8786'``.
     random_state : int, RandomState instance or None, default=0
     verbose : int, default=0
-        With 1, progress and the time left on stderr.
+        With 1, print progress and the time left on stderr.
 
     Returns
     -------
     comparison : Comparison
-        With `verdict`, `methods`, `results`, `evidence`, `settings`, `to_frame()` and `to_json()`.
+        With `verdict`, `methods`, `results`, `evidence`, `settings`, `summary`, `to_frame()` and `to_json()`.
 
     References
     ----------
     Nadeau and Bengio (2003), "Inference for the generalization error", Machine Learning 52, eq. (16).
 
     Chizat, Oyallon and Bach (2019), "On lazy training in differentiable programming", arXiv:1812.07956: the lazy and
-    the rich network differ by the scale of their output only.
+    the rich network differ only in the scale of their output.
 
     Examples
     --------
@@ -181,12 +191,14 @@ def compare(
     if (backend == "dask") != (scheduler is not None):
         raise ParameterError(
             "scheduler",
-            f"a Dask cluster takes backend 'dask' and the address of its scheduler, such as "
+            f"a Dask cluster needs backend 'dask' and the address of its scheduler, such as "
             f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
         )
     rows, notes = read_rows(
         X, y, categorical=categorical, numeric=numeric, task=task, log=log, groups=groups, sample_weight=sample_weight
     )
+    methods, too_wide = that_can_run(methods, rows.X.shape[1])
+    notes += too_wide
     seed = draw_seed(random_state)
     splits, more = plan_splits(rows, cv, repeats, seed)
     notes += more
@@ -215,7 +227,7 @@ def compare(
 
 
 def _described(rows, methods, cv):
-    """Return the settings that speak of the table, the models and the folds."""
+    """Return the settings that describe the table, the models and the folds."""
     target, n = rows.target, len(rows.X)
     drawn = isinstance(cv, Integral)
     return {
@@ -233,7 +245,7 @@ def _described(rows, methods, cv):
 
 
 def _carried_out(plan, journal, n_jobs, limits, scheduler, verbose):
-    """Return the Comparison of a plan; an interruption carries that of what was done."""
+    """Return the Comparison of a plan; an interruption carries the Comparison of the fits that are done."""
     results = {}
     try:
         _work(plan, results, Journal(journal), n_jobs, limits, scheduler, verbose)
@@ -251,7 +263,7 @@ def _carried_out(plan, journal, n_jobs, limits, scheduler, verbose):
 
 
 def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
-    """Do the jobs whose results the journal does not hold, and put all results into `results`."""
+    """Run the jobs whose results are not in the journal, and put all results into `results`."""
     missing, arguments, told, time_limit = [], [], set(), limits["time_limit"]
 
     def ask(jobs):
@@ -259,7 +271,7 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
         for identifier, job in jobs.items():
             known = journal.known(job.key, job.is_result)
             if known is None or known.get("time_limit", time_limit) != time_limit:
-                missing.append(identifier)  # what was stopped at another limit may now come to its end
+                missing.append(identifier)  # a fit that was stopped at another limit may now finish
                 arguments.append((job.function, *job.arguments))
             else:
                 results[identifier] = known
@@ -347,7 +359,7 @@ def _judge(plan, results):
     if whole and len(whole) < settings["repeats"]:
         main = [k for k in main if plan.splits[k].repeat in whole]
         settings = {**settings, "repeats": len(whole)}
-        text = f"The time was over after {len(whole)} of {plan.settings['repeats']} draws of the folds."
+        text = f"The total time was over after {len(whole)} of {plan.settings['repeats']} draws of the folds."
         notes = [Note("repeats", text)]
     settings = {**settings, "notes": settings["notes"] + notes}
     held_out = HeldOut.of([plan.splits[k] for k in main], plan.weight, plan.cluster)
@@ -369,7 +381,7 @@ def _judge(plan, results):
     advice = recommend(judged, families, held_out, settings["margin"], verdict.needs_features, explained)
     verdict = replace(verdict, recommendation=advice)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
-    if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out
+    if not set(METHODS) - {"dummy"} <= set(compared):  # the verdict says nothing about models that were left out
         verdict = replace(verdict, sentence=f"{verdict.sentence} (Models compared: {', '.join(compared)}.)")
     return Judged(settings, main, held_out, scored, losses, families, contrasts, verdict)
 
@@ -431,6 +443,6 @@ def _of_rows(plan, results, judged):
 
 
 def _unfinished(plan, results):
-    """Return the draws of the folds in which some fit was not done for want of time."""
+    """Return the draws of the folds in which the time was not enough for all fits."""
     cut = {k for (name, k, _), result in results.items() if name in plan.methods and result.get("missing") == "time"}
     return {plan.splits[k].repeat for k in cut if plan.splits[k].share == 1}

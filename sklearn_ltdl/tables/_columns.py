@@ -25,7 +25,7 @@ _ROW_NAME = re.compile(  # of a column that counts rows if its numbers increase:
     r"(?i:x|\.\.\.\d+|#|(?:.*[\W_])?(?:no|nr|num|number|obs|observation|case|row|record|serial|seq|sequence|sample)"
     r"|subject|patient|customer)\.?|.*[a-z](?:No|Nr|Num|Number)"
 )
-MOST_COLUMNS = 2000  # beyond, forests and feature machines take many minutes a fold
+MOST_COLUMNS = 20_000  # to predict from
 MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
 MOST_LEVELS = 50  # columns that one categorical column may become
 MOST_LINES = 8  # of one kind, of what is told of the columns
@@ -84,6 +84,8 @@ def read_columns(X, *, categorical=(), numeric=()):
     """
     X = as_table(X)
     names = [str(name) for name in getattr(X, "columns", range(X.shape[1]))]
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(too_many("X", len(names)))
     require_distinct("X", names)
     kinds = {type(label) for label in getattr(X, "columns", ())}
     if str in kinds and len(kinds) > 1:
@@ -133,6 +135,14 @@ def require_distinct(where, names):
             f"{where}: expected distinct column names, got {listed(repeated)} more than once; rename or remove the "
             "copies."
         )
+
+
+def too_many(where, count):
+    """Return the sentence on a table that is too wide."""
+    return (
+        f"{where}: expected at most {MOST_COLUMNS} columns to predict from, got {count}; drop the needless ones, or "
+        "reduce them first, for example to principal components."
+    )
 
 
 def _known(wanted, names):
@@ -272,6 +282,8 @@ def _row_number(column):
 
 
 def _free_text(column):
+    if column.kind != "category":
+        return None
     few = column.texts.iloc[:1000]
     if len(column.texts) <= RARE_LEVEL or column.n_distinct <= OWN_SENTENCE * len(column.texts):
         return None
@@ -281,6 +293,8 @@ def _free_text(column):
 
 
 def _own_text(column):
+    if column.kind != "category":
+        return None
     texts = column.texts
     if len(texts) <= RARE_LEVEL or column.n_distinct <= OWN_TEXT * len(texts):
         return None
@@ -291,6 +305,8 @@ def _own_text(column):
 
 
 def _unread_dates(column):
+    if column.kind != "category":
+        return None
     if len(column.strays) and column.strays.index.str.fullmatch(_DATE).all():
         found = column.strays.index[0]
         return Note("unread dates", f"looks like dates, which are read if they are like 2024-05-31, not {found!r}")
@@ -298,6 +314,8 @@ def _unread_dates(column):
 
 
 def _stray_words(column):
+    if column.kind != "category":
+        return None
     n, strays = len(column.texts), int(column.strays.sum())
     if 0 < strays < n / 2:
         return Note("strays", f"{n - strays} of {n} values are numbers, {column.strays.index[0]!r} is not")
@@ -375,12 +393,6 @@ def _require_finite(columns, X):
 
 
 def _require_size(columns, X):
-    if len(columns) > MOST_COLUMNS:
-        raise ParameterError(
-            "X",
-            f"expected at most {MOST_COLUMNS} columns to predict from, got {len(columns)}; drop the needless ones, "
-            "or reduce them first, for example to principal components.",
-        )
     width = sum(
         min(X.iloc[:, j].nunique(), MOST_LEVELS) if column.kind == "category" else 1 for j, column in enumerate(columns)
     )

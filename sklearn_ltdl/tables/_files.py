@@ -10,7 +10,7 @@ import numpy as np
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl.tables._bytes import as_utf8, content, require_lines, unpacked
 from sklearn_ltdl.tables._cells import Written
-from sklearn_ltdl.tables._columns import target_position
+from sklearn_ltdl.tables._columns import MOST_COLUMNS, target_position, too_many
 from sklearn_ltdl.tables._layout import DELIMITERS, UNNAMED, find_layout
 from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._parquet import read_parquet
@@ -147,6 +147,8 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
     for _ in range(form.skip_rows):
         data = data[data.find(b"\n") + 1 or len(data) :]
     layout = find_layout(where, data, least_columns, sep=form.sep, header=form.header)
+    if len(layout.names) > MOST_COLUMNS + 1:  # the target
+        raise ValueError(too_many(where, len(layout.names)))
     data, names, delimiter = data[: layout.end], layout.names, layout.delimiter
     notes += layout.notes
     options = {
@@ -233,24 +235,29 @@ def _written(table, raw, label, text):
 
 def _fractions(table, written):
     """Return the columns of numbers with fractions, and whether their points can stand between thousands."""
-    from pandas.api.types import is_float_dtype
-
     known = {column.name: column.groups_by_points for column in written if not column.is_text}
-    fractions = [name for name in table if is_float_dtype(table[name].dtype) and (table[name].dropna() % 1 != 0).any()]
-    return {name: known.get(name, False) for name in fractions}
+    return {name: known.get(name, False) for name, values in _floats(table) if (values % 1 != 0).any()}
+
+
+def _floats(table):
+    """Yield the columns of float64 by name, without missing values."""
+    for j in np.flatnonzero(table.dtypes == np.float64):
+        values = table.iloc[:, j].to_numpy()
+        yield table.columns[j], values[~np.isnan(values)]
 
 
 def _doubtful(table, data, delimiter, label, text):
     """Return the names of columns of which more must be known than pandas made of them, in the table's order."""
-    from pandas.api.types import is_float_dtype, is_integer_dtype
-
     names = {label} if label in table and table[label].isna().any() else set()
     zeros = _has_leading_zeros(data)
-    for name, column in table.items():
-        known, is_float = column.dropna(), is_float_dtype(column.dtype)
-        whole = is_integer_dtype(column.dtype) or (is_float and (known % 1 == 0).all())
-        thousands = is_float and delimiter != "," and (abs(1000 * known - (1000 * known).round()) < 1e-6).all()
-        if (whole and zeros) or thousands:
+    whole = {table.columns[j]: table.iloc[:, j].to_numpy() for j in np.flatnonzero(table.dtypes == np.int64)}
+    for name, values in _floats(table):
+        if (values % 1 == 0).all():
+            whole[name] = values
+        if delimiter != "," and (abs(1000 * values - (1000 * values).round()) < 1e-6).all():  # 1.234 may be 1234
+            names.add(name)
+    for name, values in whole.items():
+        if zeros or (values.size and values.min() >= 19000101 and values.max() <= 21001231):
             names.add(name)
     return [name for name in table if name in names - {*text}]
 

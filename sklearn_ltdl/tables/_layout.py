@@ -18,6 +18,7 @@ BLANKS = r"\s+"  # as pandas calls a delimiter of one or more blanks
 UNNAMED = "\0"  # begins what a column without a name is called
 _SEEN = 50  # lines below the header that are looked at
 _LONGEST = 1 << 16  # bytes of a line below the table
+_MOST_CELLS = 100_000  # that are looked at
 _AGREE = 5  # lines of one width that make what is above them a title
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T].*)?")
@@ -123,7 +124,7 @@ def _lines(data, sign):
                 cells = cells[:-1]
             if any(map(_is_name, cells)):
                 found.append(_Line(number, cells))
-            if len(found) > 2 * _SEEN:
+            if len(found) > 2 * _SEEN or (len(found) > _AGREE and len(found) * len(cells) > _MOST_CELLS):
                 break
     return found
 

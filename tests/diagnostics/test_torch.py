@@ -383,6 +383,23 @@ def test_what_is_no_function_of_a_row_is_refused(rng):
         regime_report(module, X, y, before=copy.deepcopy(module.state_dict()))
 
 
+def test_a_module_whose_copy_has_other_names_is_refused():
+    """As models of Keras."""
+
+    class Renamed(nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.add_module(name, nn.Linear(4, 2))
+
+        def __deepcopy__(self, memo):
+            return Renamed("copied")
+
+    module, _, X, y = Renamed("original"), *made("mlp")[1:]
+    first = {key: value + 1 for key, value in module.state_dict().items()}
+    with pytest.raises(ValueError, match="A copy of this Renamed names its parameters otherwise"):
+        regime_report(module, X, y, before=first)
+
+
 def test_rows_are_tuples_dicts_datasets_and_whole_numbers(rng):
     class Two(nn.Module):
         def __init__(self):

@@ -9,6 +9,7 @@ from scipy.optimize import root
 from scipy.special import softmax
 
 from sklearn_ltdl.linear import _coordinates, _solvers
+from sklearn_ltdl.linear._lbfgs import read
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, auto, newton, sag, saga
 from sklearn_ltdl.losses import LOSSES
@@ -134,6 +135,26 @@ def test_lbfgs_reads_many_rows_a_few_times(case, loss, weighted):
     assert problem.at(solution.coef, solution.intercept, best=False).objective - lowest <= solution.gap + 1e-15
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_lbfgs_goes_on_from_single_to_double_precision(case, loss, monkeypatch):
+    monkeypatch.setattr(_solvers, "EXACT", 0)  # numbers of a table that is read in double precision only
+    precisions = []
+
+    def noted(problem, *args):
+        precisions.append(problem.X.dtype.name)
+        return read(problem, *args)
+
+    monkeypatch.setattr(_solvers, "read", noted)
+    problem = case(loss).problem(loss)
+    solution = SOLVERS["lbfgs"](problem, tol=1e-11)  # single precision leads to some 1e-7
+    assert precisions == ["float32", "float64"]
+    assert solution.status is Status.CONVERGED
+    assert problem.at(solution.coef, solution.intercept, best=False).gap == pytest.approx(solution.gap, rel=1e-3)
+    best = newton(problem)
+    lowest = problem.at(best.coef, best.intercept).objective
+    assert problem.at(solution.coef, solution.intercept, best=False).objective - lowest <= solution.gap + 1e-15
+
+
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 def test_auto_leaves_lbfgs_where_it_is_slow(loss, rng):
     # 300 columns of 600 rows with eigenvalues from 1 to 1e-12: no 85 steps of the gradient see them all
@@ -144,7 +165,7 @@ def test_auto_leaves_lbfgs_where_it_is_slow(loss, rng):
     solution = auto(FiniteSum(X, Y, LOSSES[loss], 1e-8))
     assert solution.solver == ("cholesky" if loss == "squared" else "newton")
     assert solution.status is Status.CONVERGED
-    assert "'lbfgs' was slow" in solution.reason
+    assert f"'{'newton-cg' if loss == 'squared' else 'lbfgs'}' was slow" in solution.reason
     assert np.all(np.diff(solution.trace.passes) > 0)
 
 

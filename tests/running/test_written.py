@@ -168,7 +168,7 @@ def test_a_folder_that_is_read_only_leaves_the_old_file(open_folder):
     path.write_text("old")
     path.chmod(0o666)
     open_folder.chmod(0o555)
-    with nobody(), pytest.raises(PermissionError, match=rf"{path}: cannot be written \(Permission denied\)\. If"):
+    with nobody(), pytest.raises(PermissionError, match=rf"{path}: cannot be written \(Permission denied\)\. An"):
         write_whole(path, "new")
     assert path.read_text() == "old"
 

@@ -177,7 +177,7 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
         compare(X, y, models=["linear"], repeats=3, cv=2)
     partial = caught.value.comparison
     assert partial.settings["repeats"] == 1
-    assert "The time was over after 1 of 3 draws" in partial.settings["notes"][-1]
+    assert "The total time was over after 1 of 3 draws" in partial.settings["notes"][-1]
     monkeypatch.undo()
     whole = compare(X, y, models=["linear"], repeats=1, cv=2)
     assert partial.verdict == whole.verdict  # that of the draws which are whole
@@ -236,7 +236,7 @@ def test_an_estimator_that_cannot_be_pickled_is_named_and_a_function_of_its_own_
         assert len(counted) - before == new
     broken = Ridge()
     broken.set_params(alpha=(number for number in (1.0, 2.0)))
-    with pytest.raises(TypeError, match="also: 'broken' cannot be pickled, as worker processes need"):
+    with pytest.raises(TypeError, match="also: 'broken' cannot be pickled, which worker processes need"):
         compare(X, y, also={"broken": broken}, **options)
 
 

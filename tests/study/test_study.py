@@ -164,7 +164,7 @@ def test_linear_data_gets_the_verdict_linear_and_noise_the_verdict_nothing(rng):
         ({"cv": KFold(5), "repeats": 2}, "repeats: 2 draws of the folds need an integer cv"),
         ({"cv": [(range(20), range(15, 30)), (range(10), range(10, 30))]}, "split 1 predicts rows that it trains on"),
         ({"scoring": "roc_auc"}, "scoring: 'roc_auc' fails on a fold"),
-        ({"scoring": "r3"}, "scoring: 'r3' is no score of scikit-learn"),
+        ({"scoring": "r3"}, "scoring: 'r3' is not a score of scikit-learn"),
         ({"backend": "dask"}, "got backend 'dask' and scheduler None"),
         ({"scheduler": "tcp://127.0.0.1:1"}, "got backend 'loky' and scheduler"),
         ({"also": {"ntk": Ridge()}}, "the name 'ntk' is taken"),
@@ -251,7 +251,7 @@ def test_copies_of_rows_are_no_more_evidence_and_in_one_fold(cheap):
     once = compare(X[:100], y[:100], models=["linear"])
     comparison = compare(np.tile(X[:100], (4, 1)), np.tile(y[:100], 4), models=["linear"])
     assert comparison.settings["n_clusters"] == 100
-    assert any("400 rows are 100 distinct ones and copies" in note for note in comparison.settings["notes"])
+    assert any("400 rows are 100 distinct rows and copies" in note for note in comparison.settings["notes"])
     widths = [c.verdict.evidence["signal"]["high"] - c.verdict.evidence["signal"]["low"] for c in (once, comparison)]
     assert widths[1] == pytest.approx(widths[0], rel=0.2)  # other folds; four times the rows would halve it
     rng = np.random.default_rng(0)
@@ -321,8 +321,8 @@ def test_a_score_knows_the_classes_by_their_names(cheap):
     [
         ([([0, 1, 2], [3, 500]), ([3, 4], [0])], "split 1 has row numbers outside 0 to 99"),
         ([([0, 1, 2], [3, 3]), ([3, 4], [0])], "split 1 names a row twice"),
-        ([(np.arange(100) < 50, np.arange(100) >= 50)] * 2, "expected .train, test. of row numbers as split 1"),
-        (PredefinedSplit(np.zeros(7)), "PredefinedSplit is of 7 rows, and the table has 100"),
+        ([(np.arange(100) < 50, np.arange(100) >= 50)] * 2, "split 1 is not a pair .train, test. of arrays"),
+        (PredefinedSplit(np.zeros(7)), "PredefinedSplit is for 7 rows, but the table has 100"),
     ],
 )
 def test_splits_that_are_no_splits_are_refused(cv, message):
@@ -342,7 +342,7 @@ def test_evidence_of_one_group_is_refused():
 def test_splits_that_train_on_copies_are_noted(cheap):
     X, y = (np.concatenate([part, part]) for part in load_diabetes(return_X_y=True))
     notes = compare(X, y, models=["linear"], cv=KFold(5, shuffle=True, random_state=0)).settings["notes"]
-    assert any("predict rows with copies that are also trained on" in note for note in notes)
+    assert any("predict rows with copies that are also used for training" in note for note in notes)
 
 
 def test_rare_classes_take_part_in_the_choice_of_settings():
@@ -371,8 +371,8 @@ def test_splits_that_cut_groups_are_noted(cheap):
         compare(X, y, models=["linear"], groups=groups, cv=cv).settings["notes"]
         for cv in (KFold(5, shuffle=True, random_state=0), GroupKFold(5))
     )
-    assert any("predict groups that are also trained on" in note for note in cut)
-    assert not any("predict groups that are also trained on" in note for note in whole)
+    assert any("predict groups that are also used for training" in note for note in cut)
+    assert not any("predict groups that are also used for training" in note for note in whole)
 
 
 def test_every_seed_of_an_estimator_that_was_given_is_drawn():

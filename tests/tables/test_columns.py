@@ -252,7 +252,7 @@ def test_the_description_has_every_kind_and_stays_short():
         (pd.DataFrame([[1, 2]] * 5, columns=["a", "a"]), "distinct column names, got 'a' more than once"),
         (pd.DataFrame({"a": [1.0, np.inf, 2.0], "b": [1, 2, 3]}), r"column 'a' holds infinite values \(1 of 3\)"),
         (pd.DataFrame({"a": [1.0] * 3, "b": ["u"] * 3}), "No column is left to predict from .a: the same value in"),
-        (np.zeros((3, 2001)), "at most 2000 columns to predict from, got 2001"),
+        (np.zeros((3, 20_001)), "at most 20000 columns to predict from, got 20001"),
     ],
 )
 def test_tables_that_cannot_be_used_are_named(X, message):
