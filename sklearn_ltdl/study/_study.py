@@ -15,7 +15,7 @@ from sklearn_ltdl.running._progress import Progress
 from sklearn_ltdl.running._terminal import say
 from sklearn_ltdl.study._comparison import Comparison, Interrupted
 from sklearn_ltdl.study._evidence import differences, smaller_splits
-from sklearn_ltdl.study._jobs import failed, may_change, run, versions
+from sklearn_ltdl.study._jobs import as_array, as_plain, failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
 from sklearn_ltdl.study._plan import Plan, chosen_methods, jobs_of, plan_splits, read_rows, that_can_run
@@ -255,7 +255,8 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
         if known is None or known.get("time_limit", time_limit) != time_limit:
             missing.append(identifier)  # what was stopped at another limit may now come to its end
         else:
-            results[identifier] = known
+            results[identifier] = _with_array(known, plan.data.n_classes)
+            journal.results.pop(job.key)  # as text it takes ten times the memory
     if journal.dropped:
         warn(journal.message())
     if verbose and results:
@@ -269,13 +270,19 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
             name, k, _ = identifier = missing[index]
             if isinstance(result, JobError):
                 result = failed(str(result), result.missing) | {"time_limit": time_limit}
-            if not result.get("missing") and not may_change(result):
-                journal.add(plan.jobs[identifier].key, result)
+            if journal.path is not None and not result.get("missing") and not may_change(result):
+                journal.add(plan.jobs[identifier].key, as_plain(result))
+                journal.results.pop(plan.jobs[identifier].key)
             results[identifier] = result
             seconds = result.get("fit_seconds", 0.0) + result.get("predict_seconds", 0.0)
             progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
     finally:
         progress.close()
+
+
+def _with_array(result, n_classes):
+    """Return a result of a journal as `fit_and_predict` returns it."""
+    return result | {"prediction": as_array(result["prediction"], n_classes)} if "prediction" in result else result
 
 
 def _collate(plan, results):
