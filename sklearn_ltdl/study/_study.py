@@ -96,8 +96,8 @@ def compare(
     ----------
     X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
         Numbers, booleans, dates and text; missing values are welcome. Columns of a DataFrame are left out that are
-        constant, free text, or identifiers: text of its own in nearly every row, or distinct whole numbers under a
-        name such as ``id``.
+        constant, free text, row numbers, or identifiers: text of its own in nearly every row, or distinct whole
+        numbers under a name such as ``id``. A few texts among numbers are missing values.
     y : array-like of shape (n_samples,)
         Rows without a target are left out.
     categorical, numeric : list of str or int, default=()
