@@ -277,7 +277,7 @@ def _target(settings):
         return f"the logarithm of {name}" if settings["log"] else name
     frequent = sorted(counts.items(), key=lambda count: -count[1])
     more = f" and {len(frequent) - MOST_NAMES} more" if len(frequent) > MOST_NAMES else ""
-    return f"{name}: {', '.join(f'{label} {n}' for label, n in frequent[:MOST_NAMES])}{more}"
+    return f"{name} ({', '.join(f'{label}: {n}' for label, n in frequent[:MOST_NAMES])}{more} rows)"
 
 
 def _columns(columns):
@@ -310,7 +310,7 @@ def _styled():
         yield
 
 
-def _axes(height=3.2):
+def _axes(height=3.0):
     from matplotlib.figure import Figure
 
     return Figure(figsize=(4.6, height), layout="constrained").subplots()
