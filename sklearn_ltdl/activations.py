@@ -21,16 +21,15 @@ the variance from layer to layer (He et al. 2015). It is 1 for an activation wit
 
 from functools import cache
 from math import comb, factorial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy import special
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl._types import Values
 
-ACTIVATIONS = Registry("activation", {"gain": lambda activation: 1.0})
-HERMITE_TERMS = 120
-HERMITE_NODES = np.linspace(-25.0, 25.0, 600)  # for the trapezoid rule; none at a kink at 0, zeros are within 22
+ACTIVATIONS = Registry("activation", {"gain": lambda activation: 1.0})  # type comments type constants, not fields
 TINY = np.finfo(float).tiny  # in place of a denominator that is zero
 
 
@@ -56,17 +55,17 @@ class Normals(NamedTuple):
     apart: np.ndarray
 
     @classmethod
-    def equal(cls, a):
+    def equal(cls, a: np.ndarray) -> Self:
         """Return pairs of each variable of standard deviation `a` with itself."""
         return cls(a, a, np.ones_like(a), np.zeros_like(a), np.zeros_like(a))
 
     @property
-    def sine2(self):
+    def sine2(self) -> np.ndarray:
         """Return 1 - c^2."""
         return 4.0 * self.turn2 * (1.0 - self.turn2)
 
     @property
-    def short(self):
+    def short(self) -> np.ndarray:
         """Return :math:`ab - |s|`, where s is the covariance."""
         return 2.0 * self.a * self.b * self.turn2
 
@@ -75,15 +74,15 @@ class Normals(NamedTuple):
 class Relu(NamedTuple):
     """Positive part."""
 
-    gain = 2**0.5
-    bend = 1.0
-    second_moment = 0.5  # E[value(z)^2] over standard normal z
+    gain = 2**0.5  # type: float
+    bend = 1.0  # type: float
+    second_moment = 0.5  # type: float  # E[value(z)^2] over standard normal z
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.maximum(z, 0.0)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`, 0 at 0."""
         return 1.0 * (z > 0.0)
 
@@ -95,25 +94,25 @@ class LeakyRelu(NamedTuple):
     slope: float = 0.01
 
     @property
-    def gain(self):
+    def gain(self) -> float:
         """Return the gain that preserves the variance of a wide layer."""
         return self.second_moment**-0.5
 
     @property
-    def bend(self):
+    def bend(self) -> float:
         """Return 0 for a straight line, 1 for the ReLU, 2 for the absolute value."""
         return (1.0 - self.slope) ** 2 / (1.0 + self.slope**2)
 
     @property
-    def second_moment(self):
+    def second_moment(self) -> float:
         """Return the mean square of the activation of a standard normal variable."""
         return 0.5 * (1.0 + self.slope**2)
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.maximum(z, 0.0) + self.slope * np.minimum(z, 0.0)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`, `slope` at 0."""
         return self.slope + (1.0 - self.slope) * (z > 0.0)
 
@@ -122,15 +121,15 @@ class LeakyRelu(NamedTuple):
 class Abs(NamedTuple):
     """Absolute value."""
 
-    gain = 1.0
-    bend = 2.0
-    second_moment = 1.0
+    gain = 1.0  # type: float
+    bend = 2.0  # type: float
+    second_moment = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return abs(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`, 0 at 0."""
         return np.sign(z)
 
@@ -139,15 +138,15 @@ class Abs(NamedTuple):
 class Identity(NamedTuple):
     """No activation: a deep linear network."""
 
-    gain = 1.0
-    bend = 0.0
-    second_moment = 1.0
+    gain = 1.0  # type: float
+    bend = 0.0  # type: float
+    second_moment = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return `z`."""
         return z
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return ones."""
         return 0.0 * z + 1.0
 
@@ -156,14 +155,14 @@ class Identity(NamedTuple):
 class Tanh(NamedTuple):
     """Hyperbolic tangent."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.tanh(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 1.0 - np.tanh(z) * np.tanh(z)
 
@@ -172,14 +171,14 @@ class Tanh(NamedTuple):
 class Sigmoid(NamedTuple):
     """Logistic distribution function, 1 / (1 + exp(-z))."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return 0.5 * np.tanh(0.5 * z) + 0.5
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         t = np.tanh(0.5 * z)
         return 0.25 * (1.0 - t * t)
@@ -189,13 +188,13 @@ class Sigmoid(NamedTuple):
 class Softplus(NamedTuple):
     """Smooth positive part, log(1 + exp(z))."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.logaddexp(0.0, z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 0.5 * np.tanh(0.5 * z) + 0.5
 
@@ -204,18 +203,18 @@ class Softplus(NamedTuple):
 class Erf(NamedTuple):
     """Error function, with the kernel of Williams (1997)."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return special.erf(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 2.0 / np.sqrt(np.pi) * np.exp(-z * z)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         (x_p, y_p), (x_q, y_q) = _shares(2.0 * pairs.a**2), _shares(2.0 * pairs.b**2)
         root = np.sqrt(x_p) * np.sqrt(x_q)
@@ -223,7 +222,7 @@ class Erf(NamedTuple):
         kappa0 = 4.0 / np.pi * np.sqrt(y_p) * np.sqrt(y_q) / cosine
         return 2.0 / np.pi * np.arctan2(root * pairs.cosine, cosine), kappa0
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return ``1 - abs(correlation)`` of the activations, from differences of the arcs by the addition theorem."""
         (x_p, y_p), (x_q, y_q) = _shares(2.0 * pairs.a**2), _shares(2.0 * pairs.b**2)
         root = np.sqrt(x_p) * np.sqrt(x_q)
@@ -249,17 +248,17 @@ class Erf(NamedTuple):
 class Gelu(NamedTuple):
     """z times the normal distribution function of z, with the kernel of Tsuchida et al. (2021)."""
 
-    gain = 2**0.5
+    gain = 2**0.5  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return z * special.ndtr(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return special.ndtr(z) + z * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`; kappa_0 is the slope of kappa_1."""
         root, short, sine, both = self._triangle(pairs)
         cosine = root * pairs.cosine
@@ -268,7 +267,7 @@ class Gelu(NamedTuple):
         kappa0 = angle + tangent * (short + (2.0 + tangent * tangent) * both)
         return pairs.a * pairs.b * kappa1 / (2.0 * np.pi), kappa0 / (2.0 * np.pi)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return 1 - correlation of the activations, whose variances are ``(pi - lack) a^2 / (2 pi)``."""
         lack_p, lack_q = self._lack(Normals.equal(pairs.a)), self._lack(Normals.equal(pairs.b))
         root = np.sqrt((np.pi - lack_p) * (np.pi - lack_q))
@@ -293,22 +292,22 @@ class Gelu(NamedTuple):
 class Sin(NamedTuple):
     """Sine."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.sin(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return np.cos(z)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return _waves(pairs)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return ``1 - abs(correlation)`` of the activations."""
         return _waves_gap(pairs, -1.0)
 
@@ -317,22 +316,22 @@ class Sin(NamedTuple):
 class Cos(NamedTuple):
     """Cosine."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.cos(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return -np.sin(z)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return _waves(pairs)[::-1]
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return 1 - correlation of the activations."""
         return _waves_gap(pairs, 1.0)
 
@@ -342,21 +341,21 @@ class Monomial(NamedTuple):
     """Power of z with a natural exponent."""
 
     degree: int = 2
-    gain = 1.0
+    gain = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return z**self.degree
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return self.degree * z ** np.maximum(self.degree - 1, 0)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return _moment(self.degree, pairs), self.degree**2 * _moment(max(self.degree - 1, 0), pairs)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return ``1 - abs(correlation)``, the mean of ``1 - abs(c) ** k`` over Hermite polynomials."""
         weights, cosine = _moment_weights(self.degree), abs(pairs.cosine)
         total = np.zeros_like(cosine)
@@ -369,26 +368,26 @@ class Monomial(NamedTuple):
 class Quadratic(NamedTuple):
     """Square: its networks are quadratic forms, and its kernels are those of ``Monomial(2)``."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return z * z
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 2.0 * z
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return Monomial(2).duals(pairs)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return 1 - correlation of the activations."""
         return Monomial(2).gap(pairs)
 
 
-def half_angle_duals(bend, sine, cosine):
+def half_angle_duals(bend: float, sine: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     r"""Return :math:`1 - \kappa_1` and :math:`\kappa_0` of a homogeneous activation, over their values at angle 0.
 
     With :math:`J = (\sin\theta - \theta\cos\theta) / \pi`, they are :math:`1 - \cos\theta - \beta J` and
@@ -407,62 +406,6 @@ def half_angle_duals(bend, sine, cosine):
     area = (2.0 * less * more - angle * (1.0 - gap)) / np.pi
     turn = np.where(ahead, angle, np.pi - angle) / np.pi
     return np.where(ahead, gap, (2.0 - bend) + (bend - 1.0) * gap) - bend * area, 1.0 - bend * turn
-
-
-def hermite_duals(activation, pairs):
-    r"""Return :math:`\kappa_1` and :math:`\kappa_0` of any activation, :math:`\sum_k a_k(p)\,a_k(q)\,c^k`.
-
-    c is the correlation and :math:`a_k(p) = E[\sigma(\sqrt p\,z)\,h_k(z)]` with orthonormal Hermite polynomials. The
-    integrals use the trapezoid rule with step h. Its error is :math:`e^{-2\pi d/h}` if the activation has a singularity
-    at :math:`id/\sqrt p`. The variance that `HERMITE_TERMS` polynomials do not capture is added to the next power of c,
-    so the value at c = 1 is exact and the sum is positive semi-definite.
-
-    Parameters
-    ----------
-    activation : activation object
-    pairs : Normals
-        With deviations of shapes (n, 1) and (1, m), or of the shape of the correlation.
-    """
-    return tuple(
-        _hermite_sum(_hermite_series(function, pairs.a), _hermite_series(function, pairs.b), pairs.cosine)
-        for function in (activation.value, activation.derivative)
-    )
-
-
-def hermite_lack(activation, deviation):
-    """Return the share of E[value^2] or E[derivative^2] that `hermite_duals` does not resolve, for the worst input."""
-    series = [_hermite_series(function, deviation) for function in (activation.value, activation.derivative)]
-    return max(np.max(a[..., -1] ** 2 / np.maximum(np.sum(a * a, axis=-1), np.finfo(float).tiny)) for a in series)
-
-
-def _hermite_series(function, deviation):
-    """Return the coefficients along a last axis, and the root of the mean square that they do not capture."""
-    nodes, weights, polynomials = _hermite_rule()
-    values = function(deviation[..., None] * nodes)
-    series = (values * weights) @ polynomials
-    lack = (values * values) @ weights - np.sum(series * series, axis=-1)
-    return np.concatenate([series, np.sqrt(np.maximum(lack, 0.0))[..., None]], axis=-1)
-
-
-def _hermite_sum(series_p, series_q, correlation):
-    most = np.abs(series_p).reshape(-1, HERMITE_TERMS + 1).max(axis=0)
-    most *= np.abs(series_q).reshape(-1, HERMITE_TERMS + 1).max(axis=0)
-    terms = 1 + max(np.flatnonzero(most > np.finfo(float).eps * most.max()), default=0)
-    total = np.zeros_like(correlation)
-    for k in reversed(range(terms)):
-        total = total * correlation + series_p[..., k] * series_q[..., k]
-    return total
-
-
-@cache
-def _hermite_rule():
-    """Return nodes and weights of the normal law, and the orthonormal polynomials at the nodes."""
-    nodes, weights = HERMITE_NODES, np.exp(-0.5 * HERMITE_NODES**2)
-    polynomials = np.ones((len(nodes), HERMITE_TERMS))
-    polynomials[:, 1] = nodes
-    for k in range(2, HERMITE_TERMS):
-        polynomials[:, k] = (nodes * polynomials[:, k - 1] - np.sqrt(k - 1.0) * polynomials[:, k - 2]) / np.sqrt(k)
-    return nodes, weights / weights.sum(), polynomials
 
 
 def _shares(z):

@@ -3,8 +3,12 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
+from sklearn_ltdl._types import Seed
 
-def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None) -> np.ndarray:
+
+def make_parity(
+    n_samples: int = 400, n_features: int = 20, *, n_relevant: int = 2, random_state: Seed = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw random signs; the class is the product of a few of them, which the learner does not know.
 
     No linear model does better than chance. A kernel that treats all directions alike needs about
@@ -35,7 +39,9 @@ def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None
     return X, (X[:, :n_relevant].prod(axis=1) > 0).astype(int)
 
 
-def make_multi_index(n_samples=500, n_features=20, *, n_directions=3, noise=0.1, random_state=None) -> np.ndarray:
+def make_multi_index(
+    n_samples: int = 500, n_features: int = 20, *, n_directions: int = 3, noise: float = 0.1, random_state: Seed = None
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Draw Gaussian inputs and the output of a teacher that depends on a few of their directions.
 
     The signal is :math:`c \sum_j s_j |u_j \cdot x|` with orthonormal directions u and alternating signs s. The factor c
@@ -71,7 +77,9 @@ def make_multi_index(n_samples=500, n_features=20, *, n_directions=3, noise=0.1,
     return X, signal + noise * rng.standard_normal(n_samples)
 
 
-def make_sphere(n_samples=500, n_features=5, *, sharpness=3.0, noise=0.1, random_state=None) -> np.ndarray:
+def make_sphere(
+    n_samples: int = 500, n_features: int = 5, *, sharpness: float = 3.0, noise: float = 0.1, random_state: Seed = None
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Draw points of the unit sphere and a smooth function of them, :math:`\exp(t\, u \cdot x)`.
 
     A kernel is enough for this problem. The function is in the reproducing space of every kernel whose power series in

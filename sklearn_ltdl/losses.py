@@ -12,37 +12,38 @@ summed. A loss with ``of_labels = True`` is for y in {0, 1}, and a loss with ``o
 loss without `of_labels` is accepted for both.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax, softmax, xlogy
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl._types import Values
 
-LOSSES = Registry("loss")
+LOSSES = Registry("loss")  # constants of losses have type comments, as an annotation would make them fields
 
 
 @LOSSES.register
 class Squared(NamedTuple):
     r"""Half the squared residual, :math:`(z - y)^2 / 2`."""
 
-    smoothness = 1.0  # largest second derivative in z
+    smoothness = 1.0  # type: float  # largest second derivative in z
     coupled = False
     of_labels = False
 
-    def value(self, z, y):
+    def value(self, z: Values, y: Values) -> Values:
         """Return the loss of each prediction."""
         return 0.5 * (z - y) * (z - y)
 
-    def derivative(self, z, y):
+    def derivative(self, z: Values, y: Values) -> Values:
         """Return the derivative in `z`."""
         return z - y
 
-    def second_derivative(self, z, y):
+    def second_derivative(self, z: Values, y: Values) -> Values:
         """Return the second derivative in `z`."""
         return 0.0 * z + 1.0
 
-    def fenchel_young(self, z, u, y):
+    def fenchel_young(self, z: Values, u: Values, y: Values) -> Values:
         """Return the Fenchel-Young loss of the prediction `z` and the dual variable `u`."""
         return 0.5 * (z - y - u) ** 2
 
@@ -52,24 +53,24 @@ class Huber(NamedTuple):
     r"""Half the squared residual within `delta`, :math:`\delta (|r| - \delta/2)` beyond it."""
 
     delta: float = 1.0
-    smoothness = 1.0
+    smoothness = 1.0  # type: float
     coupled = False
     of_labels = False
 
-    def value(self, z, y):
+    def value(self, z: Values, y: Values) -> Values:
         """Return the loss of each prediction."""
         core = np.minimum(np.abs(z - y), self.delta)
         return core * (np.abs(z - y) - 0.5 * core)
 
-    def derivative(self, z, y):
+    def derivative(self, z: Values, y: Values) -> Values:
         """Return the derivative in `z`: the residual, clipped at `delta`."""
         return np.minimum(np.maximum(z - y, -self.delta), self.delta)
 
-    def second_derivative(self, z, y):
+    def second_derivative(self, z: Values, y: Values) -> Values:
         """Return the second derivative in `z`."""
         return 1.0 * (np.abs(z - y) < self.delta)
 
-    def fenchel_young(self, z, u, y):
+    def fenchel_young(self, z: Values, u: Values, y: Values) -> Values:
         """Return the Fenchel-Young loss of the prediction `z` and the dual variable `u`, of size at most `delta`."""
         slope = self.derivative(z, y)
         return (slope - u) * (z - y - 0.5 * (slope + u))
@@ -79,24 +80,24 @@ class Huber(NamedTuple):
 class Logistic(NamedTuple):
     r"""Minus the log-likelihood of a label `y` in {0, 1} (or a probability) with log-odds `z`."""
 
-    smoothness = 0.25
+    smoothness = 0.25  # type: float
     coupled = False
     of_labels = True
 
-    def value(self, z, y):
+    def value(self, z: Values, y: Values) -> Values:
         """Return the loss of each prediction."""
         return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))) - y * z  # faster than logaddexp
 
-    def derivative(self, z, y):
+    def derivative(self, z: Values, y: Values) -> Values:
         """Return the derivative in `z`: the probability of class 1 minus `y`."""
         return 0.5 * np.tanh(0.5 * z) + 0.5 - y
 
-    def second_derivative(self, z, y):
+    def second_derivative(self, z: Values, y: Values) -> Values:
         """Return the second derivative in `z`."""
         t = np.tanh(0.5 * z)
         return 0.25 * (1.0 - t * t)
 
-    def fenchel_young(self, z, u, y):
+    def fenchel_young(self, z: Values, u: Values, y: Values) -> Values:
         """Return the divergence from the probability `u + y` to the probability with log-odds `z`."""
         p, tiny = np.clip(u + y, 0, 1), np.finfo(float).tiny
         entropy = p * np.log(np.maximum(p, tiny)) + (1 - p) * np.log(np.maximum(1 - p, tiny))
@@ -107,26 +108,26 @@ class Logistic(NamedTuple):
 class Multinomial(NamedTuple):
     r"""Minus the log-likelihood of a one-hot row `y` under softmax scores `z`, both of shape (..., n_classes)."""
 
-    smoothness = 0.5  # largest eigenvalue of diag(p) - pp'
+    smoothness = 0.5  # type: float  # largest eigenvalue of diag(p) - pp'
     coupled = True
     of_labels = True
 
-    def value(self, z, y):
+    def value(self, z: Values, y: Values) -> Values:
         """Return the loss of each sample."""
         top = np.max(z, axis=-1, keepdims=True)
         return np.log(np.sum(np.exp(z - top), axis=-1)) + top[..., 0] - np.sum(y * z, axis=-1)
 
-    def derivative(self, z, y):
+    def derivative(self, z: Values, y: Values) -> Values:
         """Return the gradient in the scores of each sample: the probabilities minus `y`."""
         odds = np.exp(z - np.max(z, axis=-1, keepdims=True))
         return odds / np.sum(odds, axis=-1, keepdims=True) - y
 
-    def derivative_of_row(self, z, y):
+    def derivative_of_row(self, z: Values, y: Values) -> Values:
         """Return the gradient of one sample, with `z` and `y` of shape (n_classes,); numba compiles this method."""
         odds = np.exp(z - np.max(z))
         return odds / np.sum(odds) - y
 
-    def dual_step_of_row(self, z, y, h, u):
+    def dual_step_of_row(self, z: Values, y: Values, h: Values, u: Values) -> Values:
         """Return the u' with ``u' = derivative(z - h (u' - u), y)`` of one sample, by a guarded Newton method."""
         t = z.copy()
         odds = np.exp(t - np.max(t))
@@ -151,7 +152,7 @@ class Multinomial(NamedTuple):
             t = new
         return p - y
 
-    def fenchel_young(self, z, u, y):
+    def fenchel_young(self, z: Values, u: Values, y: Values) -> Values:
         """Return the divergence from the probabilities `u + y` to the probabilities of scores `z`, for each sample."""
         p = np.maximum(u + y, 0)
         return np.maximum(np.sum(xlogy(p, p) - p * log_softmax(z, axis=-1), axis=-1), 0)
@@ -161,25 +162,25 @@ class Multinomial(NamedTuple):
 class SquaredHinge(NamedTuple):
     r"""Squared lack of margin :math:`\max(0, 1 - m)^2` of a label `y` in {0, 1}, with :math:`m = (2y - 1) z`."""
 
-    smoothness = 2.0
+    smoothness = 2.0  # type: float
     coupled = False
     of_labels = True
 
-    def value(self, z, y):
+    def value(self, z: Values, y: Values) -> Values:
         """Return the loss of each prediction."""
         lack = np.maximum(1.0 - (2.0 * y - 1.0) * z, 0.0)
         return lack * lack
 
-    def derivative(self, z, y):
+    def derivative(self, z: Values, y: Values) -> Values:
         """Return the derivative in `z`."""
         sign = 2.0 * y - 1.0
         return -2.0 * sign * np.maximum(1.0 - sign * z, 0.0)
 
-    def second_derivative(self, z, y):
+    def second_derivative(self, z: Values, y: Values) -> Values:
         """Return the second derivative in `z`."""
         return 2.0 * ((2.0 * y - 1.0) * z < 1.0)
 
-    def fenchel_young(self, z, u, y):
+    def fenchel_young(self, z: Values, u: Values, y: Values) -> Values:
         """Return the Fenchel-Young loss of the prediction `z` and the dual variable `u`, of the sign of ``1 - 2y``."""
         m, v = (2 * y - 1) * z, (1 - 2 * y) * u
         return (np.maximum(1 - m, 0) - v / 2) ** 2 + v * np.maximum(m - 1, 0)
@@ -198,34 +199,34 @@ class SmoothHinge(NamedTuple):
     of_labels = True
 
     @property
-    def smoothness(self):
+    def smoothness(self) -> float:
         """Largest second derivative in `z`."""
         return 1.0 / self.gamma
 
-    def value(self, z, y):
+    def value(self, z: Values, y: Values) -> Values:
         """Return the loss of each prediction."""
         lack = np.maximum(1.0 - (2.0 * y - 1.0) * z, 0.0)
         core = np.minimum(lack, self.gamma)
         return core * (lack - 0.5 * core) / self.gamma
 
-    def derivative(self, z, y):
+    def derivative(self, z: Values, y: Values) -> Values:
         """Return the derivative in `z`."""
         sign = 2.0 * y - 1.0
         return -sign * np.minimum(np.maximum(1.0 - sign * z, 0.0) / self.gamma, 1.0)
 
-    def second_derivative(self, z, y):
+    def second_derivative(self, z: Values, y: Values) -> Values:
         """Return the second derivative in `z`."""
         lack = 1.0 - (2.0 * y - 1.0) * z
         return (lack > 0.0) * (lack < self.gamma) / self.gamma
 
-    def fenchel_young(self, z, u, y):
+    def fenchel_young(self, z: Values, u: Values, y: Values) -> Values:
         """Return the Fenchel-Young loss of the prediction `z` and the dual variable `u`, between 0 and ``1 - 2y``."""
         lack, v = 1 - (2 * y - 1) * z, (1 - 2 * y) * u
         best = np.minimum(np.maximum(lack, 0) / self.gamma, 1)
         return np.maximum((best - v) * (lack - self.gamma * (best + v) / 2), 0)
 
 
-def members_of_linear(loss):
+def members_of_linear(loss: Any) -> tuple[str, ...]:
     """Return the members that the solvers of linear models need."""
     always = ("value", "derivative", "fenchel_young", "smoothness", "coupled")
     if getattr(loss, "coupled", False):
@@ -236,24 +237,26 @@ def members_of_linear(loss):
 MEMBERS_OF_NETWORKS = ("value", "derivative", "smoothness", "coupled")
 
 
-def of_rows(loss, values):
+def of_rows(loss: Any, values: Values) -> Values:
     """Return the loss of each sample from the values of a loss: outputs are summed unless the loss is coupled."""
     if loss.coupled:
         return values
     return values[:, 0] if values.shape[1] == 1 else values.sum(axis=1)
 
 
-def total(loss, z, y, weight):
+def total(loss: Any, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
     """Return the weighted sum over samples of the losses of `z` and `y`, both of shape (n_samples, n_outputs)."""
     return weight @ of_rows(loss, loss.value(z, y))
 
 
-def has_best_intercept(loss):
+def has_best_intercept(loss: Any) -> bool:
     """Return whether `best_intercept` accepts the loss, which may be a user's loss."""
     return loss.coupled or hasattr(loss, "second_derivative")
 
 
-def best_intercept(loss, scores, y, share, intercept):
+def best_intercept(
+    loss: Any, scores: np.ndarray, y: np.ndarray, share: np.ndarray, intercept: np.ndarray
+) -> np.ndarray:
     """Return the intercept that minimises the mean loss of ``scores + intercept``, by a guarded Newton method.
 
     Parameters
@@ -294,7 +297,7 @@ def best_intercept(loss, scores, y, share, intercept):
     return intercept
 
 
-def balanced_slopes(loss, slopes, y, share):
+def balanced_slopes(loss: Any, slopes: np.ndarray, y: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return dual variables near `slopes` with mean zero, which a free intercept requires."""
     tiny = np.finfo(float).tiny
     if loss.coupled:  # move the probabilities towards a constant row, no more than the class shares need
@@ -310,7 +313,7 @@ def balanced_slopes(loss, slopes, y, share):
     return slopes * np.where(slopes > 0, level / np.maximum(up, tiny), level / np.maximum(down, tiny))
 
 
-def probabilities(scores):
+def probabilities(scores: np.ndarray) -> np.ndarray:
     """Return class probabilities of scores of shape (n_samples, 1) (log-odds of class 1) or (n_samples, n_classes)."""
     if scores.shape[1] == 1:
         scores = np.hstack([np.zeros_like(scores), scores])

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ltdl._shown import Shown, Tables, columns
 from sklearn_ltdl._sklearn import warn
+
+_Solved = TypeVar("_Solved", bound=Any)  # has a status, a gap and the name of a solver
 
 
 class Status(Enum):
@@ -21,7 +24,7 @@ class Status(Enum):
     SEPARABLE = "found a hyperplane between the classes, so the objective has no minimum with alpha=0"
 
     @classmethod
-    def of(cls, gap, tolerance):
+    def of(cls, gap: float, tolerance: float) -> "Status":
         """Return CONVERGED if the gap is within the tolerance."""
         return cls.CONVERGED if gap <= tolerance else cls.OUT_OF_STEPS
 
@@ -122,7 +125,7 @@ class RegularizationPath(Shown):
     intercepts: np.ndarray
     dual_gaps: np.ndarray
     n_iters: np.ndarray
-    solvers: tuple
+    solvers: tuple[str, ...]
 
     def _headline(self):
         return f"{len(self.alphas)} penalties, largest gap {np.max(self.dual_gaps):.3g}"
@@ -171,7 +174,7 @@ class Certificate(Shown):
     imbalance: float = 0.0
 
     @property
-    def relative_gap(self):
+    def relative_gap(self) -> float:
         """Return the gap over the objective."""
         return self.gap / abs(self.primal) if 0 < abs(self.primal) < np.inf else np.inf * (self.gap > 0)
 
@@ -184,7 +187,7 @@ class Certificate(Shown):
         return f"{word}={self.gap:.3g} ({100 * self.relative_gap:.2g} % of the objective), by {self.method}"
 
 
-def warn_unless_converged(solution, remedy):
+def warn_unless_converged(solution: _Solved, remedy: str) -> _Solved:
     """Return the solution, after a ConvergenceWarning with the remedy if it did not converge."""
     if solution.status is not Status.CONVERGED:
         distance = f"; the objective is within {solution.gap:.2e} of its minimum" if solution.gap < np.inf else ""

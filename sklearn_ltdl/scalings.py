@@ -21,10 +21,10 @@ class Scaling(NamedTuple):
     power: float
     scale: float = 1.0
 
-    def factor(self, width):
+    def factor(self, width: int) -> float:
         """Return s, the factor of the output."""
         return self.scale * width**-self.power
 
-    def step(self, width):
+    def step(self, width: int) -> float:
         """Return the parameter step of the flow, 1/(s^2 m), for a unit step of the function."""
         return 1 / (self.factor(width) ** 2 * width)
