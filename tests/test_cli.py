@@ -71,9 +71,9 @@ def test_the_installed_command_prints_a_table_and_a_verdict_and_writes_json(tabl
     )
     assert run.returncode == 0, run.stderr
     assert "predicting 'price' (the last column; --target takes another): 80 rows, 3 columns" in run.stderr
-    assert "[9/9]" in run.stderr
+    assert "[10/10] importance" in run.stderr
     written = json.loads(out.read_text())
-    assert f"Verdict ({written['verdict']['code']})" in run.stdout
+    assert f"Verdict: {written['verdict']['code']}" in run.stdout
     assert {row["method"] for row in written["results"]} == {"dummy", "linear", "ntk"}
     assert len(written["results"]) == 9
     assert written["settings"]["command"].startswith("ltdl compare")
@@ -358,7 +358,7 @@ def test_a_journal_saves_the_work_of_a_second_run(table, tmp_path, capsys):
     for _ in range(2):
         assert main(["compare", str(table), *options]) == 0
         printed.append(capsys.readouterr())
-    assert "4 of 4 fits are in" in printed[1].err
+    assert "5 of 5 fits are in" in printed[1].err
     assert printed[0].out == printed[1].out
 
 

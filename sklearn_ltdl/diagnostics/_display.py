@@ -5,7 +5,7 @@ from typing import Self
 import numpy as np
 
 from sklearn_ltdl.diagnostics._rates import fit_rate
-from sklearn_ltdl.diagnostics._regime import LAZY_GAP, MAX_ROWS, RICH_GAP, regime_report
+from sklearn_ltdl.diagnostics._regime import LAZY_GAP, RICH_GAP, regime_report
 from sklearn_ltdl.diagnostics._regime_path import MAX_ROWS as PATH_ROWS
 from sklearn_ltdl.diagnostics._regime_path import regime_path
 from sklearn_ltdl.diagnostics._scale_path import scale_path
@@ -231,9 +231,7 @@ class RegimeDisplay:
         self.report = report
 
     @classmethod
-    def from_estimator(
-        cls, model, X, y, *, before=None, after=None, max_rows=MAX_ROWS, random_state=0, axes=None
-    ) -> Self:
+    def from_estimator(cls, model, X, y, *, before=None, after=None, max_rows=None, random_state=0, axes=None) -> Self:
         """Report on a trained network, and draw the report.
 
         Parameters
@@ -245,8 +243,8 @@ class RegimeDisplay:
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         before, after : parameters, default=None
             As in `regime_report`.
-        max_rows : int, default=1000
-            At most so many rows, drawn at random, take part.
+        max_rows : int, default=None
+            At most so many rows, drawn at random, take part; None as in `regime_report`.
         random_state : int, RandomState instance or None, default=0
             Draws the rows, if there are more.
         axes : array-like of three matplotlib Axes, default=None

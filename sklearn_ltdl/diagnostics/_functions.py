@@ -8,6 +8,8 @@ from sklearn.utils import check_array
 
 from sklearn_ltdl.diagnostics._views import NetworkFunction, TrainedNetwork, dense
 
+_ONE_HOT = "y has one 1 in each row and is taken as numbers. If it stands for classes, give one column of them."
+
 
 class Function(NamedTuple):
     """A function of JAX, or a module of PyTorch, and its weights before and after training."""
@@ -55,6 +57,25 @@ class Function(NamedTuple):
                 f"{self.call} failed for X of shape {X.shape} in float64, or cannot be differentiated: {error}. "
                 f"{self.advice}"
             ) from error
+
+
+def notes_on_scores(trained, X, y):
+    """Return what there is to note of outputs that are no scores of classes, and of a target that may be classes."""
+    if trained.classes is None:
+        one_hot = y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()
+        return [_ONE_HOT] if one_hot else []
+    outputs = trained.function.outputs(trained.after, X)
+    sums = outputs.sum(axis=1) if trained.n_outputs > 1 else np.ones(len(X))
+    if np.all((outputs >= 0) & (outputs <= 1)) and np.abs(sums - 1).max() < 1e-4:
+        what = "probabilities"
+    elif trained.n_outputs > 1 and np.abs(np.exp(np.minimum(outputs, 1)).sum(axis=1) - 1).max() < 1e-4:
+        what = "logarithms of probabilities"
+    else:
+        return []
+    return [
+        f"The outputs look like {what}; a report on classes is for the scores before. Leave softmax or sigmoid out of "
+        "the network, or of what forward= returns."
+    ]
 
 
 def function_of(apply_fn, before, after):

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn_ltdl._shown import Shown
 from sklearn_ltdl._sklearn import Interval, validate_params
 from sklearn_ltdl._targets import most_likely
-from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, trained_network
+from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, is_large, trained_network
 from sklearn_ltdl.networks._model import displacement
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MAX_ROWS = 1000
+FEW_ROWS_OF_LARGE = 300  # of a module of more than ten million weights
 FEW_ROWS = 300  # at most so many say how curved the network is, and which directions it reads
 GRADIENT_BYTES = 2**28  # of the gradients in those rows
 LAZY_GAP, RICH_GAP = 0.1, 0.4  # of the mean gap: benchmarks/regimes.py
@@ -121,14 +122,12 @@ def _shown(value):
 
 @validate_params(
     {
-        "max_rows": [Interval(Integral, FEWEST_ROWS, None, closed="left")],
+        "max_rows": [Interval(Integral, FEWEST_ROWS, None, closed="left"), None],
         "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=False,
 )
-def regime_report(
-    model, X, y, *, before=None, after=None, classes=None, max_rows=MAX_ROWS, random_state=0
-) -> RegimeReport:
+def regime_report(model, X, y, *, before=None, after=None, classes=None, max_rows=None, random_state=0) -> RegimeReport:
     r"""Report whether a trained network was lazy, or has learned features.
 
     Parameters
@@ -155,8 +154,9 @@ def regime_report(
     classes : array-like of shape (n_classes,), default=None
         Of a function of JAX, the classes whose scores it returns, in increasing order. If None, `y` holds numbers,
         except if it holds text or booleans, or if the function has several outputs and `y` one column.
-    max_rows : int, default=1000
-        At most so many rows, drawn at random, take part; the kernels need memory of ``max_rows ** 2``.
+    max_rows : int, default=None
+        At most so many rows, drawn at random, take part; the kernels need memory of ``max_rows ** 2``. None is 1000, or
+        300 for a module of PyTorch with more than ten million weights.
     random_state : int, RandomState instance or None, default=0
         Draws the rows, if there are more.
 
@@ -211,7 +211,7 @@ def regime_report(
         before=before,
         after=after,
         classes=classes,
-        max_rows=max_rows,
+        max_rows=max_rows or (FEW_ROWS_OF_LARGE if is_large(model) else MAX_ROWS),
         random_state=random_state,
     )
     function, weights, first = trained.function, trained.after, trained.before

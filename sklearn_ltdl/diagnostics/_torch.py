@@ -1,6 +1,7 @@
 """Networks of PyTorch with their first weights, as the diagnostics take them."""
 
 import copy
+from fnmatch import fnmatchcase
 from numbers import Integral
 
 import numpy as np
@@ -12,7 +13,8 @@ from sklearn_ltdl.diagnostics._torch_layers import BATCH_NORMS
 from sklearn_ltdl.diagnostics._torch_rows import packed
 from sklearn_ltdl.diagnostics._torch_start import bare, check_module, checked_state
 
-MANY_WEIGHTS = 10**7  # above which the kernel is a sketch, and the precision single
+MANY_WEIGHTS = 10**7  # above which the precision is single, and few rows take part
+SKETCHED_WEIGHTS = 10**8  # above which the kernel is a sketch; of 1.1e7 an exact one costs less (torch_resnet.py)
 _REFERENCE_ROWS = 1000  # at most so many say what the statistics of batch normalisation are
 
 
@@ -30,9 +32,10 @@ class TorchNetwork:
     forward : callable, default=None
         ``forward(module, rows)`` returns the outputs, of shape (n_samples,) or (n_samples, n_outputs). If None, rows
         are passed as they are, tuples as positional arguments, dicts as keyword arguments.
-    parameters : callable, default=None
-        ``parameters(name)`` says whether a parameter counts as a weight; others are held at their trained values. If
-        None, those that require gradients count.
+    parameters : callable, str or list of str, default=None
+        ``parameters(name)`` says whether a parameter counts as a weight; others are held at their trained values. Text
+        is a pattern of names, or several, such as ``"head.*"`` or ``["*.lora_A.*", "*.lora_B.*"]``. If None, those that
+        require gradients count.
     batch_norm : {'recalibrate', 'after', 'stored'}, default='recalibrate'
         Which statistics batch normalisation uses: those of `reference` at the weights at hand, the trained ones, or
         those stored with each state.
@@ -47,7 +50,8 @@ class TorchNetwork:
     memory : int, default=2**28
         Bytes that a block of gradients takes.
     kernel : {'auto', 'exact', 'sketch'}, default='auto'
-        'sketch' replaces the kernel by that of `n_probes` random directions; 'auto' does above ten million weights.
+        'sketch' replaces the kernel by that of `n_probes` random directions; 'auto' does above a hundred million
+        weights.
     n_probes : int, default=100
         Random directions of a sketch.
 
@@ -90,9 +94,14 @@ class TorchNetwork:
         for name, value in (("batch_size", batch_size), ("memory", memory), ("n_probes", n_probes)):
             if not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} must be a positive integer; got {value!r}.")
-        for name, value in (("forward", forward), ("parameters", parameters)):
-            if value is not None and not callable(value):
-                raise TypeError(f"{name} must be callable or None; got a {type(value).__name__}.")
+        if forward is not None and not callable(forward):
+            raise TypeError(f"forward must be callable or None; got a {type(forward).__name__}.")
+        patterns = [parameters] if isinstance(parameters, str) else parameters
+        is_list = isinstance(patterns, (list, tuple)) and all(isinstance(pattern, str) for pattern in patterns)
+        if not (parameters is None or callable(parameters) or is_list):
+            raise TypeError(
+                f"parameters must be callable, a pattern of names or a list of them, or None; got {parameters!r}."
+            )
         self.module = module
         self.before = before
         self.forward = forward
@@ -105,6 +114,30 @@ class TorchNetwork:
         self.memory = memory
         self.kernel = kernel
         self.n_probes = n_probes
+
+    def _weights(self, module):
+        """Return the parameters that count as weights, by name."""
+        found = dict(module.named_parameters())
+        if self.parameters is None:
+            weights = {name: value for name, value in found.items() if value.requires_grad}
+            if not weights:
+                raise ValueError(
+                    "No parameter of the module requires a gradient, so that training moved nothing. Name those that "
+                    "it moved by TorchNetwork(..., parameters=)."
+                )
+            return weights
+        if callable(self.parameters):
+            wanted = self.parameters
+        else:
+            patterns = [self.parameters] if isinstance(self.parameters, str) else self.parameters
+
+            def wanted(name):
+                return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+        weights = {name: value for name, value in found.items() if wanted(name)}
+        if not weights:
+            raise ValueError(f"parameters fits none of the module's: {[*found][:5]} and others.")
+        return weights
 
     def function(self, X, layout):
         """Return the function, its weights before and after training, and the names of its layers.
@@ -132,13 +165,7 @@ class TorchNetwork:
                 f"A copy of this {type(module).__name__} names its parameters otherwise, so that its weights cannot be "
                 "exchanged. Models of Keras do: give their weights to the same model on JAX, see the user guide."
             )
-        wanted = self.parameters or (lambda name: dict(module.named_parameters())[name].requires_grad)
-        weights = {name: value for name, value in module.named_parameters() if wanted(name)}
-        if not weights:
-            raise ValueError(
-                "No parameter of the module requires a gradient, so that training moved nothing. Name those that it "
-                "moved by TorchNetwork(..., parameters=)."
-            )
+        weights = self._weights(module)
         size = sum(value.numel() for value in weights.values())
         device = torch.device(self.device or next(iter(weights.values())).device)
         double = device.type == "cpu" and size <= MANY_WEIGHTS
@@ -180,12 +207,20 @@ class TorchNetwork:
             dtype,
             self.batch_size,
             self.memory,
-            self.kernel if self.kernel != "auto" else "exact" if size <= MANY_WEIGHTS else "sketch",
+            self.kernel if self.kernel != "auto" else "exact" if size <= SKETCHED_WEIGHTS else "sketch",
             self.n_probes,
         )
         if any(value.dtype in (torch.float16, torch.bfloat16) for value in weights.values()):
             function.notes.append(f"The weights were stored in half precision; they are used as they are, in {dtype}.")
         return function, before, after, tuple(layers)
+
+
+def is_large(model):
+    """Return whether a module, or that of a TorchNetwork, has more weights than an exact report is for."""
+    network = model if isinstance(model, TorchNetwork) else TorchNetwork(model, None)
+    module = bare(network.module)
+    check_module(module)
+    return sum(value.numel() for value in network._weights(module).values()) > MANY_WEIGHTS
 
 
 def along(network, first, last):

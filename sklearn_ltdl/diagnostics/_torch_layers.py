@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -95,16 +96,35 @@ def layer_gram(call, state, slope, counted, split, memory):
         weight, bias = (_per_feature(part, values) for values in (slope * standardised, slope))
         kept = [values for values, counts in zip((weight, bias), counted) if counts]
         return sum(values[few] @ values[many].T for values in kept) if kept else 0.0
-    if isinstance(part, nn.Conv2d):
-        read = F.unfold(read, part.kernel_size, part.dilation, part.padding, part.stride).mT
-        slope = slope.flatten(2).mT
+    if isinstance(part, _CONVOLUTIONS):
+        slope = slope.reshape(len(slope), part.groups, slope.shape[1] // part.groups, -1).mT
+        read = _patches(part, read) if counted[0] else slope  # which is not read then
     else:
-        read, slope = (values.reshape(len(values), -1, values.shape[-1]) for values in (read, slope))
+        read, slope = (values.reshape(len(values), 1, -1, values.shape[-1]) for values in (read, slope))
     gram = 0.0
     if counted[1]:
-        total = slope.sum(1)
+        total = slope.sum(2).flatten(1)
         gram = total[few] @ total[many].T
-    return gram + _weight_gram(read, slope, few, many, memory) if counted[0] else gram
+    for group in range(slope.shape[1]) if counted[0] else ():
+        gram = gram + _weight_gram(read[:, group], slope[:, group], few, many, memory)
+    return gram
+
+
+def _patches(part, read):
+    """Return what each place of a convolution reads, of shape (n, groups, places, fan_in)."""
+    pads = []
+    for axis, (size, apart) in enumerate(zip(part.kernel_size, part.dilation)):
+        missing = apart * (size - 1) if part.padding == "same" else 0
+        both = (missing // 2, missing - missing // 2) if isinstance(part.padding, str) else (part.padding[axis],) * 2
+        pads = [*both, *pads]  # of the last axis first
+    read = F.pad(read, pads, mode="constant" if part.padding_mode == "zeros" else part.padding_mode)
+    for axis, (size, step, apart) in enumerate(zip(part.kernel_size, part.stride, part.dilation)):
+        read = read.unfold(axis + 2, apart * (size - 1) + 1, step)[..., ::apart]
+    n, channels = read.shape[:2]
+    n_axes = len(part.kernel_size)
+    read = read.flatten(2 + n_axes).flatten(2, 1 + n_axes)  # (n, channels, places, kernel)
+    read = read.reshape(n, part.groups, channels // part.groups, *read.shape[2:])
+    return read.transpose(2, 3).flatten(3)
 
 
 def _weight_gram(read, slope, few, many, memory):
@@ -134,9 +154,7 @@ def _is_known(part):
     kind = type(part)
     if part._parameters.get("weight") is None:
         return False
-    if kind is nn.Conv2d:
-        return part.groups == 1 and part.padding_mode == "zeros" and not isinstance(part.padding, str)
-    return kind is nn.Linear or kind in _NORMS
+    return kind is nn.Linear or kind in _NORMS or kind in _CONVOLUTIONS
 
 
 def _standardised(call, state):

@@ -84,7 +84,10 @@ def checked_state(before, module):
             f"before holds the very tensors of the module ({shared[0]} and others): a state_dict is a view, and "
             "changes with training. Take a copy before training: copy.deepcopy(module.state_dict())."
         )
-    return {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in state.items()}
+    return {
+        name: value.detach().to(own[name].dtype) if isinstance(value, torch.Tensor) else value  # rounded alike
+        for name, value in state.items()
+    }
 
 
 def _state_of(before):

@@ -16,7 +16,7 @@ from sklearn_ltdl._sklearn import checked_rows as validated_rows
 from sklearn_ltdl._sklearn import refuse_masked
 from sklearn_ltdl._targets import checked_target
 from sklearn_ltdl.activations import ACTIVATIONS
-from sklearn_ltdl.diagnostics._functions import Function, function_of, module_of
+from sklearn_ltdl.diagnostics._functions import Function, function_of, module_of, notes_on_scores
 from sklearn_ltdl.diagnostics._perceptron import Perceptron, initial_weights, stacked
 from sklearn_ltdl.diagnostics._views import Dense, TrainedNetwork, dense
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet
@@ -88,6 +88,8 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
             "works in place, give a copy as `before` (copy.deepcopy)."
         )
     _check_values(trained, X)
+    if isinstance(network, Function):
+        notes = notes + notes_on_scores(trained, X, y)
     if not isinstance(trained.function, Dense) or isinstance(trained.function.network, Perceptron):
         notes = [*notes, WRONG_START] if _is_wrong_start(trained.before, trained.after) else notes
     return trained, X, y, notes
@@ -250,6 +252,16 @@ def unwrapped(model):
             "function apply_fn(parameters, X) of JAX with `before` and `after`."
         )
     return _joined(steps), model
+
+
+def is_large(model):
+    """Return whether a model is a module of PyTorch with so many weights that few rows take part by default."""
+    network = unwrapped(model)[1]
+    if not _is_of_torch(network):
+        return False
+    from sklearn_ltdl.diagnostics import _torch
+
+    return _torch.is_large(network)
 
 
 def _joined(steps):

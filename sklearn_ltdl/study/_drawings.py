@@ -75,12 +75,13 @@ def draw_time(ax, comparison):
 
 
 def _name_points(ax, methods):
-    """Write each name beside its mark, above or below it where another name would be in the way."""
-    figure = ax.figure
-    figure.draw_without_rendering()
-    taken = []
-    for row in methods:
-        at = (max(row["fit_seconds"], 1e-3), max(row["score"], ax.get_ylim()[0]))
+    """Write each name beside its mark, above or below it where another name or mark would be in the way."""
+    from matplotlib.transforms import Bbox
+
+    ax.figure.draw_without_rendering()
+    places = [(max(row["fit_seconds"], 1e-3), max(row["score"], ax.get_ylim()[0])) for row in methods]
+    taken = [Bbox(np.add([[-4, -4], [4, 4]], ax.transData.transform(place))) for place in places]  # the marks
+    for row, at in zip(methods, places):
         for side in ((6, 0), (-6, 0), (6, 11), (6, -11), (-6, 11), (-6, -11), (6, 22), (6, -22)):
             horizontal = "left" if side[0] > 0 else "right"
             label = ax.annotate(

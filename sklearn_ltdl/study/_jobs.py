@@ -77,8 +77,8 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
     Returns
     -------
     result : dict
-        Plain values: prediction (None if there is a failure), fit_seconds, predict_seconds, notes as pairs of a code
-        and a text, failure and explained.
+        Plain values, except for the prediction, an array as of `as_array` (None if there is a failure): fit_seconds,
+        predict_seconds, notes as pairs of a code and a text, failure and explained.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -105,7 +105,7 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
     if "nystroem" in solver:
         notes.append([solver, f"{solver}: fitted on a subsample of centres"])
     return {
-        "prediction": prediction.tolist(),
+        "prediction": as_array(prediction, data.n_classes),
         "fit_seconds": middle - start,
         "predict_seconds": end - middle,
         "notes": [list(note) for note in dict.fromkeys(map(tuple, notes))],
@@ -118,6 +118,17 @@ def fitted(data, method, seed, train):
     """Return the pipeline of a method, fitted on the training rows."""
     model = make_table_pipeline(method.build(data.task, seed))
     return model.fit(rows_of(data.X, train), data.y[train], **_weights(model[-1], data.weight, train))
+
+
+def as_array(prediction, n_classes):
+    """Return predictions as an array: of float64, or of float32 for probabilities, of which there may be many."""
+    return None if prediction is None else np.asarray(prediction, dtype=float if n_classes is None else np.float32)
+
+
+def as_plain(result):
+    """Return a result whose prediction is a list, as JSON takes it; `as_array` is the way back, bit by bit."""
+    prediction = result.get("prediction")
+    return result if prediction is None else result | {"prediction": prediction.tolist()}
 
 
 def _is_usable(prediction):

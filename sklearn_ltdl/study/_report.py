@@ -33,7 +33,7 @@ from sklearn_ltdl.study._evidence import DIAGNOSTICS
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL
 
-MOST_NAMES = 30  # of columns of one kind
+MOST_NAMES = 12  # of columns of one kind, and of classes
 _KINDS = {
     "number": ("number", "numbers"),
     "date": ("date", "dates"),
@@ -277,28 +277,26 @@ def _target(settings):
         return f"the logarithm of {name}" if settings["log"] else name
     frequent = sorted(counts.items(), key=lambda count: -count[1])
     more = f" and {len(frequent) - MOST_NAMES} more" if len(frequent) > MOST_NAMES else ""
-    return f"{name}: {', '.join(f'{label} {n}' for label, n in frequent[:MOST_NAMES])}{more}"
+    return f"{name} ({', '.join(f'{label}: {n}' for label, n in frequent[:MOST_NAMES])}{more} rows)"
 
 
 def _columns(columns):
-    """Return how the columns were read: one line a kind, and one a column that there is something to say of."""
-    lines = []
+    """Return how the columns were read: one line a kind, and lines with what else there is to say of them."""
+    lines, more = [], []
     for kind, titles in _KINDS.items():
-        chosen = [column for column in columns if column["kind"] == kind]
-        if chosen:
-            names = ", ".join(column["name"] for column in chosen[:MOST_NAMES])
-            more = f" and {len(chosen) - MOST_NAMES} more" if len(chosen) > MOST_NAMES else ""
-            holes = sum(column["n_missing"] > 0 for column in chosen)
-            missing = f"{holes} with missing values" if holes and kind != "left out" else ""
-            lines.append(
-                {"kind": f"{len(chosen)} {titles[len(chosen) > 1]}", "names": f"{names}{more}", "note": missing}
-            )
-    remarks = [
-        {"kind": "" if column["kind"] != "left out" else "left out", "names": column["name"], "note": column["note"]}
-        for column in columns
-        if column["note"]
+        names = [column["name"] for column in columns if column["kind"] == kind]
+        if names:
+            title = f"{len(names)} {titles[len(names) > 1]}"
+            cut = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            holes = sum(column["n_missing"] > 0 for column in columns if column["kind"] == kind != "left out")
+            missing = f" ({holes} with missing values)" if holes else ""
+            lines.append((title, f"{', '.join(names[:MOST_NAMES])}{cut}{missing}"))
+            more += [(title, ", ".join(names))] if cut else []
+    left_out = {"left out": "left out: "}
+    more += [
+        (column["name"], f"{left_out.get(column['kind'], '')}{column['note']}") for column in columns if column["note"]
     ]
-    return lines, remarks
+    return lines, more
 
 
 @contextmanager
@@ -310,7 +308,7 @@ def _styled():
         yield
 
 
-def _axes(height=3.2):
+def _axes(height=3.0):
     from matplotlib.figure import Figure
 
     return Figure(figsize=(4.6, height), layout="constrained").subplots()

@@ -63,6 +63,8 @@ def as_scorer(scoring, data, classes, splits):
     scorer = check_scoring(kind(None, classes), scoring=scoring)
 
     def score(prediction, rows):
+        if classes is not None:
+            prediction = prediction / prediction.sum(axis=1, keepdims=True)  # float32 sums to 1 less nearly
         weights = {} if data.weight is None else {"sample_weight": data.weight[rows]}
         return float(scorer(kind(prediction, classes), np.zeros((len(rows), 1)), y[rows], **weights))
 
@@ -83,7 +85,11 @@ def as_scorer(scoring, data, classes, splits):
 def prediction_of(plan, results, name, k):
     """Return the predictions of a method in a split, the mean over its seeds, or None if a fit failed."""
     fits = [results[name, k, s] for s in range(plan.methods[name].n_seeds)]
-    return None if any(fit["failure"] for fit in fits) else np.mean([fit["prediction"] for fit in fits], axis=0)
+    return (
+        None
+        if any(fit["failure"] for fit in fits)
+        else np.mean([fit["prediction"] for fit in fits], axis=0, dtype=float)
+    )
 
 
 def losses_of(plan, results, name, chosen):

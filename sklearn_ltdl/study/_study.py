@@ -19,7 +19,7 @@ from sklearn_ltdl.running._terminal import say
 from sklearn_ltdl.study._comparison import Comparison, Interrupted
 from sklearn_ltdl.study._evidence import differences, smaller_splits
 from sklearn_ltdl.study._importance import MOST_COLUMNS, importance_part
-from sklearn_ltdl.study._jobs import failed, may_change, run, versions
+from sklearn_ltdl.study._jobs import as_array, as_plain, failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._observed import predicted_classes, predicted_numbers, suspects
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
@@ -111,8 +111,8 @@ def compare(
     ----------
     X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
         Numbers, booleans, dates and text; missing values are allowed. Columns of a DataFrame are left out if they are
-        constant, free text or identifiers. Identifiers are unique texts in nearly every row, or distinct whole numbers
-        under a name such as ``id``.
+        constant, free text, row numbers or identifiers. Identifiers are unique texts in nearly every row, or distinct
+        whole numbers under a name such as ``id``. A few texts among numbers become missing values.
     y : array-like of shape (n_samples,)
         Rows without a target are left out.
     categorical, numeric : list of str or int, default=()
@@ -276,7 +276,8 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
                 missing.append(identifier)  # a fit that was stopped at another limit may now finish
                 arguments.append((job.function, *job.arguments))
             else:
-                results[identifier] = known
+                results[identifier] = _with_array(known, plan.data.n_classes)
+                journal.results.pop(job.key)  # as text it takes ten times the memory
         if journal.dropped.keys() - told:
             told.update(journal.dropped)
             warn(journal.message())
@@ -294,8 +295,9 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
             name, k, _ = identifier = missing[index]
             if isinstance(result, JobError):
                 result = failed(str(result), result.missing) | {"time_limit": time_limit}
-            if not result.get("missing") and not may_change(result):
-                journal.add(plan.jobs[identifier].key, result)
+            if journal.path is not None and not result.get("missing") and not may_change(result):
+                journal.add(plan.jobs[identifier].key, as_plain(result))
+                journal.results.pop(plan.jobs[identifier].key)
             results[identifier] = result
             seconds = result.get("fit_seconds", 0.0) + result.get("predict_seconds", 0.0)
             if len(results) == len(plan.jobs):
@@ -306,6 +308,11 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
             progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
     finally:
         progress.close()
+
+
+def _with_array(result, n_classes):
+    """Return a result of a journal as `fit_and_predict` returns it."""
+    return result | {"prediction": as_array(result["prediction"], n_classes)} if "prediction" in result else result
 
 
 def _follow_up(plan, results):

@@ -275,7 +275,8 @@ def _row_number(column):
     steps = np.diff(column.series.to_numpy())
     first = int(column.series.iloc[0])
     if first in (0, 1) and (steps == 1).all():
-        return Note("row number", f"counts the rows from {first}, which tells their order and nothing of new ones")
+        hint = "; if it is the time, --time" if re.fullmatch("(?i)t|time|period|day|week|month", column.name) else ""
+        return Note("row number", f"counts the rows from {first}: tells their order and nothing of new ones{hint}")
     if (steps > 0).all() and _ROW_NAME.fullmatch(column.name):
         return Note("row number", "a row number by its name, larger in every row than in the one before")
     return None

@@ -137,6 +137,8 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
     except ImportError as error:
         raise ImportError('Reading a file needs pandas: pip install "sklearn_ltdl[report]"') from error
 
+    from pandas.api.types import infer_dtype, is_numeric_dtype
+
     data = unpacked(where, content(path))
     if data.startswith(b"PAR1"):
         if form != Form(missing=form.missing):
@@ -187,6 +189,9 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
         raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {reason}.") from error
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
+    for name in table:
+        if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
+            table[name] = table[name].str.strip()  # pandas leaves the blanks after a value
     unnamed = [j for j, name in enumerate(names) if name.startswith(UNNAMED)]
     if len(unnamed) == 1:
         place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")

@@ -146,7 +146,7 @@ def _place(lines, least):
         if place is not None and (sign != " " or place == starts[sign]):
             titled[sign] = place
     if titled:
-        sign = max(titled, key=lambda sign: (sign != " ", len(lines[sign][titled[sign]].cells)))
+        sign = max(titled, key=lambda sign: (sign != " ", -titled[sign], len(lines[sign][titled[sign]].cells)))
         return sign, titled[sign]
     known = [sign for sign in lines if sign != " "] or list(lines)
     sign = max(known, key=lambda sign: len(lines[sign][min(starts[sign], len(lines[sign]) - 1)].cells))

@@ -142,6 +142,28 @@ MODULES = {
         (2, 6, 6),
         2,
     ),
+    "one axis": (
+        lambda: Flattened(
+            nn.Conv1d(3, 4, 3, stride=2, dilation=2, padding=3),
+            nn.Tanh(),
+            nn.Conv1d(4, 6, 2, padding="same", groups=2, padding_mode="circular"),
+            nn.Flatten(),
+            nn.Linear(24, 2),
+        ),
+        (3, 6),
+        2,
+    ),
+    "three axes": (
+        lambda: Flattened(
+            nn.Conv3d(2, 3, (2, 1, 3), padding=(1, 0, 2)),
+            nn.Tanh(),
+            nn.Conv3d(3, 3, 2, groups=3, padding="valid", bias=False),
+            nn.Flatten(),
+            nn.Linear(3 * 3 * 2 * 4, 2),
+        ),
+        (2, 3, 3, 3),
+        2,
+    ),
     "normalisations": (
         lambda: Flattened(
             nn.Conv2d(2, 4, 3),
@@ -225,7 +247,17 @@ def test_outputs_are_those_of_the_module(adapted):
 
 
 @pytest.mark.parametrize(
-    ("name", "structured"), [("mlp", True), ("in place", True), ("twice", True), ("tied", True), ("borrowed", False)]
+    ("name", "structured"),
+    [
+        ("mlp", True),
+        ("one axis", True),
+        ("three axes", True),
+        ("grouped and reflecting", True),
+        ("in place", True),
+        ("twice", True),
+        ("tied", True),
+        ("borrowed", False),
+    ],
 )
 def test_a_weight_that_the_layers_do_not_show_is_noticed(name, structured):
     module, first, X, y = made(name)
@@ -447,6 +479,66 @@ def test_parameters_that_are_fixed_are_no_weights(rng):
         value.requires_grad_(True)
     named = TorchNetwork(module, first, parameters=lambda name: name.startswith("4."))
     assert regime_report(named, X, y).diagnostics == head.diagnostics
+
+
+def test_patterns_name_the_weights(rng):
+    module, first, X, y = made("mlp")
+    for patterns, layers in (("4.*", ["4"]), (["0.weight", "4.*"], ["0", "4"]), ("*.bias", ["0", "2", "4"])):
+        report = regime_report(TorchNetwork(module, first, parameters=patterns), X, y)
+        assert [layer["layer"] for layer in report.layers] == layers
+    with pytest.raises(ValueError, match=r"parameters fits none of the module's: \['0.weight'"):
+        regime_report(TorchNetwork(module, first, parameters="head.*"), X, y)
+    with pytest.raises(TypeError, match="parameters must be callable, a pattern"):
+        TorchNetwork(module, first, parameters=[1])
+
+
+@pytest.mark.parametrize(
+    ("last", "noted"),
+    [(nn.Softmax(1), "look like probabilities"), (nn.LogSoftmax(1), "look like logarithms"), (nn.Identity(), None)],
+)
+def test_outputs_that_are_no_scores_are_noted(last, noted, rng):
+    module, first, X, _ = made("mlp", n=30)
+    layered, y = nn.Sequential(module, last), rng.integers(2, size=30)
+    notes = regime_report(layered, X, y, before={f"0.{key}": value for key, value in first.items()}).notes
+    assert [note for note in notes if "look like p" in note or "look like l" in note] == [
+        note for note in notes if noted and noted in note
+    ]
+    assert any(noted in note for note in notes) if noted else True
+
+
+def test_a_sigmoid_and_targets_of_one_hot_are_noted(rng):
+    module, first, X, _ = made("mlp", n=30)
+    y = rng.integers(2, size=30)
+    assert any("one 1 in each row" in note for note in regime_report(module, X, np.eye(2)[y], before=first).notes)
+    one = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    start = {key: value + 0.3 for key, value in one.state_dict().items()}
+    assert any("look like probabilities" in note for note in regime_report(one, X, y == 1, before=start).notes)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_those_that_were_stored(dtype):
+    """The start is rounded alike, so that what training did not move has not moved."""
+    module, first, X, y = made("mlp")
+    module = module.to(dtype)
+    with torch.no_grad():
+        module[2].weight.copy_(first["2.weight"])
+    rounded = {key: value.to(dtype).double() for key, value in first.items()}
+    report = regime_report(module, X, y, before=first)
+    expected = regime_report(copy.deepcopy(module).double(), X, y, before=rounded)
+    for name, value in expected.diagnostics.items():
+        assert report.diagnostics[name] == (value if value is None else pytest.approx(value, rel=1e-9)), name
+    assert any("half precision" in note for note in report.notes)
+
+
+def test_few_rows_of_a_large_module_take_part_by_default(rng, monkeypatch):
+    module, first, X, y = made("mlp", n=330)
+    assert regime_report(module, X, y, before=first).n_rows == 330
+    monkeypatch.setattr("sklearn_ltdl.diagnostics._torch.MANY_WEIGHTS", 50)
+    exact = TorchNetwork(module, first, kernel="exact")
+    report = regime_report(exact, X, y)
+    assert report.n_rows == 300
+    assert any("300 of 330 rows" in note for note in report.notes)
+    assert regime_report(exact, X, y, max_rows=320).n_rows == 320
 
 
 def test_a_sketch_is_without_bias_and_its_error_falls_as_the_root(rng):

@@ -69,7 +69,7 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
         ("Unnamed: 0", ROWS * 2, "looks like an identifier"),
         ("SK_ID_CURR", ROWS[::-1] + 100002, "looks like an identifier"),
         ("uid", 3 * ROWS + 5, "looks like an identifier"),
-        ("t", ROWS, "counts the rows from 0"),
+        ("t", ROWS, "of new ones; if it is the time, --time"),
         ("anything", ROWS + 1, "counts the rows from 1"),
         ("X", 3 * ROWS + 7, "a row number by its name"),
         ("cust_no", 3 * ROWS + 7, "a row number by its name"),

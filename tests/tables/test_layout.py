@@ -41,6 +41,16 @@ def test_what_is_above_the_header_is_left_out_and_said(read, above, said):
     assert codes(notes) == said
 
 
+def test_decimal_commas_below_a_title_are_no_delimiters(read):
+    table, _ = read("Report of 2024\n\nx;y\n" + "".join(f"{k},5;{k},25\n" for k in range(20)))
+    assert table.iloc[1].tolist() == [1.5, 1.25]
+
+
+def test_blanks_around_labels_are_left_out(read):
+    table, _ = read("x,y\n1,yes \n2, yes\n3,no\n")
+    assert table["y"].tolist() == ["yes", "yes", "no"]
+
+
 def test_a_header_that_begins_with_a_comment_sign_is_a_header(read):
     assert list(read("# size,kind,y\n" + ROWS)[0]) == ["size", "kind", "y"]  # as numpy.savetxt writes
     assert list(read("#,kind,y\n" + ROWS)[0]) == ["#", "kind", "y"]
