@@ -4,14 +4,17 @@ import textwrap
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array, check_consistent_length
 
 from sklearn_ltdl._shown import Shown
 from sklearn_ltdl._sklearn import Interval, StrOptions, validate_params
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._regime import LAZY_GAP, Ridge, linearization_gap, mean_gap, prediction_gap
 from sklearn_ltdl.diagnostics._trained import (
     FEWEST_ROWS,
@@ -71,13 +74,13 @@ class KernelExplanation(Shown):
     score_after: float | None
     machine: NTKKernelRegressor | NTKKernelClassifier
     initial_machine: NTKKernelRegressor | NTKKernelClassifier
-    notes: tuple
+    notes: tuple[str, ...]
     model: object
     kernel: str
     X: np.ndarray
     y: np.ndarray
 
-    def predict(self, X, return_std=False):
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return the predictions of the machine, ridge with the kernel of the trained or of the initial weights.
 
         Parameters
@@ -102,7 +105,7 @@ class KernelExplanation(Shown):
             raise ValueError("return_std=True is for networks that predict numbers; this one predicts classes.")
         return self._asked.predict(self._rows(X), return_std=True)
 
-    def influence(self, X) -> np.ndarray:
+    def influence(self, X: Any) -> np.ndarray:
         """Return what each row of the machine adds to each of its predictions.
 
         Parameters
@@ -117,7 +120,7 @@ class KernelExplanation(Shown):
         """
         return self._asked.influence(self._rows(X))
 
-    def without(self, rows) -> Pipeline:
+    def without(self, rows: ArrayLike) -> Pipeline:
         """Return the machine fitted without some of its rows, exactly: what the network would have learned less.
 
         Kernel and penalty stay, the latter against the *sum* of the losses, so that for one row the change of a
@@ -181,18 +184,18 @@ class KernelExplanation(Shown):
     prefer_skip_nested_validation=False,
 )
 def explain_as_kernel(
-    model,
-    X,
-    y,
+    model: Any,
+    X: Any,
+    y: Any,
     *,
-    X_test=None,
-    y_test=None,
-    before=None,
-    after=None,
-    classes=None,
-    kernel="after",
-    max_rows=MAX_ROWS,
-    random_state=0,
+    X_test: Any = None,
+    y_test: ArrayLike | None = None,
+    before: Any = None,
+    after: Any = None,
+    classes: ArrayLike | None = None,
+    kernel: str = "after",
+    max_rows: int = MAX_ROWS,
+    random_state: Seed = 0,
 ) -> KernelExplanation:
     """Fit the kernel machine that a trained network would be if it were one, and say whether it is.
 

@@ -1,8 +1,9 @@
 """Exponents of power laws, fitted with their standard errors."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Rate(NamedTuple):
@@ -20,7 +21,7 @@ class Rate(NamedTuple):
     standard_error: float
     factor: float
 
-    def __call__(self, x):
+    def __call__(self, x: ArrayLike) -> Any:
         """Return the power law at `x`."""
         return self.factor * np.asarray(x, dtype=float) ** self.exponent
 
@@ -29,7 +30,7 @@ class Rate(NamedTuple):
         return f"{self.exponent:.2f} ± {self.standard_error:.2f}"
 
 
-def fit_rate(x, y) -> Rate:
+def fit_rate(x: ArrayLike, y: ArrayLike) -> Rate:
     """Fit the exponent of a power law by least squares on logarithms.
 
     Parameters

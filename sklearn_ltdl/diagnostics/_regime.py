@@ -8,13 +8,15 @@ no training has shaped (Chizat, Oyallon, Bach 2019). No single number says so: t
 import textwrap
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sklearn_ltdl._shown import Shown
 from sklearn_ltdl._sklearn import Interval, validate_params
 from sklearn_ltdl._targets import most_likely
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, is_large, trained_network
 from sklearn_ltdl.networks._model import displacement
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
@@ -76,13 +78,13 @@ class RegimeReport(Shown):
 
     verdict: str
     sentence: str
-    diagnostics: dict
-    layers: tuple
+    diagnostics: dict[str, float | None]
+    layers: tuple[dict[str, Any], ...]
     spectrum_before: np.ndarray
     spectrum_after: np.ndarray
     score: str
     n_rows: int
-    notes: tuple
+    notes: tuple[str, ...]
 
     def to_frame(self) -> "DataFrame":
         """Return the diagnostics as a pandas DataFrame, indexed by name, with columns value and meaning."""
@@ -127,7 +129,17 @@ def _shown(value):
     },
     prefer_skip_nested_validation=False,
 )
-def regime_report(model, X, y, *, before=None, after=None, classes=None, max_rows=None, random_state=0) -> RegimeReport:
+def regime_report(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    before: Any = None,
+    after: Any = None,
+    classes: ArrayLike | None = None,
+    max_rows: int | None = None,
+    random_state: Seed = 0,
+) -> RegimeReport:
     r"""Report whether a trained network was lazy, or has learned features.
 
     Parameters

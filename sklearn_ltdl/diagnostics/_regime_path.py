@@ -1,14 +1,17 @@
 """The tangent kernel along training: when it turns, when it grows, and when the loss falls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_consistent_length
 
 from sklearn_ltdl._shown import Shown, columns
 from sklearn_ltdl._sklearn import Interval, validate_params
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._regime import centred, cosine, moved
 from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, network_along
 
@@ -67,7 +70,7 @@ class RegimePath(Shown):
     alignments: np.ndarray
     score: str
     n_rows: int
-    notes: tuple
+    notes: tuple[str, ...]
 
     def to_frame(self) -> "DataFrame":
         """Return the path as a pandas DataFrame, indexed by step."""
@@ -103,7 +106,17 @@ class RegimePath(Shown):
     },
     prefer_skip_nested_validation=False,
 )
-def regime_path(model, checkpoints, X, y, *, steps=None, classes=None, max_rows=MAX_ROWS, random_state=0) -> RegimePath:
+def regime_path(
+    model: Any,
+    checkpoints: Sequence[Any],
+    X: Any,
+    y: Any,
+    *,
+    steps: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+    max_rows: int = MAX_ROWS,
+    random_state: Seed = 0,
+) -> RegimePath:
     r"""Follow the tangent kernel of a network along its training.
 
     A lazy network keeps its first kernel. One that learns features may turn its kernel to the target while the loss has

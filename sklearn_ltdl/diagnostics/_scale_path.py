@@ -2,9 +2,10 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, mean_squared_error
@@ -17,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn_ltdl._shown import Shown, columns
 from sklearn_ltdl._sklearn import draw_seed, warn
 from sklearn_ltdl._targets import checked_weights
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._scale_factory import KERNEL_ROWS, columns_of, rows_of
 from sklearn_ltdl.diagnostics._trained import checked_column
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
@@ -131,18 +133,18 @@ class ScalePath(Shown):
 
 
 def scale_path(
-    X,
-    y,
-    scales=None,
+    X: ArrayLike,
+    y: ArrayLike,
+    scales: ArrayLike | None = None,
     *,
-    estimator=None,
-    X_test=None,
-    y_test=None,
-    sample_weight=None,
-    sample_weight_test=None,
-    epochs=30,
-    batch_size=64,
-    random_state=0,
+    estimator: Any = None,
+    X_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    sample_weight_test: ArrayLike | None = None,
+    epochs: int = 30,
+    batch_size: int = 64,
+    random_state: Seed = 0,
 ) -> ScalePath:
     r"""Train one network at several scales of its output: same first weights, loss, penalty and budget.
 

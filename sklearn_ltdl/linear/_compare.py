@@ -1,11 +1,14 @@
 """Solvers of one finite sum against each other, and against what theory promises."""
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl._types import MatrixLike, Seed
 from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, conjugate_gradients
 from sklearn_ltdl.losses import Squared
@@ -21,8 +24,15 @@ ROUNDING = 1e-14  # of the range of the objective: a certified gap at which a so
 
 
 def compare_solvers(
-    X, y, sample_weight=None, *, estimator=None, solvers=None, max_iter=50, random_state=None
-) -> "DataFrame":
+    X: MatrixLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    estimator: Any = None,
+    solvers: Sequence[str] | None = None,
+    max_iter: int = 50,
+    random_state: Seed = None,
+) -> "tuple[DataFrame, ConvergenceDisplay]":
     """Run several solvers on one problem, certifying each epoch, and show how fast they approach its minimum.
 
     Parameters

@@ -1,7 +1,7 @@
 """The penalty of this package from those of scikit-learn."""
 
 
-def alpha_from_ridge(alpha, total_weight) -> float:
+def alpha_from_ridge(alpha: float, total_weight: float) -> float:
     """Return the `alpha` of `SAGRegressor` that is that of ``Ridge``, against the sum of the squares.
 
     ``Ridge`` minimises ``sum_i s_i (y_i - f(x_i))^2 + alpha |w|^2``; over 2S this is the mean of half the squares plus
@@ -27,7 +27,7 @@ def alpha_from_ridge(alpha, total_weight) -> float:
     return alpha / _positive("total_weight", total_weight)
 
 
-def alpha_from_c(C, total_weight) -> float:
+def alpha_from_c(C: float, total_weight: float) -> float:
     """Return the `alpha` of `SAGClassifier` that is a ``C`` on the sum of the losses.
 
     ``LogisticRegression``, and ``LinearSVC`` with its squared hinge, minimise ``C sum_i s_i l_i + |w|^2 / 2``; over C S

@@ -2,9 +2,10 @@
 
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,6 +23,7 @@ from sklearn_ltdl._sklearn import (
     with_callbacks,
 )
 from sklearn_ltdl._targets import read_classification, read_regression
+from sklearn_ltdl._types import MatrixLike
 from sklearn_ltdl.linear._fitting import (
     LAYOUT,
     Objective,
@@ -641,7 +643,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
 
 
-def duality_gap(estimator, X, y, sample_weight=None) -> float:
+def duality_gap(estimator: Any, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return an upper bound on how far the objective of an estimator is from its minimum on given rows, from scratch.
 
     Parameters

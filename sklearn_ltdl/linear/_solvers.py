@@ -10,6 +10,8 @@ import dataclasses
 import functools
 import inspect
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -25,7 +27,9 @@ from sklearn_ltdl.results import Solution, Status, Trace
 SOLVERS = Registry("solver")
 
 
-def solver(generator=None, *, l1=False, direct=False, estimates=False):
+def solver(
+    generator: Callable[..., Any] | None = None, *, l1: bool = False, direct: bool = False, estimates: bool = False
+) -> Callable[..., Any]:
     """Register a generator as a solver, under its name with hyphens.
 
     Parameters

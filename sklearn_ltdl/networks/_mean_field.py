@@ -1,9 +1,10 @@
 r"""One hidden layer as an optimisation over measures: particles, noise, and a certificate of global optimality."""
 
 from numbers import Integral, Real
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -737,7 +738,7 @@ def _layer(network, weights):
     return hidden[0][0], readout[0]
 
 
-def certify(estimator, X, y, sample_weight=None) -> Certificate:
+def certify(estimator: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Certificate:
     r"""Return how far a fitted mean-field network is from the best one for these rows.
 
     The best is over all measures: networks of any width with the same activation, loss and penalty. With the largest

@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass, fields
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array
 
 from sklearn_ltdl.activations import ACTIVATIONS
@@ -392,7 +394,7 @@ class RBF(Laplace):
         return np.exp(-0.5 * distances**2)
 
 
-def ntk_kernel(X, Z=None, **options) -> np.ndarray:
+def ntk_kernel(X: ArrayLike, Z: ArrayLike | None = None, **options: Any) -> np.ndarray:
     """Compute the neural tangent kernel of an infinitely wide fully connected network, as a function.
 
     For `kernel=` of scikit-learn's SVC and KernelRidge, and for `pairwise_kernels`.
@@ -419,7 +421,7 @@ def ntk_kernel(X, Z=None, **options) -> np.ndarray:
     return NTK(**options)(X, Z)
 
 
-def nngp_kernel(X, Z=None, **options) -> np.ndarray:
+def nngp_kernel(X: ArrayLike, Z: ArrayLike | None = None, **options: Any) -> np.ndarray:
     """Compute the covariance of the outputs of an infinitely wide network at initialisation, as a function.
 
     Parameters

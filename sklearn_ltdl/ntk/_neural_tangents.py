@@ -33,7 +33,7 @@ TEMPORARIES = 8  # arrays of the largest intermediate's size that compiled kerne
 _importing = Lock()
 
 
-def load_neural_tangents():
+def load_neural_tangents() -> ModuleType:
     """Import neural-tangents 0.6.5, which can no longer be imported by its name alone.
 
     It is to be installed without what it requires, of which TensorFlow (1.9 GB) is never used::
