@@ -23,7 +23,7 @@ from sklearn_ltdl._sklearn import (
     with_callbacks,
 )
 from sklearn_ltdl._targets import read_classification, read_regression
-from sklearn_ltdl._types import MatrixLike
+from sklearn_ltdl._types import MatrixLike, Seed
 from sklearn_ltdl.linear._fitting import (
     LAYOUT,
     Objective,
@@ -135,7 +135,7 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return checked_rows(self, X, accept_sparse="csr") @ self.coef_.T + self.intercept_
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -257,17 +257,17 @@ class SAGRegressor(RegressorMixin, _LinearModel):
     def __init__(
         self,
         *,
-        loss="squared",
-        alpha=1e-3,
-        l1_ratio=0.0,
-        fit_intercept=True,
-        solver="auto",
-        step_size=None,
-        sampling="auto",
-        max_iter=1000,
-        tol=1e-6,
-        warm_start=False,
-        random_state=None,
+        loss: str | Any = "squared",
+        alpha: float = 1e-3,
+        l1_ratio: float = 0.0,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        step_size: float | None = None,
+        sampling: str = "auto",
+        max_iter: int = 1000,
+        tol: float = 1e-6,
+        warm_start: bool = False,
+        random_state: Seed = None,
     ) -> None:
         self.loss = loss
         self.alpha = alpha
@@ -283,7 +283,7 @@ class SAGRegressor(RegressorMixin, _LinearModel):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the linear model.
 
         Parameters
@@ -308,7 +308,7 @@ class SAGRegressor(RegressorMixin, _LinearModel):
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None) -> Self:
+    def partial_fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
 
         Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
@@ -327,7 +327,9 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         return self._go_on(self._task(X, y, sample_weight, reset=not hasattr(self, "coef_"), whole=False))
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
+    def path(
+        self, X: MatrixLike, y: ArrayLike, alphas: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> RegularizationPath:
         """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
 
         Parameters
@@ -346,7 +348,7 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         task = clone(self)._task(X, y, sample_weight)  # validation does not write to this estimator
         return regularization_path(task, alphas, self.solver, **self._options())
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the predictions.
 
         Parameters
@@ -359,7 +361,7 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         """
         return self._scores(X)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -491,18 +493,18 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
     def __init__(
         self,
         *,
-        loss="logistic",
-        alpha=1e-3,
-        l1_ratio=0.0,
-        class_weight=None,
-        fit_intercept=True,
-        solver="auto",
-        step_size=None,
-        sampling="auto",
-        max_iter=1000,
-        tol=1e-6,
-        warm_start=False,
-        random_state=None,
+        loss: str | Any = "logistic",
+        alpha: float = 1e-3,
+        l1_ratio: float = 0.0,
+        class_weight: Any = None,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        step_size: float | None = None,
+        sampling: str = "auto",
+        max_iter: int = 1000,
+        tol: float = 1e-6,
+        warm_start: bool = False,
+        random_state: Seed = None,
     ) -> None:
         self.loss = loss
         self.alpha = alpha
@@ -519,7 +521,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the linear model.
 
         Parameters
@@ -547,7 +549,9 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
+    def partial_fit(
+        self, X: MatrixLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
 
         Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
@@ -579,7 +583,9 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
+    def path(
+        self, X: MatrixLike, y: ArrayLike, alphas: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> RegularizationPath:
         """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
 
         Parameters
@@ -598,7 +604,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         task = clone(self)._task(X, y, sample_weight)  # validation does not write to this estimator
         return regularization_path(task, alphas, self.solver, **self._options())
 
-    def decision_function(self, X) -> np.ndarray:
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Return the score of the second of two classes (its log-odds, for 'logistic'), or those of each of more.
 
         Parameters
@@ -615,7 +621,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
 
     @available_if(_has_probabilities)
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Return the probability of each class, in the order of `classes_`.
 
         Parameters
@@ -628,7 +634,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         """
         return probabilities(self._scores(X))
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the class of the highest score.
 
         Parameters

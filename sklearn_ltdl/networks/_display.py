@@ -1,10 +1,12 @@
 """Pictures of particles in training."""
 
 import warnings
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
@@ -69,7 +71,15 @@ class ParticleFlowDisplay:
     ([0, 1, 3, 10, 32, 100], (6, 10, 3))
     """
 
-    def __init__(self, *, particles, n_iters, measure, features=(0, 1), feature_names=None) -> None:
+    def __init__(
+        self,
+        *,
+        particles: np.ndarray,
+        n_iters: Sequence[int],
+        measure: Any,
+        features: Any = (0, 1),
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         self.particles = particles
         self.n_iters = n_iters
         self.measure = measure
@@ -77,7 +87,17 @@ class ParticleFlowDisplay:
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, sample_weight=None, features=(0, 1), n_snapshots=30, ax=None) -> Self:
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        features: Any = (0, 1),
+        n_snapshots: int = 30,
+        ax: Any = None,
+    ) -> Self:
         """Train clones of a network for ever longer, and draw where the particles went.
 
         Parameters
@@ -129,7 +149,7 @@ class ParticleFlowDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax=None) -> Self:
+    def plot(self, ax: Any = None) -> Self:
         """Draw the trajectories and the measure.
 
         Parameters

@@ -1,13 +1,15 @@
 """The tangent features of a random network: what a lazy network is linear in."""
 
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.networks._linearized import tangent_features
 from sklearn_ltdl.networks._model import Network, draw_weights, feature_map
@@ -79,14 +81,16 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "random_state": ["random_state"],
     }
 
-    def __init__(self, *, width=256, depth=1, activation="relu", random_state=None) -> None:
+    def __init__(
+        self, *, width: int = 256, depth: int = 1, activation: str | Any = "relu", random_state: Seed = None
+    ) -> None:
         self.width = width
         self.depth = depth
         self.activation = activation
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None) -> Self:
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Draw the weights.
 
         Parameters
@@ -104,7 +108,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.weights_ = draw_weights(X.shape[1] + 1, 1, width=self.width, depth=self.depth, doubled=False, rng=rng)
         return self
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Return the gradient at each row.
 
         Parameters

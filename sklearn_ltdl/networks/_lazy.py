@@ -1,9 +1,10 @@
 """Networks of any depth whose output scale switches them between kernel and feature learning, and their limits."""
 
 from numbers import Integral, Real
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
@@ -16,6 +17,7 @@ from sklearn_ltdl._targets import (
     encode_classes,
     weights_of_classes,
 )
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import Squared, total
 from sklearn_ltdl.networks._linearized import Tangent, TangentKernel, solve_ridge
@@ -197,21 +199,21 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     def __init__(
         self,
         *,
-        width=256,
-        depth=1,
-        activation="relu",
-        scale=10.0,
-        centering="subtract",
-        mode="nonlinear",
-        alpha="loo",
-        learning_rate=1.0,
-        max_iter=1000,
-        tol=1e-4,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        warm_start=False,
-        normalize_y=True,
-        random_state=None,
+        width: int = 256,
+        depth: int = 1,
+        activation: str | Any = "relu",
+        scale: float = 10.0,
+        centering: str | None = "subtract",
+        mode: str = "nonlinear",
+        alpha: float | str = "loo",
+        learning_rate: float = 1.0,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        normalize_y: bool = True,
+        random_state: Seed = None,
     ) -> None:
         self.width = width
         self.depth = depth
@@ -231,7 +233,7 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
@@ -368,21 +370,21 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
     def __init__(
         self,
         *,
-        width=256,
-        depth=1,
-        activation="relu",
-        scale=10.0,
-        centering="subtract",
-        mode="nonlinear",
-        alpha="loo",
-        learning_rate=1.0,
-        max_iter=1000,
-        tol=1e-4,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        warm_start=False,
-        class_weight=None,
-        random_state=None,
+        width: int = 256,
+        depth: int = 1,
+        activation: str | Any = "relu",
+        scale: float = 10.0,
+        centering: str | None = "subtract",
+        mode: str = "nonlinear",
+        alpha: float | str = "loo",
+        learning_rate: float = 1.0,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        class_weight: Any = None,
+        random_state: Seed = None,
     ) -> None:
         self.width = width
         self.depth = depth
@@ -402,7 +404,7 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters

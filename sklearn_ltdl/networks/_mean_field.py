@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, draw_seed, warn, with_callbacks
 from sklearn_ltdl._targets import classification_loss
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import LOSSES, MEMBERS_OF_NETWORKS, has_best_intercept
 from sklearn_ltdl.networks._certificate import (
@@ -228,22 +229,22 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
     def __init__(
         self,
         *,
-        width=256,
-        activation="relu",
-        init_scale=1.0,
-        loss="squared",
-        alpha="loo",
-        solver="auto",
-        temperature=0.0,
-        learning_rate=1.0,
-        max_iter=1000,
-        tol=1e-4,
-        batch_size=128,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        warm_start=False,
-        normalize_y=True,
-        random_state=None,
+        width: int = 256,
+        activation: str | Any = "relu",
+        init_scale: float = 1.0,
+        loss: str | Any = "squared",
+        alpha: float | str = "loo",
+        solver: str = "auto",
+        temperature: float = 0.0,
+        learning_rate: float = 1.0,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        batch_size: int = 128,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        normalize_y: bool = True,
+        random_state: Seed = None,
     ) -> None:
         self.width = width
         self.activation = activation
@@ -264,7 +265,7 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
@@ -285,7 +286,7 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
         return self._publish(found)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None) -> Self:
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one pass over these rows, in batches.
 
         The first call, if there was no fit, draws the weights and settles on the units of the target, the penalty and
@@ -444,21 +445,21 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     def __init__(
         self,
         *,
-        width=256,
-        activation="tanh",
-        init_scale=1.0,
-        alpha="loo",
-        solver="auto",
-        temperature=0.0,
-        learning_rate=1.0,
-        max_iter=1000,
-        tol=1e-4,
-        batch_size=128,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        warm_start=False,
-        class_weight=None,
-        random_state=None,
+        width: int = 256,
+        activation: str | Any = "tanh",
+        init_scale: float = 1.0,
+        alpha: float | str = "loo",
+        solver: str = "auto",
+        temperature: float = 0.0,
+        learning_rate: float = 1.0,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        batch_size: int = 128,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        class_weight: Any = None,
+        random_state: Seed = None,
     ) -> None:
         self.width = width
         self.activation = activation
@@ -478,7 +479,7 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
@@ -499,7 +500,9 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         return self._publish(found)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train for one pass over these rows, in batches.
 
         The first call, if there was no fit, draws the weights and settles on the penalty and the step.

@@ -1,8 +1,9 @@
 """What the estimators of networks share: from a table to a trained network, and from a network to predictions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
@@ -347,7 +348,7 @@ class _TrainedEstimator(CallbackSupportMixin, BaseEstimator):
 class NetworkRegressor(RegressorMixin, _TrainedEstimator):
     """What fitted networks for regression do."""
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Return predictions of shape (n_samples,), or (n_samples, n_outputs) as `y` was, in its units.
 
         Parameters
@@ -360,7 +361,7 @@ class NetworkRegressor(RegressorMixin, _TrainedEstimator):
         """
         return self._units.undo(_scores(self, X))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -369,7 +370,7 @@ class NetworkRegressor(RegressorMixin, _TrainedEstimator):
 class NetworkClassifier(ClassifierMixin, _TrainedEstimator):
     """What fitted networks for classification do."""
 
-    def decision_function(self, X) -> np.ndarray:
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Return the log-odds of the second class, of shape (n_samples,), or (n_samples, n_classes) scores.
 
         Parameters
@@ -383,7 +384,7 @@ class NetworkClassifier(ClassifierMixin, _TrainedEstimator):
         scores = _scores(self, X)
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return class probabilities of shape (n_samples, n_classes).
 
         Parameters
@@ -396,7 +397,7 @@ class NetworkClassifier(ClassifierMixin, _TrainedEstimator):
         """
         return probabilities(_scores(self, X))
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Return the most probable class of each row.
 
         Parameters

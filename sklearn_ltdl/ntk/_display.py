@@ -1,6 +1,7 @@
 """Pictures of what a kernel machine has learned."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -40,12 +41,14 @@ class AGOPDisplay:
     ['x0', 'x1']
     """
 
-    def __init__(self, *, agop, feature_names=None) -> None:
+    def __init__(self, *, agop: np.ndarray, feature_names: Sequence[str] | None = None) -> None:
         self.agop = agop
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, *, feature_names=None, max_features=20, ax=None) -> Self:
+    def from_estimator(
+        cls, estimator: Any, *, feature_names: Sequence[str] | None = None, max_features: int = 20, ax: Any = None
+    ) -> Self:
         """Draw the matrix of a fitted machine.
 
         Parameters
@@ -77,7 +80,7 @@ class AGOPDisplay:
         display = cls(agop=machine.agop_, feature_names=feature_names)
         return display.plot(max_features=max_features, ax=ax)
 
-    def plot(self, *, max_features=20, ax=None) -> Self:
+    def plot(self, *, max_features: int = 20, ax: Any = None) -> Self:
         """Draw the matrix.
 
         Parameters

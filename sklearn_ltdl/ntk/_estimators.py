@@ -1,15 +1,17 @@
 """Kernel ridge machines that choose kernel and penalty by leave-one-out inside one fit, and say how sure they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
 from sklearn_ltdl._targets import most_likely, read_classification, read_regression
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._machine import NAMED, ClassMachine, Machine, MachineSettings
@@ -181,14 +183,14 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     def __init__(
         self,
         *,
-        kernel="ntk",
-        depth=None,
-        activation=None,
-        alpha="loo",
-        solver="auto",
-        n_components=2000,
-        normalize_y=True,
-        random_state=None,
+        kernel: Any = "ntk",
+        depth: int | None = None,
+        activation: str | Any | None = None,
+        alpha: float | str = "loo",
+        solver: str = "auto",
+        n_components: int = 2000,
+        normalize_y: bool = True,
+        random_state: Seed = None,
     ) -> None:
         self.kernel = kernel
         self.depth = depth
@@ -200,7 +202,9 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, groups=None) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Self:
         """Fit the regression, choosing by leave-one-out.
 
         Parameters
@@ -226,7 +230,13 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         self.loo_predictions_ = machine.left_out
         return self._publish_machine(machine)
 
-    def predict(self, X, return_std=False) -> np.ndarray:
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def predict(self, X: ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         r"""Predict the target.
 
         Parameters
@@ -250,7 +260,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         predictions = machine.evaluate(X)
         return (predictions, machine.posterior_std(X)) if return_std else predictions
 
-    def predict_interval(self, X, coverage=0.9) -> tuple[np.ndarray, np.ndarray]:
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Predict intervals that hold new targets, by the jackknife+ (Barber et al. 2021).
 
         The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
@@ -278,7 +288,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         machine, X = self._asked(X)
         return machine.intervals(X, coverage)
 
-    def staged_predict(self, X, times, return_std=False):
+    def staged_predict(self, X: ArrayLike, times: Iterable[float], return_std: bool = False) -> Iterator[Any]:
         """Predict with the infinitely wide network itself after training by gradient flow for some times.
 
         Training is of the mean of half the squared residuals, from the target's mean on (from 0 if `normalize_y` is
@@ -310,7 +320,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
             else:
                 yield mean
 
-    def influence(self, X) -> np.ndarray:
+    def influence(self, X: ArrayLike) -> np.ndarray:
         """Return what each training row adds to each prediction: the prediction less that of a fit without the row.
 
         With the row go its copies and its group, at the same `alpha` and kernel. Solver 'exact' only.
@@ -327,7 +337,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         machine, X = self._asked(X)
         return machine.influence(X)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
         tags.target_tags.multi_output = True
@@ -441,13 +451,13 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     def __init__(
         self,
         *,
-        kernel="ntk",
-        depth=None,
-        activation=None,
-        alpha="loo",
-        solver="auto",
-        n_components=2000,
-        random_state=None,
+        kernel: Any = "ntk",
+        depth: int | None = None,
+        activation: str | Any | None = None,
+        alpha: float | str = "loo",
+        solver: str = "auto",
+        n_components: int = 2000,
+        random_state: Seed = None,
     ) -> None:
         self.kernel = kernel
         self.depth = depth
@@ -458,7 +468,9 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, groups=None) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Self:
         """Fit the classifier, choosing by leave-one-out.
 
         Parameters
@@ -482,7 +494,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         self.loo_decision_function_ = found.machine.left_out
         return self._publish_machine(found.machine)
 
-    def decision_function(self, X) -> np.ndarray:
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Return the scores of the classes; for two, one score that is positive for the second.
 
         Parameters
@@ -496,7 +508,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         machine, X = self._asked(X)
         return machine.evaluate(X)
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the class of the highest score.
 
         Parameters
@@ -510,7 +522,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         scores = self.decision_function(X)
         return most_likely(self.classes_, scores)
 
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict the probabilities of the classes, in the order of `classes_`.
 
         Parameters
@@ -526,7 +538,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     def _scores(self, X):
         return self.inverse_temperature_ * super()._scores(X)
 
-    def staged_predict(self, X, times):
+    def staged_predict(self, X: ArrayLike, times: Iterable[float]) -> Iterator[np.ndarray]:
         """Predict with the infinitely wide network itself after training by gradient flow for some times.
 
         Training is of the mean of half the squared residuals of the centred codes, from the classes' frequencies on.
@@ -549,7 +561,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
             scores = flow.smoother(X, time) @ (flow.targets - mean) + mean
             yield most_likely(self.classes_, scores.reshape(len(X), *self.dual_coef_.shape[1:]))
 
-    def influence(self, X) -> np.ndarray:
+    def influence(self, X: ArrayLike) -> np.ndarray:
         """Return what each training row adds to each score: the score less that of a fit without the row.
 
         With the row go its copies and its group, at the same `alpha` and kernel. Solver 'exact' only.
@@ -566,7 +578,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         machine, X = self._asked(X)
         return machine.influence(X)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags

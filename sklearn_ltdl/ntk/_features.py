@@ -1,14 +1,16 @@
 """Features whose inner products are the kernel of an infinitely wide network."""
 
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.ntk._gram import call_kernel
 from sklearn_ltdl.ntk._kernels import NNGP, NTK
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
@@ -80,14 +82,16 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "random_state": ["random_state"],
     }
 
-    def __init__(self, *, kernel="ntk", depth=1, n_components=100, random_state=None) -> None:
+    def __init__(
+        self, *, kernel: Any = "ntk", depth: int = 1, n_components: int = 100, random_state: Seed = None
+    ) -> None:
         self.kernel = kernel
         self.depth = depth
         self.n_components = n_components
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None) -> Self:
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Draw the centres, and normalise the features.
 
         Parameters
@@ -115,7 +119,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.normalization_ = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
         return self
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Return the features of rows.
 
         Parameters

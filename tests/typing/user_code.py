@@ -1,6 +1,6 @@
 """Typical code of a user, which type checkers must understand: ``reveal_type`` is asserted by ``assert_type``."""
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from sklearn_ltdl import (
     regime_report,
     scale_path,
 )
+from sklearn_ltdl.activations import ACTIVATIONS, Relu
+from sklearn_ltdl.datasets import make_parity
 from sklearn_ltdl.diagnostics import RegimeReport, ScalePath
 from sklearn_ltdl.results import Certificate, RegularizationPath
 from sklearn_ltdl.study import Comparison, Contender
@@ -28,6 +30,11 @@ def typical(X: np.ndarray, y: np.ndarray) -> None:
     assert_type(SAGRegressor(alpha=0.1).fit(X, y), SAGRegressor)
     assert_type(SAGClassifier().fit(X, y).predict_proba(X), np.ndarray)
     assert_type(NTKKernelRegressor().fit(X, y), NTKKernelRegressor)
+    assert_type(NTKKernelRegressor().predict(X), np.ndarray)
+    assert_type(NTKKernelRegressor().predict(X, return_std=True), tuple[np.ndarray, np.ndarray])
+    assert_type(make_parity(100, 5, random_state=0), tuple[np.ndarray, np.ndarray])
+    assert_type(Relu.gain, float)
+    assert_type(ACTIVATIONS["erf"], Any)
     assert_type(LazyNetRegressor(scale=10).fit(X, y), LazyNetRegressor)
     assert_type(RFMClassifier().fit(X, y), RFMClassifier)
     assert_type(sklearn_ltdl.MeanFieldTwoLayerNet().fit(X, y), MeanFieldTwoLayerNet)
@@ -38,4 +45,4 @@ def typical(X: np.ndarray, y: np.ndarray) -> None:
     assert_type(compare(X, y).verdict.code, str)
     assert_type(certify(MeanFieldTwoLayerNet(), X, y), Certificate)
     assert_type(regime_report(None, X, y), RegimeReport)
-    assert_type(scale_path(LazyNetRegressor(), X, y), ScalePath)
+    assert_type(scale_path(X, y, estimator=LazyNetRegressor()), ScalePath)
