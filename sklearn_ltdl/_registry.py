@@ -20,7 +20,7 @@ class Registry(dict[str, Any]):
     def __init__(self, kind: str, defaults: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.kind = kind
-        self.defaults = defaults or {}
+        self.defaults: dict[str, Any] = defaults or {}
 
     def register(self, item: _Item) -> _Item:
         """Add a function, or an instance of a NamedTuple class, under its snake-case name; use as a decorator."""

@@ -1,14 +1,18 @@
 """Pictures of the regime of a network, and of its way from lazy to rich."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from sklearn_ltdl._types import Seed
+from sklearn_ltdl.diagnostics._axes import name_rows, panels_of
 from sklearn_ltdl.diagnostics._rates import fit_rate
-from sklearn_ltdl.diagnostics._regime import LAZY_GAP, RICH_GAP, regime_report
+from sklearn_ltdl.diagnostics._regime import LAZY_GAP, RICH_GAP, RegimeReport, regime_report
 from sklearn_ltdl.diagnostics._regime_path import MAX_ROWS as PATH_ROWS
-from sklearn_ltdl.diagnostics._regime_path import regime_path
-from sklearn_ltdl.diagnostics._scale_path import scale_path
+from sklearn_ltdl.diagnostics._regime_path import RegimePath, regime_path
+from sklearn_ltdl.diagnostics._scale_path import ScalePath, scale_path
 
 LAZY_SCALE = 3.0  # of the output, from which a power law is fitted
 _FAINT = 1e-6  # a change below is drawn as none
@@ -99,12 +103,21 @@ class ScalePathDisplay:
     -1.0
     """
 
-    def __init__(self, path) -> None:
+    def __init__(self, path: ScalePath) -> None:
         self.path = path
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, scales=None, *, X_test=None, y_test=None, random_state=0, axes=None
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        scales: ArrayLike | None = None,
+        *,
+        X_test: ArrayLike | None = None,
+        y_test: ArrayLike | None = None,
+        random_state: Seed = 0,
+        axes: Any = None,
     ) -> Self:
         """Train a network at several scales, and draw its path.
 
@@ -130,7 +143,7 @@ class ScalePathDisplay:
         path = scale_path(X, y, scales, estimator=estimator, X_test=X_test, y_test=y_test, random_state=random_state)
         return cls(path).plot(axes=axes)
 
-    def plot(self, axes=None) -> Self:
+    def plot(self, axes: Any = None) -> Self:
         """Draw the path.
 
         Parameters
@@ -143,13 +156,16 @@ class ScalePathDisplay:
         display : ScalePathDisplay
         """
         path = self.path
-        self.axes_ = _panels(axes, ("the losses", "what moved"), figsize=(10, 4.2), sharex=True)
-        self.figure_ = self.axes_[0].figure
-        self.curves_, self.hollow_, self.rates_, self.rate_lines_ = {}, {}, {}, {}
+        self.axes_: Any = panels_of(axes, ("the losses", "what moved"), figsize=(10, 4.2), sharex=True)
+        self.figure_: Any = self.axes_[0].figure
+        self.curves_: dict[Any, Any] = {}
+        self.hollow_: dict[Any, Any] = {}
+        self.rates_: dict[Any, Any] = {}
+        self.rate_lines_: dict[Any, Any] = {}
         losses, moves = self.axes_
         for name, (label, colour) in _LOSSES.items():
             self._draw(losses, name, label, colour)
-        self.limit_ = losses.axhline(
+        self.limit_: Any = losses.axhline(
             path.linearized_loss, color=_LOSSES["losses"][1], linestyle="--", label="linear model, new rows"
         )
         for name, (label, colour) in _MOVES.items():
@@ -227,11 +243,22 @@ class RegimeDisplay:
     'Verdict: lazy'
     """
 
-    def __init__(self, report) -> None:
+    def __init__(self, report: RegimeReport) -> None:
         self.report = report
 
     @classmethod
-    def from_estimator(cls, model, X, y, *, before=None, after=None, max_rows=None, random_state=0, axes=None) -> Self:
+    def from_estimator(
+        cls,
+        model: Any,
+        X: Any,
+        y: Any,
+        *,
+        before: Any = None,
+        after: Any = None,
+        max_rows: int | None = None,
+        random_state: Seed = 0,
+        axes: Any = None,
+    ) -> Self:
         """Report on a trained network, and draw the report.
 
         Parameters
@@ -257,7 +284,7 @@ class RegimeDisplay:
         report = regime_report(model, X, y, before=before, after=after, max_rows=max_rows, random_state=random_state)
         return cls(report).plot(axes=axes)
 
-    def plot(self, axes=None) -> Self:
+    def plot(self, axes: Any = None) -> Self:
         """Draw the report.
 
         Parameters
@@ -270,8 +297,8 @@ class RegimeDisplay:
         display : RegimeDisplay
         """
         panels = "the changes", "the scores", "the spectra"
-        self.axes_ = _panels(axes, panels, figsize=(14, 3.8), width_ratios=(1.25, 1, 1.1))
-        self.figure_ = self.axes_[0].figure
+        self.axes_: Any = panels_of(axes, panels, figsize=(14, 3.8), width_ratios=(1.25, 1, 1.1))
+        self.figure_: Any = self.axes_[0].figure
         self._draw_changes(self.axes_[0])
         self._draw_scores(self.axes_[1])
         self._draw_spectra(self.axes_[2])
@@ -282,29 +309,29 @@ class RegimeDisplay:
         changes = {name: value for name, value in changes.items() if value is not None}
         seen = [value for value in changes.values() if value > _FAINT]
         low, high = min([0.01, *seen]) / 2, 4 * max([1.0, *seen])
-        self.changes_ = {}
+        self.changes_: dict[Any, Any] = {}
         for row, (name, value) in enumerate(changes.items()):
             clear = value > _FAINT
             look = {"marker": "o" if clear else "<", "color": "0.4" if row else "tab:red"}
             self.changes_[name] = ax.plot(value if clear else low, row, markersize=8, clip_on=False, **look)[0]
         limits = {LAZY_GAP: ("lazy  ", "right"), RICH_GAP: ("  features", "left")}
-        self.limits_ = []
+        self.limits_: list[Any] = []
         for limit, (word, side) in limits.items():
             self.limits_ += ax.plot([limit, limit], [-0.9, 0.4], color="tab:red", linewidth=1)
             ax.text(limit, -0.6, word, color="tab:red", ha=side, va="center", fontsize="small")
-        _name_rows(ax, [f"{name.replace('_', ' ')}  {value:.2g}" for name, value in changes.items()], top=-1.0)
+        name_rows(ax, [f"{name.replace('_', ' ')}  {value:.2g}" for name, value in changes.items()], top=-1.0)
         ax.set(xscale="log", xlim=(low, high), xlabel="change (0 in the lazy limit)")
         ax.set_title(f"Verdict: {self.report.verdict}")
 
     def _draw_scores(self, ax):
         values = {name: self.report.diagnostics[name] for name in _SCORES}
-        self.scores_ = {
+        self.scores_: Any = {
             name: ax.plot(value, row, "o", color=_SCORES[name][1], markersize=8)[0]
             for row, (name, value) in enumerate(values.items())
         }
         low, high = min(values.values()), max(values.values())
         reach = max(0.65 * (high - low), 0.05)
-        _name_rows(ax, [f"{_SCORES[name][0]}  {value:.3f}" for name, value in values.items()], top=-0.6)
+        name_rows(ax, [f"{_SCORES[name][0]}  {value:.3f}" for name, value in values.items()], top=-0.6)
         ax.set(xlim=((low + high) / 2 - reach, min((low + high) / 2 + reach, 1 + 0.1 * reach)))
         ax.set(xlabel=f"{self.report.score} (of ridge, leave-one-out)", title="Scores")
 
@@ -370,12 +397,22 @@ class RegimePathDisplay:
     'alignments'
     """
 
-    def __init__(self, path) -> None:
+    def __init__(self, path: RegimePath) -> None:
         self.path = path
 
     @classmethod
     def from_estimator(
-        cls, model, checkpoints, X, y, *, steps=None, classes=None, max_rows=PATH_ROWS, random_state=0, axes=None
+        cls,
+        model: Any,
+        checkpoints: Sequence[Any],
+        X: Any,
+        y: Any,
+        *,
+        steps: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        max_rows: int | None = PATH_ROWS,
+        random_state: Seed = 0,
+        axes: Any = None,
     ) -> Self:
         """Follow a network along its training, and draw its path.
 
@@ -408,7 +445,7 @@ class RegimePathDisplay:
         )
         return cls(path).plot(axes=axes)
 
-    def plot(self, axes=None) -> Self:
+    def plot(self, axes: Any = None) -> Self:
         """Draw the path.
 
         Parameters
@@ -421,8 +458,9 @@ class RegimePathDisplay:
         display : RegimePathDisplay
         """
         path = self.path
-        self.axes_ = _panels(axes, ("the loss", "the direction", "what grew"), figsize=(14, 3.8), sharex=True)
-        self.figure_, self.curves_ = self.axes_[0].figure, {}
+        self.axes_: Any = panels_of(axes, ("the loss", "the direction", "what grew"), figsize=(14, 3.8), sharex=True)
+        self.figure_: Any = self.axes_[0].figure
+        self.curves_: dict[Any, Any] = {}
         for ax, curves in zip(self.axes_, _ALONG):
             for name, (label, colour) in curves.items():
                 values = getattr(path, name)
@@ -440,21 +478,6 @@ class RegimePathDisplay:
         return self
 
 
-def _panels(axes, names, **layout):
-    """Return the axes that were given, one a panel, or those of a new figure."""
-    import matplotlib.pyplot as plt
-
-    if axes is None:
-        return plt.subplots(1, len(names), layout="constrained", **layout)[1]
-    axes = np.asarray(axes, dtype=object).ravel()
-    if len(axes) != len(names):
-        raise ValueError(
-            f"axes must be {len(names)} matplotlib Axes, for {', '.join(names[:-1])} and {names[-1]}; got {len(axes)}. "
-            f"Take those of plt.subplots(1, {len(names)}), or None for a new figure."
-        )
-    return axes
-
-
 def _lazy(scales):
     """Return which scales a power law is fitted to: from 3, or the largest half and at least three."""
     lazy = scales >= LAZY_SCALE
@@ -467,11 +490,3 @@ def _rate(scales, values):
     """Return the power law of the lazy scales, None for want of points."""
     some = _lazy(scales) & (values > 0) & np.isfinite(values)
     return fit_rate(scales[some], values[some]) if np.sum(some) >= 3 else None
-
-
-def _name_rows(ax, names, *, top):
-    """Name the rows, the first at the top."""
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, top)
-    ax.grid(axis="y", color="0.9")
-    ax.set_axisbelow(True)

@@ -201,14 +201,18 @@ class ConvergenceDisplay:
     ['sag', 'gd']
     """
 
-    def __init__(self, frame, *, scale, statistical_error=None, rates=None) -> None:
+    def __init__(
+        self, frame: "DataFrame", *, scale: float, statistical_error: float | None = None, rates: Any = None
+    ) -> None:
         self.frame = frame
         self.scale = scale
         self.statistical_error = statistical_error
         self.rates = rates
 
     @classmethod
-    def from_data(cls, X, y, sample_weight=None, *, axes=None, **options) -> Self:
+    def from_data(
+        cls, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, axes: Any = None, **options: Any
+    ) -> Self:
         """Run the solvers and draw them.
 
         Parameters
@@ -227,7 +231,7 @@ class ConvergenceDisplay:
         """
         return compare_solvers(X, y, sample_weight, **options)[1].plot(axes)
 
-    def plot(self, axes=None) -> Self:
+    def plot(self, axes: Any = None) -> Self:
         """Draw.
 
         Parameters
@@ -243,7 +247,9 @@ class ConvergenceDisplay:
 
         if axes is None:
             _, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-        self.axes_, self.figure_, self.lines_ = np.asarray(axes), axes[0].figure, {}
+        self.axes_: Any = np.asarray(axes)
+        self.figure_: Any = axes[0].figure
+        self.lines_: dict[Any, Any] = {}
         floor = 1e-16
         for name, part in self.frame.groupby("solver", sort=False):
             height = np.maximum(part["suboptimality"] / self.scale, floor)

@@ -171,7 +171,8 @@ class ParticleFlowDisplay:
         names = [*names, "the constant"]
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_: Any = ax
+        self.figure_: Any = ax.figure
         chosen = list(self.features)
         readout = self.particles[:, :, d + 1]
         vectors = readout[:, :, None] * self.particles[:, :, : d + 1]
@@ -188,7 +189,10 @@ class ParticleFlowDisplay:
             colours = np.where(masses > 0, *(style[2] for style in _STYLES))
             rays = np.stack([0 * places, places], axis=1)
             ax.add_collection(LineCollection(rays, colors=colours, linewidths=_WIDTH * share, alpha=0.3, zorder=1))
-        self.lines_, self.starts_, self.ends_, self.atoms_ = [], [], [], []
+        self.lines_: list[Any] = []
+        self.starts_: list[Any] = []
+        self.ends_: list[Any] = []
+        self.atoms_: list[Any] = []
         for sign, word, colour, marker in _STYLES:
             some, of = np.sign(readout[-1]) == sign, np.sign(masses) == sign
             ways_of = LineCollection(ways[some], colors=colour, linewidths=0.9, alpha=0.6, zorder=2)

@@ -105,8 +105,9 @@ class AGOPDisplay:
         largest = diagonal.max() if diagonal.max() > 0 else 1.0
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
-        self.im_ = ax.imshow(self.agop[np.ix_(top, top)] / largest, cmap="RdBu_r", vmin=-1, vmax=1)
+        self.ax_: Any = ax
+        self.figure_: Any = ax.figure
+        self.im_: Any = ax.imshow(self.agop[np.ix_(top, top)] / largest, cmap="RdBu_r", vmin=-1, vmax=1)
         labels = [names[i] for i in top]
         ax.set_xticks(range(len(top)), labels, rotation=90)
         ax.set_yticks(range(len(top)), labels)

@@ -1,6 +1,9 @@
 """Kernels of this package as kernels of `sklearn.gaussian_process`."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.gaussian_process.kernels import Kernel as ProcessKernel
 
 
@@ -25,18 +28,18 @@ class GaussianProcessKernel(ProcessKernel):
     (1,)
     """
 
-    def __init__(self, kernel) -> None:
+    def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
 
-    def __call__(self, X, Y=None, eval_gradient=False):
+    def __call__(self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
         """Return the matrix and, if asked for, its gradient in no parameters, of shape (n, n, 0)."""
         K = self.kernel(X, Y)
         return (K, np.empty((*K.shape, 0))) if eval_gradient else K
 
-    def diag(self, X):
+    def diag(self, X: ArrayLike) -> np.ndarray:
         """Return the diagonal."""
         return self.kernel.diag(X)
 
-    def is_stationary(self):
+    def is_stationary(self) -> bool:
         """Return False: no claim is made."""
         return False

@@ -21,7 +21,7 @@ class Kernel(ABC):
     ``kernel(x, z)`` a number for two rows. Kernels may be added, multiplied, and multiplied by a number.
     """
 
-    def __call__(self, X, Z=None):
+    def __call__(self, X: Any, Z: Any = None) -> Any:
         """Return the kernel between the rows of `X` and of `Z`.
 
         Parameters
@@ -46,7 +46,7 @@ class Kernel(ABC):
             raise ValueError(f"Z has {Z.shape[1]} columns, X has {X.shape[1]}; a kernel needs rows of one length.")
         return self._matrix(X, Z)
 
-    def diag(self, X) -> np.ndarray:
+    def diag(self, X: ArrayLike) -> np.ndarray:
         """Return the kernel of each row with itself, without the matrix.
 
         Parameters
@@ -67,10 +67,10 @@ class Kernel(ABC):
     def _diagonal(self, X) -> np.ndarray:
         """Return the diagonal for a checked array."""
 
-    def __add__(self, other):
+    def __add__(self, other: Any) -> "Sum":
         return Sum(self, other) if isinstance(other, Kernel) else NotImplemented
 
-    def __mul__(self, other):
+    def __mul__(self, other: Any) -> "Kernel":
         if isinstance(other, Kernel):
             return Product(self, other)
         return Scaled(self, float(other)) if isinstance(other, Real) else NotImplemented
@@ -202,7 +202,7 @@ class NNGP(Kernel):
 
     _normalizations = ("ntk", "arora")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check("depth", self.depth, Integral, 0)
         for name in ("b_std", "hidden_b_std"):
             _check(name, getattr(self, name), Real, 0)
@@ -222,12 +222,12 @@ class NNGP(Kernel):
         return f"{type(self).__name__}({', '.join(f'{name}={values[name]!r}' for name in changed)})"
 
     @property
-    def nngp(self):
+    def nngp(self) -> "NNGP":
         """Return the covariance of the same network's outputs at initialisation."""
         return self
 
     @property
-    def layers(self):
+    def layers(self) -> Layers:
         """Return the network."""
         activation = ACTIVATIONS.resolve(self.activation)
         gain = ACTIVATIONS.member(activation, "gain") if self.w_std is None else self.w_std
@@ -286,7 +286,7 @@ class NTK(NNGP):
 
     _normalizations = ("ntk", "arora", "scikit-ntk")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _check("fixed_layers", self.fixed_layers, Integral, 0)
         if self.fixed_layers > self.depth:
@@ -298,7 +298,7 @@ class NTK(NNGP):
             )
 
     @property
-    def nngp(self):
+    def nngp(self) -> "NNGP":
         """Return the covariance of the same network's outputs at initialisation."""
         names = ("depth", "activation", "w_std", "b_std", "hidden_b_std", "normalization")
         options = {name: getattr(self, name) for name in names}
@@ -313,7 +313,7 @@ class NTK(NNGP):
         return self.hidden_b_std == 0 and self.fixed_layers == 0
 
     @property
-    def layers(self):
+    def layers(self) -> Layers:
         """Return the network."""
         layers = super().layers._replace(fixed=self.fixed_layers)
         return layers._replace(b_std=0.0, zero_biases=self.b_std) if self._scikit_ntk else layers
@@ -350,7 +350,7 @@ class Laplace(Kernel):
 
     length_scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check("length_scale", self.length_scale, Real, 0, open=True)
 
     def _matrix(self, X, Z):

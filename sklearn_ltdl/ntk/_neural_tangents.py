@@ -16,7 +16,7 @@ from math import isqrt, prod
 from numbers import Integral
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import joblib
 import numpy as np
@@ -158,10 +158,10 @@ class StaxKernel(Kernel):
     """
 
     kernel_fn: Any
-    input_shape: tuple = None
+    input_shape: tuple[int, ...] | None = None
     get: str = "ntk"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not is_kernel_fn(self.kernel_fn):
             raise TypeError(
                 "kernel_fn must be a function with a parameter `get`, the third of what stax.serial(...) returns; "
@@ -201,10 +201,10 @@ class StaxKernel(Kernel):
             )
         return X.reshape(len(X), *shape).astype(np.float64, copy=False)
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: Any) -> Self:
         return self  # immutable, and scikit-learn's clone need not compile it again
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         by_value = joblib.wrap_non_picklable_objects(self.kernel_fn, keep_wrapper=False)  # it is a closure
         return _unpickled, (pickle.dumps(by_value), self.input_shape, self.get)
 

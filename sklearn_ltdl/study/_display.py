@@ -82,9 +82,10 @@ class ComparisonDisplay:
         if axes is None:
             height = 1.2 + 0.32 * max(len(methods), 1.4 * len(pairs))
             _, axes = plt.subplots(1, 2, figsize=(10, height), layout="constrained")
-        self.axes_, self.figure_ = np.asarray(axes), axes[0].figure
-        self.scores_ = draw_scores(axes[0], self.comparison)
-        self.contrasts_ = draw_contrasts(axes[1], self.comparison)
+        self.axes_: Any = np.asarray(axes)
+        self.figure_: Any = axes[0].figure
+        self.scores_: Any = draw_scores(axes[0], self.comparison)
+        self.contrasts_: Any = draw_contrasts(axes[1], self.comparison)
         axes[0].set_title("Out-of-fold scores")
         axes[1].set_title("Differences, the margin shaded")
         return self
@@ -226,14 +227,15 @@ class LazyToRichDisplay:
         saved = {name: (100 * (1 - loss / dummy), family) for name, (loss, family) in losses.items()}
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_: Any = ax
+        self.figure_: Any = ax.figure
         scales, share = np.array(path["scale"]), 100 * (1 - np.array(path["losses"]) / dummy)
         converged, network = np.array(path["converged"]), _FAMILIES["network"][0]
-        (self.curve_,) = ax.plot(scales, share, "-^", color=network, label="network")
+        self.curve_: Any = ax.plot(scales, share, "-^", color=network, label="network")[0]
         ax.plot(scales[~converged], share[~converged], "^", color=network, markerfacecolor="white")
         limit = 100 * (1 - path["linearized_loss"] / dummy)
         ax.hlines(limit, scales[-1], 3 * scales[-1], color=network, linestyle="--", label="its linear limit")
-        self.lines_ = {}
+        self.lines_: dict[Any, Any] = {}
         for name in self._drawn(saved) if self.models is None else self.models:
             value, family = saved[name]
             colour, _, line = _FAMILIES.get(family, _OTHER)
@@ -322,7 +324,9 @@ class ContrastCurveDisplay:
         table = {name: np.array(column) for name, column in _evidence(self.comparison, "differences").items()}
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
-        self.ax_, self.figure_, self.curves_ = ax, ax.figure, {}
+        self.ax_: Any = ax
+        self.figure_: Any = ax.figure
+        self.curves_: dict[Any, Any] = {}
         margin = 100 * self.comparison.settings["margin"]
         ax.axhspan(-margin, margin, color="0.85")
         ax.axhline(0, color="0.5", linewidth=0.8)
@@ -461,13 +465,15 @@ class CriticalDifferenceDisplay:
             import matplotlib.pyplot as plt
 
             _, ax = plt.subplots(figsize=self.size, layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_: Any = ax
+        self.figure_: Any = ax.figure
         ax.set(xlim=(1 - 0.02 * k, k + 0.02 * k), ylim=(min(height.values()) - 0.6, 1.6))
         ax.spines[:].set_visible(False)
         ax.xaxis.tick_top()
         ax.spines["top"].set(visible=True, position=("data", 0))
         ax.set(yticks=[], xticks=range(1, k + 1))
-        self.stems_, self.intervals_ = {}, {}
+        self.stems_: dict[Any, Any] = {}
+        self.intervals_: dict[Any, Any] = {}
         for j, name in enumerate(names):
             end, side = (1 - 0.02 * k, "right") if j < left else (k + 0.02 * k, "left")
             self.stems_[name] = ax.plot([ranks[j], ranks[j], end], [0, height[j], height[j]], color="0.3", lw=1)[0]
@@ -475,11 +481,11 @@ class CriticalDifferenceDisplay:
             self.intervals_[name] = ax.plot(
                 [self.ranks.low[j], self.ranks.high[j]], [height[j]] * 2, color="tab:blue", lw=2.5, alpha=0.5
             )[0]
-        self.bars_ = []
+        self.bars_: list[Any] = []
         for row, group in enumerate(groups):
             ends = [ranks[names.index(group[0])] - 0.01 * k, ranks[names.index(group[-1])] + 0.01 * k]
             self.bars_ += ax.plot(ends, [-0.4 * row - 0.4] * 2, color="black", lw=4, solid_capstyle="butt")
         difference = self.ranks.critical_difference
-        self.difference_ = ax.plot([1, 1 + difference], [1.3, 1.3], color="black", lw=2)[0]
+        self.difference_: Any = ax.plot([1, 1 + difference], [1.3, 1.3], color="black", lw=2)[0]
         ax.text(1 + difference, 1.3, f"  critical difference {difference:.2f}", va="center")
         return self
