@@ -338,7 +338,8 @@ class RegimeDisplay:
     def _draw_spectra(self, ax):
         from matplotlib.ticker import MaxNLocator
 
-        self.spectra_, least = [], 0.05
+        self.spectra_: list[Any] = []
+        least = 0.05
         for word, colour, marker in (("before", _BEFORE, "s"), ("after", _AFTER, "o")):
             spectrum = getattr(self.report, f"spectrum_{word}")
             if not len(spectrum):

@@ -1,8 +1,10 @@
 """Networks of PyTorch with their first weights, as the diagnostics take them."""
 
 import copy
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,20 +71,20 @@ class TorchNetwork:
 
     def __init__(
         self,
-        module,
-        before,
+        module: nn.Module,
+        before: Any,
         *,
-        forward=None,
-        parameters=None,
-        batch_norm="recalibrate",
-        reference=None,
-        device=None,
-        dtype=None,
-        batch_size=256,
-        memory=2**28,
-        kernel="auto",
-        n_probes=100,
-    ):
+        forward: Callable[..., Any] | None = None,
+        parameters: Any = None,
+        batch_norm: str = "recalibrate",
+        reference: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        batch_size: int = 256,
+        memory: int = 2**28,
+        kernel: str = "auto",
+        n_probes: int = 100,
+    ) -> None:
         if not isinstance(module, nn.Module):
             raise TypeError(f"module must be a torch.nn.Module; got a {type(module).__name__}.")
         for name, value, known in (
@@ -139,7 +141,7 @@ class TorchNetwork:
             raise ValueError(f"parameters fits none of the module's: {[*found][:5]} and others.")
         return weights
 
-    def function(self, X, layout):
+    def function(self, X: Any, layout: Any) -> Any:
         """Return the function, its weights before and after training, and the names of its layers.
 
         Parameters

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Mapping
 from numbers import Integral
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -130,35 +131,35 @@ class KeepFirstWeights:
 
     state_key = _legacy_state_key = "KeepFirstWeights"  # under which checkpoints of Lightning keep callbacks
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return nothing for a checkpoint of Lightning."""
         return {}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Do nothing; Lightning asks for it."""
 
-    def initialize(self):
+    def initialize(self) -> Self:
         """Do nothing; skorch asks for it."""
         return self
 
-    def set_params(self, **parameters):
+    def set_params(self, **parameters: Any) -> Self:
         """Do nothing; there are no parameters."""
         return self
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return no parameters."""
         return {}
 
-    def on_train_begin(self, net, *_, **__):
+    def on_train_begin(self, net: Any, *_: Any, **__: Any) -> None:
         """Keep the weights, as skorch begins."""
         if isinstance(getattr(net, "module_", None), nn.Module):
             self.state_dict_ = copy.deepcopy(bare(net.module_).state_dict())
 
-    def on_fit_start(self, trainer, module):
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
         """Keep the weights, as Lightning begins."""
         self.state_dict_ = copy.deepcopy(bare(module).state_dict())
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith(("on_", "setup", "teardown")):
             return lambda *_, **__: None
         raise AttributeError(name)

@@ -20,7 +20,7 @@ are worked through pair by pair, compiled. The rest, and small matrices, are Num
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -87,16 +87,16 @@ class Layers(NamedTuple):
     zero_biases: float = 0.0
 
     @property
-    def homogeneous(self):
+    def homogeneous(self) -> bool:
         """Return whether the kernel can be computed from angles."""
         return hasattr(self.activation, "bend")
 
     @property
-    def trained(self):
+    def trained(self) -> np.ndarray:
         """Return 0 or 1 for each weight matrix."""
         return 1.0 * (np.arange(self.depth + 1) >= self.fixed)
 
-    def inputs(self, X):
+    def inputs(self, X: np.ndarray) -> Any:
         """Return phi of each row."""
         phi = np.column_stack([X, np.full(len(X), float(self.b_std))])
         if self.standard_input:
@@ -105,11 +105,11 @@ class Layers(NamedTuple):
         return phi / self.w_std
 
     @property
-    def closed(self):
+    def closed(self) -> bool:
         """Return whether the activation has kernels in closed form."""
         return hasattr(self.activation, "duals")
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of the activation."""
         return self.activation.duals(pairs) if self.closed else hermite_duals(self.activation, pairs)
 
