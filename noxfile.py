@@ -1,4 +1,4 @@
-"""Environments to test in: ``nox -s tests``, ``nox -s oldest`` (the oldest libraries supported), ``nox -s lint``."""
+"""Environments to test in: ``nox -s tests``, ``nox -s oldest newest`` (the ends of the range), ``nox -s lint``."""
 
 import nox
 
@@ -9,6 +9,11 @@ TYPED = [
     "tests/typing/user_code.py",
 ]
 OLDEST = ["scikit-learn==1.8.*", "jax==0.8.*", "jaxlib==0.8.*"]
+# Where another Python or another library shows: estimators, conventions, hostile input, `compare`.
+ENDS = [
+    *(f"tests/test_{name}.py" for name in ("estimators", "conventions", "hostile", "door")),
+    *(f"tests/study/test_{name}.py" for name in ("study", "verdict")),
+]
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
@@ -17,10 +22,20 @@ def tests(session):
     session.run("python", "-m", "pytest", "-q", "-n", "2", *session.posargs)
 
 
+def end(session, *libraries):
+    """Run the tests of both ends of the supported range; without bytecode an installation takes half the time."""
+    session.install("--no-compile", "-e", ".[test]", *libraries)
+    session.run("python", "-m", "pytest", "-q", "-n", "2", *(session.posargs or ENDS))
+
+
 @nox.session(python="3.11")
 def oldest(session):
-    session.install("-e", ".[test]", *OLDEST)
-    session.run("python", "-m", "pytest", "-q", "-n", "2", *session.posargs)
+    end(session, *OLDEST)
+
+
+@nox.session(python="3.13")
+def newest(session):
+    end(session)
 
 
 @nox.session

@@ -34,7 +34,8 @@ from threadpoolctl import threadpool_limits
 from sklearn_ltdl.study._folds import draw_splits
 from sklearn_ltdl.study._jobs import Data, fit_and_predict
 from sklearn_ltdl.study._models import METHODS, per_row_loss
-from sklearn_ltdl.study._study import seed_of
+from sklearn_ltdl.study._plan import seed_of
+from sklearn_ltdl.study._recommendation import recommend
 from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut, decide, draw_contrasts, questions
 from sklearn_ltdl.tables._target import read_target
 
@@ -206,10 +207,12 @@ def read(path, repeats):
     n = json.loads(str(kept["config"]))["n"]
     held_out = HeldOut(kept["row"][chosen], kept["split"][chosen], np.ones(n), np.arange(n), 0.8 * n)
     losses = dict(zip(METHODS, kept["losses"][:, chosen].astype(float)))
+    contrasts = draw_contrasts(losses, FAMILIES, held_out, MARGIN)
+    needs = decide(contrasts).needs_features
     return {
         "config": json.loads(str(kept["config"])), "path": path, "cpu": float(kept["cpu"]),
         "risks": dict(zip(METHODS, kept["risks"])),
-        "contrasts": draw_contrasts(losses, FAMILIES, held_out, MARGIN),
+        "contrasts": contrasts, "advice": recommend(losses, FAMILIES, held_out, MARGIN, needs, lambda methods: ""),
     }  # fmt: skip
 
 
@@ -334,6 +337,33 @@ def report(results):
                     print_shares(f"{name} {value}", [row for row in rows if row.get(name) == value])
             pairs = Counter((row["true_code"], row["code"]) for row in rows)
             print("; ".join(f"{a} told as {b}: {count}" for (a, b), count in sorted(pairs.items())))
+    report_answers(results, truth)
+
+
+def report_answers(results, truth):
+    """Print how often the truth is among the possible codes, features are judged rightly, and the bound is exceeded."""
+    by_place = defaultdict(list)
+    for result in results:
+        by_place[result["config"]["place"]].append(result)
+    possible, answered, right, exceeded, bounds_said, regrets = [], [], [], [], [], []
+    for result in results:
+        true, said = decide(truth[result["path"]]), decide(result["contrasts"])
+        if len(true.possible) == 1:
+            possible.append(true.possible[0] in said.possible)
+        answered.append(said.needs_features != "open")
+        if answered[-1] and true.needs_features != "open":
+            right.append(said.needs_features == true.needs_features)
+        others = [other["risks"] for other in by_place[result["config"]["place"]] if other is not result]
+        risks = {name: np.mean([risk[name] for risk in others]) for name in FAMILIES}
+        advice = result["advice"]
+        regrets.append((risks[advice.model] - min(risks.values())) / risks["dummy"])
+        bounds_said.append(advice.bound)
+        exceeded.append(regrets[-1] > advice.bound)
+    print(f"\npossible codes hold the truth, where it is settled: {share(possible)}")
+    print(f"features answered: {share(answered)}; of these right, where the truth is settled: {share(right)}")
+    print(f"regret of the recommended model above its bound: {share(exceeded)}")
+    print(f"median bound {np.median(bounds_said):.3f}, median regret {np.median(regrets):.3f} of the baseline's loss")
+    print("recommended:", dict(Counter(result["advice"].model for result in results)))
 
 
 def print_shares(name, rows):

@@ -44,6 +44,7 @@ from sklearn_ltdl.activations import Relu
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.networks import _flow
 from sklearn_ltdl.networks._model import Data, Network, draw_weights, feature_map
+from sklearn_ltdl.networks._objective import Problem
 from sklearn_ltdl.scalings import Scaling
 
 ALPHA = 1e-4
@@ -114,29 +115,27 @@ def precision(case):
 
 
 def problem(case):
-    """Return network, loss, first weights, rows as the solver holds them, and a step of a part of the stable one."""
+    """Return the objective with its rows as the solver holds them, first weights, and a part of the stable step."""
     X, y = table(case)
     network, loss = Network(Relu(), Scaling(power=1.0)), Squared()
     start = draw_weights(case.d + 1, 1, width=case.width, depth=1, doubled=False, rng=np.random.default_rng(0))
     data = Data(feature_map(X), y[:, None], np.zeros((case.n, 1)), np.full(case.n, 1 / case.n))
     data = _flow._padded(data) if case.full else data
     data, start = jax.tree.map(lambda a: jnp.asarray(a, case.dtype), (data, start))
-    eta = _flow.batch_step(network, loss, start, data, alpha=ALPHA, learning_rate=LEARNING_RATE, rule="sgd")
-    return network, loss, start, data, eta
+    objective = Problem(network, loss, data, ALPHA, jax.tree.map(jnp.zeros_like, start))
+    return objective, start, _flow.Batched(learning_rate=LEARNING_RATE).first_step(objective, start)
 
 
 def descent(case):
     """Return a function that trains on all rows in compiled code."""
     with precise():
-        network, loss, start, data, eta = problem(case)
-        still = jax.tree.map(jnp.zeros_like, start)
-        intercept, first, eta = jnp.zeros(1), jnp.array(-1.0), jnp.array(eta)
-        state = _flow._State(start, still, start, intercept, jnp.inf + eta, first, eta)
+        objective, start, eta = problem(case)
+        state = _flow.Descent.at_rest(start, jnp.zeros(1), jnp.array(eta))
 
     def train():
         with precise():
             n = case.passes
-            return float(_flow._descend(network, loss, state, data, ALPHA, still, 1.0, n, size=n)[1][-1])
+            return float(_flow._descend(objective, state, 1.0, n, size=n)[1][-1])
 
     return train
 
@@ -144,8 +143,7 @@ def descent(case):
 def batches(case):
     """Return a function that trains by batches in compiled code, one call a pass."""
     with fast():
-        network, loss, start, data, eta = problem(case)
-        still = jax.tree.map(jnp.zeros_like, start)
+        objective, start, eta = problem(case)
         rest = _flow.Run.at_rest(start, jnp.zeros(1), "sgd")
     rng = np.random.default_rng(0)
 
@@ -154,7 +152,7 @@ def batches(case):
             run = rest
             for _ in range(case.passes):
                 order = _flow.batches_of(case.n, case.batch, rng)
-                run, _, value = _flow.epoch(network, loss, run, data, order, ALPHA, still, eta, rule="sgd")
+                run, _, value = _flow.epoch(objective, run, order, eta, method="sgd")
                 value = float(value)
             return value
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from sklearn_ltdl import NTKKernelRegressor, RFMRegressor
 from sklearn_ltdl.ntk import _rfm
+from sklearn_ltdl.ntk._machine import MachineSettings
 
 FEATURES, FRESH, NOISE = 10, 1000, 0.3
 SIGNALS = {
@@ -34,12 +35,12 @@ def losses(signal, n, seed):
     """Return the error on fresh rows after 0, ..., 5 rounds, and the rounds that three rules choose."""
     X, fresh, y = draw(signal, n, seed)
     errors, left_out = [], []
-    machine, M = NTKKernelRegressor(depth=1, random_state=seed), np.eye(FEATURES)
+    settings, M = MachineSettings(depth=1, random_state=seed), np.eye(FEATURES)
     for _ in range(6):
-        step = _rfm._round(machine, M, X, y[:n], np.ones(n), y[:n].std())
-        M = step.next_metric
-        errors.append(np.mean((step.machine.predict(fresh) - y[n:]) ** 2) / y.var())
-        left_out.append(step.machine.loo_error_path_.min())
+        step = _rfm.Round.of(M, X, y[:n], np.ones(n), settings)
+        M = step.next_metric(X, np.ones(n), y[:n].std())
+        errors.append(np.mean((step.machine.evaluate(fresh) - y[n:]) ** 2) / y.var())
+        left_out.append(step.machine.errors.min())
     chosen = RFMRegressor(random_state=seed).fit(X, y[:n]).n_rounds_
     return np.array(errors), {"held out": chosen, "leave-one-out": int(np.argmin(left_out)), "always 5": 5}
 

@@ -257,7 +257,7 @@ def report_published(results, folder):
     rows.append(["**mean ± sd**", "", "", *means, ""])
     print("## Protocol of Arora et al. 2020: accuracy in %\n")
     print_table(["table", "hidden layers / fixed / C", "validation", "test", "reference", "nested"], rows)
-    print(f"Test less reference: {np.mean(scores[:, 0] - scores[:, 1]):+.3f} points in the mean.")
+    print(f"Test minus reference: {np.mean(scores[:, 0] - scores[:, 1]):+.3f} points in the mean.")
     both = 100 * np.array([[r["score"], r["nested"]] for r in results.values() if r["nested"] is not None])
     print(
         f"On the {len(both)} tables of at most {NESTED_ROWS} rows: {both[:, 0].mean():.2f} when chosen as published, "
@@ -283,7 +283,7 @@ def report_defaults(results, tables, task, methods, part):
         low, high = bootstrap(ranks, names, tables)
         rows.append(["95 % interval", *(f"{a:.2f} to {b:.2f}" for a, b in zip(low, high))])
         low, high = bootstrap(ranks - ranks[:, :1], names, tables)
-        rows.append([f"less that of {first}", *(f"{a:+.2f} to {b:+.2f}" for a, b in zip(low, high))])
+        rows.append([f"minus that of {first}", *(f"{a:+.2f} to {b:+.2f}" for a, b in zip(low, high))])
     signs = np.sign((scores[:, :1] - scores).round(6)).T
     rows.append([f"{first} wins / ties / loses", *(" / ".join(str(np.sum(s == k)) for k in (1, 0, -1)) for s in signs)])
     if task == "classification":

@@ -2,9 +2,9 @@
 What does averaging do for stochastic gradients?
 ================================================
 
-Stochastic gradients with a constant step never settle: the last iterate keeps the noise of the last rows. Their average
-does, as 1/n, for least squares, without any choice of a decreasing step (Bach and Moulines 2013). And for the logistic
-loss?
+With a constant step, stochastic gradients never settle: the last iterate keeps the noise of the last rows. For least
+squares, the average of the iterates does converge, as 1/n, and needs no decreasing step (Bach and Moulines 2013). Does
+the same hold for the logistic loss?
 """
 
 import matplotlib.pyplot as plt
@@ -49,7 +49,7 @@ axes[0].legend()
 plt.show()
 
 # %%
-# For least squares the average first forgets where it started, as 1/n^2, and then averages noise, as 1/n; the last
-# iterate stays where its noise is. For the logistic loss the average stops as well, at a bias of the order of the step:
-# constant steps lead to a law whose mean is not the minimum. There, ``solver="asgd"`` decreases its steps unless one is
-# given.
+# For least squares, the average first forgets its start, as 1/n^2, and then averages the noise, as 1/n. The last
+# iterate stays at the level of its noise. For the logistic loss, the average stops improving as well, at a bias of the
+# order of the step: with constant steps, the iterates follow a distribution whose mean is not the minimum. For this
+# loss, ``solver="asgd"`` decreases its steps unless a step is given.

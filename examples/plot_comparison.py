@@ -2,10 +2,11 @@
 Does this table need feature learning?
 ======================================
 
-A table whose target depends on few directions among its columns. :func:`~sklearn_ltdl.compare` fits a linear model, a
-kernel, one network twice, lazy and rich, and trees on the same folds, and answers from paired differences of their
-losses on rows that none has seen. With ``curves=True`` the network is trained at several scales of its output as well:
-nothing else changes between the left, where it learns features, and the right, where it is its own tangent kernel.
+The target of this table depends on a few directions of its columns. :func:`~sklearn_ltdl.compare` fits a linear model,
+a kernel, a lazy and a rich version of one network, and trees on the same folds. It answers from paired differences of
+their losses on held-out rows. With ``curves=True``, the network is also trained at several scales of its output. Only
+this scale changes from the left of the figure, where the network learns features, to the right, where it acts as its
+own tangent kernel.
 """
 
 import matplotlib.pyplot as plt
@@ -19,12 +20,13 @@ comparison = compare(X, y, models=models, curves=True)
 print(comparison)
 
 # %%
-# The scores, and the differences on which the verdict rests. Within the margin, shaded, two models count as equal.
+# The first figure shows the scores, and the differences on which the verdict rests. Two models whose difference lies
+# within the shaded margin count as a tie.
 
 ComparisonDisplay(comparison).plot()
 
 # %%
-# The network from rich to lazy, with the kernel, the trees and the linear model as lines.
+# The second figure shows the network from rich to lazy, with the kernel, the trees and the linear model as lines.
 
 LazyToRichDisplay(comparison).plot()
 plt.show()

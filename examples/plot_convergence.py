@@ -2,9 +2,10 @@
 How fast do methods for finite sums reach the minimum?
 ======================================================
 
-Stochastic gradients are fast at first and then stall; gradients of the whole sum are slow and never stall. SAG
-remembers the last gradient of each row and has the best of both. Here is the figure of the talk, on a ridge regression,
-with what theory promises as dotted lines, and the level below which optimisation no longer shows on new rows.
+Stochastic gradients are fast at first and then stall. Gradients of the whole sum are slow and never stall. SAG
+remembers the last gradient of each row and combines the advantages of both. The figure compares the methods on a ridge
+regression. Dotted lines are the rates of the theory. The horizontal level is the statistical error: optimisation below
+it makes no visible difference on new rows.
 """
 
 import matplotlib.pyplot as plt
@@ -28,7 +29,7 @@ ConvergenceDisplay.from_data(
 plt.show()
 
 # %%
-# After a few passes SGD and SAGA are far ahead of the gradient of the whole sum. SGD then stalls near the statistical
-# error; SAG, SAGA, SDCA and its acceleration go on, faster than the rates that theory proves. Newton's method by
-# conjugate gradients counts a pass for each product with the Hessian, and still wins on a problem of this size, in
-# passes and more so in seconds, since it reads rows in order.
+# After a few passes, SGD and SAGA are far ahead of the gradient of the whole sum. SGD then stalls near the statistical
+# error. SAG, SAGA, SDCA and accelerated SDCA (Catalyst) continue, faster than the rates that theory proves. For
+# Newton's method by conjugate gradients, each product with the Hessian counts as a pass. On a problem of this size, it
+# still wins in passes, and by more in seconds, because it reads rows in order.

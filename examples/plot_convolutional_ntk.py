@@ -2,12 +2,13 @@
 What does a convolutional NTK know that another does not?
 =========================================================
 
-That a digit moved to the side is the same digit. An infinitely wide network that ends in a global average over
-positions has a kernel that does not change when an image is shifted (around its edges), so that its predictions do not
-either, by construction. A fully connected one has to see the shifted digits to recognise them.
+It knows that a digit moved to the side is the same digit. Consider an infinitely wide network that ends in a global
+average over positions. Its kernel does not change when an image is shifted (around its edges), so its predictions do
+not change either, by construction. A fully connected network has to see the shifted digits to recognise them.
 
-The kernel of any architecture that `neural-tangents <https://github.com/google/neural-tangents>`_ describes becomes one
-between the rows of a table by `StaxKernel`; `load_neural_tangents` says how to install the package without TensorFlow.
+`neural-tangents <https://github.com/google/neural-tangents>`_ describes the kernels of many architectures. `StaxKernel`
+turns such a kernel into a kernel between the rows of a table. `load_neural_tangents` explains how to install the
+package without TensorFlow.
 """
 
 import matplotlib.pyplot as plt
@@ -28,18 +29,18 @@ train, new = rows[:300], rows[300:600]
 
 
 def table(images, shift=0):
-    """Return a row an image, column by column, after a shift to the right around the edge."""
+    """Return one row per image, column by column, after a shift to the right around the edge."""
     return np.roll(images, shift, axis=2).transpose(0, 2, 1).reshape(len(images), -1)
 
 
 # %%
-# Networks differ in what follows the convolution: a dense layer on all positions, or on their average.
+# The networks differ in the layer after the convolution: a dense layer on all positions, or on their average.
 
 stax = load_neural_tangents().stax
 
 
 def convolutional(*read_out):
-    """Return the kernel of a layer of 5-column filters, a ReLU, and what is given."""
+    """Return the kernel of a layer of 5-column filters, a ReLU, and the given read-out."""
     layers = stax.Conv(1, (5,), padding="CIRCULAR", W_std=2**0.5, b_std=0.1), stax.Relu(), *read_out
     return StaxKernel(stax.serial(*layers, stax.Dense(1, W_std=2**0.5, b_std=0.1))[2], input_shape=(8, 8))
 
@@ -51,7 +52,8 @@ kernels = {
 }
 
 # %%
-# Each is fitted to 300 digits where they are, with its penalty by leave-one-out, and asked for 300 others, moved.
+# Each kernel is fitted to 300 digits in their original position, with its penalty by leave-one-out. It then predicts
+# 300 other digits, which are shifted.
 
 shifts = range(-4, 5)
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")

@@ -2,10 +2,10 @@
 Is a wide network lazy?
 =======================
 
-It depends on how the output is scaled with the width. Divided by the root of the width, as in the neural tangent
-kernel, the more neurons there are the less each of them has to move; divided by the width, as in the mean-field
-limit, each moves as far as ever (Chizat, Oyallon and Bach 2019, arXiv:1812.07956). How far do the weights go, and with
-what result?
+This depends on how the output is scaled with the width. If it is divided by the root of the width, as for the neural
+tangent kernel, each neuron has to move less when there are more neurons. If it is divided by the width, as in the
+mean-field limit, each neuron moves equally far at any width (Chizat, Oyallon and Bach 2019, arXiv:1812.07956). How far
+do the weights move, and how well do the networks predict?
 """
 
 import matplotlib.pyplot as plt
@@ -46,7 +46,7 @@ for ax in (left, right):
 plt.show()
 
 # %%
-# Divided by the root of the width, the output makes the displacement fall with an exponent of about -1/2: wide is
-# lazy, and on these three directions in twenty it is worse, with an R2 that falls from 0.59 to 0.47. Divided by the
-# width, it leaves an exponent of 0: the weights move by 160 % at any width, and the R2 is about 0.96. Width alone makes
-# no network lazy.
+# If the output is divided by the root of the width, the displacement falls with an exponent of about -1/2. A wide
+# network is then lazy. The target depends on three directions out of twenty, and the lazy network predicts it worse:
+# its R2 falls from 0.59 to 0.47. If the output is divided by the width, the exponent is 0: the weights move by 160 % at
+# any width, and the R2 is about 0.96. Width alone does not make a network lazy.

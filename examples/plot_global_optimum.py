@@ -2,9 +2,9 @@
 A proof that no other network is better
 =======================================
 
-A solver of networks returns a network, and says nothing of better ones. With a norm of the measure as penalty, one
-hidden layer is a convex problem, and its dual bounds from below what any network of any width can reach. Frank-Wolfe
-adds neurons until that bound is met. What had gradient descent on a few neurons left on the table?
+Usually, training returns a network and does not say whether a better one exists. With a norm of the measure as penalty,
+one hidden layer is a convex problem. Its dual gives a lower bound on the objective of any network of any width.
+Frank-Wolfe adds neurons until this bound is reached. How far from the bound does gradient descent on a few neurons end?
 """
 
 import matplotlib.pyplot as plt
@@ -18,15 +18,16 @@ x = np.sort(rng.uniform(-2, 2, 60))
 y = np.interp(x, [-2, -1, 1, 2], [-1, 1, -1, 1]) + 0.2 * rng.standard_normal(60)
 
 # %%
-# ReLU neurons on one column: the neuron that correlates most with the residuals is found by enumeration, so that the
-# gap is certified, for Frank-Wolfe and for the five neurons that gradient descent trained until they settled.
+# The first problem has ReLU neurons and one column. The neuron that correlates most with the residuals is found by
+# enumeration, so the gap is certified. This holds for Frank-Wolfe, and for the five neurons that gradient descent
+# trained until they settled.
 
 optimum = MeanFieldTwoLayerNet(solver="frank_wolfe", alpha=3e-3, random_state=0).fit(x[:, None], y)
 narrow = MeanFieldTwoLayerNet(width=5, alpha=3e-3, tol=1e-6, random_state=1).fit(x[:, None], y)
 
 # %%
-# Quadratic neurons on 64 columns, even digits against odd: that neuron is an eigenvector, and the gap is certified in
-# any dimension.
+# The second problem has quadratic neurons and 64 columns: even digits against odd ones. Here the neuron that correlates
+# most is an eigenvector, and the gap is certified in any dimension.
 
 images, digits = load_digits(return_X_y=True)
 images, odd = images[:600] / 4, digits[:600] % 2
@@ -35,7 +36,7 @@ best = MeanFieldTwoLayerNetClassifier(solver="frank_wolfe", **quadratic).fit(ima
 pair = MeanFieldTwoLayerNetClassifier(width=2, tol=1e-6, max_iter=5000, **quadratic).fit(images, odd)
 
 # %%
-# The gap bounds what a better network could gain. Where the best one is at hand, the gain itself is known.
+# The gap bounds the gain of any better network. Here the best network is known, so the gain itself is known, too.
 
 
 def gap(model):

@@ -2,8 +2,9 @@
 How far should one optimise?
 ============================
 
-The minimum on n rows is itself off by what the noise of these rows does to it, about d_eff sigma^2 / 2n for half the
-squares. Does the loss on new rows notice when the optimiser stops short of that?
+The minimum on n rows has a statistical error itself, because of the noise in these rows. For half the squared loss, it
+is about d_eff sigma^2 / 2n. If the optimiser stops when its own error is below this level, does the loss on new rows
+suffer?
 """
 
 import warnings
@@ -25,7 +26,7 @@ frame, display = compare_solvers(X, y, estimator=model, solvers=["saga"], max_it
 epochs = np.unique(np.geomspace(1, 60, 20).astype(int))
 excess = []
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ConvergenceWarning)  # it is to stop early
+    warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is intended
     for number in epochs:
         fitted = model.set_params(max_iter=int(number)).fit(X, y)
         excess.append(np.mean((X_new @ (fitted.coef_ - w)) ** 2) / 2)
@@ -40,6 +41,6 @@ ax.legend()
 plt.show()
 
 # %%
-# On new rows nothing happens any more once the optimisation error is a fraction of the statistical one, here after some
-# passes. What follows is for those who need the minimum itself: coefficients that do not depend on the solver, weights
-# that are repetitions, and tests.
+# The loss on new rows stops changing once the optimisation error is a fraction of the statistical error, here after a
+# few passes. Further passes help only if you need the minimum itself: for coefficients that do not depend on the
+# solver, for weights that act exactly as repetitions of rows, and for tests.

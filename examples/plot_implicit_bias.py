@@ -2,10 +2,11 @@
 What does training both layers find that training the read-out does not?
 ========================================================================
 
-Both find a network of large margin, but in different norms. Moving the hidden neurons too, one maximises the margin in
-the norm of F1, in which a function of two directions is cheap, whatever the others; with random hidden neurons that
-stay where they are, in that of F2, a kernel's, which looks everywhere alike (Chizat and Bach 2020, arXiv:2002.04486).
-Here a disc is to be told from the ring around it, in the first two of d columns. What do the others cost?
+Both find a network with a large margin, but in different norms. Training of both layers maximises the margin in the F1
+norm. In this norm, a function of two directions is cheap, however many other columns there are. Training of the
+read-out alone keeps the random hidden neurons, and maximises the margin in the F2 norm. This is the norm of a kernel,
+which treats all directions alike (Chizat and Bach 2020, arXiv:2002.04486). In this example, the classes are a disc and
+the ring around it, in the first two of d columns. How much do the other columns cost?
 """
 
 import matplotlib.pyplot as plt
@@ -26,9 +27,8 @@ def disc_and_ring(n, d, rng):
 
 
 # %%
-# A small penalty stands for training that goes on until the margin is largest. The read-out of infinitely many random
-# neurons is linear in their kernel, `NNGP`, and its margin the largest once a support vector machine with hard margins
-# has converged.
+# A small penalty replaces training until the margin is largest. A read-out of infinitely many random neurons is linear
+# in the features of their kernel, `NNGP`. A support vector machine with hard margins finds its largest margin.
 
 both_layers = MeanFieldTwoLayerNetClassifier(activation="relu", width=200, alpha=1e-4, random_state=0)
 readout = SVC(kernel=NNGP(depth=1), C=1e6)
@@ -60,7 +60,7 @@ for ax, (name, model) in zip(axes[1:], models.items()):
 plt.show()
 
 # %%
-# To the right are the decisions of both where the other 38 columns are 0. Neither makes an error on the rows that it
-# was trained on. The boundary of both layers is close to the gap between disc and ring; that of the read-out is far
-# from it, for the larger margin in F2 is that of a function of all columns, which tells the rows apart by what is not
-# in the picture.
+# The panels on the right show the decisions of both models where the other 38 columns are 0. Neither model makes an
+# error on its training rows. With both layers trained, the boundary is close to the gap between disc and ring. With the
+# read-out trained, it is far from this gap: the function with the larger F2 margin depends on all columns, and
+# separates the rows by columns that the picture does not show.

@@ -1,11 +1,11 @@
 """
-Do intervals hold what they say?
-================================
+Do intervals have their nominal coverage?
+=========================================
 
-`predict_interval` takes its intervals from leave-one-out predictions and residuals (the jackknife+), all from the fit
-that there is. `predict(return_std=True)` takes them from a Gaussian process: it describes the regression *function*,
-and to describe new targets it needs a noise as well, which is believed to be Gaussian and the same everywhere. Here the
-noise is neither: on most rows it is small, on some it is large.
+`predict_interval` computes intervals from leave-one-out predictions and residuals (the jackknife+), and needs only the
+existing fit. `predict(return_std=True)` computes a standard deviation from a Gaussian process. It describes the
+regression *function*. To describe new targets, one must add noise, which is assumed to be Gaussian and the same
+everywhere. In this example it is neither: the noise is small on most rows, and large on some.
 """
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ def draw(n):
 
 
 # %%
-# The share of new targets inside, for each coverage that was asked for, over ten draws of 200 rows.
+# The figure shows the share of new targets inside the intervals, for each nominal coverage, over ten draws of 200 rows.
 
 coverages = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
 names = ("jackknife+", "posterior and noise", "posterior of the function")
@@ -33,7 +33,7 @@ for shares in inside:
     X_new, y_new = draw(1000)
     model = NTKKernelRegressor().fit(X, y)
     prediction, std = model.predict(X_new, return_std=True)
-    noise = np.mean((y - y.mean()) * (y - model.predict(X)))  # its likeliest variance at this alpha
+    noise = np.mean((y - y.mean()) * (y - model.predict(X)))  # its maximum-likelihood variance at this alpha
     for k, coverage in enumerate(coverages):
         lower, upper = model.predict_interval(X_new, coverage)
         miss, quantile = np.abs(y_new - prediction), stats.norm.ppf((1 + coverage) / 2)
@@ -42,14 +42,15 @@ for shares in inside:
         shares[2, k] = np.mean(miss <= quantile * std)
 
 figure, axes = plt.subplots(figsize=(5.5, 5), layout="constrained")
-axes.plot([0.5, 1], [0.5, 1], color="black", linestyle=":", label="what was asked for")
+axes.plot([0.5, 1], [0.5, 1], color="black", linestyle=":", label="nominal coverage")
 for name, marker, values in zip(names, "osv", inside.mean(axis=0)):
     axes.plot(coverages, values, marker=marker, label=name)
-axes.set(xlabel="coverage asked for", ylabel="share of new targets inside", title="200 rows with uneven noise")
+axes.set(xlabel="nominal coverage", ylabel="share of new targets inside", title="200 rows with uneven noise")
 axes.legend()
 plt.show()
 
 # %%
-# The jackknife+ holds what it says at every level, whatever the law of the noise. It does so on average over rows: it
-# does not know on which of them the noise is large. The posterior with Gaussian noise is too wide at low coverages and
-# too narrow at high ones; alone, it is no interval for targets at all.
+# The jackknife+ has its nominal coverage at every level, for any distribution of the noise. This holds on average over
+# rows: the intervals do not adapt to the rows on which the noise is large. The posterior with Gaussian noise is too
+# wide at low coverages and too narrow at high ones. Without the noise, the posterior is not an interval for targets at
+# all.

@@ -2,9 +2,9 @@
 When does its kernel explain a network?
 =======================================
 
-Near its weights a network is linear in them, so that it has a tangent kernel. A lazy network *is* ridge regression with
-the kernel of its first weights. One that has learned features is not. Is it ridge regression with the kernel
-that it ended with?
+Near given weights, a network is linear in its weights, and this linear model has a kernel, the tangent kernel. A lazy
+network *is* ridge regression with the tangent kernel of its initial weights. A network that has learned features is
+not. Is it ridge regression with the tangent kernel of its final weights?
 """
 
 import matplotlib.pyplot as plt
@@ -14,8 +14,9 @@ from sklearn_ltdl import LazyNetRegressor, explain_as_kernel
 from sklearn_ltdl.datasets import make_multi_index
 
 # %%
-# For three draws of rows and weights, networks at nine scales. Both machines learn from the rows that the network had,
-# and are compared with it on a thousand others: the share of the variance of its predictions that theirs explain.
+# Networks are trained at nine scales, for three draws of rows and weights. Both kernel machines learn from the training
+# rows of the network. They are compared with the network on a thousand other rows: the agreement is the share of the
+# variance of the network's predictions that the predictions of the machine explain.
 
 scales, rows = np.logspace(-2, 2, 9), []
 for seed in range(3):
@@ -29,7 +30,7 @@ for seed in range(3):
 before, after, *scores = np.reshape(rows, (3, len(scales), 5)).transpose(2, 0, 1)
 
 # %%
-# Lines are medians of the three draws, bands their range.
+# Lines are medians of the three draws, and bands show their range.
 
 
 def draw(ax, values, colour, marker, label):
@@ -51,8 +52,9 @@ plt.show()
 
 # %%
 # The kernel before training explains the network at large scales only. The kernel after training explains it at both
-# ends: 99.5 % at scale 100, where the two kernels are the same, and 98.7 % at scale 0.01, where it is as accurate as
-# the network, with an R2 of 0.96 against 0.54 of the kernel before. There the network has learned a kernel, and is its
-# machine. In between the agreement falls, to 94 % from scale 1 to 3: no kernel at one time tells what a network did
-# that changed its kernel on the way. The kernel that it ended with is then the more accurate of the two, in each of the
-# draws at scale 1, with a median R2 of 0.80 against 0.77.
+# ends. At scale 100, where the two kernels are the same, the agreement is 99.5 %. At scale 0.01, it is 98.7 %, and the
+# kernel after training is as accurate as the network, with an R2 of 0.96, while the kernel before training has 0.54.
+# There the network has learned a kernel, and acts as its kernel machine. In between, the agreement falls to 94 %, from
+# scale 1 to 3. A network that changed its kernel during training is not explained by the kernel at a single time. The
+# kernel after training is then more accurate than the network, in each of the draws at scale 1, with a median R2 of
+# 0.80 against 0.77.

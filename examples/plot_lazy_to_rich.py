@@ -2,9 +2,10 @@
 From lazy to rich: does the network need to learn features?
 ===========================================================
 
-One network, one initialisation, one budget: only the scale of the output changes. At a large scale the network moves
-like its tangent kernel and its neurons stay where they were drawn; at a small scale they turn towards the few
-directions that matter, and the network leaves every kernel behind (Chizat, Oyallon and Bach 2019, arXiv:1812.07956).
+This example trains one network from one initialisation with one budget, and changes only the scale of the output. At a
+large scale, the network moves like its tangent kernel, and its neurons stay where they were drawn. At a small scale,
+the neurons turn towards the few directions that matter, and the network is better than every fixed kernel (Chizat,
+Oyallon and Bach 2019, arXiv:1812.07956).
 """
 
 import matplotlib.pyplot as plt
@@ -17,8 +18,8 @@ X, y = make_multi_index(1500, n_features=20, random_state=0)
 X, y, X_new, y_new = X[:500], y[:500], X[500:], y[500:]
 
 # %%
-# The path of scales trains nine networks, with one penalty, and their linear limit. The kernel of infinitely many
-# neurons stands beside them.
+# The path of scales trains nine networks with the same penalty, and their linear limit. The figure also shows the
+# kernel of infinitely many neurons.
 
 network = LazyNetRegressor(random_state=0)
 display = ScalePathDisplay.from_estimator(network, X, y, X_test=X_new, y_test=y_new)
@@ -33,9 +34,9 @@ plt.show()
 print(display.path)
 
 # %%
-# From scale 10 on, the error on new rows is that of the linear model, 0.45: the network is ridge regression with the
-# tangent kernel of its first weights, those of 256 neurons; infinitely many would do better, with 0.25. At scale 0.1
-# the error is 0.05, which no kernel of random weights comes near, and the weights have moved by 86 %. All fit the rows
-# of training closely; they differ in what they make of others. The displacement falls as one over the scale, as the
-# theory says. The change of a ReLU network's kernel has no clean power law, since its neurons switch on and off one by
-# one.
+# From scale 10 on, the error on new rows equals the error of the linear model, 0.45. The network is then ridge
+# regression with the tangent kernel of its initial weights, with 256 neurons. Infinitely many neurons would do better,
+# with an error of 0.25. At scale 0.1, the error is 0.05, far below the error of any kernel of random weights, and the
+# weights have moved by 86 %. All networks fit the training rows closely; they differ in their predictions for other
+# rows. The displacement falls as one over the scale, as the theory says. The change of a ReLU network's kernel has no
+# clean power law, because its neurons switch on and off one by one.

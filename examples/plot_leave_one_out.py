@@ -1,9 +1,10 @@
 """
-How good is the penalty that leave-one-out takes?
-=================================================
+How good is the penalty that leave-one-out chooses?
+===================================================
 
 `NTKKernelRegressor` computes the leave-one-out error of every penalty in closed form, from one factorisation, and takes
-the least. Against the error on rows that it has not seen, which no user has, the choice is close to the best there is.
+the penalty with the least error. This example compares that error with the error on held-out rows, which a user does
+not know. The chosen penalty is close to the best one.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,7 @@ train, new = rows[:220], rows[220:]
 X = StandardScaler().fit(X[train]).transform(X)
 
 # %%
-# One fit holds the whole path of left-out errors; the error on new rows takes a fit for each penalty.
+# One fit gives the leave-one-out errors for all penalties. The error on new rows requires a fit for each penalty.
 
 model = NTKKernelRegressor(depth=1).fit(X[train], y[train])
 unseen = [
@@ -29,13 +30,13 @@ unseen = [
 
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 axes.semilogx(model.alphas_, model.loo_error_path_, label="leave-one-out, closed form")
-axes.semilogx(model.alphas_, np.array(unseen) / y[train].var(), label="rows not seen")
-axes.axvline(model.alpha_, color="black", linestyle=":", label="taken")
+axes.semilogx(model.alphas_, np.array(unseen) / y[train].var(), label="held-out rows")
+axes.axvline(model.alpha_, color="black", linestyle=":", label="chosen")
 axes.set(xlabel="penalty alpha", ylabel="squared error / variance of the target", ylim=(0, 1.1))
-axes.set_title("Diabetes: 220 rows to fit, 222 to see")
+axes.set_title("Diabetes: 220 training rows, 222 held-out rows")
 axes.legend()
 plt.show()
 
 # %%
-# To the left, where the model all but interpolates, the two differ: leave-one-out sees 219 rows, and which rows are new
-# is chance. Where it matters, at the least, they agree.
+# On the left, where the model almost interpolates, the two curves differ: leave-one-out uses 219 rows, and the choice
+# of the held-out rows is random. At the minimum, where it matters, they agree.

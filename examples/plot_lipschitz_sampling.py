@@ -2,9 +2,9 @@
 Should all rows be drawn equally often?
 =======================================
 
-The step of a stochastic method is dictated by the row whose loss bends most: the longest, or the one of largest weight.
-`sampling="lipschitz"` draws such rows more often and makes up for it, so that the step follows the mean instead. What
-does it save when a few rows are long?
+The row whose loss has the largest curvature limits the step of a stochastic method. This is the longest row, or the row
+with the largest weight. `sampling="lipschitz"` draws such rows more often and corrects for this, so the mean curvature
+limits the step instead. How much does this save if a few rows are long?
 """
 
 import matplotlib.pyplot as plt
@@ -40,5 +40,6 @@ ax.legend()
 plt.show()
 
 # %%
-# Uniform draws pay for the largest smoothness, and once it dominates, in proportion. With Lipschitz draws both methods
-# pay for the mean, and do not notice. The default, ``sampling="auto"``, uses them where the ratio is above 2.
+# With uniform draws, the number of epochs depends on the largest smoothness, and grows in proportion once it dominates.
+# With Lipschitz draws, it depends on the mean, and long rows have no effect on either method. The default,
+# ``sampling="auto"``, uses Lipschitz draws if the ratio is above 2.

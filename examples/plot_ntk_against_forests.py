@@ -1,10 +1,10 @@
 """
-Does the tangent kernel hold against a forest and a trained network?
-====================================================================
+How does the tangent kernel compare with a forest and a trained network?
+========================================================================
 
-On one real table, with everybody's defaults: the five models see the same folds, and each row is scored by models
-that have not seen it. Nothing is chosen on the rows that are scored; the kernel and the networks choose their penalty
-by leave-one-out within their training rows.
+This example uses one real table, and the defaults of all models. The five models use the same folds, and each row is
+scored as a held-out row. Nothing is chosen on the held-out rows: the kernel and the networks choose their penalty by
+leave-one-out within their training rows.
 """
 
 import matplotlib.pyplot as plt
@@ -28,14 +28,14 @@ models = {
 }
 
 # %%
-# The loss is minus the logarithm of the probability that was given to the class that came. It is paired: for each row,
-# what another model loses more than the kernel.
+# The loss is minus the logarithm of the probability of the true class. The comparison is paired: for each row, it takes
+# the loss of another model minus the loss of the kernel.
 
 folds = StratifiedKFold(5, shuffle=True, random_state=0)
 losses = {}
 for name, model in models.items():
     given = cross_val_predict(make_pipeline(StandardScaler(), model), X, y, cv=folds, method="predict_proba")
-    losses[name] = -np.log(np.maximum(given[np.arange(len(y)), y], 1 / len(y)))  # a forest may say never
+    losses[name] = -np.log(np.maximum(given[np.arange(len(y)), y], 1 / len(y)))  # a forest may predict 0
 others = [name for name in models if name != "tangent kernel"]
 excess = {name: losses[name] - losses["tangent kernel"] for name in others}
 means = np.array([excess[name].mean() for name in others])
@@ -44,11 +44,11 @@ half_widths = [stats.t.ppf(0.975, len(y) - 1) * stats.sem(excess[name]) for name
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 axes.errorbar(means, others, xerr=half_widths, fmt="o", capsize=4)
 axes.axvline(0, color="black", linestyle=":")
-axes.set(xlabel="log loss beyond that of the tangent kernel, mean and 95 % interval", ylim=(len(others) - 0.5, -0.5))
-axes.set_title(f"Breast cancer: {len(y)} rows, on which the kernel loses {losses['tangent kernel'].mean():.3f}")
+axes.set(xlabel="log loss minus that of the tangent kernel, mean and 95 % interval", ylim=(len(others) - 0.5, -0.5))
+axes.set_title(f"Breast cancer: {len(y)} rows, mean log loss of the kernel {losses['tangent kernel'].mean():.3f}")
 plt.show()
 
 # %%
-# As far as these rows can tell, the network, which takes several times as long to fit, and here a linear model too, do
-# as well as the kernel; the forest does worse, and so, probably, do the boosted trees. One table proves nothing of
-# others: `compare` asks the same of yours, with intervals that also count how the folds were drawn.
+# On these rows, the network and the linear model tie with the kernel; the network takes several times as long to fit.
+# The forest is worse, and the boosted trees probably are, too. One table proves nothing about others. `compare` makes
+# the same comparison on your table, with intervals that also account for how the folds were drawn.

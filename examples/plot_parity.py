@@ -2,9 +2,9 @@
 Which columns made this class? A kernel cannot ask
 ==================================================
 
-The class is the product of two signs out of forty. No column alone, and no straight line, says anything about it. A
-kernel looks at all pairs of columns alike and needs rows for each; a network that moves its neurons can turn them to
-the two. How many rows does each take?
+The class is the product of two signs out of forty. No single column and no straight line says anything about it. A
+kernel treats all pairs of columns alike and needs rows for each pair. A network that moves its neurons can turn them
+towards the two columns. How many rows does each of them need?
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +18,9 @@ X_new, y_new = make_parity(1000, 40, random_state=100)
 sizes, draws = [50, 100, 150, 200, 300], range(3)
 
 # %%
-# The penalty is given, because leave-one-out would choose that of the tangent kernel, which at these sizes is of no
-# help. The measure's share of a column is the mean square of that entry of its atoms, by mass.
+# The penalty is given, because leave-one-out would choose the penalty of the tangent kernel, which does not help at
+# these sizes. The share of a column in the measure is the mean square of this column's entry of the atoms, weighted by
+# mass.
 
 network = MeanFieldTwoLayerNetClassifier(activation="relu", width=100, alpha=1e-3, max_iter=4000, random_state=0)
 scores = {"mean-field network": [], "neural tangent kernel": []}
@@ -47,5 +48,5 @@ figure.colorbar(image, ax=right, label="root of its share")
 plt.show()
 
 # %%
-# The network knows the class of new rows from the size on at which its mass is on the two columns. The kernel has the
-# same features at every size.
+# The network predicts the class of new rows as soon as there are enough rows for its mass to be on the two columns. The
+# kernel has the same features at every size.

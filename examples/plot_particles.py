@@ -2,9 +2,10 @@
 How many particles does it take?
 ================================
 
-A hidden layer is a measure on neurons, and gradient descent moves its atoms, the particles. With infinitely many, which
-start in all directions, it ends at the best measure if it ends at all (Chizat and Bach 2018, arXiv:1805.09545). How
-many are enough on a line, where a teacher of three neurons made the target? The certificate knows.
+A hidden layer is a measure on neurons, and gradient descent moves its atoms, the particles. If infinitely many
+particles start in all directions, and if gradient descent converges, it converges to the best measure (Chizat and Bach
+2018, arXiv:1805.09545). How many particles are enough on a line, if a teacher of three neurons made the target? The
+certificate gives the answer.
 """
 
 import matplotlib.pyplot as plt
@@ -21,10 +22,10 @@ x = np.linspace(-2, 2, 41)
 X, y = x[:, None], relu(x + 2) - 2 * relu(x + 1) + 2 * relu(x - 1)
 
 # %%
-# Each width is trained from twenty starts. A network has reached the global optimum if its certified gap, an upper
-# bound on what any other network could gain, is below 1 % of its objective. The trajectories are those of one start: a
-# particle of hidden weights a, for the column and the constant, and of read-out b is drawn at b a. Around them, on the
-# circle of directions, is the measure after training.
+# Each width is trained from twenty starts. The certified gap is an upper bound on the gain of any other network. A
+# network has reached the global optimum if the gap is below 1 % of its objective. The trajectories are drawn for one
+# start. A particle has hidden weights a, for the column and the constant, and a read-out b; it is drawn at b a. The
+# circle of directions around the trajectories shows the measure after training.
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 5.2), layout="constrained")
 for ax, width in zip(axes, [5, 10, 100]):
@@ -42,6 +43,6 @@ figure.legend(handles=handles, loc="outside lower center", ncols=4)
 plt.show()
 
 # %%
-# Three neurons make the target, and five particles could; from most starts they end elsewhere, and nothing but the
-# certificate says so. The more particles, the more directions they start in. Those that are superfluous share the rays
-# at the end, or shrink to nothing.
+# Three neurons make the target, and five particles could represent it. From most starts, they end elsewhere, and only
+# the certificate reveals it. More particles start in more directions. At the end, superfluous particles share the rays
+# of the others, or shrink to zero.

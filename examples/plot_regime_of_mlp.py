@@ -2,9 +2,9 @@
 Has this MLP learned features, and did they help?
 =================================================
 
-A network of scikit-learn, trained on half of the digits. Nothing was prepared for the question: the weights with which
-it started are recovered from its seed. The report compares the network with its linear model around them, and with its
-tangent kernel before and after training, on the other half.
+This example trains a network of scikit-learn on half of the digits. The training needs no preparation for the report:
+the initial weights are recovered from the seed. On the other half of the digits, the report compares the network with
+its linear model around the initial weights, and with its tangent kernel before and after training.
 """
 
 import matplotlib.pyplot as plt
@@ -25,12 +25,12 @@ plt.show()
 print(display.report)
 
 # %%
-# It is far from lazy: the linear model at the same weights misses 85 % of what training changed, 40 % of the
-# activations have changed sign, and the prediction reads half as many directions of the image as at the start. Note the
-# angle of the two kernels, 0.005: it alone would have called the network lazy.
+# The network is far from lazy. The linear model at the same weights misses 85 % of the change by training, 40 % of the
+# activations have changed sign, and the prediction depends on half as many directions of the image as at the start. The
+# angle of the two kernels is only 0.005; by this number alone, the network would be called lazy.
 #
-# The scores of the figure are of kernels that were fitted to the new rows, each of them left out in turn. To see
-# whether the features helped, the kernels get the rows that the network had.
+# The scores in the figure are leave-one-out scores of kernels that were fitted to the new rows. To see whether the
+# features helped, the kernels are now fitted to the training rows of the network.
 
 explanation = explain_as_kernel(network, X, y, X_test=X_new, y_test=y_new)
 print(f"network                      {explanation.score_network:.3f}")
@@ -38,6 +38,6 @@ print(f"ridge, kernel before         {explanation.score_before:.3f}")
 print(f"ridge, kernel after          {explanation.score_after:.3f}")
 
 # %%
-# Ridge regression with the kernel of the *initial* weights, drawn at random, has 0.983, more than the network's 0.972;
-# so it was for each of ten random halves and seeds, 0.982 against 0.972 on average. Not lazy is not the same as better:
-# this network learned features, and gained nothing by them.
+# Ridge regression with the kernel of the *initial*, random weights has an accuracy of 0.983, and the network has 0.972.
+# The ridge regression was better for each of ten random halves and seeds, with 0.982 against 0.972 on average. Not lazy
+# is not the same as better: this network learned features, and gained nothing from them.

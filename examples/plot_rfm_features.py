@@ -2,9 +2,10 @@
 RFM finds the features
 ======================
 
-Four of twelve columns make the target of this table, three of them as a product. A kernel looks at all columns alike.
-A recursive feature machine asks the fitted kernel machine how its prediction changes along each column, stretches the
-table accordingly and fits again, for as many rounds as lower the error on held-out rows. Does it find the four?
+Four of twelve columns make the target of this table, three of them as a product. A kernel treats all columns alike. A
+recursive feature machine measures how the prediction of the fitted kernel machine changes along each column, stretches
+the table accordingly, and fits again. It repeats this for as many rounds as lower the error on held-out rows. Does it
+find the four columns?
 """
 
 import matplotlib.pyplot as plt
@@ -21,18 +22,18 @@ plain = RFMRegressor(max_rounds=0).fit(X[train], y[train])  # the kernel machine
 model = RFMRegressor(random_state=0).fit(X[train], y[train])
 
 # %%
-# The held-out rows of each fold choose the number of rounds; their targets have no part in the stretching that they
-# judge. On rows that no fold has seen, the R2 of the kernel machine and of the rounds stands above the curve. To the
-# right is the average gradient outer product, whose diagonal is large for the columns that matter.
+# The held-out rows of each fold choose the number of rounds. Their targets are not used in the stretching that they
+# judge. The title of the left panel gives the R2 on new rows that no fold contains, for the kernel machine and for the
+# rounds. The right panel shows the average gradient outer product. Its diagonal is large for the columns that matter.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", width_ratios=[1, 1.2])
 left.plot(model.cv_errors_, marker="o")
-left.axvline(model.n_rounds_, color="black", linestyle=":", label="taken")
+left.axvline(model.n_rounds_, color="black", linestyle=":", label="chosen")
 left.set(xlabel="rounds", ylabel="held-out squared error, over the target's variance", ylim=(0, None))
 left.set_title(
-    f"New rows: R2 {plain.score(X[new], y[new]):.2f} after no round, {model.score(X[new], y[new]):.2f} as taken"
+    f"New rows: R2 {plain.score(X[new], y[new]):.2f} without rounds, {model.score(X[new], y[new]):.2f} as chosen"
 )
 left.legend()
 AGOPDisplay.from_estimator(model, ax=right)
-right.set_title("Made of x0 x1 x2 and x3")
+right.set_title("Target made of x0 x1 x2 and x3")
 plt.show()

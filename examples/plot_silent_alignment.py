@@ -2,9 +2,9 @@
 Silent alignment: the kernel turns before the loss falls
 ========================================================
 
-A network that starts from small weights learns its kernel first: the tangent kernel turns to the target while the loss
-has hardly moved, and then only grows (Atanasov, Bordelon and Pehlevan 2022, arXiv:2111.00034, figure 1). A network that
-starts from larger weights is lazy here: its kernel hardly turns, and does not grow.
+A network that starts from small weights learns its kernel first. Its tangent kernel turns towards the target before the
+loss has fallen noticeably, and afterwards it only grows (Atanasov, Bordelon and Pehlevan 2022, arXiv:2111.00034, figure
+1). In this example, a network that starts from larger weights is lazy: its kernel hardly turns, and does not grow.
 """
 
 import jax
@@ -31,9 +31,9 @@ def step(weights):
 
 
 # %%
-# Two layers without an activation, as in the paper, so that the function is linear in the rows from the start to the
-# end, and only the kernel can change. Gradient descent on all rows; checkpoints are copies by themselves, since arrays
-# of JAX do not change.
+# As in the paper, the network has two layers without an activation. The function is therefore linear in the rows
+# throughout, and only the kernel can change. Gradient descent uses all rows. Checkpoints need not be copied, because
+# JAX arrays are immutable.
 
 
 def trained(size, n_steps):
@@ -55,11 +55,12 @@ for row, (size, n_steps, every) in zip(axes, ((0.01, 500, 20), (1.0, 60, 3))):
         network, checkpoints, X_new, y_new, steps=every * np.arange(len(checkpoints)), axes=row
     )
     paths[size] = display.path
-    row[0].set_title(f"first weights of size {size}")
+    row[0].set_title(f"initial weights of size {size}")
 plt.show()
 
 # %%
-# How high the loss of the small start still is when its kernel has turned nine tenths of its way to the target:
+# The next lines print the loss of the small start at the step at which its kernel has turned nine tenths of the way to
+# the target:
 
 path = paths[0.01]
 gained = (path.alignments - path.alignments[0]) / (path.alignments[-1] - path.alignments[0])
@@ -71,5 +72,6 @@ path = paths[1.0]
 print(f"large start: alignment {path.alignments[0]:.2f} -> {path.alignments[-1]:.2f}")
 
 # %%
-# From small weights the kernel has turned while the loss is 0.98 of what it was, and while its norm is a hundredth of
-# the last one: it turns first, and grows then. From large weights it does neither.
+# From small weights, the kernel has turned when the loss is still 0.98 of its initial value, and when the norm of the
+# kernel is a hundredth of its final value. The kernel turns first, and grows afterwards. From large weights, it does
+# neither.

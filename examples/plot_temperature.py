@@ -2,10 +2,10 @@
 What does noise do to the particles?
 ====================================
 
-With Gaussian noise at each step, gradient descent on a hidden layer becomes mean-field Langevin dynamics: its particles
+With Gaussian noise at each step, gradient descent on a hidden layer becomes mean-field Langevin dynamics. Its particles
 spread until they balance the objective against `temperature` times their entropy. The problem over measures then has
-one solution, which the dynamics reach from anywhere, for bounded neurons such as tanh. How hot should it be, and how
-many particles does a measure with a density take?
+one solution. For bounded neurons such as tanh, the dynamics reach it from any start. Which temperature should one
+choose, and how many particles does a measure with a density need?
 """
 
 import matplotlib.pyplot as plt
@@ -29,8 +29,8 @@ def trained(temperature, width=800, seed=0):
 nets = {temperature: trained(temperature) for temperature in temperatures}
 
 # %%
-# The gap is that of the proximal Gibbs measure, which the particles would follow at the optimum. It is an estimate, by
-# sampling, and differs from start to start: five are shown, and their median.
+# The gap is computed from the proximal Gibbs measure, which would be the distribution of the particles at the optimum.
+# The gap is an estimate by sampling, and differs between starts. The figure shows five starts and their median.
 
 widths, compared = [50, 200, 800], [1e-3, 3e-1]
 gaps = {
@@ -70,7 +70,7 @@ gap.legend()
 plt.show()
 
 # %%
-# Cold particles gather in a few places, and from most starts 1000 steps do not bring them near the optimum, however
-# many they are. Warm ones spread towards the normal law of variance `temperature / alpha` that they would follow
-# without data; fifty are too few to stand for such a measure, and the estimated gap falls with their number. The fit
-# changes little: it is `alpha` that makes it smooth.
+# At a low temperature, the particles gather in a few places. From most starts, 1000 steps do not bring them near the
+# optimum, however many particles there are. At a high temperature, they spread towards the normal distribution of
+# variance `temperature / alpha`, which they would follow without data. Fifty particles are too few to represent such a
+# measure, and the estimated gap falls as their number grows. The fit changes little, because `alpha` makes it smooth.

@@ -2,10 +2,10 @@
 Is stopping early as good as a penalty?
 =======================================
 
-An infinitely wide network that is trained by gradient flow has, at every time, a closed form: `staged_predict`. The
-component of the target along an eigenvector of the kernel, of eigenvalue w, is learned up to the factor
-:math:`1 - e^{-wt/n}`; ridge regression learns it up to :math:`w / (w + n\\alpha)`. Both leave out what has small
-eigenvalues, and :math:`t = 1/\\alpha` is where the two compare.
+An infinitely wide network that is trained by gradient flow has a closed form at every time, computed by
+`staged_predict`. Consider the component of the target along an eigenvector of the kernel with eigenvalue w. The network
+learns it up to the factor :math:`1 - e^{-wt/n}`, and ridge regression learns it up to the factor :math:`w / (w +
+n\\alpha)`. Both suppress components with small eigenvalues. The two are comparable at :math:`t = 1/\\alpha`.
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +26,8 @@ def error(prediction):
 
 
 # %%
-# One fit, with the penalty that leave-one-out takes; the same object follows the network through training.
+# The model is fitted once, with the penalty chosen by leave-one-out. The same object gives the network at every
+# training time.
 
 model = NTKKernelRegressor(depth=1).fit(X[train], y[train])
 times = np.logspace(-2, 5, 29)
@@ -38,11 +39,11 @@ axes.semilogx(times, stopped, label="network, trained until t")
 axes.semilogx(times, penalised, label="ridge regression, alpha = 1/t")
 axes.plot(1 / model.alpha_, error(model.predict(X[new])), "ko", label="alpha by leave-one-out")
 axes.set(xlabel="training time t", ylabel="squared error / variance of the target", ylim=(0, 1.1))
-axes.set_title("Diabetes: 220 rows to fit, 222 to see")
+axes.set_title("Diabetes: 220 training rows, 222 held-out rows")
 axes.legend()
 plt.show()
 
 # %%
-# The two curves have the same least error, at about the same place; trained further, the network fits the noise. When
-# to stop would take a validation set. The penalty needs none: its leave-one-out error has a closed form, that of a
-# stopped network has not.
+# The two curves have the same least error, at about the same place. If trained further, the network fits the noise.
+# Choosing the time to stop would require a validation set. Choosing the penalty does not, because its leave-one-out
+# error has a closed form. A stopped network has no such closed form.

@@ -1,15 +1,15 @@
-"""An error that knows the parameter of which it speaks, so that the command line can name its option."""
+"""An error that carries the name of its parameter, so that the command line can name the option."""
 
 
 class ParameterError(ValueError):
-    """A value of a parameter that is refused.
+    """A parameter has a value that is not accepted.
 
     Parameters
     ----------
     parameter : str
         Name of the parameter in Python.
     message : str
-        What was expected, what came, and what to try.
+        What was expected, what was given, and what to try.
     """
 
     def __init__(self, parameter, message) -> None:

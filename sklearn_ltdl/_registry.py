@@ -1,4 +1,4 @@
-"""Named objects of one kind: a loss, an activation, a solver is added by one decorator."""
+"""Named objects of one kind, such as losses, activations or solvers; a decorator adds an object."""
 
 import re
 from typing import Any, TypeVar
@@ -12,9 +12,9 @@ class Registry(dict[str, Any]):
     Parameters
     ----------
     kind : str
-        What the objects are, for messages: 'loss', 'activation', 'solver'.
+        Name of the kind for messages, such as 'loss', 'activation' or 'solver'.
     defaults : dict of callable or None, default=None
-        Members that an object may leave out, each with a function of the object that computes it.
+        Members that an object may leave out. Each has a function that computes the member from the object.
     """
 
     def __init__(self, kind: str, defaults: dict[str, Any] | None = None) -> None:
@@ -32,11 +32,11 @@ class Registry(dict[str, Any]):
         return item
 
     def resolve(self, item: Any) -> Any:
-        """Return the object of a name; an object that is not a name stands for itself."""
+        """Return the object with a name; an argument that is not a name is returned as it is."""
         return self[item] if isinstance(item, str) else item
 
     def member(self, item: Any, name: str) -> Any:
-        """Return a member of an object, computed by the default if the object leaves it out."""
+        """Return a member of an object; if the object leaves it out, the default computes it."""
         return getattr(item, name) if hasattr(item, name) else self.defaults[name](item)
 
 
@@ -44,7 +44,7 @@ def _snake_case(name):
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-# A NamedTuple without fields equals every other one; these make type and fields count.
+# A NamedTuple without fields equals every other such tuple; these functions also compare the type.
 def _same_class_and_fields(self, other):
     return type(self) is type(other) and tuple.__eq__(self, other)
 

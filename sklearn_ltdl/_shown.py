@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_ROWS = 24  # of a table; of a longer one the first and the last are shown
+MOST_ROWS = 24  # of a table; a longer table shows only its first and last rows
 _NUMBER = "text-align: right; padding: 0.1em 0.7em; font-variant-numeric: tabular-nums"
 _TEXT = "text-align: left; padding: 0.1em 0.7em"
 
@@ -15,7 +15,7 @@ Tables = Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]
 
 
 class Shown:
-    """A result that is a dataclass; what differs from one to another are its `_headline` and its `_tables`."""
+    """A result that is a dataclass and shows itself; subclasses define its `_headline` and its `_tables`."""
 
     def _headline(self) -> str:
         """Return one line of plain text."""
@@ -26,14 +26,14 @@ class Shown:
         yield ("", "value"), [(field.name, getattr(self, field.name)) for field in fields(self)]  # type: ignore
 
     def _notes(self):
-        """Return sentences to be shown below the tables."""
+        """Return sentences to show below the tables."""
         return ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._headline()})"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows; all text is escaped."""
+        """Return the HTML that a notebook shows; all text is escaped."""
         parts = [f"<p><b>{escape(type(self).__name__)}</b>: {escape(self._headline())}</p>"]
         parts += [_html_table(header, list(rows)) for header, rows in self._tables()]
         notes = "".join(f"<li>{escape(str(note))}</li>" for note in self._notes())
@@ -43,7 +43,7 @@ class Shown:
 
 
 def cell(value) -> str:
-    """Return a value as short text: numbers with four figures, arrays and long text by their size."""
+    """Return a value as short text: numbers with four digits, arrays by their shape, long text cut off."""
     if value is None:
         return "–"
     if isinstance(value, bool | np.bool_):

@@ -1,4 +1,4 @@
-"""The one file that imports private names of scikit-learn, and what the estimators share with it."""
+"""The only file that imports private names of scikit-learn, and functions that all estimators share."""
 
 import re
 import sys
@@ -39,10 +39,10 @@ else:
     except ImportError:  # scikit-learn 1.8 has no callbacks
 
         class CallbackSupportMixin:
-            """Stand-in of the class that takes callbacks."""
+            """Stand-in for the class that takes callbacks."""
 
         def with_callbacks(method):
-            """Return the method, as deep in the stack as scikit-learn's decorator has it."""
+            """Return the method at the same depth in the stack as with scikit-learn's decorator."""
 
             @wraps(method)
             def fit(*args, **kwargs):
@@ -75,9 +75,10 @@ _NOT_THE_USER = {"sklearn_ltdl", "sklearn", "joblib", "numpy", "contextlib"}  # 
 
 
 class Interval(_Interval):
-    """Constraint: a number in an interval that computations can hold; True and False are no numbers.
+    """Constraint: a number in an interval that computations can represent; True and False are not accepted.
 
-    Whole numbers end at 2**31 - 1. The size of others is 0, where the interval has it, or from 1e-300 to 1e300.
+    Whole numbers are at most 2**31 - 1. The absolute value of other numbers is 0, if the interval contains 0, or from
+    1e-300 to 1e300.
     """
 
     def __init__(self, type, left, right, *, closed):
@@ -99,14 +100,14 @@ class Interval(_Interval):
 
 
 class NameIn(StrOptions):
-    """Constraint: a name in a registry, read when the parameter is checked, so that later additions count."""
+    """Constraint: a name in a registry; the registry is read at each check, so later additions count."""
 
     def __init__(self, registry) -> None:
         super().__init__(registry.keys())
 
 
 class Registered(NameIn):
-    """Constraint: a name in a registry, or an object like those in it, that has the members which are needed.
+    """Constraint: a name in a registry, or an object like those in it, with all members that are needed.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ class Registered(NameIn):
         Read when the parameter is checked.
     needed : tuple of str, or callable object -> tuple of str
     of_labels : bool or None
-        Refuse names of losses of the other kind of target: of numbers if True, of labels if False.
+        Reject names of losses for the other kind of target: losses for numbers if True, losses for labels if False.
     """
 
     def __init__(self, registry, needed, of_labels=None):
@@ -124,7 +125,7 @@ class Registered(NameIn):
         self.of_labels = of_labels
 
     def is_satisfied_by(self, value):
-        """Return whether the value is suitable; an object of the right kind without some member is an error."""
+        """Return whether the value is suitable; raise an error if an object of the right kind lacks a member."""
         if (isinstance(value, str) and value not in self._names()) or isinstance(value, type):
             return False
         item = self.registry.resolve(value)
@@ -138,7 +139,7 @@ class Registered(NameIn):
         return not lacking
 
     def _names(self):
-        """Return the names that are taken; an object that does not say of what it is a loss is taken for both."""
+        """Return the accepted names; a loss without `of_labels` is accepted for both kinds of target."""
         return [
             name
             for name, item in self.registry.items()
@@ -154,7 +155,7 @@ def _an(noun):
 
 
 def warn(message, category=UserWarning):
-    """Warn at the line of the user: the first frame outside this package and the libraries that call it."""
+    """Warn at the user's line: the first frame outside this package and outside the libraries that call it."""
     frame, level = sys._getframe(1), 2
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USER:
         frame, level = frame.f_back, level + 1
@@ -167,12 +168,12 @@ def draw_seed(random_state):
 
 
 def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
-    """Return rows in float64, with targets if they are given; an error names the column that is no number.
+    """Return rows in float64, with targets if they are given; an error names a column that is not numeric.
 
     Parameters
     ----------
     estimator : estimator
-        Keeps the number and names of the features if `reset`, else is asked for them.
+        Stores the number and names of the features if `reset`; otherwise they are compared with the stored ones.
     X : array-like or sparse matrix of shape (n_samples, n_features)
     y : array-like, default='no_validation'
     reset : bool, default=False
@@ -200,18 +201,18 @@ def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
         ) from error
 
 
-UNEVEN = 500.0  # ratio of the largest to the least range of the columns that is warned of
-FAINT = 1e-3  # the largest range, beside a constant input of 1, below which it is warned of
+UNEVEN = 500.0  # a warning is given above this ratio of the largest to the least range of the columns
+FAINT = 1e-3  # a warning is given if the largest range is below this, next to a constant input of 1
 
 
 def warn_of_scales(X, has_constant=True):
-    """Warn of columns that a fixed kernel or the first step of a network does not see.
+    """Warn about columns that have almost no effect on a fixed kernel or on the first step of a network.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
     has_constant : bool, default=True
-        Whether the model sees a constant input of 1 beside the columns.
+        Whether the model has a constant input of 1 in addition to the columns.
     """
     if len(X) < 2:
         return
@@ -223,26 +224,26 @@ def warn_of_scales(X, has_constant=True):
     if spread[most] > UNEVEN * spread[least]:
         warn(
             f"The columns of X differ in scale by a factor of {spread[most] / spread[least]:.1e} (columns {most} and "
-            f"{least}); the model hardly sees the small ones. Scale X, for example with StandardScaler."
+            f"{least}); the small ones have almost no effect on the model. Scale X, for example with StandardScaler."
         )
     elif has_constant and spread[most] < FAINT:
         warn(
-            f"The columns of X have ranges of {spread[most]:.1e} at most, which the model hardly sees beside its "
-            "constant input of 1. Scale X, for example with StandardScaler."
+            f"The columns of X have ranges of at most {spread[most]:.1e}, which have almost no effect next to the "
+            "model's constant input of 1. Scale X, for example with StandardScaler."
         )
 
 
 def refuse_masked(values, name):
-    """Raise an error where entries of an array are masked: what lies under the mask is not data."""
+    """Raise an error if entries of an array are masked, because masked values are not data."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(
-            f"{name} is a masked array in which {np.ma.count_masked(values)} entries are masked. Fill them "
+            f"{name} is a masked array with {np.ma.count_masked(values)} masked entries; expected values. Fill them "
             f"({name}.filled(value)), or leave their rows out."
         )
 
 
 def _refuse_malformed(X):
-    """Raise an error for a sparse matrix whose indices lead out of it: compiled code would follow them."""
+    """Raise an error for a sparse matrix with indices out of range, which compiled code would follow."""
     try:
         if X.format in ("csr", "csc", "bsr"):
             _check_pointers(X)
@@ -250,15 +251,15 @@ def _refuse_malformed(X):
             sparse.coo_array((X.data, X.coords), shape=X.shape)  # looks at every index
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"X is a sparse matrix in {X.format} format whose indices do not fit its shape {X.shape}: {error}. Build "
-            "it again from its entries, for example by scipy.sparse.coo_array((values, (rows, columns)), shape=...)."
+            f"X is a sparse matrix in {X.format} format whose indices do not fit its shape {X.shape}: {error}. "
+            "Rebuild it from its entries, for example by scipy.sparse.coo_array((values, (rows, columns)), shape=...)."
         ) from error
 
 
 def _check_pointers(X):
-    """Raise a ValueError unless pointers rise from 0 to no more entries than there are, and indices are in range.
+    """Raise a ValueError unless the pointers rise from 0 to at most the number of entries and indices are in range.
 
-    SciPy's `check_format(full_check=True)` looks at neither where the last pointer is 0.
+    SciPy's `check_format(full_check=True)` checks neither of them if the last pointer is 0.
     """
     blocks = X.blocksize if X.format == "bsr" else (1, 1)
     shape = [side // size for side, size in zip(X.shape, blocks)]
@@ -291,7 +292,7 @@ def _refuse_dates(X):
 
 
 def _first_text(X):
-    """Return the name, or the position, and a value of the first column that holds text; None, None without any."""
+    """Return the name or position of the first column that holds text, and its text; None, None if there is none."""
     if getattr(X, "ndim", 2) != 2 or not hasattr(X, "__len__") or hasattr(X, "nnz"):
         return None, None
     if hasattr(X, "columns"):
@@ -313,19 +314,21 @@ def _first_text(X):
 
 @contextmanager
 def fit_tasks(estimator, X, y, sample_weight, *, attributes, max_subtasks):
-    """Yield a function that tells the callbacks of an estimator of a block of steps, or None if it has none.
+    """Yield a function that calls the callbacks of an estimator after a block of steps, or None if it has none.
+
+    The yielded function returns whether to stop.
 
     Parameters
     ----------
     estimator : estimator
-        Whose `fit` is wrapped by `with_callbacks`.
+        Its `fit` is wrapped by `with_callbacks`.
     X, y, sample_weight : array-like
-        What `fit` was given.
+        The arguments of `fit`.
     attributes : callable
-        From what the yielded function is given to the fitted attributes with which a copy of the estimator predicts;
-        called only if a callback asks for such a copy. The yielded function returns whether to stop.
+        Takes the arguments of the yielded function, and returns the fitted attributes with which a copy of the
+        estimator predicts. It is called only if a callback asks for such a copy.
     max_subtasks : int
-        Most blocks.
+        Largest number of blocks.
     """
     if not getattr(estimator, "_skl_callbacks", None):
         yield None

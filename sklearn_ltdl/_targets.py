@@ -1,4 +1,4 @@
-"""Targets, labels and weights: read through one door, then as the solvers see them, and scores as probabilities."""
+"""Targets, labels and weights: how they are validated and encoded for the solvers, and probabilities from scores."""
 
 from decimal import Decimal
 from numbers import Real
@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_ltdl._sklearn import checked_rows, refuse_masked
 from sklearn_ltdl.losses import Logistic, Multinomial, total
 
-LARGEST, SMALLEST = 1e100, 1e-100  # of a target: squares beyond, times weights and curvatures, overflow or vanish
+LARGEST, SMALLEST = 1e100, 1e-100  # of a target: beyond, squares times weights and curvatures overflow or vanish
 
 
 def read_regression(estimator, X, y, sample_weight=None, *, reset=True, **layout):
@@ -22,9 +22,9 @@ def read_regression(estimator, X, y, sample_weight=None, *, reset=True, **layout
     Parameters
     ----------
     estimator : estimator
-        Keeps the number and names of features, or is asked for them where `reset` is false.
+        Stores the number and names of features; if `reset` is false, they are compared with the stored ones.
     X, y, sample_weight : array-like
-        As the user gave them.
+        The user's arguments.
     reset : bool, default=True
     **layout : dict
         Keywords of scikit-learn's `check_array` for `X`.
@@ -39,14 +39,15 @@ def read_classification(estimator, X, y, sample_weight=None, *, reset=True, **la
     y = None if y is None else checked_labels(y)
     X, y = checked_rows(estimator, X, y, reset=reset, **layout)
     try:
-        check_classification_targets(y)
+        if y.dtype.kind not in "bui":  # whole numbers are classes
+            check_classification_targets(y)
     except ValueError as error:
         raise ValueError(f"y: {error}") from error
     return X, y, checked_weights(sample_weight, X.shape[0])
 
 
 def checked_target(y, name="y"):
-    """Return numbers as float64, whole ones as they are, and anything else as labels."""
+    """Return non-integer numbers as float64, whole numbers as they are, and anything else as labels."""
     array = _array(y, name)
     if array.dtype.kind == "f" or (array.dtype.kind == "O" and not any(isinstance(v, str | bytes) for v in array.flat)):
         return checked_numbers(array, name)
@@ -61,14 +62,14 @@ def checked_numbers(y, name="y"):
         if largest > LARGEST or 0 < largest < SMALLEST:
             verb = "overflow" if largest > LARGEST else "vanish"
             raise ValueError(
-                f"{name} has numbers of size {largest:.1e}, whose squares {verb}. Give it in another unit, for example "
-                f"{name} / {largest:.0e}."
+                f"{name} has numbers of size {largest:.1e}, whose products with weights and slopes {verb}. Pass it in "
+                f"another unit, for example {name} / {largest:.0e}."
             )
     return numbers
 
 
 def checked_labels(y, name="y"):
-    """Return labels as an array; none is missing."""
+    """Return labels as an array, without missing values."""
     labels = _array(y, name)
     if labels.dtype.kind in "mM":
         raise ValueError(f"{name} holds dates or durations ({labels.dtype}), not classes. Convert them to text.")
@@ -84,7 +85,7 @@ def checked_labels(y, name="y"):
 def checked_weights(sample_weight, n_samples, name="sample_weight"):
     """Return weights of shape (n_samples,), ones for None.
 
-    Only ratios of weights matter to a fit: those whose sums would overflow or vanish are divided by the largest.
+    Only ratios of weights matter to a fit. If their sums would overflow or vanish, they are divided by the largest.
     """
     if sample_weight is None:
         return np.ones(n_samples)
@@ -92,7 +93,7 @@ def checked_weights(sample_weight, n_samples, name="sample_weight"):
         sample_weight = np.full(n_samples, sample_weight)
     weight = _numbers(_array(sample_weight, name), name)
     if weight.shape != (n_samples,):
-        raise ValueError(f"{name} has shape {weight.shape}; expected a weight for each row, of shape ({n_samples},).")
+        raise ValueError(f"{name} has shape {weight.shape}; expected one weight per row, shape ({n_samples},).")
     if np.any(weight < 0):
         row = int(np.argmax(weight < 0))
         raise ValueError(f"Negative values in data passed to `{name}`: {weight[row]:g} in row {row}. Use 0 or more.")
@@ -102,19 +103,19 @@ def checked_weights(sample_weight, n_samples, name="sample_weight"):
 
 
 def _in_ratio(weight):
-    """Return weights whose sums and squares are finite and positive: over the largest where they would not be."""
+    """Return weights with finite, positive sums and squares, divided by the largest weight if necessary."""
     return weight if SMALLEST <= weight.max() <= LARGEST else weight / weight.max()
 
 
 def counted(weight):
-    """Return the number of rows that weights stand for: their sum where they are counts, else the rows they keep."""
+    """Return the number of rows: the sum of the weights if they are counts, else the number of positive weights."""
     total = weight.sum()
     counts = total <= 2.0**53 and np.array_equal(weight, np.round(weight))  # beyond, all float64 are whole
     return float(total if counts else np.count_nonzero(weight))
 
 
 def is_missing(values):
-    """Return a mask of what stands for a missing value in an array: NaN, None, and pandas' NA and NaT."""
+    """Return a mask of the missing values in an array: NaN, None, and pandas' NA and NaT."""
     if values.dtype.kind != "O":
         return values != values
     missing = [v is None or type(v).__name__ in ("NAType", "NaTType") or _is_nan(v) for v in values.flat]
@@ -126,7 +127,7 @@ def _is_nan(value):
 
 
 def _array(values, name):
-    """Return values as an array, of objects where they are of several kinds."""
+    """Return values as an array, of dtype object if they have several types."""
     refuse_masked(values, name)
     if issparse(values):
         raise TypeError(f"{name} is sparse, but dense data is required; give {name}.toarray().")
@@ -170,7 +171,7 @@ def _number(value, where, name):
 
 
 def _refuse_infinite(numbers, name):
-    """Raise an error that names the first row that is not finite."""
+    """Raise an error that names the first row with a value that is not finite."""
     with np.errstate(over="ignore"):
         finite = np.isfinite(numbers.astype(np.float64)) if numbers.dtype.itemsize > 8 else np.isfinite(numbers)
     if np.all(finite):
@@ -179,13 +180,13 @@ def _refuse_infinite(numbers, name):
     missing = np.isnan(numbers[rows[0]] if finite.ndim else numbers).any()
     what = "NaN" if missing else "infinity or a value too large for dtype('float64')"
     raise ValueError(
-        f"Input {name} contains {what} in row {rows[0]}, and {len(rows)} such rows in all. Leave these rows out, or "
-        "repair their values."
+        f"Input {name} contains {what} in row {rows[0]}, and in {len(rows)} rows in total. Leave these rows out, or "
+        "correct their values."
     )
 
 
 class Standardisation(NamedTuple):
-    """Weighted mean and standard deviation of the target's columns, and which are constant, each (n_outputs,)."""
+    """Weighted mean and standard deviation of the target's columns, and which are constant; shapes (n_outputs,)."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -206,21 +207,22 @@ class Standardisation(NamedTuple):
         return (Y - self.mean) / self.scale
 
     def undo(self, Z):
-        """Return columns in the target's units; a constant one is exact."""
+        """Return columns in the target's units; a constant column is exact."""
         return Z * np.where(self.constant, 0.0, self.scale) + self.mean
 
 
 def encode_classes(y, weight, classes=None):
-    """Return the sorted classes and the code of each row; an error if rows of positive weight are all of one class.
+    """Return the sorted classes and the code of each row; raise an error if rows of positive weight have one class.
 
-    The classes are those of all rows, the ones of weight 0 too, as in scikit-learn. `classes` may give them, and more.
+    The classes are those of all rows, including rows of weight 0, as in scikit-learn. `classes` may list these and
+    more.
     """
     found, codes = np.unique(y, return_inverse=True)
     if classes is not None:
         unknown = np.setdiff1d(found, classes)
         if len(unknown):
             raise ValueError(
-                f"y has classes {unknown.tolist()}, which are not among {classes.tolist()}. Give all classes "
+                f"y has classes {unknown.tolist()}, which are not among {classes.tolist()}. Pass all classes "
                 "to the first fit, or to the first partial_fit as `classes`."
             )
         codes = np.searchsorted(classes, found)[codes]
@@ -229,24 +231,24 @@ def encode_classes(y, weight, classes=None):
     if len(present if classes is None else known) == 1:
         raise ValueError(
             f"y has one class, {known[present].tolist()[0]!r}, among the rows of positive weight; a classifier needs "
-            "rows of at least two."
+            "rows of at least two classes."
         )
     return known, codes
 
 
 def weights_of_classes(class_weight, classes, codes, weight):
-    """Return the weights of rows times the factors of their classes, whose ratios alone matter."""
+    """Return the weights of rows times the factors of their classes; only ratios matter."""
     if class_weight is None:
         return weight
-    if class_weight == "balanced":  # with the sample weights, so that they are repetitions
+    if class_weight == "balanced":  # uses the sample weights, so that they act as repetitions
         totals = np.bincount(codes, weight, minlength=len(classes))
         factors = np.divide(totals.max(), totals, where=totals > 0, out=np.ones(len(classes)))
     else:
         for label, factor in class_weight.items():
             if not isinstance(factor, Real) or isinstance(factor, bool | np.bool_) or not 0 < factor < np.inf:
                 raise ValueError(
-                    f"class_weight has {factor!r} for class {label!r}; expected a positive, finite number. Leave "
-                    "rows out by sample_weight=0."
+                    f"class_weight has {factor!r} for class {label!r}; expected a positive, finite number. To ignore "
+                    "rows, use sample_weight=0."
                 )
         factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
     return _in_ratio(weight * _in_ratio(factors)[codes])
@@ -258,13 +260,22 @@ def one_hot(codes, n_classes):
 
 
 def most_likely(classes, scores):
-    """Return the class of the highest score, or of the sign of the one score of two classes."""
+    """Return the class with the highest score; for two classes, the sign of the single score decides."""
     return classes[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(int)]
 
 
 def classification_loss(n_classes):
-    """Return the loss whose targets are those of `one_hot`."""
+    """Return the loss that takes the targets of `one_hot`."""
     return Logistic() if n_classes == 2 else Multinomial()
+
+
+def softened(targets, total):
+    """Return the targets of a calibration on `total` rows, as if each class had one more row.
+
+    See Platt (1999), section 2.2. Without this, rows that are all predicted correctly would make the probabilities
+    certain. `targets` are returned by `one_hot`.
+    """
+    return (total * targets + 1.0) / (total + max(2, targets.shape[1]))
 
 
 def fit_inverse_temperature(scores, targets, weight, bounds=(0.01, 100.0)):
@@ -273,11 +284,11 @@ def fit_inverse_temperature(scores, targets, weight, bounds=(0.01, 100.0)):
     Parameters
     ----------
     scores : ndarray of shape (n_samples, 1) or (n_samples, n_classes)
-        Of rows that the model has not seen: leave-one-out or validation scores.
+        Scores of held-out rows: leave-one-out scores, or scores on a validation set.
     targets : ndarray of the same shape, as returned by `one_hot`
     weight : ndarray of shape (n_samples,)
     bounds : tuple of two floats
-        The factor stays within them, so that the order of the scores is never lost.
+        The factor stays within these bounds, so the order of the scores is never lost.
     """
     loss = classification_loss(max(2, scores.shape[1]))
 

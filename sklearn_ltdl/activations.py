@@ -1,35 +1,35 @@
 r"""Activations of a neuron, and the functions that carry them through an infinitely wide layer.
 
-`value` and `derivative` are formulas of the ufuncs of NumPy and `scipy.special`: they run on arrays and are traced by
-JAX. An infinitely wide layer needs no more than :math:`\kappa_1 = E[\sigma(u)\sigma(v)]` and
-:math:`\kappa_0 = E[\sigma'(u)\sigma'(v)]` over normal u, v of variances p, q and covariance s, which an activation
-offers in one of three ways:
+`value` and `derivative` are formulas of the ufuncs of NumPy and `scipy.special`: they run on arrays, and JAX can trace
+them. An infinitely wide layer only needs :math:`\kappa_1 = E[\sigma(u)\sigma(v)]` and
+:math:`\kappa_0 = E[\sigma'(u)\sigma'(v)]` over normal u, v with variances p, q and covariance s. An activation provides
+them in one of three ways:
 
-- one that is positively homogeneous has a `bend`, and its kernels depend on the angle alone (`half_angle_duals`);
-- one with a closed form has `duals`, a function of `Normals`, and `gap`, which is ``1 - abs(correlation)`` of the
-  activations to its own last digit, or NaN where the difference is as good;
-- any other is expanded in Hermite polynomials (`hermite_duals`).
+- a positively homogeneous activation has a `bend`, and its kernels depend on the angle alone (`half_angle_duals`);
+- an activation with a closed form has `duals`, a function of `Normals`, and `gap`. The gap is
+  ``1 - abs(correlation)`` of the activations, accurate to its own last digit, or NaN if the difference is as accurate;
+- any other activation is expanded in Hermite polynomials (`hermite_duals`).
 
-The difference :math:`pq - s^2` decides the kernels of nearly parallel rows, and p, q and s do not have its digits where
-they are large: `Normals` holds the angle and the difference of the deviations, each to its own last digit.
+The difference :math:`pq - s^2` determines the kernels of nearly parallel rows. If p, q and s are large, the difference
+loses its digits when it is computed from them. `Normals` therefore holds the angle and the difference of the
+deviations, each accurate to its own last digit.
 
-`gain` is the factor of the weights that a wide network takes by default; for a homogeneous activation and GELU's kin it
-keeps the variance from layer to layer (He et al. 2015), and 1 for an activation that has none.
-Those that are `bounded` say so.
+`gain` is the default factor of the weights of a wide network. For homogeneous activations and for GELU, it preserves
+the variance from layer to layer (He et al. 2015). It is 1 for an activation without a `gain`. A bounded activation has
+``bounded = True``.
 """
 
 from functools import cache
 from math import comb, factorial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy import special
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl._types import Values
 
-ACTIVATIONS = Registry("activation", {"gain": lambda activation: 1.0})
-HERMITE_TERMS = 120
-HERMITE_NODES = np.linspace(-25.0, 25.0, 600)  # for the trapezoid rule; none at a kink at 0, zeros are within 22
+ACTIVATIONS = Registry("activation", {"gain": lambda activation: 1.0})  # type comments type constants, not fields
 TINY = np.finfo(float).tiny  # in place of a denominator that is zero
 
 
@@ -55,18 +55,18 @@ class Normals(NamedTuple):
     apart: np.ndarray
 
     @classmethod
-    def equal(cls, a):
-        """Return each variable of standard deviation `a` with itself."""
+    def equal(cls, a: np.ndarray) -> Self:
+        """Return pairs of each variable of standard deviation `a` with itself."""
         return cls(a, a, np.ones_like(a), np.zeros_like(a), np.zeros_like(a))
 
     @property
-    def sine2(self):
+    def sine2(self) -> np.ndarray:
         """Return 1 - c^2."""
         return 4.0 * self.turn2 * (1.0 - self.turn2)
 
     @property
-    def short(self):
-        """Return :math:`ab - |s|`, s being the covariance."""
+    def short(self) -> np.ndarray:
+        """Return :math:`ab - |s|`, where s is the covariance."""
         return 2.0 * self.a * self.b * self.turn2
 
 
@@ -74,15 +74,15 @@ class Normals(NamedTuple):
 class Relu(NamedTuple):
     """Positive part."""
 
-    gain = 2**0.5
-    bend = 1.0
-    second_moment = 0.5  # E[value(z)^2] over standard normal z
+    gain = 2**0.5  # type: float
+    bend = 1.0  # type: float
+    second_moment = 0.5  # type: float  # E[value(z)^2] over standard normal z
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.maximum(z, 0.0)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`, 0 at 0."""
         return 1.0 * (z > 0.0)
 
@@ -94,25 +94,25 @@ class LeakyRelu(NamedTuple):
     slope: float = 0.01
 
     @property
-    def gain(self):
-        """Return what keeps the variance of a wide layer."""
+    def gain(self) -> float:
+        """Return the gain that preserves the variance of a wide layer."""
         return self.second_moment**-0.5
 
     @property
-    def bend(self):
+    def bend(self) -> float:
         """Return 0 for a straight line, 1 for the ReLU, 2 for the absolute value."""
         return (1.0 - self.slope) ** 2 / (1.0 + self.slope**2)
 
     @property
-    def second_moment(self):
+    def second_moment(self) -> float:
         """Return the mean square of the activation of a standard normal variable."""
         return 0.5 * (1.0 + self.slope**2)
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.maximum(z, 0.0) + self.slope * np.minimum(z, 0.0)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`, `slope` at 0."""
         return self.slope + (1.0 - self.slope) * (z > 0.0)
 
@@ -121,15 +121,15 @@ class LeakyRelu(NamedTuple):
 class Abs(NamedTuple):
     """Absolute value."""
 
-    gain = 1.0
-    bend = 2.0
-    second_moment = 1.0
+    gain = 1.0  # type: float
+    bend = 2.0  # type: float
+    second_moment = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return abs(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`, 0 at 0."""
         return np.sign(z)
 
@@ -138,15 +138,15 @@ class Abs(NamedTuple):
 class Identity(NamedTuple):
     """No activation: a deep linear network."""
 
-    gain = 1.0
-    bend = 0.0
-    second_moment = 1.0
+    gain = 1.0  # type: float
+    bend = 0.0  # type: float
+    second_moment = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return `z`."""
         return z
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return ones."""
         return 0.0 * z + 1.0
 
@@ -155,14 +155,14 @@ class Identity(NamedTuple):
 class Tanh(NamedTuple):
     """Hyperbolic tangent."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.tanh(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 1.0 - np.tanh(z) * np.tanh(z)
 
@@ -171,14 +171,14 @@ class Tanh(NamedTuple):
 class Sigmoid(NamedTuple):
     """Logistic distribution function, 1 / (1 + exp(-z))."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return 0.5 * np.tanh(0.5 * z) + 0.5
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         t = np.tanh(0.5 * z)
         return 0.25 * (1.0 - t * t)
@@ -188,33 +188,33 @@ class Sigmoid(NamedTuple):
 class Softplus(NamedTuple):
     """Smooth positive part, log(1 + exp(z))."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.logaddexp(0.0, z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 0.5 * np.tanh(0.5 * z) + 0.5
 
 
 @ACTIVATIONS.register
 class Erf(NamedTuple):
-    """Error function; its kernel is that of Williams (1997)."""
+    """Error function, with the kernel of Williams (1997)."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return special.erf(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 2.0 / np.sqrt(np.pi) * np.exp(-z * z)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         (x_p, y_p), (x_q, y_q) = _shares(2.0 * pairs.a**2), _shares(2.0 * pairs.b**2)
         root = np.sqrt(x_p) * np.sqrt(x_q)
@@ -222,14 +222,14 @@ class Erf(NamedTuple):
         kappa0 = 4.0 / np.pi * np.sqrt(y_p) * np.sqrt(y_q) / cosine
         return 2.0 / np.pi * np.arctan2(root * pairs.cosine, cosine), kappa0
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return ``1 - abs(correlation)`` of the activations, from differences of the arcs by the addition theorem."""
         (x_p, y_p), (x_q, y_q) = _shares(2.0 * pairs.a**2), _shares(2.0 * pairs.b**2)
         root = np.sqrt(x_p) * np.sqrt(x_q)
         wide = root * root * pairs.sine2
         cosine = np.sqrt(y_p + x_p * y_q + wide)
         difference = 2.0 * pairs.apart * (pairs.a * y_p + pairs.b * y_p) * y_q  # x_p - x_q
-        arcs, behind = [], []  # of each row, and what the arc of the pair lacks of it
+        arcs, behind = [], []  # the arc of each row, and this arc minus the arc of the pair
         for x, x_other, y, sign in ((x_p, x_q, y_p, 1.0), (x_q, x_p, y_q, -1.0)):
             cosine_x = np.sqrt(y * (1.0 + x))
             slant = np.maximum(np.sqrt(x) * cosine + np.sqrt(x_other) * cosine_x, TINY)
@@ -246,20 +246,20 @@ class Erf(NamedTuple):
 
 @ACTIVATIONS.register
 class Gelu(NamedTuple):
-    """z times the normal distribution function of z; its kernel is that of Tsuchida et al. (2021)."""
+    """z times the normal distribution function of z, with the kernel of Tsuchida et al. (2021)."""
 
-    gain = 2**0.5
+    gain = 2**0.5  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return z * special.ndtr(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return special.ndtr(z) + z * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
 
-    def duals(self, pairs):
-        """Return kappa_1 and kappa_0 of `Normals`; the second is the first's slope."""
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
+        """Return kappa_1 and kappa_0 of `Normals`; kappa_0 is the slope of kappa_1."""
         root, short, sine, both = self._triangle(pairs)
         cosine = root * pairs.cosine
         angle, tangent = np.pi - np.arctan2(sine, cosine), cosine / sine
@@ -267,7 +267,7 @@ class Gelu(NamedTuple):
         kappa0 = angle + tangent * (short + (2.0 + tangent * tangent) * both)
         return pairs.a * pairs.b * kappa1 / (2.0 * np.pi), kappa0 / (2.0 * np.pi)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return 1 - correlation of the activations, whose variances are ``(pi - lack) a^2 / (2 pi)``."""
         lack_p, lack_q = self._lack(Normals.equal(pairs.a)), self._lack(Normals.equal(pairs.b))
         root = np.sqrt((np.pi - lack_p) * (np.pi - lack_q))
@@ -281,7 +281,7 @@ class Gelu(NamedTuple):
         return root, short, np.sqrt(short + root * root * pairs.sine2), y_p * y_q
 
     def _lack(self, pairs):
-        """Return pi - 2 pi kappa_1 / (a b) for an angle below a right one; it is small where p and q are large."""
+        """Return pi - 2 pi kappa_1 / (a b) for an angle below a right angle; it is small if p and q are large."""
         root, short, sine, both = self._triangle(pairs)
         angle = np.arctan2(sine, root * abs(pairs.cosine))
         bend = angle - sine + short / (1.0 + root) * sine - root * pairs.cosine**2 * both / sine
@@ -292,22 +292,22 @@ class Gelu(NamedTuple):
 class Sin(NamedTuple):
     """Sine."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.sin(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return np.cos(z)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return _waves(pairs)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return ``1 - abs(correlation)`` of the activations."""
         return _waves_gap(pairs, -1.0)
 
@@ -316,22 +316,22 @@ class Sin(NamedTuple):
 class Cos(NamedTuple):
     """Cosine."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
     bounded = True
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return np.cos(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return -np.sin(z)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return _waves(pairs)[::-1]
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return 1 - correlation of the activations."""
         return _waves_gap(pairs, 1.0)
 
@@ -341,21 +341,21 @@ class Monomial(NamedTuple):
     """Power of z with a natural exponent."""
 
     degree: int = 2
-    gain = 1.0
+    gain = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return z**self.degree
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return self.degree * z ** np.maximum(self.degree - 1, 0)
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return _moment(self.degree, pairs), self.degree**2 * _moment(max(self.degree - 1, 0), pairs)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return ``1 - abs(correlation)``, the mean of ``1 - abs(c) ** k`` over Hermite polynomials."""
         weights, cosine = _moment_weights(self.degree), abs(pairs.cosine)
         total = np.zeros_like(cosine)
@@ -366,38 +366,38 @@ class Monomial(NamedTuple):
 
 @ACTIVATIONS.register
 class Quadratic(NamedTuple):
-    """Square, of which networks are quadratic forms; the kernels are those of ``Monomial(2)``."""
+    """Square: its networks are quadratic forms, and its kernels are those of ``Monomial(2)``."""
 
-    gain = 1.0
+    gain = 1.0  # type: float
 
-    def value(self, z):
+    def value(self, z: Values) -> Values:
         """Return the activation of `z`."""
         return z * z
 
-    def derivative(self, z):
+    def derivative(self, z: Values) -> Values:
         """Return the derivative at `z`."""
         return 2.0 * z
 
-    def duals(self, pairs):
+    def duals(self, pairs: Normals) -> tuple[np.ndarray, np.ndarray]:
         """Return kappa_1 and kappa_0 of `Normals`."""
         return Monomial(2).duals(pairs)
 
-    def gap(self, pairs):
+    def gap(self, pairs: Normals) -> np.ndarray:
         """Return 1 - correlation of the activations."""
         return Monomial(2).gap(pairs)
 
 
-def half_angle_duals(bend, sine, cosine):
+def half_angle_duals(bend: float, sine: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     r"""Return :math:`1 - \kappa_1` and :math:`\kappa_0` of a homogeneous activation, over their values at angle 0.
 
-    With :math:`J = (\sin\theta - \theta\cos\theta) / \pi` they are :math:`1 - \cos\theta - \beta J` and
-    :math:`1 - \beta\theta/\pi`, beta being the bend (Cho and Saul 2009, equations 6 and 4, for the ReLU's 1).
+    With :math:`J = (\sin\theta - \theta\cos\theta) / \pi`, they are :math:`1 - \cos\theta - \beta J` and
+    :math:`1 - \beta\theta/\pi`, where beta is the bend (Cho and Saul 2009, equations 6 and 4, for ReLU with bend 1).
 
     Parameters
     ----------
     bend : float
     sine, cosine : ndarrays
-        Of the HALF angle, because a cosine cannot tell nearly parallel inputs apart.
+        Sine and cosine of the HALF angle, because the cosine of the angle does not resolve nearly parallel inputs.
     """
     ahead = sine <= cosine
     less, more = np.minimum(sine, cosine), np.maximum(sine, cosine)
@@ -408,77 +408,21 @@ def half_angle_duals(bend, sine, cosine):
     return np.where(ahead, gap, (2.0 - bend) + (bend - 1.0) * gap) - bend * area, 1.0 - bend * turn
 
 
-def hermite_duals(activation, pairs):
-    r"""Return :math:`\kappa_1` and :math:`\kappa_0` of any activation, :math:`\sum_k a_k(p)\,a_k(q)\,c^k`.
-
-    c is the correlation and :math:`a_k(p) = E[\sigma(\sqrt p\,z)\,h_k(z)]` with orthonormal Hermite polynomials, by
-    the trapezoid rule: its error is :math:`e^{-2\pi d/h}` where the activation has a singularity at
-    :math:`id/\sqrt p`, h being the step. What `HERMITE_TERMS` of them lack of the variance goes with the next power of
-    c, so that the value at c = 1 is exact and the sum positive semi-definite.
-
-    Parameters
-    ----------
-    activation : activation object
-    pairs : Normals
-        Of deviations of shapes (n, 1) and (1, m), or of the shape of the correlation.
-    """
-    return tuple(
-        _hermite_sum(_hermite_series(function, pairs.a), _hermite_series(function, pairs.b), pairs.cosine)
-        for function in (activation.value, activation.derivative)
-    )
-
-
-def hermite_lack(activation, deviation):
-    """Return the share of E[value^2] or E[derivative^2] that `hermite_duals` does not resolve, of the worst input."""
-    series = [_hermite_series(function, deviation) for function in (activation.value, activation.derivative)]
-    return max(np.max(a[..., -1] ** 2 / np.maximum(np.sum(a * a, axis=-1), np.finfo(float).tiny)) for a in series)
-
-
-def _hermite_series(function, deviation):
-    """Return the coefficients along a last axis, and the root of what they lack of the mean square."""
-    nodes, weights, polynomials = _hermite_rule()
-    values = function(deviation[..., None] * nodes)
-    series = (values * weights) @ polynomials
-    lack = (values * values) @ weights - np.sum(series * series, axis=-1)
-    return np.concatenate([series, np.sqrt(np.maximum(lack, 0.0))[..., None]], axis=-1)
-
-
-def _hermite_sum(series_p, series_q, correlation):
-    most = np.abs(series_p).reshape(-1, HERMITE_TERMS + 1).max(axis=0)
-    most *= np.abs(series_q).reshape(-1, HERMITE_TERMS + 1).max(axis=0)
-    terms = 1 + max(np.flatnonzero(most > np.finfo(float).eps * most.max()), default=0)
-    total = np.zeros_like(correlation)
-    for k in reversed(range(terms)):
-        total = total * correlation + series_p[..., k] * series_q[..., k]
-    return total
-
-
-@cache
-def _hermite_rule():
-    """Return nodes and weights of the normal law, and the orthonormal polynomials at the nodes."""
-    nodes, weights = HERMITE_NODES, np.exp(-0.5 * HERMITE_NODES**2)
-    polynomials = np.ones((len(nodes), HERMITE_TERMS))
-    polynomials[:, 1] = nodes
-    for k in range(2, HERMITE_TERMS):
-        polynomials[:, k] = (nodes * polynomials[:, k - 1] - np.sqrt(k - 1.0) * polynomials[:, k - 2]) / np.sqrt(k)
-    return nodes, weights / weights.sum(), polynomials
-
-
 def _shares(z):
-    """Return z / (1 + z) and 1 / (1 + z), of z from 0 to infinity."""
+    """Return z / (1 + z) and 1 / (1 + z), for z from 0 to infinity."""
     y = 1.0 / (1.0 + z)
     return np.where(z < 1.0, z * y, 1.0 - y), y
 
 
 def _waves(pairs):
-    """Return E[sin u sin v] and E[cos u cos v], half of E[cos(u - v)] less and plus E[cos(u + v)]."""
-    near = 0.5 * np.exp(-0.5 * pairs.apart**2 - pairs.short)  # the distance of the nearer of v and -v
+    """Return E[sin u sin v] and E[cos u cos v], half of E[cos(u - v)] minus and plus E[cos(u + v)]."""
+    near = 0.5 * np.exp(-0.5 * pairs.apart**2 - pairs.short)  # from the distance of u to the nearer of v and -v
     double = -2.0 * pairs.a * pairs.b * abs(pairs.cosine)
     return np.copysign(near * np.expm1(double), pairs.cosine), near * (1.0 + np.exp(double))
 
 
 def _waves_gap(pairs, sign):
-    """Return ``1 - abs(correlation)`` of cosines for a sign of 1, of sines for -1."""
+    """Return ``1 - abs(correlation)`` of cosines for a sign of 1, and of sines for a sign of -1."""
     rows, unlike, covariance = 0.0, 0.0, pairs.a * pairs.b * abs(pairs.cosine)
     for deviation, rest in ((pairs.a, pairs.a * pairs.apart), (pairs.b, -pairs.b * pairs.apart)):
         rest = rest + pairs.short  # deviation^2 - covariance

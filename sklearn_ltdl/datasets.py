@@ -1,14 +1,18 @@
-"""Small generators of the theory's problems: which model is right for each of them is known."""
+"""Small generators of problems from the theory; for each problem it is known which model suits it."""
 
 import numpy as np
 from sklearn.utils import check_random_state
 
+from sklearn_ltdl._types import Seed
 
-def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None) -> np.ndarray:
-    """Draw signs whose class is the product of a few of them, unknown to the learner.
 
-    No linear model does better than chance; a kernel that is blind to directions needs about
-    ``n_features ** n_relevant`` samples, while a two-layer network that finds the relevant features needs far fewer.
+def make_parity(
+    n_samples: int = 400, n_features: int = 20, *, n_relevant: int = 2, random_state: Seed = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw random signs; the class is the product of a few of them, which the learner does not know.
+
+    No linear model does better than chance. A kernel that treats all directions alike needs about
+    ``n_features ** n_relevant`` samples. A two-layer network that finds the relevant features needs far fewer.
 
     Parameters
     ----------
@@ -21,7 +25,7 @@ def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None
     Returns
     -------
     X : ndarray of shape (n_samples, n_features), each entry -1 or 1
-    y : ndarray of shape (n_samples,), 1 where the product of the relevant signs is positive, else 0
+    y : ndarray of shape (n_samples,), 1 if the product of the relevant signs is positive, else 0
 
     Examples
     --------
@@ -35,11 +39,13 @@ def make_parity(n_samples=400, n_features=20, *, n_relevant=2, random_state=None
     return X, (X[:, :n_relevant].prod(axis=1) > 0).astype(int)
 
 
-def make_multi_index(n_samples=500, n_features=20, *, n_directions=3, noise=0.1, random_state=None) -> np.ndarray:
-    r"""Draw Gaussian inputs and the output of a teacher that reads a few directions of them.
+def make_multi_index(
+    n_samples: int = 500, n_features: int = 20, *, n_directions: int = 3, noise: float = 0.1, random_state: Seed = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Draw Gaussian inputs and the output of a teacher that depends on a few of their directions.
 
-    The signal is :math:`c \sum_j s_j |u_j \cdot x|` with orthonormal directions u, alternating signs s and c such that
-    its variance is 1. It is even in x, so that the best linear model is constant.
+    The signal is :math:`c \sum_j s_j |u_j \cdot x|` with orthonormal directions u and alternating signs s. The factor c
+    makes its variance 1. The signal is even in x, so the best linear model is constant.
 
     Parameters
     ----------
@@ -71,11 +77,13 @@ def make_multi_index(n_samples=500, n_features=20, *, n_directions=3, noise=0.1,
     return X, signal + noise * rng.standard_normal(n_samples)
 
 
-def make_sphere(n_samples=500, n_features=5, *, sharpness=3.0, noise=0.1, random_state=None) -> np.ndarray:
+def make_sphere(
+    n_samples: int = 500, n_features: int = 5, *, sharpness: float = 3.0, noise: float = 0.1, random_state: Seed = None
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Draw points of the unit sphere and a smooth function of them, :math:`\exp(t\, u \cdot x)`.
 
-    The function is in the reproducing space of every kernel whose power series in the cosine has positive
-    coefficients, the Gaussian's and, up to parity, the neural tangent kernel's: a kernel is enough.
+    A kernel is enough for this problem. The function is in the reproducing space of every kernel whose power series in
+    the cosine has positive coefficients, such as the Gaussian kernel and, up to parity, the neural tangent kernel.
 
     Parameters
     ----------

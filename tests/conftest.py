@@ -6,8 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import sklearn_ltdl
+
+# What is drawn is the same on every run; `--hypothesis-profile=long` draws anew, and much more.
+settings.register_profile("short", max_examples=2500, deadline=None, derandomize=True, database=None)
+settings.register_profile("long", max_examples=20_000, deadline=None)
+settings.load_profile("short")
 
 # numba's disk cache looks at a kernel's own file only, so that an edit elsewhere would serve the old formula:
 # the folder is named by the sources.

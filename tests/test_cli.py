@@ -71,9 +71,9 @@ def test_the_installed_command_prints_a_table_and_a_verdict_and_writes_json(tabl
     )
     assert run.returncode == 0, run.stderr
     assert "predicting 'price' (the last column; --target takes another): 80 rows, 3 columns" in run.stderr
-    assert "[9/9]" in run.stderr
+    assert "[10/10] importance" in run.stderr
     written = json.loads(out.read_text())
-    assert f"Verdict ({written['verdict']['code']})" in run.stdout
+    assert f"Verdict: {written['verdict']['code']}" in run.stdout
     assert {row["method"] for row in written["results"]} == {"dummy", "linear", "ntk"}
     assert len(written["results"]) == 9
     assert written["settings"]["command"].startswith("ltdl compare")
@@ -114,17 +114,17 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         (["{table}", "--journal", "{table}"], "which would be lost"),
         (["{table}", "--numeric", "town"], "'town' cannot be read as numbers, its values are such as 'A'"),
         (["{folder}"], "got a folder"),
-        (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 without"),
+        (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 rows without"),
         (["{table}", "--time", "id"], "--time id: expected numbers, or dates such as 2024-05-31, got 'row 0'; write"),
         (["{table}", "--time", "id", "--repeats", "3"], "--repeats 3: the parts of --time are not drawn"),
         (["{table}", "--groups", "town"], "--groups: expected a group for each row, got 20 of 80 rows without"),
         (["{table}", "--also", "sklearn.svm:SVR", "--also", "sklearn.svm:SVR"], "different names, got SVR twice"),
-        (["{table}", "--scoring", "neg_log_loss"], "--scoring: 'neg_log_loss' fails on a fold of these data: it is no"),
+        (["{table}", "--scoring", "neg_log_loss"], "--scoring: 'neg_log_loss' fails on a fold of these data: it is"),
         (
             ["{table}", "--scheduler", "foo"],
             "--scheduler: for 'foo', expected the address" if find_spec("distributed") else "needs Dask: pip install",
         ),
-        (["{table}", "--backend", "dask"], "--scheduler: a Dask cluster takes backend 'dask' and the address"),
+        (["{table}", "--backend", "dask"], "--scheduler: a Dask cluster needs backend 'dask' and the address"),
         (["{table}", "--task", "classification"], "repair its numbers, or say task='regression' (--task regression)"),
         (["{table}", "--html", "F", "--json", "./F"], "--json F: expected another file than the file of --html"),
         (["{table}", "--save", "{folder}/../{name}/F", "--json", "{folder}/F"], "than the file of --json, which would"),
@@ -165,11 +165,11 @@ def test_options_that_cannot_be_are_refused_before_anything_is_read(options, mes
     [
         (["--cv", "50"], "--cv: 50 folds need at least 100 rows"),
         (["--task", "regression", "--target", "kind"], "target: expected numbers for task='regression', got"),
-        (["--scoring", "roc"], "--scoring: 'roc' is no score of scikit-learn"),
+        (["--scoring", "roc"], "--scoring: 'roc' is not a score of scikit-learn"),
         (["--also", "sklearn.svm:SVM"], "--also sklearn.svm:SVM: expected MODULE:CLASS of an estimator"),
         (["--groups", "holes"], "--groups: expected a group for each row, got 20 of 40 rows without"),
         (["--weights", "zero"], "--weights: zero for every row"),
-        (["--backend", "dask"], "--scheduler: a Dask cluster takes"),
+        (["--backend", "dask"], "--scheduler: a Dask cluster needs"),
     ],
 )
 def test_an_error_names_the_option(options, said, tmp_path, capsys):
@@ -215,7 +215,7 @@ def test_the_last_fit_keeps_to_the_limit_in_time(tmp_path, capsys, rng):
     methods = tuple(row | {"loss": 0.0} if row["method"] == "slow" else row for row in comparison.methods)
     comparison = replace(comparison, methods=methods)
     arguments = argparse.Namespace(save=tmp_path / "model.skops", time_limit=3.0)
-    assert not _save_winner(comparison, X, y, fit, None, arguments)
+    assert not _save_winner(comparison, X, y, fit, (None, {}), arguments)
     assert not (tmp_path / "model.skops").exists()
     assert (
         "not written, the fit of slow on all 40 rows failed: stopped at the time limit of 3 s"
@@ -237,19 +237,18 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
         ("", "bad.csv: expected a header line and rows, got an empty file."),
         ("x,kind,y\n", "bad.csv: expected rows below the header, got none."),
         ("x,kind,y\n1,u,2\n", "target: expected many rows to learn from, got one row with a target."),
-        ("x,y\n" + "".join(f"{i},one\n" for i in range(30)), "at least two distinct values, got only one"),
-        ("x,y\n" + "".join(f"{i},\n" for i in range(30)), "got no row with a target: its column is empty."),
-        ("x,y\n" + "".join(f"{i},3\n" for i in range(30)), "at least two distinct values, got only 3"),
+        ("x,y\n" + "".join(f"{i % 7},one\n" for i in range(30)), "at least two distinct values, got only one"),
+        ("x,y\n" + "".join(f"{i % 7},\n" for i in range(30)), "got no row with a target: its column is empty."),
+        ("x,y\n" + "".join(f"{i % 7},3\n" for i in range(30)), "at least two distinct values, got only 3"),
         ("x,z,y\n" + "".join(f"1,a,{i}\n" for i in range(30)), "No column is left to predict from (x: the same"),
         ("x,y\n" + "".join(f"inf,{i}\n" if i == 3 else f"{i},{i}\n" for i in range(30)), "column 'x' holds infinite"),
-        ("x,y\n" + "".join(f"{i},-inf\n" if i == 3 else f"{i},{i}\n" for i in range(30)), "got infinite values; drop"),
-        ("x,y,x\n" + ROWS, "got 'x' more than once; rename or remove the copies."),
+        ("x,y\n" + "".join(f"{i % 7},{'-inf' if i == 3 else i}\n" for i in range(30)), "got infinite values; drop"),
         ("<html><body>Not found</body></html>", "got HTML or XML; save the table as CSV or Parquet."),
         ('[{"x": 1}]', "got JSON"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "got an image (PNG)"),
         (bytes(range(256)), "got binary data"),
-        (",".join(f"x{j}" for j in range(10_000)) + ("\n" + ",".join("12" * 5000) + "\n" + ",".join("21" * 5000)) * 9,
-         "expected at most 2000 columns to predict from, got 9999; drop the needless ones"),
+        (",".join(f"x{j}" for j in range(30_000)) + ("\n" + ",".join("12" * 15_000)) * 9,
+         "expected at most 20000 columns to predict from, got 30000; drop the needless ones"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_one_sentence_and_exit_code_2(content, message, tmp_path, capsys):
@@ -263,12 +262,35 @@ def test_mixed_types_and_texts_of_missing_values_are_read_and_told(tmp_path, cap
     lines = [f"{i % 5},{'NaN' if i % 9 == 0 else i % 4},{i % 6 if i else 'many'},{i * 0.5}\n" for i in range(40)]
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines)) == 0
     told = capsys.readouterr().err
-    assert "2 numbers     a, holes (1 with missing values)" in told
-    assert "mixed: 39 of 40 values are numbers, 'many' is not" in told
-    assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines), "--numeric", "mixed") == 0
-    told = capsys.readouterr().err
     assert "3 numbers     a, holes, mixed (2 with missing values)" in told
-    assert "mixed: 1 values that are no numbers are missing, such as 'many'" in told
+    assert "Other texts are taken for missing in 'mixed' ('many' in 1 row); --categorical NAME keeps" in told
+    assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines), "--categorical", "mixed") == 0
+    assert "1 category    mixed" in capsys.readouterr().err
+    many = "a,mixed,y\n" + "".join(f"{i % 5},{'many' if i % 3 else i},{i * 0.5}\n" for i in range(40))
+    assert compare_file(tmp_path / "t.csv", many, "--numeric", "mixed") == 0
+    assert "mixed: non-numeric values are treated as missing (26 of them, such as 'many')" in capsys.readouterr().err
+
+
+def test_the_form_of_a_file_is_given_on_the_command_line(tmp_path, capsys):
+    rows = "".join(f"{i % 7 if i % 9 else -999}*{'uv'[i % 2]}*{i}\n" for i in range(40))
+    content = f"one line\nanother\n{rows}".encode("utf-16-le")
+    form = ["--sep", "*", "--skip-rows", "2", "--no-header", "--missing", "-999,nil", "--encoding", "utf-16-le"]
+    saved = tmp_path / "model.skops"
+    assert compare_file(tmp_path / "t.csv", content, "--target", "3", "--save", str(saved), *form) == 0
+    told = capsys.readouterr().err
+    assert "predicting '3': 40 rows, 2 columns" in told
+    assert "1 number      1 (1 with missing values)" in told
+    assert main(["predict", str(saved), str(tmp_path / "t.csv"), *form]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 41
+
+
+def test_texts_that_were_missing_in_training_are_missing_in_new_rows(tmp_path, capsys):
+    rows = "".join(f"{i % 11 if i != 7 else 'rotary'},{i}\n" for i in range(40))
+    saved = tmp_path / "model.skops"
+    assert compare_file(tmp_path / "t.csv", f"x,y\n{rows}", "--save", str(saved)) == 0
+    (tmp_path / "new.csv").write_text("x\nrotary\n3\n")
+    assert main(["predict", str(saved), str(tmp_path / "new.csv")]) == 0
+    assert len(capsys.readouterr().out.splitlines()[-3:]) == 3
 
 
 def test_columns_are_read_as_asked_and_the_file_says_so(tmp_path, capsys):
@@ -315,7 +337,7 @@ def test_the_command_gives_the_numbers_of_python(tmp_path, rng):
     assert written["settings"]["n_clusters"] == 20
     model = winner(expected, X, y, sample_weight=weight, also={"Ridge": Ridge()})
     np.testing.assert_allclose(load(tmp_path / "model.skops")[0].predict(X), model.predict(X))
-    with pytest.raises(ValueError, match="sample_weight: give the weights of the comparison"):
+    with pytest.raises(ValueError, match="sample_weight: expected the weights of the comparison"):
         winner(expected, X, y, also={"Ridge": Ridge()})
 
 
@@ -336,7 +358,7 @@ def test_a_journal_saves_the_work_of_a_second_run(table, tmp_path, capsys):
     for _ in range(2):
         assert main(["compare", str(table), *options]) == 0
         printed.append(capsys.readouterr())
-    assert "4 of 4 fits are in" in printed[1].err
+    assert "5 of 5 fits are in" in printed[1].err
     assert printed[0].out == printed[1].out
 
 
@@ -372,6 +394,43 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(locked, cap
     )
     assert "(Permission denied)" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compare", "--n_jobs", "2"], "ltdl compare: unrecognized arguments: --n_jobs; did you mean --n-jobs?"),
+        (["suite", ".", "--margn=0.1"], "ltdl suite: unrecognized arguments: --margn=0.1; did you mean --margin?"),
+        (
+            ["predict", "m", "d", "--ouput", "f"],
+            "ltdl predict: unrecognized arguments: --ouput f; did you mean --output?",
+        ),
+        (["regime", "m", "d", "--bogus"], "ltdl regime: unrecognized arguments: --bogus (ltdl regime --help lists"),
+        (["--verson"], "ltdl: unrecognized arguments: --verson; did you mean --version?"),
+    ],
+)
+def test_an_unknown_option_is_refused_by_its_command_with_the_one_that_is_near(words, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(said)
+    assert error.count("\n") == 1
+
+
+def test_short_options_are_the_long_ones_and_quiet_leaves_the_result(table, tmp_path, capsys):
+    options = ["--models", "linear", "--cv", "2"]
+    page = tmp_path / "page.html"
+    assert main(["compare", str(table), *options, "-t", "price", "-j", "1", "-q", "-o", str(page)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "Verdict: " in printed.out
+    assert "predicting &#39;price&#39;" in page.read_text()
+    assert main(["compare", str(table), *options, "--target", "price", "--n-jobs", "1"]) == 0
+    loud = capsys.readouterr()
+    assert "rows" in loud.err
+    seconds = r"\d+\.\d+ +\d+\.\d+$"
+    assert re.sub(seconds, "", loud.out, flags=re.M) == re.sub(seconds, "", printed.out, flags=re.M)
 
 
 def test_models_of_the_help_are_those_of_the_comparison():
@@ -422,7 +481,7 @@ def test_an_interruption_ends_at_once_with_exit_code_130(table):
     assert time.monotonic() - start < 30
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("ltdl compare: interrupted; ")
-    assert errors.endswith(f" fits are done and kept in {journal}; run again with it to go on.\n")
+    assert errors.endswith(f" fits are done and kept in {journal}; run again with it to resume.\n")
     kept = int(errors.splitlines()[-1].split()[3])
     assert len(Journal(journal).results) == kept > 0
     assert "Traceback" not in errors

@@ -30,9 +30,15 @@ MAY_USE = {
     "torch.py": {"diagnostics"},
 }
 HEAVY = {
-    "numba": {"linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
+    "numba": {"linear/_columns.py", "linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
     "torch": {f"diagnostics/_torch{part}.py" for part in ("", "_function", "_layers", "_rows", "_start")},
-    "jax": {"networks/_flow.py", "diagnostics/_jax.py", "diagnostics/_jax_layers.py", "_backends/jax.py"},
+    "jax": {
+        "networks/_flow.py",
+        "networks/_objective.py",
+        "diagnostics/_jax.py",
+        "diagnostics/_jax_layers.py",
+        "_backends/jax.py",
+    },
     "matplotlib": set(),
     "pandas": set(),
 }

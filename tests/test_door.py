@@ -44,8 +44,9 @@ def certificate():
 def comparison():
     verdict = Verdict("linear", "Class <b>x</b> & y", {"signal": {"question": "any <i>", "answer": "yes"}})
     row = {"method": "<img>", "score": 0.5, "score_low": 0.4, "score_high": 0.6, "loss": 1.0, "fit_seconds": 0.1}
-    methods = ({**row, "notes": ["<u>"], "failure": None},)
-    return Comparison(verdict, methods, (), {}, {"task": "regression", "scoring": "<a>", "margin": 0.01})
+    methods = [{**row, "family": family, "notes": ["<u>"], "failure": None} for family in ("dummy", "linear")]
+    settings = {"task": "regression", "scoring": "<a>", "margin": 0.01, "warnings": ["<u>"]}
+    return Comparison(verdict, tuple(methods), (), {}, settings)
 
 
 @pytest.mark.parametrize("result", [certificate(), comparison(), comparison().verdict])

@@ -321,22 +321,14 @@ class Ridge(NamedTuple):
         else:
             scores = machine.loo_decision_function_
             predictions = most_likely(machine.classes_, scores)
-        return cls(predictions, scores, _is_idle(machine))
+        return cls(predictions, scores, machine._machine.is_idle)
 
     @classmethod
     def at(cls, machine, X):
         """Return those of new rows."""
         regressor = isinstance(machine, NTKKernelRegressor)
         scores = machine.predict(X) if regressor else machine.decision_function(X)
-        return cls(scores if regressor else most_likely(machine.classes_, scores), scores, _is_idle(machine))
-
-
-def _is_idle(machine):
-    """Return whether the mean has no larger leave-one-out error than the machine."""
-    sample = machine._sample
-    weight = sample.weight / sample.weight.sum()
-    variance = np.sum(weight @ (sample.targets - weight @ sample.targets) ** 2)
-    return bool(machine.loo_error_path_.min() >= variance)
+        return cls(scores if regressor else most_likely(machine.classes_, scores), scores, machine._machine.is_idle)
 
 
 def kernel_ridge(trained, gram, X, y):

@@ -296,7 +296,8 @@ def _point(network, training, held_out, rows):
     """Return the columns of a path at the scale of a network; some rows say how its kernel changed."""
     converged = _fitted(network, *training)
     phi = feature_map(np.asarray(training[0], dtype=float)[rows])
-    before, after = (tangent_gram(network._start.network, w, phi) for w in (network.weights_init_, network.weights_))
+    trained = network._as_trained()
+    before, after = (tangent_gram(trained.start.network, w, phi) for w in (trained.start.weights, trained.weights))
     return (
         network.score(*held_out),
         _loss(network, *held_out),

@@ -308,7 +308,8 @@ def _refuse(model, **parameters):
 
 
 def _own(model):
-    start = model._start
+    trained = model._as_trained()
+    start = trained.start
     if not isinstance(start.network, Network) or getattr(model, "kernel_machine_", None) is not None:
         raise ValueError(
             f"This {type(model).__name__} has mode={model.mode!r}: it is a kernel machine by construction, no network "
@@ -325,14 +326,14 @@ def _own(model):
     return TrainedNetwork(
         Dense(start.network),
         start.weights,
-        model._weights,
+        trained.weights,
         tuple(hidden if start.network.readout is not None else [*hidden, "read-out"]),
         readout.shape[2],
         type(model).__name__,
         classes,
         start.subtracted,
-        model.intercept_,
-        model._standardisation if classes is None else None,
+        trained.intercept,
+        trained.units,
     )
 
 

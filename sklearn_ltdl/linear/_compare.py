@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import clone
 
 from sklearn_ltdl._sklearn import draw_seed
-from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor, _classification_problem, _regression_problem
+from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, conjugate_gradients
 from sklearn_ltdl.losses import Squared
 
@@ -72,8 +72,7 @@ def compare_solvers(
         raise ValueError(f"solvers must be among {sorted(SOLVERS)}; got {unknown or 'none'}.")
     if max_iter < 1:
         raise ValueError(f"max_iter must be at least 1; got {max_iter}.")
-    build = _classification_problem if is_classifier(estimator) else _regression_problem
-    problem = build(estimator, X, y, sample_weight)[0]
+    problem = clone(estimator)._task(X, y, sample_weight).problem
     if problem.alpha == 0:
         raise ValueError("compare_solvers needs alpha > 0: without a penalty there is no certified minimum to compare.")
     if problem.nothing_to_gain:

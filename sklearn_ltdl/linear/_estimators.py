@@ -1,14 +1,11 @@
 """Linear regression and classification by minimising a finite sum."""
 
-from copy import deepcopy
-from dataclasses import replace
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Self
 
 import numpy as np
-from scipy import sparse
-from scipy.special import logsumexp
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import (
@@ -24,10 +21,20 @@ from sklearn_ltdl._sklearn import (
     fit_tasks,
     with_callbacks,
 )
-from sklearn_ltdl._targets import encode_classes, one_hot, read_classification, read_regression, weights_of_classes
-from sklearn_ltdl.linear._problem import FiniteSum
-from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
-from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge, members_of_linear, probabilities
+from sklearn_ltdl._targets import read_classification, read_regression
+from sklearn_ltdl.linear._fitting import (
+    LAYOUT,
+    Objective,
+    classification_task,
+    regression_task,
+    regularization_path,
+    remedy,
+    solve,
+    state_to_go_on_from,
+    step_on_rows,
+)
+from sklearn_ltdl.linear._solvers import SOLVERS
+from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, members_of_linear, probabilities
 from sklearn_ltdl.results import RegularizationPath, Status, warn_unless_converged
 
 _CONSTRAINTS = {
@@ -42,7 +49,6 @@ _CONSTRAINTS = {
     "warm_start": ["boolean"],
     "random_state": ["random_state"],
 }
-_LAYOUT = {"accept_sparse": "csr", "order": "C"}
 
 
 def _steps_on_batches(estimator):
@@ -53,7 +59,87 @@ def _has_probabilities(estimator):
     return estimator.loss in ("logistic", "multinomial") or isinstance(estimator.loss, Logistic | Multinomial)
 
 
-class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+class _LinearModel(CallbackSupportMixin, BaseEstimator):
+    """What the two estimators share: each makes a `Task` of its data, and this class solves and publishes it."""
+
+    def _objective(self):
+        return Objective(self.loss, self.alpha, self.l1_ratio, self.fit_intercept)
+
+    def _layout(self, sample_weight):
+        """Return how X is read: numbers that are not finite show in a sum of squares, but for rows without weight."""
+        return {**LAYOUT, "ensure_all_finite": sample_weight is not None}
+
+    @contextmanager
+    def _numbers_checked(self, X):
+        """Raise the error that names what is not finite in X, if this is why a task cannot be stated."""
+        try:
+            yield
+        except ValueError:
+            checked_rows(self, X, accept_sparse="csr")
+            raise
+
+    def _options(self):
+        return {
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "seed": draw_seed(self.random_state),
+            "step": self.step_size,
+            "sampling": self.sampling,
+        }
+
+    def _solved(self, task, shown, **known):
+        """Return what a fit found; callbacks hear of its epochs, with the attributes that are known besides."""
+        state = {}
+        if self.warm_start and hasattr(self, "coef_"):
+            last = getattr(self, "_state", None)
+            state = state_to_go_on_from(task, self.solver, last, self.coef_, self.intercept_)
+
+        def attributes(*iterate):
+            coef, intercept = task.published(*iterate)
+            return {**known, "coef_": coef, "intercept_": intercept}
+
+        with fit_tasks(self, *shown, attributes=attributes, max_subtasks=self.max_iter + 1) as tell:
+            fitted = solve(task, self.solver, state, tell, **self._options())
+        status = fitted.solution.status
+        if status is not Status.STOPPED:
+            names = getattr(self, "feature_names_in_", None)
+            warn_unless_converged(fitted.solution, remedy(task.problem, status, names))
+        return fitted
+
+    def _publish(self, fitted):
+        solution = fitted.solution
+        self.coef_, self.intercept_, self.dual_coef_ = fitted.coef, fitted.intercept, fitted.dual
+        self.n_iter_, self.dual_gap_, self.trace_ = solution.n_iter, solution.gap, solution.trace
+        self.solver_, self.solver_reason_ = solution.solver, solution.reason
+        self.step_size_, self.smoothness_ = solution.step, solution.smoothness
+        if self.warm_start:
+            self._state = fitted.resumable()
+        return self
+
+    def _go_on(self, task):
+        """Take the steps of `partial_fit`."""
+        state = getattr(self, "_state", {})
+        if state.get("solver") != "partial_fit":
+            known = hasattr(self, "coef_")
+            state = {"coef": np.atleast_2d(self.coef_), "intercept": np.atleast_1d(self.intercept_)} if known else {}
+        self.coef_, self.intercept_, self._state = step_on_rows(task, self.solver, self.step_size, state)
+        self.step_size_, self.solver_ = self._state["step"], self.solver
+        self.n_iter_ = getattr(self, "n_iter_", 0) + 1
+        for of_other_coefficients in ("dual_gap_", "dual_coef_", "trace_"):
+            vars(self).pop(of_other_coefficients, None)
+        return self
+
+    def _scores(self, X):
+        check_is_fitted(self)
+        return checked_rows(self, X, accept_sparse="csr") @ self.coef_.T + self.intercept_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class SAGRegressor(RegressorMixin, _LinearModel):
     r"""Linear regression by minimising a finite sum, with a certificate of the minimum.
 
     Minimises :math:`\frac{1}{S} \sum_i s_i \ell(w \cdot x_i + b, y_i) + \alpha (\frac{1-r}{2} |w|^2 + r |w|_1)` with
@@ -77,7 +163,8 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
         Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
         (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'cholesky', 'newton','newton-cg'. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+        second order: 'cholesky', 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent [8]_),
+        'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
@@ -147,6 +234,10 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
        arXiv:1506.02186
     .. [6] F. Bach, E. Moulines, "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)",
        NIPS 2013. arXiv:1306.2119
+    .. [7] D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
+       Programming 45, 1989
+    .. [8] J. Friedman, T. Hastie, R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+       descent", Journal of Statistical Software 33, 2010
 
     Examples
     --------
@@ -205,8 +296,13 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         self : SAGRegressor
         """
-        problem, kept = _regression_problem(self, X, y, sample_weight)
-        return _minimise(self, problem, kept, (X, y, sample_weight))
+        task = self._task(X, y, sample_weight)
+        return self._publish(self._solved(task, (X, y, sample_weight)))
+
+    def _task(self, X, y, sample_weight, *, reset=True, whole=True):
+        rows = read_regression(self, X, y, sample_weight, reset=reset, **self._layout(sample_weight))
+        with self._numbers_checked(X):
+            return regression_task(*rows, self._objective(), whole)
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -226,9 +322,9 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         self : SAGRegressor
         """
-        problem, _ = _regression_problem(self, X, y, sample_weight, reset=not hasattr(self, "coef_"), whole=False)
-        return _step_on_rows(self, problem)
+        return self._go_on(self._task(X, y, sample_weight, reset=not hasattr(self, "coef_"), whole=False))
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
         """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
 
@@ -245,7 +341,8 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         path : RegularizationPath
             Coefficients, intercepts and certified gaps, in the order of `alphas`.
         """
-        return _path(self, X, y, alphas, sample_weight)
+        task = clone(self)._task(X, y, sample_weight)  # validation does not write to this estimator
+        return regularization_path(task, alphas, self.solver, **self._options())
 
     def predict(self, X) -> np.ndarray:
         """Return the predictions.
@@ -258,16 +355,15 @@ class SAGRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return _margins(self, X)
+        return self._scores(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         return tags
 
 
-class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class SAGClassifier(ClassifierMixin, _LinearModel):
     r"""Linear classification by minimising a finite sum, with a certificate of the minimum.
 
     Minimises :math:`\frac{1}{S} \sum_i s_i \ell(W x_i + b, y_i) + \alpha (\frac{1-r}{2} |W|^2 + r |W|_1)` with sample
@@ -295,7 +391,8 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
         Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
         (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'newton','newton-cg'. With an l1 norm: 'saga', 'svrg', 'gd' or 'agd'.
+        second order: 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent on a quadratic
+        model [8]_; not for 'multinomial'), 'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
@@ -368,6 +465,10 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
        arXiv:1506.02186
     .. [6] F. Bach, E. Moulines, "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)",
        NIPS 2013. arXiv:1306.2119
+    .. [7] D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization", Mathematical
+       Programming 45, 1989
+    .. [8] J. Friedman, T. Hastie, R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+       descent", Journal of Statistical Software 33, 2010
 
     Examples
     --------
@@ -432,8 +533,15 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         self : SAGClassifier
         """
-        problem, kept, classes = _classification_problem(self, X, y, sample_weight)
-        return _minimise(self, problem, kept, (X, y, sample_weight), classes_=classes)
+        task = self._task(X, y, sample_weight)
+        fitted = self._solved(task, (X, y, sample_weight), classes_=task.classes)
+        self.classes_ = task.classes
+        return self._publish(fitted)
+
+    def _task(self, X, y, sample_weight, *, classes=None, reset=True, whole=True):
+        rows = read_classification(self, X, y, sample_weight, reset=reset, **self._layout(sample_weight))
+        with self._numbers_checked(X):
+            return classification_task(*rows, self._objective(), self.class_weight, classes, whole)
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -463,9 +571,12 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         known = np.unique(classes) if classes is not None else self.classes_
         if not fresh and not np.array_equal(known, self.classes_):
             raise ValueError(f"classes={list(classes)} differ from those of the first call, {self.classes_.tolist()}.")
-        problem, _, self.classes_ = _classification_problem(self, X, y, sample_weight, known, reset=fresh, whole=False)
-        return _step_on_rows(self, problem)
+        task = self._task(X, y, sample_weight, classes=known, reset=fresh, whole=False)
+        self._go_on(task)
+        self.classes_ = task.classes
+        return self
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def path(self, X, y, alphas, sample_weight=None) -> RegularizationPath:
         """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
 
@@ -482,7 +593,8 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         path : RegularizationPath
             Coefficients, intercepts and certified gaps, in the order of `alphas`.
         """
-        return _path(self, X, y, alphas, sample_weight)
+        task = clone(self)._task(X, y, sample_weight)  # validation does not write to this estimator
+        return regularization_path(task, alphas, self.solver, **self._options())
 
     def decision_function(self, X) -> np.ndarray:
         """Return the score of the second of two classes (its log-odds, for 'logistic'), or those of each of more.
@@ -495,7 +607,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        scores = _margins(self, X)
+        scores = self._scores(X)
         if len(self.classes_) > 2:
             return scores
         return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
@@ -512,7 +624,7 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         probability : ndarray of shape (n_samples, n_classes)
         """
-        return probabilities(_margins(self, X))
+        return probabilities(self._scores(X))
 
     def predict(self, X) -> np.ndarray:
         """Return the class of the highest score.
@@ -527,11 +639,6 @@ class SAGClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
 
 def duality_gap(estimator, X, y, sample_weight=None) -> float:
@@ -561,251 +668,6 @@ def duality_gap(estimator, X, y, sample_weight=None) -> float:
     True
     """
     check_is_fitted(estimator)
-    if is_classifier(estimator):
-        problem = _classification_problem(estimator, X, y, sample_weight, estimator.classes_, reset=False)[0]
-    else:
-        problem = _regression_problem(estimator, X, y, sample_weight, reset=False)[0]
-    coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
-    if problem.present is None:
-        return problem.at(coef, problem.intercept_here(coef, intercept), best=False).gap
-    some, absent = coef[problem.present], coef[~problem.present]
-    point = problem.at(some, problem.intercept_here(some, intercept[problem.present]), best=False)
-    scores = np.hstack(
-        [point.margins, problem.X @ absent.T + problem.intercept_here(absent, intercept[~problem.present])]
-    )
-    added = problem.share @ (logsumexp(scores, axis=1) - logsumexp(point.margins, axis=1))
-    return point.gap + float(added) + problem.l2 / 2 * np.sum(absent**2) + problem.l1 * np.sum(np.abs(absent))
-
-
-def _regression_problem(estimator, X, y, sample_weight, reset=True, whole=True):
-    """Return the finite sum, and which rows have positive weight; columns of a batch, not `whole`, stay as they are."""
-    X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
-    X, weight, y, kept = _weighted_rows(X, weight, y)
-    loss, Y = _loss_of(estimator), y.reshape(len(y), -1)
-    if getattr(loss, "of_labels", False) and not (Y.min() >= 0 and Y.max() <= 1):
-        raise ValueError(
-            f"loss={loss} is for y between 0 and 1; got values from {Y.min():g} to {Y.max():g}. Use SAGClassifier for "
-            "labels."
-        )
-    problem = _problem_of(estimator, X, Y, loss, weight, whole)
-    problem.one_column = y.ndim == 1
-    return problem, kept
-
-
-def _classification_problem(estimator, X, y, sample_weight, classes=None, reset=True, whole=True):
-    """Return the finite sum, which rows have positive weight, and the classes: those of all rows, if not given."""
-    X, y, weight = read_classification(estimator, X, y, sample_weight, reset=reset, **_LAYOUT)
-    classes, codes = encode_classes(y, weight, classes)
-    weight = weights_of_classes(estimator.class_weight, classes, codes, weight)
-    X, weight, codes, kept = _weighted_rows(X, weight, codes)
-    loss, n_classes = _loss_of(estimator), len(classes)
-    if isinstance(loss, Logistic) and n_classes > 2:
-        loss = Multinomial()
-    present = np.bincount(codes, minlength=n_classes) > 0
-    if not whole or present.all() or not (loss.coupled and estimator.fit_intercept):
-        present = None
-        Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
-    else:  # the likelihood of classes without rows has no maximum: their intercepts fall for ever
-        Y = np.eye(n_classes)[codes][:, present]
-    problem = _problem_of(estimator, X, Y, loss, weight, whole)
-    problem.one_column, problem.present = False, present
-    return problem, kept, classes
-
-
-def _problem_of(estimator, X, Y, loss, weight, whole):
-    build = FiniteSum.centred if whole else FiniteSum
-    return build(X, Y, loss, estimator.alpha, weight, estimator.fit_intercept, estimator.l1_ratio)
-
-
-def _loss_of(estimator):
-    loss = LOSSES.resolve(estimator.loss)
-    if isinstance(loss, Huber | SmoothHinge) and not 0 < loss[0] < np.inf:
-        raise ValueError(f"loss={loss} needs a positive, finite {loss._fields[0]}.")
-    return loss
-
-
-def _weighted_rows(X, weight, y):
-    """Return the rows of positive weight in the layout of the solvers, their weights, targets and positions."""
-    if sparse.issparse(X):
-        X = sparse.csr_array(X)  # of a matrix, sums are matrices
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        if X.indices.dtype != np.int32 and max(X.nnz, *X.shape) < 2**31:  # one type of index is compiled
-            X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), X.shape)
-    if np.all(weight > 0):
-        return X, weight, y, slice(None)
-    kept = weight > 0
-    return X[kept], weight[kept], y[kept], kept
-
-
-def _minimise(estimator, problem, kept, shown, **known):
-    """Solve the finite sum of an estimator and store what came back, and what is known."""
-    state = _state_to_go_on_from(estimator, problem)
-    seed = draw_seed(estimator.random_state)
-
-    def attributes(coef, intercept):
-        return {**known, **_shaped(problem, coef.copy(), intercept.copy())}
-
-    with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=estimator.max_iter + 1) as tell:
-        solution = SOLVERS[estimator.solver](
-            problem,
-            tol=estimator.tol,
-            max_iter=estimator.max_iter,
-            seed=seed,
-            step=estimator.step_size,
-            sampling=estimator.sampling,
-            state=state,
-            tell=tell,
-        )
-    solution = _as_published(problem, solution, estimator.tol)
-    if solution.status is not Status.STOPPED:
-        warn_unless_converged(solution, _remedy(estimator, problem, solution))
-    for name, value in attributes(solution.coef, solution.intercept).items():
-        setattr(estimator, name, value)
-    n_rows = len(problem.Y) if isinstance(kept, slice) else len(kept)
-    dual = np.zeros((n_rows, problem.Y.shape[1]))
-    dual[kept] = solution.slopes
-    if problem.present is not None:
-        dual = dual @ np.eye(len(problem.present))[problem.present]
-    estimator.dual_coef_ = (
-        dual[:, 0] if dual.shape[1] == 1 and (problem.one_column or is_classifier(estimator)) else dual
-    )
-    estimator.n_iter_, estimator.dual_gap_, estimator.trace_ = solution.n_iter, solution.gap, solution.trace
-    estimator.solver_, estimator.solver_reason_ = solution.solver, solution.reason
-    estimator.step_size_ = solution.step
-    terms = vars(problem).get("term_smoothness")
-    estimator.smoothness_ = None if terms is None else (float(terms.max()), float(terms.mean()))
-    if estimator.warm_start:
-        estimator._state = {**state, "solver": solution.solver, "of": problem.fingerprint}
-    return estimator
-
-
-def _as_published(problem, solution, tol):
-    """Return the solution with the gap of the intercept as it is published, which rounding moves in columns far off."""
-    here = problem.intercept_here(solution.coef, problem.published(solution.coef, solution.intercept))
-    if np.array_equal(here, solution.intercept):
-        return solution
-    point = problem.at(solution.coef, here, best=False)
-    converged = solution.status is Status.CONVERGED and problem.status(point, tol) is not Status.CONVERGED
-    return replace(solution, gap=point.gap, status=Status.ROUNDED if converged else solution.status)
-
-
-def _of_absent(problem, coef, intercept):
-    """Return the intercept of classes without rows: each gets at most exp(-40), less than rounding, at every row."""
-    return np.min(logsumexp(problem.at(coef, intercept, best=False).margins, axis=1)) - 40.0
-
-
-def _shaped(problem, coef, intercept):
-    low = _of_absent(problem, coef, intercept) if problem.present is not None else None
-    intercept = problem.published(coef, intercept)
-    if low is not None:
-        coef, some = np.eye(len(problem.present))[:, problem.present] @ coef, intercept
-        intercept = np.full(len(coef), low)
-        intercept[problem.present] = some
-    if problem.one_column:
-        return {"coef_": coef[0], "intercept_": float(intercept[0])}
-    return {"coef_": coef, "intercept_": intercept}
-
-
-def _state_to_go_on_from(estimator, problem):
-    """Return the state of the last fit for a warm start, its coefficients if the problem or the solver is another."""
-    state = getattr(estimator, "_state", None)
-    shape = (problem.Y.shape[1], problem.X.shape[1])
-    if not estimator.warm_start or state is None or state["coef"].shape != shape:
-        return {}
-    name = choose(problem)[0] if estimator.solver == "auto" else estimator.solver
-    if (name, problem.fingerprint) == (state["solver"], state.get("of")):
-        return deepcopy(state)  # what goes wrong on the way is not gone on from
-    coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
-    if problem.present is not None:
-        coef, intercept = coef[problem.present], intercept[problem.present]
-    return {"coef": coef, "intercept": problem.intercept_here(coef, intercept) * float(problem.fit_intercept)}
-
-
-def _step_on_rows(estimator, problem):
-    if estimator.l1_ratio > 0:
-        raise ValueError(f"solver='{estimator.solver}' is for l1_ratio=0; got {estimator.l1_ratio}.")
-    state = deepcopy(getattr(estimator, "_state", None)) if hasattr(estimator, "coef_") else None
-    if state is None or state.get("solver") != "partial_fit":
-        state = {"solver": "partial_fit", "largest": 0.0}
-        if hasattr(estimator, "coef_"):
-            state.update(coef=np.atleast_2d(estimator.coef_), intercept=np.atleast_1d(estimator.intercept_))
-    n_outputs, known = problem.Y.shape[1], state.get("coef")
-    if known is not None and len(known) != n_outputs:
-        raise ValueError(f"y has {n_outputs} outputs, but the last call had {len(known)}; call fit to start anew.")
-    draw = Draw(problem, "uniform")
-    draw.smoothness = state["largest"] = max(draw.smoothness, state["largest"])
-    averaged = estimator.solver == "asgd"
-    descend(problem, state, np.arange(len(problem.Y)), draw, estimator.step_size, averaged)
-    coef, intercept = (state["mean"], state["mean_intercept"]) if averaged else (state["coef"], state["intercept"])
-    if not is_tame(state["coef"], state["intercept"]):
-        raise ValueError(
-            f"step_size={estimator.step_size:g} is too large for solver='{estimator.solver}': coefficients diverge. "
-            f"The safe step is {state['safe_step']:.3g}; the estimator is as before this call."
-        )
-    for name, value in _shaped(problem, coef.copy(), intercept.copy()).items():
-        setattr(estimator, name, value)
-    for name in ("dual_gap_", "dual_coef_", "trace_"):
-        estimator.__dict__.pop(name, None)  # they were those of other coefficients
-    estimator._state, estimator.step_size_, estimator.solver_ = state, state["step"], estimator.solver
-    estimator.n_iter_ = getattr(estimator, "n_iter_", 0) + 1
-    return estimator
-
-
-@_fit_context(prefer_skip_nested_validation=True)
-def _path(estimator, X, y, alphas, sample_weight):
-    alphas = np.asarray(alphas, dtype=float)
-    if alphas.ndim != 1 or not len(alphas) or not np.all(np.isfinite(alphas)) or np.any(alphas < 0):
-        raise ValueError(f"alphas must be a list of finite numbers of at least 0; got {alphas!r}.")
-    if is_classifier(estimator):
-        problem = _classification_problem(estimator, X, y, sample_weight)[0]
-    else:
-        problem = _regression_problem(estimator, X, y, sample_weight)[0]
-    seed, state, solutions = draw_seed(estimator.random_state), {}, {}
-    for i in np.argsort(-alphas, kind="stable"):
-        solutions[i] = SOLVERS[estimator.solver](
-            problem.with_alpha(alphas[i]),
-            tol=estimator.tol,
-            max_iter=estimator.max_iter,
-            seed=seed,
-            step=estimator.step_size,
-            sampling=estimator.sampling,
-            state=state,
-        )
-        warn_unless_converged(solutions[i], f"At alpha={alphas[i]:g}. Raise max_iter or tol.")
-        state = {"coef": solutions[i].coef, "intercept": solutions[i].intercept}
-    ordered = [solutions[i] for i in range(len(alphas))]
-    shaped = [_shaped(problem, s.coef, s.intercept) for s in ordered]
-    return RegularizationPath(
-        alphas,
-        np.array([s["coef_"] for s in shaped]),
-        np.array([s["intercept_"] for s in shaped]),
-        np.array([s.gap for s in ordered]),
-        np.array([s.n_iter for s in ordered]),
-        tuple(s.solver for s in ordered),
-    )
-
-
-def _remedy(estimator, problem, solution):
-    """Return what to change, naming the columns where their scales are what makes the problem hard."""
-    if solution.status is Status.SEPARABLE:
-        return "Give alpha a positive value."
-    if solution.status not in (Status.OUT_OF_STEPS, Status.ROUNDED):
-        return "Standardise the features, or leave the choice to solver='auto'."
-    size = problem.column_sizes()
-    low, high = int(np.argmin(np.where(size > 0, size, np.inf))), int(np.argmax(size))
-    scales = ""
-    if size[high] > 1e3 * size[low] > 0:
-        names = getattr(estimator, "feature_names_in_", np.arange(len(size)))
-        least, most = f"{size[low]:.1e} ({names[low]})", f"{size[high]:.1e} ({names[high]})"
-        scales = f" The columns of X differ in scale, from {least} to {most}."
-    if solution.status is Status.ROUNDED:
-        return f"Standardise the features (StandardScaler), or raise alpha or tol.{scales}"
-    return f"Standardise the features, raise max_iter or alpha, or leave the choice to solver='auto'.{scales}"
-
-
-def _margins(estimator, X):
-    check_is_fitted(estimator)
-    X = checked_rows(estimator, X, accept_sparse="csr")
-    return X @ estimator.coef_.T + estimator.intercept_
+    known = {"classes": estimator.classes_} if is_classifier(estimator) else {}
+    task = estimator._task(X, y, sample_weight, reset=False, **known)
+    return task.gap(estimator.coef_, estimator.intercept_)

@@ -7,7 +7,7 @@ with sample weights s, an intercept b that is not penalised, :math:`\lambda_1 = 
 (1 - r)` for a share r of the l1 norm. Solvers move W; the best b for it is found here.
 """
 
-from contextlib import suppress
+from copy import copy
 from functools import cached_property
 from zlib import crc32
 
@@ -30,10 +30,22 @@ class Point:
     intercept : ndarray of shape (n_outputs,)
     margins : ndarray of shape (n_samples, n_outputs)
         Predictions.
+    dual : Point
+        Whose slopes are the dual variables of the certificate; by default those of the point itself.
+    balanced : tuple
+        If it is known: derivatives of the loss of zero mean, and their pull.
     """
 
-    def __init__(self, problem, coef, intercept, margins):
+    def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None):
         self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
+        self._other = dual
+        if balanced is not None:
+            self._balanced = (*balanced, False)
+
+    @property
+    def dual(self):
+        """The point whose slopes are the dual variables."""
+        return self if self._other is None else self._other
 
     @cached_property
     def objective(self):
@@ -66,7 +78,7 @@ class Point:
     @property
     def slopes(self):
         """Feasible dual variables u of shape (n_samples, n_outputs)."""
-        return self._shrink * self._balanced[0]
+        return self.dual._shrink * self.dual._balanced[0]
 
     @cached_property
     def gap(self):
@@ -76,12 +88,12 @@ class Point:
         :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
         coefficients.
         """
-        problem, (_, pull, exact) = self.problem, self._balanced
+        problem, (_, pull, exact) = self.problem, self.dual._balanced
         if problem.alpha == 0:
             return np.inf
-        shrink = self._shrink
+        shrink = self.dual._shrink
         of_rows = 0.0
-        if not exact or shrink < 1:  # else zero, term by term
+        if not exact or shrink < 1 or self.dual is not self:  # else zero, term by term
             of_rows = np.sum(problem.share @ problem.loss.fenchel_young(self.margins, self.slopes, problem.Y))
         return float(of_rows) + problem.penalty_gap(self.coef, shrink * pull)
 
@@ -101,18 +113,18 @@ class FiniteSum:
     fit_intercept : bool, default=True
     l1_ratio : float, default=0.0
         Share of the l1 norm in the penalty, ``l1_ratio |W|_1 + (1 - l1_ratio) |W|^2 / 2``.
+    centre : ndarray of shape (n_features,), default=None
+        What was subtracted from the columns of X: an intercept b here is ``b - centre @ w`` for the columns as given.
     """
 
-    present = None  # a mask of the classes that have rows, where some have none
-    centre = 0.0  # that was taken off the columns of X: an intercept b of these is one of b - centre w of those
-
-    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):
+    def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0, centre=None):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
-        self.l1, self.l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         numbers = X.data if sparse.issparse(X) else X
         of_features, of_targets = _square(numbers), _square(Y)
+        self.mean_square = of_features / len(Y)  # of the lengths of the rows
         size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
@@ -127,18 +139,18 @@ class FiniteSum:
         """
         if not fit_intercept or sparse.issparse(X) or not _is_far_from_zero(X):
             return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio)
-        centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
-        problem = cls(X - centre, Y, loss, alpha, weight, fit_intercept, l1_ratio)
-        problem.centre = centre
-        return problem
+        with np.errstate(over="ignore", invalid="ignore"):  # the problem refuses such numbers
+            centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
+            X = X - centre
+        return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio, centre)
 
     def published(self, coef, intercept):
         """Return the intercept for the columns as they were given."""
-        return intercept - coef @ self.centre if np.ndim(self.centre) else intercept
+        return intercept if self.centre is None else intercept - coef @ self.centre
 
     def intercept_here(self, coef, intercept):
         """Return the intercept for these columns of one for the columns as they were given, in long doubles."""
-        if not np.ndim(self.centre):
+        if self.centre is None:
             return intercept
         moved = coef.astype(np.longdouble) @ self.centre.astype(np.longdouble)
         return (intercept + moved).astype(np.float64)
@@ -152,12 +164,16 @@ class FiniteSum:
 
     def with_alpha(self, alpha):
         """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""
-        other = object.__new__(FiniteSum)
-        other.__dict__.update(self.__dict__)
         ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        other.alpha, other.l1, other.l2 = alpha, alpha * ratio, alpha * (1 - ratio)
-        for name in ("start", "nothing_to_gain"):
-            other.__dict__.pop(name, None)
+        return self._changed("squared_lengths", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+
+    def _changed(self, *kept, **fields):
+        """Return a copy with other fields, and of what was computed only what is to be kept."""
+        other = copy(self)
+        computed = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
+        vars(other).update(fields)
+        for name in computed.difference(kept):
+            vars(other).pop(name, None)
         return other
 
     @cached_property
@@ -211,7 +227,7 @@ class FiniteSum:
         """About the rounding error of the gap at zero, as far as it is small against the objective."""
         rounding = (10 * np.finfo(float).eps * np.max(np.abs(self.Y))) ** 2
         if self.l2 > 0:
-            rounding *= 1 + np.mean(self.squared_lengths) / (2 * self.l2)
+            rounding *= 1 + self.mean_square / (2 * self.l2)
         objective = self.start.objective
         return min(rounding, 1e-9 * objective) + 100 * np.finfo(float).eps * objective
 
@@ -308,83 +324,19 @@ class FiniteSum:
                 break
         return 1.05 * self.loss.smoothness * value
 
-    def newton_step(self, point):
-        """Return the function that maps a gradient at `point` to the Newton step of the coefficients."""
-        n_outputs = len(point.coef)
-        if self.loss.coupled:
-            P = self.loss.derivative(point.margins, self.Y) + self.Y
-            hessian = self._hessian(n_outputs, lambda j, k: self.share * P[:, j] * ((j == k) - P[:, k]))
-            inverse = _inverse(hessian, self.l2)
-            return lambda gradient: inverse(gradient.ravel()).reshape(gradient.shape)
-        curvatures = (self.share[:, None] * self.loss.second_derivative(point.margins, self.Y)).T
-        if (
-            len(curvatures) == 1 or np.ptp(curvatures, axis=0).max() == 0
-        ):  # outputs of the squared loss share their Hessian
-            inverse = _inverse(self._hessian(1, lambda j, k: curvatures[0]), self.l2)
-            return lambda gradient: inverse(gradient.T).T
-        inverses = [_inverse(self._hessian(1, lambda j, k, c=c: c), self.l2) for c in curvatures]
-        return lambda gradient: np.array([inverse(row) for inverse, row in zip(inverses, gradient)])
+    def in_single_precision(self):
+        """Return the problem with a copy of the dense rows in single precision."""
+        return self._changed(X=self.X.astype(np.float32))
 
-    def hessian_product(self, point):
-        """Return the function that multiplies coefficients by the Hessian at `point`, the best intercept following."""
-        X, share = self.X, self.share[:, None]
-        if self.loss.coupled:
-            P = self.loss.derivative(point.margins, self.Y) + self.Y
-            corner = np.diag((share * P).sum(axis=0)) - P.T @ (share * P)
+    def sample(self, size):
+        """Return the problem of about `size` rows, drawn with the chances of their shares and then of equal weight."""
+        rng = np.random.default_rng(0)
+        rows = np.sort(rng.integers(len(self.Y), size=size) if self.equal else self._drawn(rng.random(size)))
+        other = self._changed(X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
+        return other
 
-            def curved(Z):
-                return share * P * (Z - np.sum(P * Z, axis=1, keepdims=True))
-
-            def product(V):
-                Z = X @ V.T
-                if self.fit_intercept:
-                    Z -= np.linalg.lstsq(corner, curved(Z).sum(axis=0), rcond=1e-14)[0]
-                return self.l2 * V + self.transposed(curved(Z))
-
-            return product
-        C = share * self.loss.second_derivative(point.margins, self.Y)
-        edge = self.transposed(C) if self.fit_intercept else 0.0
-        total_curvature = np.maximum(C.sum(axis=0), np.finfo(float).tiny)
-        blocks = self.blocks()
-
-        def product(V):
-            result = self.l2 * V
-            if sparse.issparse(X):
-                result += self.transposed(C * (X @ V[0])[:, None] if len(V) == 1 else C * (X @ V.T))
-            else:  # rows are read once: they are in the cache when they are multiplied again
-                for rows in blocks:
-                    A = X[rows]
-                    result += ((C[rows, 0] * (A @ V[0])) @ A)[None] if len(V) == 1 else (C[rows] * (A @ V.T)).T @ A
-            if self.fit_intercept:
-                result -= edge * (np.sum(edge * V, axis=1) / total_curvature)[:, None]
-            return result
-
-        return product
-
-    def hessian_diagonal(self, point):
-        """Return about the diagonal of the Hessian, of the shape of the coefficients; of dense data, from 1000 rows."""
-        if self.loss.coupled:
-            P = self.loss.derivative(point.margins, self.Y) + self.Y
-            C = P * (1 - P)
-        else:
-            C = self.loss.second_derivative(point.margins, self.Y)
-        X, diagonal = self.X, np.full(point.coef.shape, self.l2 + np.finfo(float).tiny)
-        C = self.share[:, None] * C
-        if not sparse.issparse(X):
-            stride = max(1, len(X) // 1000)
-            return diagonal + stride * C[::stride].T @ X[::stride] ** 2
-        for rows in self.blocks(BLOCK // 4):
-            begin, end = X.indptr[rows.start], X.indptr[rows.stop]
-            parts = X.data[begin:end] ** 2, X.indices[begin:end], X.indptr[rows.start : rows.stop + 1] - begin
-            squares = sparse.csr_array(parts, shape=(rows.stop - rows.start, X.shape[1]))
-            diagonal += (squares.T @ C[rows]).T
-        return diagonal
-
-    def subset(self, rows):
-        """Return the problem of some rows."""
-        weight = None if self.equal else self.share[rows]
-        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        return FiniteSum(self.X[rows], self.Y[rows], self.loss, self.alpha, weight, self.fit_intercept, ratio)
+    def _drawn(self, chances):
+        return np.minimum(np.searchsorted(np.cumsum(self.share), chances, side="right"), len(self.share) - 1)
 
     def rotated(self):
         """Return the same problem in n_samples coordinates, and the map of its coefficients to these features."""
@@ -399,75 +351,15 @@ class FiniteSum:
         """Return the weighted mean of the losses of predictions."""
         return float(total(self.loss, margins, self.Y, self.share))
 
-    def _hessian(self, K, weight):
-        """Return the Hessian in the coefficients of K outputs, the best intercept following them.
-
-        `weight(j, k)` is the second derivative in outputs j and k times the share, one number a row.
-        """
-        p = self.X.shape[1]
-        diagonal = sum(weight(k, k) for k in range(K))
-        centre = np.zeros(p)
-        if self.fit_intercept and sparse.issparse(self.X):
-            centre = diagonal @ self.X / max(diagonal.sum(), np.finfo(float).tiny)
-        hessian = np.empty((K, p, K, p))
-        edge, corner = np.empty((K, p, K)), np.empty((K, K))
-        for j in range(K):
-            for k in range(j + 1):
-                rows = weight(j, k)
-                gram, edge[j, :, k] = _moments(self.X, centre, rows)
-                hessian[j, :, k], hessian[k, :, j] = gram, gram
-                edge[k, :, j] = edge[j, :, k]
-                corner[j, k] = corner[k, j] = rows.sum()
-        hessian, edge = hessian.reshape(K * p, K * p), edge.reshape(K * p, K)
-        if self.fit_intercept:
-            hessian -= edge @ np.linalg.lstsq(corner, edge.T, rcond=1e-14)[0]
-        hessian[np.diag_indices_from(hessian)] += self.l2
-        return hessian
-
 
 def _is_far_from_zero(X):
     """Return whether products of columns would lose their last digits to the columns' means, on some of the rows."""
-    sample = X[:: max(1, len(X) // 1000)]
-    spread = sample - sample[0]
-    with np.errstate(over="ignore"):  # of numbers that the problem refuses
+    n_rows = np.clip(2 * BLOCK // X.shape[1], 50, 1000)
+    sample = X[:: max(1, len(X) // n_rows)]
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that the problem refuses
+        spread = sample - sample[0]
         return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * spread.var(axis=0)))
 
 
 def _square(array):
     return float(np.vdot(array, array))
-
-
-def _moments(X, centre, weight):
-    """Return ``A' diag(weight) A`` and ``A' weight`` for ``A = X - centre`` and weights of one sign."""
-    p = X.shape[1]
-    if sparse.issparse(X):
-        first = X.T @ weight
-        gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
-        gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
-        return gram, first - weight.sum() * centre
-    equal = np.ptp(weight) == 0
-    root, gram, first = np.ones(len(X)) if equal else np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
-    size = max(1, BLOCK // p)
-    buffer = np.empty((min(size, len(X)), p))
-    for rows in (slice(begin, begin + size) for begin in range(0, len(X), size)):
-        A = X[rows] - centre if centre.any() else X[rows]
-        if not equal:
-            A = np.multiply(A, root[rows, None], out=buffer[: len(A)])
-        gram += A.T @ A
-        first += root[rows] @ A
-    factor = weight[0] if equal else np.sign(weight.sum())
-    return factor * gram, factor * first
-
-
-def _inverse(hessian, alpha):
-    """Return the function that multiplies by the inverse, or by the pseudo-inverse where nothing bounds it below."""
-    from scipy.linalg import cho_factor, cho_solve, eigh
-
-    if alpha > 0:
-        with suppress(np.linalg.LinAlgError):  # alpha can be smaller than the rounding of large features
-            factor = cho_factor(hessian, check_finite=False)
-            return lambda vector: cho_solve(factor, vector, check_finite=False)
-    values, vectors = eigh(hessian)
-    kept = values > len(values) * np.finfo(float).eps * values[-1]
-    values, vectors = values[kept], vectors[:, kept]
-    return lambda vector: vectors @ ((vectors.T @ vector).T / values).T

@@ -15,6 +15,9 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl.linear._coordinates import proximal_newton_step
+from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step, ridge_equations
+from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.results import Solution, Status, Trace
@@ -22,7 +25,7 @@ from sklearn_ltdl.results import Solution, Status, Trace
 SOLVERS = Registry("solver")
 
 
-def solver(generator=None, *, l1=False, direct=False):
+def solver(generator=None, *, l1=False, direct=False, estimates=False):
     """Register a generator as a solver, under its name with hyphens.
 
     Parameters
@@ -33,9 +36,11 @@ def solver(generator=None, *, l1=False, direct=False):
         Whether it minimises an l1 norm as well.
     direct : bool, default=False
         Whether it stops by itself.
+    estimates : bool, default=False
+        Whether it knows where a certificate is worth its cost, and yields a `Point` there.
     """
     if generator is None:
-        return functools.partial(solver, l1=l1, direct=direct)
+        return functools.partial(solver, l1=l1, direct=direct, estimates=estimates)
     name = generator.__name__.replace("_", "-")
     taken = inspect.signature(generator).parameters
 
@@ -45,7 +50,8 @@ def solver(generator=None, *, l1=False, direct=False):
     ):
         if problem.l1 > 0 and not l1:
             raise ValueError(
-                f"solver='{name}' is for l1_ratio=0; with an l1 norm use solver='auto', 'saga', 'svrg', 'gd' or 'agd'."
+                f"solver='{name}' is for l1_ratio=0; with an l1 norm use solver='auto', 'cd', 'saga', 'svrg', 'gd' or "
+                "'agd'."
             )
         if step is not None and "step" not in taken:
             raise ValueError(f"solver='{name}' has no step to choose; leave step_size=None.")
@@ -55,13 +61,14 @@ def solver(generator=None, *, l1=False, direct=False):
         state.setdefault("rng", np.random.default_rng(seed))
         options = {"tol": tol, "step": step, "sampling": sampling}
         steps = generator(problem, state, **{key: value for key, value in options.items() if key in taken})
-        return _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step)
+        every = max_iter if estimates and every is None else every
+        return _run(problem, name, steps, state, direct, direct or estimates, tol, max_iter, tell, every, step)
 
     solve.__name__ = name
     return SOLVERS.register(solve)
 
 
-def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
+def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, every, step):
     """Go through the epochs of a solver; see `solver`.
 
     `tell(coef, intercept)`, if given, hears of every epoch and says whether to stop. A certificate costs about two
@@ -72,8 +79,8 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
     point, status, stalled = _first(problem, state), Status.OUT_OF_STEPS, False
     best, begin, paused, passes, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 0, []
     due = max(1, int(-np.log10(max(tol, 1e-12)) / 2))
-    records = [] if direct else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
-    while n_iter < max_iter and (direct or not problem.nothing_to_gain):
+    records = [] if is_quick else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
+    while n_iter < max_iter and (is_quick or not problem.nothing_to_gain):
         cost, iterate = next(steps, (None, None))
         if cost is None:  # a direct solver is done, and others see nothing but rounding
             stalled = direct or state.pop("stalled", False)
@@ -83,7 +90,8 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         stopped = tell is not None and tell(*seen)
         moment, certified = time.perf_counter(), isinstance(iterate, Point)
         if not certified:
-            if not stopped and n_iter < min(due, max_iter) and (every is None or n_iter % every):
+            scheduled = n_iter >= due if every is None else n_iter % every == 0
+            if not (stopped or scheduled or n_iter == max_iter):
                 continue
             if not is_tame(*seen):
                 status = Status.DIVERGED
@@ -121,6 +129,7 @@ def _run(problem, name, steps, state, direct, tol, max_iter, tell, every, step):
         point.slopes,
         Trace(*np.array(records).reshape(-1, 5).T),
         state.get("step"),
+        smoothness=state.get("smoothness"),
     )
 
 
@@ -157,6 +166,11 @@ def _set_step(state, step, safe, l2=0.0):
             f"shrinks coefficients, must be positive. The safe step is {safe:.3g}, which step_size=None takes."
         )
     return state["step"]
+
+
+def _note_smoothness(problem, state):
+    terms = problem.term_smoothness
+    state["smoothness"] = float(terms.max()), float(terms.mean())
 
 
 # Stochastic methods
@@ -251,6 +265,7 @@ def _averaging(problem, state):
 
     n = len(problem.Y)
     weight = n * problem.share
+    _note_smoothness(problem, state)
     if "table" not in state:
         point = _first(problem, state)
         state.update(coef=point.coef.copy(), intercept=point.intercept.copy(), table=weight[:, None] * point.slopes)
@@ -278,6 +293,7 @@ def catalyst(problem, state):
 
     Each epoch minimises the objective plus ``kappa |w - y|^2 / 2`` a little, with kappa = L_mean / n - alpha.
     """
+    _note_smoothness(problem, state)
     yield from _dual_ascent(problem, state, max(np.mean(problem.term_smoothness) / len(problem.Y) - problem.l2, 0.0))
 
 
@@ -346,6 +362,7 @@ def asgd(problem, state, *, step, sampling):
 
 def _plain(problem, state, step, sampling, average):
     draw = Draw(problem, sampling)
+    _note_smoothness(problem, state)
     while True:
         descend(problem, state, draw(state["rng"]), draw, step, average)
         yield 1.0, (state["mean"], state["mean_intercept"]) if average else (state["coef"], state["intercept"])
@@ -432,6 +449,49 @@ def agd(problem, state, *, step):
             return
 
 
+@solver(l1=True, estimates=True)
+def cd(problem, state, *, tol):
+    """Minimise by proximal Newton steps, each found by coordinate descent (Friedman, Hastie, Tibshirani 2010).
+
+    The squared loss is its own model, so that only the precision of the descent and the columns in it are renewed.
+    """
+    if problem.loss.coupled:
+        raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
+    point, known, share = _first(problem, state), {}, 0.1
+    while True:
+        range_ = max(problem.start.objective - point.objective, share * point.gap, problem.resolution)
+        coef, ahead = proximal_newton_step(problem, point, share * tol * range_, known)
+        before, point = point, _downhill(problem, point, coef - point.coef)
+        if problem.error(point) > tol:
+            if isinstance(problem.loss, Squared):
+                point = _better(point, problem.at(ahead, point.intercept))
+            share = max(share / 8, 1e-9)
+        state.update(coef=point.coef, intercept=point.intercept)
+        yield 2.0, point
+        if share <= 1e-9 and point.objective >= before.objective and point.gap > before.gap / 2:
+            state["stalled"] = True
+            return
+
+
+def _downhill(problem, point, change):
+    """Return the point after the longest of the changes 1, 1/2, 1/4, ... that lowers the objective enough."""
+    slope = np.sum(point.gradient * change)
+    slope += problem.l1 * (np.sum(np.abs(point.coef + change)) - np.sum(np.abs(point.coef)))
+    for length in 0.5 ** np.arange(40):
+        there = problem.at(point.coef + length * change, point.intercept)
+        if isinstance(problem.loss, Squared) or (
+            there.objective <= point.objective + 1e-4 * length * slope or -slope <= 1e-9 * point.objective
+        ):
+            break
+    return there
+
+
+def _better(a, b):
+    """Return the point of the lower objective, with the dual variables of the higher dual objective."""
+    low, high = min(a, b, key=lambda p: p.objective), max(a, b, key=lambda p: p.objective - p.gap)
+    return low if high is low else Point(low.problem, low.coef, low.intercept, low.margins, dual=high)
+
+
 def _proximal(problem, coef, step):
     if problem.l1 == 0:
         return coef
@@ -446,7 +506,25 @@ def cholesky(problem, state, *, tol):
     """Minimise the squared loss by one Cholesky factorisation and steps of iterative refinement."""
     if not isinstance(problem.loss, Squared):
         raise ValueError("solver='cholesky' is for the squared loss; use solver='newton' or 'auto'.")
-    yield from _newton(problem, state, tol, "cholesky")
+    n, p = problem.X.shape
+    if sparse.issparse(problem.X) or n < p or n * p <= EXACT or "coef" in state:
+        yield from _newton(problem, state, tol, "cholesky")
+        return
+    _refuse_beyond_memory(problem, "cholesky")
+    hessian, gradient, mean = ridge_equations(problem)
+    solve = inverse(hessian, problem.l2)
+    coef = np.zeros_like(gradient)
+    for _ in range(3):
+        coef = coef - solve(gradient.T).T
+        intercept = (problem.share @ problem.Y - coef @ mean) * float(problem.fit_intercept)
+        here = read(problem, coef, intercept)
+        slopes = problem.loss.derivative(here.margins, problem.Y) - here.slope
+        gradient = here.gradient - here.slope[:, None] * mean
+        point = Point(problem, coef, intercept, here.margins, balanced=(slopes, gradient - problem.l2 * coef))
+        state.update(coef=coef, intercept=intercept)
+        yield 1.0, point
+        if problem.error(point) <= tol:
+            break
 
 
 @solver(direct=True)
@@ -461,22 +539,27 @@ def newton(problem, state, *, tol):
 EXACT = 10**6  # numbers of a table up to which direct solvers go on to rounding error
 
 
-def _newton(problem, state, tol, name):
+def _refuse_beyond_memory(problem, name):
     n, p = problem.X.shape
     if side(problem) > 15_000 or (n < p and n * p > 10**9):
         raise ValueError(
             f"solver='{name}' factorises a dense matrix of side {side(problem)} from {n} x {p} data, beyond what "
             "memory commonly holds; use solver='auto', 'sag' or 'saga'."
         )
+
+
+def _newton(problem, state, tol, name):
+    n, p = problem.X.shape
+    _refuse_beyond_memory(problem, name)
     inner, basis = problem.rotated() if n < p else (problem, None)
     best = _first(inner, {} if basis is not None else state)
     if "coef" not in state and basis is None:
         best = _from_few_rows(inner, best)
-    newton_step, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
+    step_of, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
     while not inner.separates(best):
-        if newton_step is None or not contracts:
-            newton_step = inner.newton_step(best)
-        point, decrease = _search(inner, best, newton_step(best.gradient))
+        if step_of is None or not contracts:
+            step_of = newton_step(best)
+        point, decrease = _search(inner, best, step_of(best.gradient))
         near = decrease <= 1e-12 * best.objective + inner.resolution
         no_nearer = inner.error(point) >= inner.error(best) / 2
         finished = (near and (inner.error(point) <= tol or no_nearer)) or (
@@ -495,15 +578,14 @@ def _newton(problem, state, tol, name):
 def _from_few_rows(problem, start):
     """Return a better point to start from: the minimum on 1/400 and then 1/20 of the rows, where these are many."""
     n = len(problem.Y)
-    point, order = start, None
+    point = start
     for part in (400, 20):
         if isinstance(problem.loss, Squared) or n // part < 5 * side(problem) or n * problem.X.shape[1] <= EXACT:
             continue
-        order = np.random.default_rng(0).permutation(n) if order is None else order
-        few = problem.subset(np.sort(order[: n // part]))
+        few = problem.sample(n // part)
         near = few.at(point.coef, point.intercept)
         for _ in range(10):
-            near, decrease = _search(few, near, few.newton_step(near)(near.gradient))
+            near, decrease = _search(few, near, newton_step(near)(near.gradient))
             if decrease <= 1e-3 * near.objective * side(problem) / len(few.Y):  # of the error of so few rows
                 break
         point = near
@@ -511,6 +593,69 @@ def _from_few_rows(problem, start):
         return start
     point = problem.at(point.coef, point.intercept)
     return point if point.objective < start.objective else start
+
+
+@solver(estimates=True)
+def lbfgs(problem, state, *, tol):
+    """Minimise with L-BFGS, one read of the data an iteration; see `sklearn_ltdl.linear._lbfgs`.
+
+    `budget` in the state is the most reads that are worth while: it ends when more are foretold.
+    """
+    budget, size, start = state.pop("budget", np.inf), side(problem), _first(problem, state)
+    metric, coef, intercept = first_metric(problem, start.coef, start.intercept, size)
+    is_long = is_tall(problem, size)
+    near = problem if is_long or not _pays_in_single_precision(problem) else problem.in_single_precision()
+    here, pairs = read(near, coef, intercept), no_pairs()
+    errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
+    yield 1.0, (coef, intercept)
+    steps = passes(near, here, metric, pairs)
+    while not (slow or stalled):
+        there = next(steps, None)  # None where rounding hides what is left
+        stalled = there is None or (len(errors) > 50 and min(errors[-50:]) > min(errors))
+        here = here if there is None else there
+        state.update(coef=here.coef, intercept=here.intercept)
+        errors.append(_relative_gap(problem, here, metric))
+        to_come = _reads_to_come(errors, tol)
+        slow = to_come > budget
+        is_near = slow or stalled or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
+        if near is not problem and is_near:  # as near as single precision leads
+            near, here, stalled = problem, read(problem, here.coef, here.intercept), False
+            steps = passes(problem, here, metric, pairs)
+            errors.append(_relative_gap(problem, here, metric))
+        state["stalled"] = stalled
+        is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
+        if near is problem and is_worth_it:
+            asked = min(asked, errors[-1] / 2)
+            yield 1.0, Point(problem, here.coef, here.intercept, here.margins)
+        else:
+            yield 1.0, (here.coef, here.intercept)
+        if metric.is_diagonal and to_come > 8 + size / 50 and is_long:
+            metric, errors = factored_metric(problem, here, size), []
+            steps = passes(problem, here, metric)
+
+
+def _pays_in_single_precision(problem):
+    """Return whether a copy in single precision is small, and holds the numbers."""
+    n, p = problem.X.shape
+    is_within = 1e-20 < problem.mean_square * n < 1e30  # of squares of single precision
+    return not sparse.issparse(problem.X) and EXACT < n * p <= 10**7 and problem.alpha > 0 and is_within
+
+
+def _relative_gap(problem, here, metric):
+    """Return about the gap of a pass over the decrease of the objective so far, from the gradient."""
+    square = np.sum(metric.gradient(here)[:, :-1] ** 2)
+    if problem.alpha == 0:
+        return np.sqrt(square) / max(np.linalg.norm(problem.start.gradient), problem.resolution)
+    return square / (2 * problem.l2) / max(problem.start.objective - here.objective, problem.resolution)
+
+
+def _reads_to_come(errors, tol):
+    """Return how many reads the rate of the later half of the errors foretells; 0 of less than six."""
+    if len(errors) < 6 or errors[-1] <= tol:
+        return 0
+    half = len(errors) // 2
+    decades = np.log(errors[-1 - half] / errors[-1]) / half
+    return np.log(errors[-1] / max(tol, 1e-16)) / decades if decades > 0 else np.inf
 
 
 @solver
@@ -528,10 +673,10 @@ def newton_cg(problem, state, *, tol):
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
         step, products = conjugate_gradients(
-            problem.hessian_product(point),
+            hessian_product(point),
             point.gradient,
             max(target, 1e-14 * size),
-            problem.hessian_diagonal(point),
+            hessian_diagonal(point),
             most=min(1000, left),
         )
         left -= products
@@ -591,24 +736,22 @@ def _search(problem, point, step):
 
 @SOLVERS.register
 def auto(problem, *, state=None, max_iter=1000, **options):
-    """Minimise with the solver that `choose` names; where conjugate gradients turn out to be slow, go on directly."""
+    """Minimise with the solver that `choose` names; where its rate foretells a long way, go on with another."""
     name, reason = choose(problem)
-    state, direct = {} if state is None else state, "cholesky" if isinstance(problem.loss, Squared) else "newton"
-    if name == "newton-cg" and _affordable(problem):
-        state["budget"] = 10 + side(problem) // 2
+    state, size = {} if state is None else state, side(problem)
+    direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
+    other, because = direct, f"'{name}' was slow, and a matrix of side {size} can be factorised"
+    if not _affordable(problem):
+        other, because = "newton-cg", f"'{name}' was slow, and a matrix of side {size} is too large"
+    if name in ("lbfgs", "newton-cg") and other != name:
+        state["budget"] = 10 + size // 4
     solution = SOLVERS[name](problem, state=state, max_iter=max_iter, **options)
-    if (
-        name == "newton-cg"
-        and solution.status is Status.OUT_OF_STEPS
-        and solution.n_iter < max_iter
-        and _affordable(problem)
-    ):
-        first, left = solution, max_iter - solution.n_iter
-        solution = SOLVERS[direct](problem, state=state, max_iter=left, **options)
-        trace = Trace(*(np.concatenate(parts) for parts in zip(vars(first.trace).values(), _after(first, solution))))
-        solution = dataclasses.replace(solution, trace=trace, n_iter=first.n_iter + solution.n_iter)
-        reason = f"conjugate gradients were slow, and a matrix of side {side(problem)} can be factorised"
-    return dataclasses.replace(solution, reason=reason)
+    left = max_iter - solution.n_iter
+    if "budget" in state or solution.status is not Status.OUT_OF_STEPS or left <= 0 or other == name:
+        return dataclasses.replace(solution, reason=reason)
+    first, solution = solution, SOLVERS[other](problem, state=state, max_iter=left, **options)
+    trace = Trace(*(np.concatenate(parts) for parts in zip(vars(first.trace).values(), _after(first, solution))))
+    return dataclasses.replace(solution, trace=trace, n_iter=first.n_iter + solution.n_iter, reason=because)
 
 
 def _after(first, second):
@@ -621,14 +764,18 @@ def choose(problem):
     """Return the name of the solver that should be the fastest, and why."""
     n, p = problem.X.shape
     m = side(problem)
+    if problem.l1 > 0 and problem.loss.coupled:
+        return "saga", "an l1 norm takes a proximal step, and SAGA has the fastest for several scores a row"
     if problem.l1 > 0:
-        return "saga", "an l1 norm takes a proximal step, and SAGA has the fastest"
+        return "cd", "an l1 norm is minimised one coefficient at a time, among the columns that may have one"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
     if m <= 100 and n * p <= EXACT:
         return direct, f"a matrix of side {m} is factorised in no time"
-    if _affordable(problem) and n >= 20 * m and not sparse.issparse(problem.X):
+    if direct == "cholesky" and m <= 150 and n >= 20 * m and not sparse.issparse(problem.X):
         return direct, f"a matrix of side {m} is formed and factorised while {n} rows are read a few times"
-    return "newton-cg", f"a matrix of side {m} is not formed while {n} rows are read a few times"
+    if sparse.issparse(problem.X) or (direct == "cholesky" and not is_tall(problem, m)):
+        return "newton-cg", f"a matrix of side {m} is not formed while {n} rows are read a few times"
+    return "lbfgs", f"{n} rows are read once a step, and the steps begin with what few of the rows say"
 
 
 def _affordable(problem):

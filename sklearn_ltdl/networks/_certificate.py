@@ -8,7 +8,8 @@ The problem over measures is :math:`F(\nu) = R(f_\nu + c) + \alpha\,|\nu|_{TV}`.
 :math:`s g` is a feasible point of the dual for :math:`0 \le s \le \alpha / M`, so that :math:`-R^*(s g)` is a lower
 bound on F, whatever the particles did (Bach 2017, JMLR 18; Chizat and Bach 2018). All depends on M: it is exact for the
 quadratic activation, where it is an eigenvalue, and in low dimension for piecewise linear ones, where it is found by
-enumeration; elsewhere it is the best of many starts, a lower bound, and the gap an estimate.
+enumeration, for several outputs on one feature only; elsewhere it is the best of many starts, a lower bound, and the
+gap an estimate.
 
 With noise the problem is :math:`R + \frac\alpha2 E|w|^2 + T \int \mu \log \mu`. Particles have no density, but their
 proximal Gibbs measure :math:`p \propto \exp(-(g \cdot \Phi_w + \frac\alpha2 |w|^2) / T)` has one, and its gap is the
@@ -92,12 +93,15 @@ def peaks_of(activation, phi, g, *, atoms=None, seed=0, most_faces=QUICK):
     if is_quadratic(activation):
         return _eigenvectors(phi, g)
     found = _ascend(activation, phi, g, atoms, seed)
+    best = None
     if g.shape[1] == 1 and phi.shape[1] <= MOST_COLUMNS:
         best = _enumerate(activation, phi, g[:, 0], found, most_faces)
-        if best is not None:
-            directions = np.vstack([best, found.directions])
-            return _sorted(directions, correlations(activation, directions, phi, g), "enumeration", True)
-    return found
+    elif phi.shape[1] == 2:
+        best = _sweep(activation, phi, g)
+    if best is None:
+        return found
+    directions = np.vstack([best, found.directions])
+    return _sorted(directions, correlations(activation, directions, phi, g), "enumeration", True)
 
 
 def _sorted(directions, values, method, rigorous):
@@ -249,6 +253,25 @@ def _hyperplanes(activation, phi, g):
     sizes, basis = np.linalg.svd(x, full_matrices=False)[1:]
     basis = basis[sizes > _DEPENDENT]
     return unit(x @ basis.T), sums[0][kept], sums[1][kept], basis
+
+
+def _sweep(activation, phi, g):
+    r"""Return a direction of the largest correlation with several outputs, exactly, for phi of two columns.
+
+    Between two kinks the correlation is :math:`V'\theta` of one matrix V, whose length is largest at its first singular
+    vector, or else at a kink. The correlation itself, a lower bound at any direction, judges all of these.
+    """
+    kinks = np.arctan2(phi[:, 0], -phi[:, 1])  # a quarter turn from the rows
+    kinks = np.unique(np.concatenate([kinks, kinks + np.pi]) % (2 * np.pi))
+    middles = kinks + np.diff(kinks, append=kinks[0] + 2 * np.pi) / 2
+    corners, between = (np.column_stack([np.cos(angles), np.sin(angles)]) for angles in (kinks, middles))
+    products = (phi[:, :, None] * g[:, None]).reshape(len(phi), -1)
+    size = max(1, _CHUNK // len(phi))
+    chunks = (between[k : k + size] for k in range(0, len(between), size))
+    slopes = np.vstack([activation.derivative(some @ phi.T) @ products for some in chunks])
+    summits = np.linalg.svd(slopes.reshape(len(slopes), 2, -1), full_matrices=False)[0][:, :, 0]
+    directions = np.vstack([corners, summits, -summits])
+    return directions[np.argmax(np.linalg.norm(correlations(activation, directions, phi, g), axis=1))]
 
 
 def dual_variables(loss, scores, data, free_intercept=True):

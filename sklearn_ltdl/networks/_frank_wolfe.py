@@ -81,7 +81,7 @@ def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_i
         if best.converged or stopped or since == _PATIENCE:
             break
         if step < max_iter:
-            measure = layer.slid(layer.refitted(_joined(measure, peaks, alpha), intercept), intercept)
+            measure = layer.slid(*layer.refitted(_joined(measure, peaks, alpha), intercept))
     return best._replace(converged=best.converged or stopped)
 
 
@@ -110,9 +110,9 @@ class _Layer:
         return self.activation.value(self.data.phi @ measure.atoms.T) @ measure.masses - self.data.offset
 
     def refitted(self, measure, intercept):
-        """Return the measure whose masses are the best along their present directions; atoms left without are dropped.
+        """Return the measure whose masses are the best along their present directions, and the best intercept.
 
-        A convex problem with as many non-negative variables as atoms.
+        A convex problem with as many non-negative variables as atoms; atoms left without mass are dropped.
         """
         features = self.activation.value(self.data.phi @ measure.atoms.T)
         sizes = np.linalg.norm(measure.masses, axis=1)
@@ -124,8 +124,9 @@ class _Layer:
             return risk + self.alpha * flat[:J].sum(), np.concatenate([slopes, self._intercept_slope(u)])
 
         bounds = [(0, None)] * J + [(None, None)] * len(intercept)
-        sizes = _minimised(objective, np.concatenate([sizes, intercept]), bounds)[:J]
-        return Measure(measure.atoms[sizes > 0], (sizes[:, None] * outward)[sizes > 0])
+        end = _minimised(objective, np.concatenate([sizes, intercept]), bounds)
+        sizes, intercept = end[:J], end[J:]
+        return Measure(measure.atoms[sizes > 0], (sizes[:, None] * outward)[sizes > 0]), intercept
 
     def slid(self, measure, intercept):
         """Return a nearby local minimum in neurons and masses, close neurons merged.

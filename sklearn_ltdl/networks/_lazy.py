@@ -1,24 +1,16 @@
 """Networks of any depth whose output scale switches them between kernel and feature learning, and their limits."""
 
 from numbers import Integral, Real
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_ltdl._sklearn import (
-    Interval,
-    Registered,
-    StrOptions,
-    _fit_context,
-    draw_seed,
-    fit_tasks,
-    warn,
-    with_callbacks,
-)
+from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, draw_seed, warn, with_callbacks
 from sklearn_ltdl._targets import (
-    Standardisation,
+    checked_labels,
+    checked_numbers,
     checked_weights,
     classification_loss,
     encode_classes,
@@ -27,19 +19,21 @@ from sklearn_ltdl._targets import (
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import Squared, total
 from sklearn_ltdl.networks._linearized import Tangent, TangentKernel, solve_ridge
-from sklearn_ltdl.networks._model import Network, displacement, draw_weights, squared_distance, width_of
+from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights, squared_distance, width_of
 from sklearn_ltdl.networks._training import (
+    Given,
     NetworkClassifier,
     NetworkRegressor,
+    Predictor,
     Settings,
     Start,
     chosen_alpha,
     classification_table,
-    fitted_attributes,
+    fit_weights,
     regression_table,
-    train,
 )
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
+from sklearn_ltdl.ntk._machine import ClassMachine, Machine, MachineSettings
 from sklearn_ltdl.scalings import Scaling
 
 _SCALES = 1e-10, 1e10  # between which float64 tells the output from the first one, and weights stay finite
@@ -63,7 +57,31 @@ _CONSTRAINTS: dict = {
 }
 
 
-class LazyNetRegressor(NetworkRegressor):
+class _LazyNet:
+    """What the two estimators do alike: they go on from an earlier fit, and publish what a fit found."""
+
+    def _earlier(self):
+        """Return the network that training goes on from, or None where it starts afresh."""
+        goes_on = self.warm_start and self.mode != "kernel" and getattr(self, "weights_", None) is not None
+        return self._as_trained() if goes_on else None
+
+    def _publish(self, found):
+        """Set the fitted attributes; where the scale does not count, weights move as one over it."""
+        start, trained, weights = found.start, found.trained, found.trained.weights
+        self._start, self._weights = start, weights
+        self.weights_init_, self.weights_ = start.weights, weights
+        self.kernel_machine_, self.alpha_ = found.machine, found.alpha
+        self.intercept_, self.n_iter_ = trained.intercept, trained.n_iter
+        self.loss_curve_, self.validation_loss_curve_ = trained.losses, trained.held_out_losses
+        self.displacement_ = None if weights is None else displacement(weights, start.weights)
+        if weights is not None and _is_free_of_scale(self):
+            moves = ((layer - first) / self.scale for layer, first in zip(weights, start.weights))
+            self.weights_ = tuple(first + move for first, move in zip(start.weights, moves))
+            self.displacement_ /= self.scale
+        return self
+
+
+class LazyNetRegressor(_LazyNet, NetworkRegressor):
     r"""Network for regression whose `scale` switches it between kernel and feature learning.
 
     The loss is squared and the intercept is not penalised. Up to 2000 distinct rows every step sees all of them, in
@@ -226,12 +244,17 @@ class LazyNetRegressor(NetworkRegressor):
         -------
         self
         """
-        go_on = _goes_on(self)
-        table = regression_table(self, X, y, sample_weight, reset=not go_on)
-        return _fit(self, Squared(), table, go_on, (X, y, sample_weight))
+        earlier = self._earlier()
+        known = None if earlier is None else self._units
+        normalize = self.normalize_y and self.mode != "kernel"  # whose machine does it
+        table, units = regression_table(self, X, y, sample_weight, normalize=normalize, units=known)
+        given = Given(self, X, y, sample_weight, {"_units": units, "kernel_machine_": None})
+        found = fit_network(self, Squared(), table, earlier, given)
+        self._units = units
+        return self._publish(found)
 
 
-class LazyNetClassifier(NetworkClassifier):
+class LazyNetClassifier(_LazyNet, NetworkClassifier):
     r"""Network for classification whose `scale` switches it between kernel and feature learning.
 
     The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
@@ -392,22 +415,59 @@ class LazyNetClassifier(NetworkClassifier):
         -------
         self
         """
-        go_on = _goes_on(self)
-        table = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, reset=not go_on)
-        return _fit(self, classification_loss(len(self.classes_)), table, go_on, (X, y, sample_weight))
+        earlier = self._earlier()
+        known = None if earlier is None else self.classes_
+        table, classes = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, known=known)
+        given = Given(self, X, y, sample_weight, {"classes_": classes, "kernel_machine_": None})
+        found = fit_network(self, classification_loss(len(classes)), table, earlier, given)
+        self.classes_ = classes
+        return self._publish(found)
 
 
-def _goes_on(estimator):
-    """Return whether `fit` goes on from an earlier one."""
-    return estimator.warm_start and estimator.mode != "kernel" and getattr(estimator, "weights_", None) is not None
+class Found(NamedTuple):
+    """What a fit found, and the kernel machine of mode 'kernel'."""
+
+    start: Start
+    trained: Trained
+    alpha: float
+    machine: NTKKernelRegressor | NTKKernelClassifier | None = None
 
 
-def _is_free_of_scale(estimator):
-    """Return whether the function is the same at every scale: a linear model of outputs that start at 0."""
-    return estimator.mode == "kernel" or (estimator.mode == "linearized" and estimator.centering is not None)
+def fit_network(estimator, loss, table, earlier, given):
+    """Return what training on a table finds, from first weights or from those of an earlier fit."""
+    seed = draw_seed(estimator.random_state)
+    rng = np.random.default_rng(seed)
+    drawn = first_weights(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
+    if earlier is not None and _architecture(drawn) != _architecture(earlier.start):
+        raise ValueError(
+            "Training cannot go on with another width, depth, activation, scale, centering or mode than that of the "
+            "last fit. Set them to those, or start afresh with warm_start=False."
+        )
+    if estimator.mode == "kernel":
+        return _fit_kernel(estimator, drawn, given, seed)
+    model = Predictor(drawn, drawn.weights) if earlier is None else earlier
+    data = table.data(model.start)
+    if estimator.centering is None and estimator.mode == "nonlinear":
+        _warn_if_raw(estimator, model.start, data)
+    if earlier is not None and estimator.alpha == "loo":
+        alpha = estimator.alpha_
+    else:
+        alpha = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)))
+    if estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True:
+        return _fit_ridge(estimator, model, data, alpha, given)
+    settings = Settings(
+        alpha=alpha,
+        learning_rate=estimator.learning_rate,
+        max_iter=estimator.max_iter,
+        tol=estimator.tol,
+        early_stopping=estimator.early_stopping,
+        validation_fraction=estimator.validation_fraction,
+    )
+    trained, _ = fit_weights(model, loss, data, settings, rng, given)
+    return Found(model.start, trained, alpha)
 
 
-def _drawn(estimator, n_inputs, n_outputs, rng):
+def first_weights(estimator, n_inputs, n_outputs, rng):
     """Return the start of training, for columns of phi."""
     doubled = estimator.centering == "doubled"
     if doubled and estimator.width % 2:
@@ -431,14 +491,19 @@ def _drawn(estimator, n_inputs, n_outputs, rng):
     return Start(network, weights, estimator.centering is not None, weights)
 
 
+def _is_free_of_scale(estimator):
+    """Return whether the function is the same at every scale: a linear model of outputs that start at 0."""
+    return estimator.mode == "kernel" or (estimator.mode == "linearized" and estimator.centering is not None)
+
+
 def _architecture(start):
     shapes = [layer.shape for layer in start.weights]
     return type(start.network), start.network.activation, start.network.scaling, start.subtracted, shapes
 
 
-def _warn_if_raw(estimator, data):
+def _warn_if_raw(estimator, start, data):
     """Warn of an initial output that training has to undo."""
-    first = estimator._start.network.outputs(estimator._start.weights, data.phi)
+    first = start.network.outputs(start.weights, data.phi)
     size, unit = (float(np.sqrt(data.weight @ np.sum(z**2, axis=1))) for z in (first, data.targets))
     if size > _FAR * unit:
         warn(
@@ -448,50 +513,15 @@ def _warn_if_raw(estimator, data):
         )
 
 
-def _fit(estimator, loss, table, go_on, shown):
-    """Train the network on the table, and keep what came back."""
-    seed = draw_seed(estimator.random_state)
-    rng = np.random.default_rng(seed)
-    drawn = _drawn(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
-    if go_on and _architecture(drawn) != _architecture(estimator._start):
-        raise ValueError(
-            "Training cannot go on with another width, depth, activation, scale, centering or mode than that of the "
-            "last fit. Set them to those, or start afresh with warm_start=False."
-        )
-    if not go_on:
-        estimator._start = drawn
-    estimator.weights_init_, estimator.kernel_machine_ = estimator._start.weights, None
-    if estimator.mode == "kernel":
-        return _fit_kernel(estimator, shown, seed)
-    data = table.data(estimator._start)
-    if estimator.centering is None and estimator.mode == "nonlinear":
-        _warn_if_raw(estimator, data)
-    if not (go_on and estimator.alpha == "loo"):
-        estimator.alpha_ = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)))
-    start = drawn if not go_on else estimator._start._replace(weights=estimator._weights)
-    if estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True:
-        return _fit_ridge(estimator, start, data, shown)
-    settings = Settings(
-        alpha=estimator.alpha_,
-        learning_rate=estimator.learning_rate,
-        max_iter=estimator.max_iter,
-        tol=estimator.tol,
-        early_stopping=estimator.early_stopping,
-        validation_fraction=estimator.validation_fraction,
-    )
-    trained, _ = train(estimator, start, estimator.intercept_ if go_on else True, loss, data, settings, rng, shown)
-    curves = trained.losses, trained.held_out_losses
-    return _keep(estimator, trained.weights, trained.intercept, curves, trained.n_iter)
-
-
-def _fit_ridge(estimator, start, data, shown):
+def _fit_ridge(estimator, model, data, alpha, given):
     """Solve the linearised problem."""
-    with fit_tasks(estimator, *shown, attributes=fitted_attributes, max_subtasks=1) as tell:
+    start = model.start
+    with given.callbacks(model.attributes, 1) as tell:
         fitted = solve_ridge(
             start.network,
-            start.weights,
+            model.weights,
             data,
-            estimator.alpha_,
+            alpha,
             max_iter=estimator.max_iter,
             tol=0.01 * estimator.tol,
         )
@@ -503,10 +533,10 @@ def _fit_ridge(estimator, start, data, shown):
             )
         constant = data.weight @ (data.targets + data.offset)
         states = (start.reference, constant), (fitted.weights, fitted.intercept)
-        losses = [_objective(start, estimator.alpha_, data, *state) for state in states]
+        losses = [_objective(start, alpha, data, *state) for state in states]
         if tell is not None:
             tell(fitted.weights, fitted.intercept, losses[-1])
-    return _keep(estimator, fitted.weights, fitted.intercept, (losses, []), fitted.n_iter)
+    return Found(start, Trained(fitted.weights, fitted.intercept, losses, fitted.n_iter, []), alpha)
 
 
 def _objective(start, alpha, data, weights, intercept):
@@ -516,41 +546,28 @@ def _objective(start, alpha, data, weights, intercept):
     return float(total(Squared(), scores, data.targets, data.weight) + 0.5 * alpha * moved)
 
 
-def _fit_kernel(estimator, shown, seed):
+def _fit_kernel(estimator, start, given, seed):
     """Fit the kernel machine, on the rows as they were given, in their units."""
-    X, y, sample_weight = shown
-    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
-    weight = checked_weights(sample_weight, len(X))
-    kernel = TangentKernel(estimator._start.network.network, estimator._start.weights)
+    X = np.asarray(given.X, dtype=np.float64)
+    weight = checked_weights(given.sample_weight, len(X))
+    kernel = TangentKernel(start.network.network, start.weights)
+    options = {"kernel": kernel, "alpha": estimator.alpha, "random_state": seed}
     if is_classifier(estimator):
-        y = y.ravel()
+        y = checked_labels(given.y).ravel()
         weight = weights_of_classes(estimator.class_weight, *encode_classes(y, weight), weight)
-        machine = NTKKernelClassifier(kernel=kernel, alpha=estimator.alpha, random_state=seed)
     else:
-        machine = NTKKernelRegressor(
-            kernel=kernel, alpha=estimator.alpha, normalize_y=estimator.normalize_y, random_state=seed
-        )
-        estimator._standardisation = Standardisation.of(np.zeros((1, 1)), np.ones(1), enabled=False)
+        y, options["normalize_y"] = checked_numbers(given.y), estimator.normalize_y
 
     def attributes(machine):
         return {"kernel_machine_": machine, "intercept_": np.atleast_1d(machine.intercept_)}
 
-    with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=1) as tell:
-        machine.fit(X, y, weight)
+    with given.callbacks(attributes, 1) as tell:
+        if is_classifier(estimator):
+            found = ClassMachine.of(X, y, weight, MachineSettings(**options))
+            machine = NTKKernelClassifier(**options)._publish(found)
+        else:
+            machine = NTKKernelRegressor(**options)._publish(Machine.of(X, y, weight, MachineSettings(**options)))
         if tell is not None:
             tell(machine)
-    estimator.kernel_machine_, estimator.alpha_ = machine, machine.alpha_
-    return _keep(estimator, None, np.atleast_1d(machine.intercept_), ([], []), machine.n_iter_)
-
-
-def _keep(estimator, weights, intercept, curves, n_iter):
-    """Set the fitted attributes; where the scale does not count, weights move as one over it."""
-    estimator.weights_ = estimator._weights = weights
-    estimator.intercept_, estimator.n_iter_ = intercept, n_iter
-    estimator.loss_curve_, estimator.validation_loss_curve_ = curves
-    estimator.displacement_ = None if weights is None else displacement(weights, estimator._start.weights)
-    if weights is not None and _is_free_of_scale(estimator):
-        moves = ((layer - first) / estimator.scale for layer, first in zip(weights, estimator._start.weights))
-        estimator.weights_ = tuple(first + move for first, move in zip(estimator._start.weights, moves))
-        estimator.displacement_ /= estimator.scale
-    return estimator
+    trained = Trained(None, np.atleast_1d(machine.intercept_), [], machine.n_iter_, [])
+    return Found(start, trained, machine.alpha_, machine)

@@ -1,23 +1,14 @@
 r"""One hidden layer as an optimisation over measures: particles, noise, and a certificate of global optimality."""
 
 from numbers import Integral, Real
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import (
-    Interval,
-    Registered,
-    StrOptions,
-    _fit_context,
-    draw_seed,
-    fit_tasks,
-    warn,
-    with_callbacks,
-)
+from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, draw_seed, warn, with_callbacks
 from sklearn_ltdl._targets import classification_loss
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import LOSSES, MEMBERS_OF_NETWORKS, has_best_intercept
@@ -31,22 +22,24 @@ from sklearn_ltdl.networks._certificate import (
 )
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
 from sklearn_ltdl.networks._measures import balance, is_quadratic, measure_of
-from sklearn_ltdl.networks._model import Network, displacement, draw_weights
+from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights
 from sklearn_ltdl.networks._training import (
     FULL_BATCH_ROWS,
+    Given,
     NetworkClassifier,
     NetworkRegressor,
+    Predictor,
     Settings,
     Start,
     chosen_alpha,
     classification_table,
+    fit_weights,
     regression_table,
-    train,
 )
 from sklearn_ltdl.results import Certificate
 from sklearn_ltdl.scalings import Scaling
 
-_IN_BATCHES = "adam"  # the solver of 'auto' for many rows
+_SOLVER_OF_MANY_ROWS = "adam"  # that of 'auto'
 
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
@@ -66,7 +59,32 @@ _CONSTRAINTS: dict = {
 }
 
 
-class MeanFieldTwoLayerNet(NetworkRegressor):
+class _MeanFieldNet:
+    """What the two estimators do alike: they go on from an earlier fit, and publish what a fit found."""
+
+    def _earlier(self, goes_on):
+        """Return the network that training goes on from, or None where it starts afresh."""
+        return self._as_trained() if goes_on and hasattr(self, "particles_") else None
+
+    def _publish(self, found):
+        """Set the fitted attributes."""
+        start, trained = found.start, found.trained
+        self._start, self._weights, self._run = start, trained.weights, found.run
+        self.intercept_, self.alpha_, self.certificate_ = trained.intercept, found.alpha, found.certificate
+        self.solver_, self.n_iter_ = found.solver, trained.n_iter
+        self.loss_curve_, self.validation_loss_curve_ = trained.losses, trained.held_out_losses
+        network = start.network
+        layer = network.activation, *_layer(network, trained.weights)
+        self.particles_, self.particles_init_ = np.hstack(layer[1:]), np.hstack(_layer(network, start.weights))
+        self.measure_ = measure_of(*layer)
+        quadratic = is_quadratic(network.activation)
+        self.tv_norm_ = variation_of(*layer)[0] if quadratic else self.measure_.total_variation
+        self.balancedness_ = balance(*layer)
+        self.displacement_ = displacement(trained.weights, start.weights)
+        return self
+
+
+class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
     r"""One-hidden-layer network for regression, trained as an optimisation over measures.
 
     The intercept is not penalised. Up to 2000 distinct rows every step sees all of them, in float64, with Nesterov's
@@ -258,9 +276,12 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         -------
         self
         """
-        go_on = _goes_on(self)
-        table = regression_table(self, X, y, sample_weight, reset=not go_on)
-        return _fit(self, LOSSES.resolve(self.loss), table, go_on, (X, y, sample_weight))
+        earlier = self._earlier(self.warm_start)
+        table, units = self._table(X, y, sample_weight, earlier)
+        given = Given(self, X, y, sample_weight, {"_units": units})
+        found = fit_layer(self, LOSSES.resolve(self.loss), table, earlier, given)
+        self._units = units
+        return self._publish(found)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None) -> Self:
@@ -279,11 +300,18 @@ class MeanFieldTwoLayerNet(NetworkRegressor):
         -------
         self
         """
-        table = regression_table(self, X, y, sample_weight, reset=not hasattr(self, "particles_"))
-        return _partial_fit(self, LOSSES.resolve(self.loss), table)
+        earlier = self._earlier(True)
+        table, units = self._table(X, y, sample_weight, earlier)
+        found = fit_one_pass(self, LOSSES.resolve(self.loss), table, earlier)
+        self._units = units
+        return self._publish(found)
+
+    def _table(self, X, y, sample_weight, earlier):
+        units = None if earlier is None else self._units
+        return regression_table(self, X, y, sample_weight, normalize=self.normalize_y, units=units)
 
 
-class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
+class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     r"""One-hidden-layer network for classification, trained as an optimisation over measures.
 
     The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
@@ -462,9 +490,12 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
         -------
         self
         """
-        go_on = _goes_on(self)
-        table = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, reset=not go_on)
-        return _fit(self, classification_loss(len(self.classes_)), table, go_on, (X, y, sample_weight))
+        earlier = self._earlier(self.warm_start)
+        table, classes = self._table(X, y, sample_weight, earlier)
+        given = Given(self, X, y, sample_weight, {"classes_": classes})
+        found = fit_layer(self, classification_loss(len(classes)), table, earlier, given)
+        self.classes_ = classes
+        return self._publish(found)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
@@ -488,11 +519,222 @@ class MeanFieldTwoLayerNetClassifier(NetworkClassifier):
             raise ValueError(
                 "class_weight='balanced' needs all rows at once, which partial_fit never sees; give a dict of weights."
             )
-        reset = not hasattr(self, "particles_")
-        table = classification_table(
-            self, X, y, sample_weight, class_weight=self.class_weight, classes=classes, reset=reset
+        earlier = self._earlier(True)
+        table, classes = self._table(X, y, sample_weight, earlier, classes)
+        found = fit_one_pass(self, classification_loss(len(classes)), table, earlier)
+        self.classes_ = classes
+        return self._publish(found)
+
+    def _table(self, X, y, sample_weight, earlier, classes=None):
+        known = None if earlier is None else self.classes_
+        return classification_table(
+            self, X, y, sample_weight, class_weight=self.class_weight, classes=classes, known=known
         )
-        return _partial_fit(self, classification_loss(len(self.classes_)), table)
+
+
+class Found(NamedTuple):
+    """What a fit found, by which solver, and what `partial_fit` goes on from."""
+
+    start: Start
+    trained: Trained
+    alpha: float
+    solver: str
+    certificate: Certificate | None = None
+    run: tuple | None = None
+
+
+def fit_layer(estimator, loss, table, earlier, given):
+    """Return what training on a table finds, from first weights or from those of an earlier fit."""
+    _check_solver(estimator)
+    rng = np.random.default_rng(draw_seed(estimator.random_state))
+    adds = estimator.solver == "frank_wolfe"
+    data, model, alpha = _initial_network(estimator, loss, table, None if adds else earlier, rng)
+    if adds:
+        return _add_neurons(estimator, loss, data, alpha, int(rng.integers(2**31)), given)
+    return _move_neurons(estimator, loss, data, model, alpha, rng, given)
+
+
+def _check_solver(estimator):
+    """Refuse what the solver cannot do, and warn of noise without a guarantee."""
+    activation, solver = ACTIVATIONS.resolve(estimator.activation), estimator.solver
+    if estimator.early_stopping is True and (estimator.temperature > 0 or solver == "frank_wolfe"):
+        raise ValueError(
+            "early_stopping=True holds rows out, which neither a positive temperature nor solver='frank_wolfe' has a "
+            "use for; use early_stopping='auto' or False."
+        )
+    if estimator.temperature > 0:
+        if solver not in ("auto", "gd"):
+            raise ValueError(
+                f"temperature={estimator.temperature:g} needs all rows at each step; got solver={solver!r}. Use "
+                "solver='auto' or temperature=0."
+            )
+        if not getattr(activation, "bounded", False) or estimator.alpha == 0:
+            warn(
+                "Langevin dynamics have a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') "
+                f"and a positive alpha only; got activation={estimator.activation!r} and alpha={estimator.alpha!r}.",
+            )
+    if solver == "frank_wolfe":
+        if not can_certify(activation):
+            raise ValueError(
+                "solver='frank_wolfe' takes the activations 'relu', 'leaky_relu', 'abs', 'identity' and 'quadratic', "
+                f"for which weight decay is a norm of the measure; got {estimator.activation!r}. Use one of these, or "
+                "solver='auto'."
+            )
+        if estimator.alpha == 0:
+            raise ValueError("solver='frank_wolfe' needs a positive alpha, the weight of the norm; got 0.")
+
+
+def _initial_network(estimator, loss, table, earlier, rng):
+    """Return the rows, the network from which training begins, and the penalty."""
+    drawn = first_weights(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
+    data = table.data(drawn)
+    if earlier is not None and _architecture(drawn) != _architecture(earlier.start):
+        raise ValueError(
+            f"Training cannot go on with width={estimator.width} and activation={estimator.activation!r} from the "
+            f"{len(estimator.particles_)} neurons of {earlier.start.network.activation!r} that "
+            f"solver={estimator.solver_!r} left. Set them to those, or start afresh with fit and warm_start=False."
+        )
+    model = Predictor(drawn, drawn.weights) if earlier is None else earlier
+    if earlier is not None and estimator.alpha == "loo":
+        return data, model, estimator.alpha_
+    factor = _penalty_factor(drawn)
+    alpha = estimator.alpha if estimator.alpha == "loo" else factor * estimator.alpha
+    return data, model, chosen_alpha(alpha, drawn, loss, data, rng) / factor
+
+
+def first_weights(estimator, p, n_outputs, rng):
+    """Return the start of training, with p columns of phi."""
+    activation, width = ACTIVATIONS.resolve(estimator.activation), estimator.width
+    weights, fixed = draw_weights(p, n_outputs, width=width, depth=1, doubled=False, rng=rng), None
+    if is_quadratic(activation):
+        if width < 2 * n_outputs and estimator.solver != "frank_wolfe":
+            raise ValueError(
+                f"width={width} is too small: with the quadratic activation each of {n_outputs} outputs needs a "
+                f"positive and a negative neuron. Use width={2 * n_outputs} or more."
+            )
+        neuron = np.arange(width)
+        fixed = np.zeros((1, width, n_outputs))
+        fixed[0, neuron, neuron // 2 % n_outputs] = 1.0 - 2.0 * (neuron % 2)
+        weights = weights[:1]
+    weights = tuple(estimator.init_scale * layer for layer in weights)
+    network = Network(activation, Scaling(power=1.0), readout=fixed)
+    return Start(network, weights, False, tuple(np.zeros_like(layer) for layer in weights))
+
+
+def _architecture(start):
+    return start.network.activation, [layer.shape for layer in start.weights]
+
+
+def _penalty_factor(start):
+    """Return what multiplies alpha in the engine, whose penalty is half the squares."""
+    return 2.0 if is_quadratic(start.network.activation) else 1.0
+
+
+def _move_neurons(estimator, loss, data, model, alpha, rng, given):
+    """Return what descent of all neurons finds."""
+    settings = Settings(
+        alpha=_penalty_factor(model.start) * alpha,
+        learning_rate=estimator.learning_rate,
+        max_iter=estimator.max_iter,
+        tol=estimator.tol,
+        solver=estimator.solver,
+        solver_of_many_rows=_SOLVER_OF_MANY_ROWS,
+        temperature=estimator.temperature,
+        batch_size=estimator.batch_size,
+        early_stopping=estimator.early_stopping,
+        validation_fraction=estimator.validation_fraction,
+    )
+    trained, solver = fit_weights(model, loss, data, settings, rng, given)
+    certificate = None
+    if len(data.phi) <= FULL_BATCH_ROWS and _why_not_certified(estimator, loss, alpha) is None:
+        certificate = _certificate(model.start.network, trained.weights, loss, data, alpha, estimator.temperature)
+    return Found(model.start, trained, alpha, solver, certificate)
+
+
+def _add_neurons(estimator, loss, data, alpha, seed, given):
+    """Return what adding neurons one by one finds."""
+    problem = _why_not_certified(estimator, loss, alpha)
+    if problem:
+        raise ValueError(problem)
+    activation = ACTIVATIONS.resolve(estimator.activation)
+
+    def attributes(measure, intercept, _):
+        start, weights = _particles_of(activation, measure)
+        return {"_start": start, "_weights": weights, "intercept_": intercept}
+
+    with given.callbacks(attributes, estimator.max_iter + 1) as monitor:
+        minimum = frank_wolfe(
+            activation,
+            loss,
+            data,
+            alpha,
+            tol=0.1 * estimator.tol,
+            max_iter=estimator.max_iter,
+            seed=seed,
+            monitor=monitor,
+        )
+    n_steps = len(minimum.objectives) - 1
+    if not minimum.converged:
+        remedy = (
+            "Increase max_iter, or" if n_steps == estimator.max_iter else "Its gap no longer falls: increase alpha, or"
+        )
+        warn(
+            f"frank_wolfe ended after {n_steps} steps with {minimum.certificate}, above the tenth of "
+            f"tol={estimator.tol:g}. {remedy} tol if that is good enough.",
+            ConvergenceWarning,
+        )
+    start, weights = _particles_of(activation, minimum.measure)
+    trained = Trained(weights, minimum.intercept, minimum.objectives, n_steps, [])
+    return Found(start, trained, alpha, "frank_wolfe", minimum.certificate)
+
+
+def _particles_of(activation, measure):
+    """Return particles of a measure, balanced and of equal share, as a start that did not move, and its weights."""
+    J, (p, n_outputs) = len(measure.atoms), (measure.atoms.shape[1], measure.masses.shape[1])
+    hidden, readout = np.zeros((1, p)), np.zeros((1, n_outputs))  # a particle without mass, where there is none with it
+    if J:
+        sizes = np.linalg.norm(measure.masses, axis=1, keepdims=True)
+        hidden, readout = np.sqrt(J * sizes) * measure.atoms, measure.masses / sizes
+    if is_quadratic(activation):
+        network, weights = Network(activation, Scaling(power=1.0), readout=readout[None]), (hidden[None],)
+    else:
+        network = Network(activation, Scaling(power=1.0))
+        weights = (hidden[None], (np.sqrt(J * sizes) * readout if J else readout)[None])
+    return Start(network, weights, False, tuple(np.zeros_like(layer) for layer in weights)), weights
+
+
+def fit_one_pass(estimator, loss, table, earlier):
+    """Return what one pass over a table finds, which goes on from the last one."""
+    from sklearn_ltdl.networks._flow import Batched
+    from sklearn_ltdl.networks._objective import Problem
+
+    _check_solver(estimator)
+    if estimator.solver not in ("auto", "sgd", "adam") or estimator.temperature > 0:
+        raise ValueError(
+            "partial_fit goes by batches: it takes solver='auto', 'sgd' or 'adam' and temperature=0; got "
+            f"solver={estimator.solver!r} and temperature={estimator.temperature:g}."
+        )
+    method = _SOLVER_OF_MANY_ROWS if estimator.solver == "auto" else estimator.solver
+    passes, losses = (0, []) if earlier is None else (estimator.n_iter_, estimator.loss_curve_)
+    seed = draw_seed(estimator.random_state)
+    data, model, alpha = _initial_network(estimator, loss, table, earlier, np.random.default_rng(seed))
+    start = model.start
+    problem = Problem(start.network, loss, data, _penalty_factor(start) * alpha, start.reference)
+    rule = Batched(method, estimator.learning_rate, estimator.batch_size, seed=seed + passes)
+    run, eta, made_for = getattr(estimator, "_run", None) or (None, None, None)  # what the last call left
+    if made_for != (method, rule.learning_rate):
+        intercept = np.zeros(data.targets.shape[1]) if model.intercept is None else model.intercept
+        run, eta = rule.first_run(problem, model.weights, intercept)
+    run, value, eta = rule.one_pass(problem, run, eta)
+    weights, intercept = tuple(layer.astype(float) for layer in run[0]), run[2].astype(float)
+    trained = Trained(weights, intercept, [*losses, value], passes + 1, [])
+    return Found(start, trained, alpha, method, run=(run, eta, (method, rule.learning_rate)))
+
+
+def _layer(network, weights):
+    """Return hidden weights and read-out of the particles, a row each."""
+    hidden, readout = network.split(weights)
+    return hidden[0][0], readout[0]
 
 
 def certify(estimator, X, y, sample_weight=None) -> Certificate:
@@ -517,9 +759,10 @@ def certify(estimator, X, y, sample_weight=None) -> Certificate:
     Certificate
         `primal`, `dual`, `gap`, `sup`, `argmax`, `method`, `rigorous` and `imbalance`; printed, one sentence. The gap
         is certified where `rigorous`: M is an eigenvalue for the quadratic activation, and enumerated for piecewise
-        linear ones where the hyperplanes of the rows have few cells (one feature, two with up to 1000 distinct rows,
-        three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an estimate. With
-        `temperature` the gap is that of the proximal Gibbs measure of the particles, an estimate by sampling.
+        linear ones where the hyperplanes of the rows have few cells (one feature; with one output also two with up to
+        1000 distinct rows, and three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an
+        estimate. With `temperature` the gap is that of the proximal Gibbs measure of the particles, an estimate by
+        sampling.
 
     Raises
     ------
@@ -555,23 +798,25 @@ def certify(estimator, X, y, sample_weight=None) -> Certificate:
             f"estimator is a {type(estimator).__name__}; a certificate is known for MeanFieldTwoLayerNet and "
             "MeanFieldTwoLayerNetClassifier."
         )
+    trained = estimator._as_trained()
+    table = estimator._table(X, y, sample_weight, trained)[0]
     if isinstance(estimator, MeanFieldTwoLayerNet):
-        loss, table = LOSSES.resolve(estimator.loss), regression_table(estimator, X, y, sample_weight, reset=False)
+        loss = LOSSES.resolve(estimator.loss)
     else:
         loss = classification_loss(len(estimator.classes_))
-        table = classification_table(estimator, X, y, sample_weight, class_weight=estimator.class_weight, reset=False)
-    problem = _uncertifiable(estimator, loss)
+    problem = _why_not_certified(estimator, loss, estimator.alpha_)
     if problem:
         raise ValueError(problem)
-    return _certificate(estimator, loss, table.data(estimator._start), most_faces=THOROUGH)
+    layer, data = (trained.start.network, trained.weights), table.data(trained.start)
+    return _certificate(*layer, loss, data, estimator.alpha_, estimator.temperature, most_faces=THOROUGH)
 
 
-def _uncertifiable(estimator, loss):
+def _why_not_certified(estimator, loss, alpha):
     """Return why there is no certificate, or None."""
     activation, name = ACTIVATIONS.resolve(estimator.activation), estimator.activation
     if not (hasattr(loss, "fenchel_young") and has_best_intercept(loss)):
         return f"loss={loss!r} has no fenchel_young or second_derivative, which a lower bound needs; use 'huber'."
-    if estimator.alpha_ == 0:
+    if alpha == 0:
         return "alpha is 0: without a penalty there is no lower bound of this kind. Fit with a positive alpha."
     if estimator.temperature > 0 and not getattr(activation, "bounded", False):
         return f"activation={name!r} is not bounded, and a certificate with noise needs that: use 'tanh' or 'sigmoid'."
@@ -583,244 +828,8 @@ def _uncertifiable(estimator, loss):
     return None
 
 
-def _certificate(estimator, loss, data, *, most_faces=QUICK):
-    p = data.phi.shape[1]
-    layer = (
-        estimator._start.network.activation,
-        loss,
-        estimator.particles_[:, :p],
-        estimator.particles_[:, p:],
-        data,
-        estimator.alpha_,
-    )
-    if estimator.temperature > 0:
-        return certificate_of_gibbs(*layer, estimator.temperature)
+def _certificate(network, weights, loss, data, alpha, temperature, *, most_faces=QUICK):
+    layer = (network.activation, loss, *_layer(network, weights), data, alpha)
+    if temperature > 0:
+        return certificate_of_gibbs(*layer, temperature)
     return certificate_of_layer(*layer, most_faces=most_faces)
-
-
-def _goes_on(estimator):
-    """Return whether `fit` goes on from an earlier one."""
-    return estimator.warm_start and hasattr(estimator, "particles_")
-
-
-def _check(estimator):
-    """Refuse what the solver cannot do, and warn of noise without a guarantee."""
-    activation, solver = ACTIVATIONS.resolve(estimator.activation), estimator.solver
-    if estimator.early_stopping is True and (estimator.temperature > 0 or solver == "frank_wolfe"):
-        raise ValueError(
-            "early_stopping=True holds rows out, which neither a positive temperature nor solver='frank_wolfe' has a "
-            "use for; use early_stopping='auto' or False."
-        )
-    if estimator.temperature > 0:
-        if solver not in ("auto", "gd"):
-            raise ValueError(
-                f"temperature={estimator.temperature:g} needs all rows at each step; got solver={solver!r}. Use "
-                "solver='auto' or temperature=0."
-            )
-        if not getattr(activation, "bounded", False) or estimator.alpha == 0:
-            warn(
-                "Langevin dynamics have a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') "
-                f"and a positive alpha only; got activation={estimator.activation!r} and alpha={estimator.alpha!r}.",
-            )
-    if solver == "frank_wolfe":
-        if not can_certify(activation):
-            raise ValueError(
-                "solver='frank_wolfe' takes the activations 'relu', 'leaky_relu', 'abs', 'identity' and 'quadratic', "
-                f"for which weight decay is a norm of the measure; got {estimator.activation!r}. Use one of these, or "
-                "solver='auto'."
-            )
-        if estimator.alpha == 0:
-            raise ValueError("solver='frank_wolfe' needs a positive alpha, the weight of the norm; got 0.")
-
-
-def _drawn(estimator, p, n_outputs, rng):
-    """Return the start of training, with p columns of phi."""
-    activation, width = ACTIVATIONS.resolve(estimator.activation), estimator.width
-    weights, fixed = draw_weights(p, n_outputs, width=width, depth=1, doubled=False, rng=rng), None
-    if is_quadratic(activation):
-        if width < 2 * n_outputs and estimator.solver != "frank_wolfe":
-            raise ValueError(
-                f"width={width} is too small: with the quadratic activation each of {n_outputs} outputs needs a "
-                f"positive and a negative neuron. Use width={2 * n_outputs} or more."
-            )
-        neuron = np.arange(width)
-        fixed = np.zeros((1, width, n_outputs))
-        fixed[0, neuron, neuron // 2 % n_outputs] = 1.0 - 2.0 * (neuron % 2)
-        weights = weights[:1]
-    weights = tuple(estimator.init_scale * layer for layer in weights)
-    network = Network(activation, Scaling(power=1.0), readout=fixed)
-    return Start(network, weights, False, tuple(np.zeros_like(layer) for layer in weights))
-
-
-def _architecture(start):
-    return start.network.activation, [layer.shape for layer in start.weights]
-
-
-def _decay(start):
-    """Return what multiplies alpha in the engine, whose penalty is half the squares."""
-    return 2.0 if is_quadratic(start.network.activation) else 1.0
-
-
-def _begin(estimator, loss, table, go_on, rng):
-    """Return the rows and the weights to start from, having settled on the first weights and the penalty."""
-    drawn = _drawn(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
-    data = table.data(drawn)
-    if not go_on:
-        estimator._start = drawn
-    elif _architecture(drawn) != _architecture(estimator._start):
-        raise ValueError(
-            f"Training cannot go on with width={estimator.width} and activation={estimator.activation!r} from the "
-            f"{len(estimator.particles_)} neurons of {estimator._start.network.activation!r} that "
-            f"solver={estimator.solver_!r} left. Set them to those, or start afresh with fit and warm_start=False."
-        )
-    if not (go_on and estimator.alpha == "loo"):
-        alpha = estimator.alpha if estimator.alpha == "loo" else _decay(drawn) * estimator.alpha
-        estimator.alpha_ = chosen_alpha(alpha, drawn, loss, data, rng) / _decay(drawn)
-    return data, estimator._start._replace(weights=estimator._weights) if go_on else drawn
-
-
-def _fit(estimator, loss, table, go_on, shown):
-    """Train on the table, and keep what came back."""
-    _check(estimator)
-    rng = np.random.default_rng(draw_seed(estimator.random_state))
-    if estimator.solver == "frank_wolfe":
-        data, _ = _begin(estimator, loss, table, False, rng)
-        return _fit_frank_wolfe(estimator, loss, data, int(rng.integers(2**31)), shown)
-    data, start = _begin(estimator, loss, table, go_on, rng)
-    settings = Settings(
-        alpha=_decay(start) * estimator.alpha_,
-        learning_rate=estimator.learning_rate,
-        max_iter=estimator.max_iter,
-        tol=estimator.tol,
-        solver=estimator.solver,
-        in_batches=_IN_BATCHES,
-        temperature=estimator.temperature,
-        batch_size=estimator.batch_size,
-        early_stopping=estimator.early_stopping,
-        validation_fraction=estimator.validation_fraction,
-    )
-    trained, solver = train(estimator, start, estimator.intercept_ if go_on else True, loss, data, settings, rng, shown)
-    estimator.loss_curve_, estimator.validation_loss_curve_ = trained.losses, trained.held_out_losses
-    estimator.solver_, estimator.n_iter_ = solver, trained.n_iter
-    _keep(estimator, trained.weights, trained.intercept)
-    certified = len(data.phi) <= FULL_BATCH_ROWS and _uncertifiable(estimator, loss) is None
-    estimator.certificate_ = _certificate(estimator, loss, data) if certified else None
-    return estimator
-
-
-def _fit_frank_wolfe(estimator, loss, data, seed, shown):
-    problem = _uncertifiable(estimator, loss)
-    if problem:
-        raise ValueError(problem)
-    activation = estimator._start.network.activation
-
-    def attributes(measure, intercept, _):
-        start, weights = _layer_of(activation, measure)
-        return {"_start": start, "_weights": weights, "intercept_": intercept}
-
-    with fit_tasks(estimator, *shown, attributes=attributes, max_subtasks=estimator.max_iter + 1) as monitor:
-        minimum = frank_wolfe(
-            activation,
-            loss,
-            data,
-            estimator.alpha_,
-            tol=0.1 * estimator.tol,
-            max_iter=estimator.max_iter,
-            seed=seed,
-            monitor=monitor,
-        )
-    if not minimum.converged:
-        n_steps = len(minimum.objectives) - 1
-        remedy = (
-            "Increase max_iter, or" if n_steps == estimator.max_iter else "Its gap no longer falls: increase alpha, or"
-        )
-        warn(
-            f"frank_wolfe ended after {n_steps} steps with {minimum.certificate}, above the tenth of "
-            f"tol={estimator.tol:g}. {remedy} tol if that is good enough.",
-            ConvergenceWarning,
-        )
-    estimator._start, weights = _layer_of(activation, minimum.measure)
-    estimator.certificate_, estimator.solver_ = minimum.certificate, "frank_wolfe"
-    estimator.loss_curve_, estimator.validation_loss_curve_ = minimum.objectives, []
-    estimator.n_iter_ = len(minimum.objectives) - 1
-    _keep(estimator, weights, minimum.intercept)
-    return estimator
-
-
-def _layer_of(activation, measure):
-    """Return particles of a measure, balanced and of equal share, as a start that did not move, and its weights."""
-    J, (p, n_outputs) = len(measure.atoms), (measure.atoms.shape[1], measure.masses.shape[1])
-    hidden, readout = np.zeros((1, p)), np.zeros((1, n_outputs))  # a particle without mass, where there is none with it
-    if J:
-        sizes = np.linalg.norm(measure.masses, axis=1, keepdims=True)
-        hidden, readout = np.sqrt(J * sizes) * measure.atoms, measure.masses / sizes
-    if is_quadratic(activation):
-        network, weights = Network(activation, Scaling(power=1.0), readout=readout[None]), (hidden[None],)
-    else:
-        network = Network(activation, Scaling(power=1.0))
-        weights = (hidden[None], (np.sqrt(J * sizes) * readout if J else readout)[None])
-    return Start(network, weights, False, tuple(np.zeros_like(layer) for layer in weights)), weights
-
-
-def _partial_fit(estimator, loss, table):
-    """Train for one pass over the table."""
-    from sklearn_ltdl.networks import _flow
-
-    _check(estimator)
-    if estimator.solver not in ("auto", "sgd", "adam") or estimator.temperature > 0:
-        raise ValueError(
-            "partial_fit goes by batches: it takes solver='auto', 'sgd' or 'adam' and temperature=0; got "
-            f"solver={estimator.solver!r} and temperature={estimator.temperature:g}."
-        )
-    rule = _IN_BATCHES if estimator.solver == "auto" else estimator.solver
-    go_on = hasattr(estimator, "particles_")
-    seed = draw_seed(estimator.random_state)
-    data, start = _begin(estimator, loss, table, go_on, np.random.default_rng(seed))
-    alpha, rate = _decay(start) * estimator.alpha_, estimator.learning_rate
-    run, eta, made_for = getattr(estimator, "_run", None) or (None, None, None)  # what the last call left
-    if made_for != (rule, rate):
-        intercept = estimator.intercept_ if go_on else np.zeros(data.targets.shape[1])
-        run, eta = _flow.first_run(
-            start.network, loss, start.weights, intercept, data, alpha=alpha, learning_rate=rate, rule=rule
-        )
-    passes = estimator.n_iter_ if go_on else 0
-    run, value, eta = _flow.one_pass(
-        start.network,
-        loss,
-        run,
-        data,
-        alpha=alpha,
-        reference=start.reference,
-        eta=eta,
-        learning_rate=rate,
-        rule=rule,
-        batch_size=estimator.batch_size,
-        seed=seed + passes,
-    )
-    estimator.loss_curve_ = [*(estimator.loss_curve_ if go_on else []), value]
-    estimator.validation_loss_curve_ = []
-    estimator.solver_, estimator.n_iter_, estimator.certificate_ = rule, passes + 1, None
-    weights, _, intercept = run
-    _keep(estimator, tuple(layer.astype(float) for layer in weights), intercept.astype(float))
-    estimator._run = run, eta, (rule, rate)
-    return estimator
-
-
-def _keep(estimator, weights, intercept):
-    """Set the attributes that follow from the weights."""
-    start = estimator._start
-    activation = start.network.activation
-
-    def particles(layers):
-        hidden, readout = start.network.split(layers)
-        return np.hstack([hidden[0][0], readout[0]])
-
-    estimator._weights, estimator.intercept_ = weights, intercept
-    estimator.particles_, estimator.particles_init_ = particles(weights), particles(start.weights)
-    hidden, readout = start.network.split(weights)
-    layer = (activation, hidden[0][0], readout[0])
-    estimator.measure_ = measure_of(*layer)
-    estimator.tv_norm_ = variation_of(*layer)[0] if is_quadratic(activation) else estimator.measure_.total_variation
-    estimator.balancedness_ = balance(*layer)
-    estimator.displacement_ = displacement(weights, start.weights)
-    estimator._run = None

@@ -106,6 +106,22 @@ class Data(NamedTuple):
         return part._replace(weight=part.weight / part.weight.sum())
 
 
+class Trained(NamedTuple):
+    """What training leaves.
+
+    Weights (None without a network) and intercept, the objective at every step (the mean of a pass in batches), the
+    passes over the data, the loss of the held-out rows at every look, whether it settled, and the step in force.
+    """
+
+    weights: tuple | None
+    intercept: np.ndarray
+    losses: list
+    n_iter: int
+    held_out_losses: list
+    settled: bool = True
+    eta: float | None = None
+
+
 def width_of(weights):
     """Return the number of neurons of the last hidden layer, all copies counted."""
     return weights[-1].shape[0] * weights[-1].shape[1]

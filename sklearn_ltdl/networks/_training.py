@@ -21,7 +21,6 @@ from sklearn_ltdl._targets import (
 from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities, total
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
-from sklearn_ltdl.ntk._machine import evaluate
 
 FULL_BATCH_ROWS = 2000  # distinct rows up to which every step sees all of them, in float64
 LEAVE_ONE_OUT_ROWS = 1000  # at most so many choose alpha
@@ -65,22 +64,287 @@ class Table(NamedTuple):
         return Data(phi, self.targets, start.offset(phi), self.weight)
 
 
+class Units(NamedTuple):
+    """How a target for regression was given: its moments, and whether as one column without a second axis."""
+
+    standardisation: Standardisation
+    flat: bool
+
+    def undo(self, scores):
+        """Return scores of shape (n_samples, n_outputs) as predictions in the units and the shape of the target."""
+        prediction = self.standardisation.undo(scores)
+        return prediction[:, 0] if self.flat else prediction
+
+
+def regression_table(estimator, X, y, sample_weight, *, normalize=True, units=None):
+    """Return the distinct rows of a table with the standardised target, and its units: those of an earlier fit, if any.
+
+    The estimator is asked for the number and names of features that this fit had, or keeps them.
+    """
+    X, y, weight = read_regression(estimator, X, y, sample_weight, reset=units is None)
+    flat = y.ndim == 1
+    X, Y, weight = _empirical_measure(X, y.reshape(len(y), -1), weight)
+    if units is None:
+        warn_of_scales(X)
+        units = Units(Standardisation.of(Y, weight, normalize), flat)
+    elif Y.shape[1] != len(units.standardisation.mean):
+        raise ValueError(
+            f"y has {Y.shape[1]} columns; the fit that goes on had {len(units.standardisation.mean)}. Give as many, or "
+            "start afresh with warm_start=False."
+        )
+    return _checked(Table(X, units.standardisation.apply(Y), weight / weight.sum())), units
+
+
+def classification_table(estimator, X, y, sample_weight, *, class_weight=None, classes=None, known=None):
+    """Return the distinct rows of a table with one column an output, and the classes: those `known` of an earlier fit.
+
+    Without an earlier fit, `classes` may name more of them than `y` has. See `regression_table`.
+    """
+    X, y, weight = read_classification(estimator, X, y, sample_weight, reset=known is None)
+    if known is not None and classes is not None and not np.array_equal(np.unique(classes), known):
+        raise ValueError(f"classes={classes!r} are not those of the first call, {known.tolist()}.")
+    if classes is not None:
+        classes = np.unique(checked_labels(classes, "classes"))
+    found, codes = encode_classes(y, weight, classes if known is None else known)
+    weight = weights_of_classes(class_weight, found, codes, weight)
+    X, codes, weight = _empirical_measure(X, codes[:, None], weight)
+    if known is None:
+        warn_of_scales(X)
+    return _checked(Table(X, one_hot(codes[:, 0].astype(int), len(found)), weight / weight.sum())), found
+
+
+def _checked(table):
+    largest = np.abs(table.X).max()
+    if largest > _LARGEST_INPUT * np.sqrt(table.X.shape[1]):
+        raise ValueError(
+            f"X has an entry of size {largest:.1e}, beside which the constant input vanishes in rounding. "
+            "Standardise its columns first: make_pipeline(StandardScaler(), ...)."
+        )
+    return table
+
+
+def _empirical_measure(X, Y, weight):
+    """Return the distinct rows of (X, Y) in sorted order and their total weights; rows of weight 0 are dropped.
+
+    Weights, repetition and order then give the same bits, which the dynamics of training would else pull apart.
+    """
+    kept = weight > 0
+    rows, which = np.unique(np.hstack([X, Y])[kept], axis=0, return_inverse=True)
+    d = X.shape[1]
+    return rows[:, :d], rows[:, d:], np.bincount(which.ravel(), weights=weight[kept])
+
+
+def chosen_alpha(alpha, start, loss, data, rng):
+    """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'.
+
+    Some of many rows choose it; the variance of the noise that ridge regression stands for, n alpha, is that of all.
+    A kernel that explains next to nothing is not the last word: features that it does not have may explain more, which
+    a network trained with a weak penalty shows on rows that it has not seen.
+    """
+    if alpha != "loo":
+        return alpha
+    n = len(data.phi)
+    some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
+    data = data.part(some)
+    choice = leave_one_out_alpha(start.network, start.weights, _left_to_learn(start, loss, data))
+    weak = WEAK_PENALTY * choice.unit
+    learns = isinstance(start.network, Network)  # features, not only a function of the kernel
+    if learns and choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
+        return weak
+    return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / n)
+
+
+def _left_to_learn(start, loss, data):
+    """Return the rows without the initial output where the penalty holds the network at it."""
+    stays = start.reference is start.weights
+    if start.subtracted or not stays or loss != Squared():  # for classes the output has another unit
+        return data
+    return data._replace(targets=data.targets + data.offset - start.network.outputs(start.weights, data.phi))
+
+
+def _predicts(start, loss, data, alpha, rng):
+    """Return whether a network trained on some rows predicts the others better than a constant, beyond doubt."""
+    from sklearn_ltdl.networks._flow import Accelerated, train
+
+    seen, unseen = (data.part(rows) for rows in np.split(rng.permutation(len(data.phi)), [3 * len(data.phi) // 4]))
+    if len(unseen.phi) < 10:
+        return False
+    trained = train(
+        start.network, loss, start.weights, seen, Accelerated(tol=1e-4), alpha=alpha, reference=start.reference
+    )
+    scores = start.network.outputs(trained.weights, unseen.phi) - unseen.offset + trained.intercept
+    constant = _constant_loss(loss, seen)[0]
+    gain = of_rows(loss, loss.value(constant + 0 * scores, unseen.targets) - loss.value(scores, unseen.targets))
+    mean = unseen.weight @ gain
+    return bool(mean > SURE * np.sqrt(unseen.weight**2 @ (gain - mean) ** 2))
+
+
+def _constant_loss(loss, data):
+    """Return the best constant prediction of some rows, or the mean target, and its loss."""
+    none, share = np.zeros_like(data.targets), data.weight / data.weight.sum()
+    constant = share @ data.targets
+    if has_best_intercept(loss):
+        constant = best_intercept(loss, none, data.targets, share, none[0])
+    return constant, float(total(loss, none + constant, data.targets, share))
+
+
 class Settings(NamedTuple):
-    """How to train, in the words of the estimators; `in_batches` is the solver of 'auto' for many rows."""
+    """How to train, in the words of the estimators; alpha in the convention of `_flow`."""
 
     alpha: float
     learning_rate: float
     max_iter: int
     tol: float
     solver: str = "auto"
-    in_batches: str = "sgd"
+    solver_of_many_rows: str = "sgd"  # that of 'auto'
     temperature: float = 0.0
     batch_size: int = 128
     early_stopping: bool | str = "auto"
     validation_fraction: float = 0.1
 
 
-class NetworkRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+class Given(NamedTuple):
+    """What `fit` was given, which callbacks are shown, and a kernel machine fits.
+
+    A copy of the estimator that is shown to them has `attributes`, which do not change in training, and others that do.
+    """
+
+    estimator: BaseEstimator
+    X: object
+    y: object
+    sample_weight: object
+    attributes: dict
+
+    def callbacks(self, changing, max_subtasks):
+        """Return a context that yields a function which tells callbacks of a block of steps, or None without any.
+
+        `changing` gives the attributes that training changes from what the function is told.
+        """
+        return fit_tasks(
+            *self[:4], attributes=lambda *state: self.attributes | changing(*state), max_subtasks=max_subtasks
+        )
+
+
+class Predictor(NamedTuple):
+    """A network as it predicts, before or after training; an intercept of None is yet to be fitted."""
+
+    start: Start
+    weights: tuple
+    intercept: np.ndarray | None = None
+    units: Standardisation | None = None  # of the target; None for classes
+
+    def scores(self, X):
+        """Return the outputs in the units of the loss, in float64 and NumPy, of shape (n_samples, n_outputs)."""
+        scores = np.empty((len(X), len(self.intercept)))
+        for rows in gen_batches(len(X), PREDICT_ROWS):
+            phi = feature_map(X[rows])
+            outputs = self.start.network.outputs(self.weights, phi)
+            scores[rows] = outputs - self.start.offset(phi) + self.intercept
+        return scores
+
+    def attributes(self, weights, intercept, *_):
+        """Return what an estimator in training needs to predict with other weights and intercept."""
+        return {
+            "_start": self.start,
+            "_weights": tuple(np.array(layer, float) for layer in weights),
+            "intercept_": np.array(intercept, float),
+        }
+
+
+def fit_weights(model, loss, data, settings, rng, given):
+    """Train a network, and let the user hear of it if it stopped early.
+
+    Parameters
+    ----------
+    model : Predictor
+        Where training begins.
+    loss : loss object
+    data : Data
+    settings : Settings
+    rng : Generator
+    given : Given
+
+    Returns
+    -------
+    trained : Trained
+    solver : str
+        The one that ran.
+    """
+    from sklearn_ltdl.networks import _flow
+
+    start, n, solver = model.start, len(data.phi), settings.solver
+    if solver == "auto":
+        many = n > FULL_BATCH_ROWS and settings.temperature == 0
+        solver = settings.solver_of_many_rows if many else "gd"
+    held_out = None
+    if settings.early_stopping is True or (settings.early_stopping == "auto" and solver != "gd"):
+        held_out, data = _split(data, settings.validation_fraction, rng)
+    rate = settings.learning_rate
+    if settings.temperature > 0:
+        solver, rule = "langevin", _flow.Noisy(settings.temperature, rate, int(rng.integers(2**31)))
+    elif solver == "gd":
+        rule = _flow.Accelerated(rate, settings.tol)
+    else:
+        double = start.network.scaling.scale >= DOUBLE_SCALE
+        rule = _flow.Batched(solver, rate, settings.batch_size, double, int(rng.integers(2**31)))
+    n_blocks = -(-settings.max_iter // _flow.steps_in_a_block(rule, held_out))
+    with given.callbacks(model.attributes, n_blocks + 1) as monitor:
+        trained = _flow.train(
+            start.network,
+            loss,
+            model.weights,
+            data,
+            rule,
+            intercept=model.intercept,
+            held_out=held_out,
+            alpha=settings.alpha,
+            reference=start.reference,
+            max_iter=settings.max_iter,
+            monitor=monitor,
+        )
+    if not trained.settled:
+        _warn_of_the_end(trained.losses[-1], _constant_loss(loss, data)[1], settings.max_iter)
+    return trained, solver
+
+
+def _split(data, fraction, rng):
+    """Return the rows held out, and the others."""
+    n = len(data.phi)
+    size = max(1, int(fraction * n))
+    if n - size < 1:
+        raise ValueError(
+            f"validation_fraction={fraction:g} of {n} distinct rows leaves none to train on; use early_stopping=False "
+            "or more rows."
+        )
+    some, rest = np.split(rng.permutation(n), [size])
+    return data.part(some), data.part(rest)
+
+
+def _warn_of_the_end(reached, constant, max_iter):
+    """Warn of training that did not settle, by the loss that it reached and that of a constant."""
+    if reached <= FAR_OFF * constant:
+        message = (
+            f"Stopped at max_iter={max_iter} with the loss still falling, at {reached:.3g}. Increase max_iter, or tol "
+            "if the predictions are good enough."
+        )
+    else:
+        message = (
+            f"Stopped at max_iter={max_iter} with a loss of {reached:.3g}, where a constant prediction has "
+            f"{constant:.3g}: training went astray. Scale X, for example with StandardScaler, or lower learning_rate."
+        )
+    warn(message, ConvergenceWarning)
+
+
+class _TrainedEstimator(CallbackSupportMixin, BaseEstimator):
+    """What fitted networks have."""
+
+    def _as_trained(self):
+        """Return the network before and after training; with mode 'kernel', whose machine predicts, without weights."""
+        units = self._units.standardisation if hasattr(self, "_units") else None
+        return Predictor(self._start, self._weights, self.intercept_, units)
+
+
+class NetworkRegressor(RegressorMixin, _TrainedEstimator):
     """What fitted networks for regression do."""
 
     def predict(self, X) -> np.ndarray:
@@ -94,9 +358,7 @@ class NetworkRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         ndarray
         """
-        scores = _scores(self, X)
-        prediction = self._standardisation.undo(scores)
-        return prediction[:, 0] if self._flat else prediction
+        return self._units.undo(_scores(self, X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -104,7 +366,7 @@ class NetworkRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return tags
 
 
-class NetworkClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class NetworkClassifier(ClassifierMixin, _TrainedEstimator):
     """What fitted networks for classification do."""
 
     def decision_function(self, X) -> np.ndarray:
@@ -149,203 +411,11 @@ class NetworkClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self.classes_[chosen]
 
 
-def train(estimator, start, intercept, loss, data, settings, rng, shown):
-    """Train a network, and let the user hear of it if it stopped early.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Whose callbacks are told of each block of steps, and are shown it with the weights so far.
-    start : Start
-    intercept : True or ndarray of shape (n_outputs,)
-        Where the intercept starts, True for 0.
-    loss : loss object
-    data : Data
-    settings : Settings
-        `alpha` in the convention of `sklearn_ltdl.networks._flow`.
-    rng : Generator
-    shown : tuple
-        X, y and sample weights for the callbacks, as the estimator was given them.
-
-    Returns
-    -------
-    trained : Trained
-    solver : str
-        The one that ran.
-    """
-    from sklearn_ltdl.networks import _flow
-
-    n, solver = len(data.phi), settings.solver
-    if solver == "auto":
-        solver = "gd" if n <= FULL_BATCH_ROWS or settings.temperature > 0 else settings.in_batches
-    held_out = None
-    if settings.early_stopping is True or (settings.early_stopping == "auto" and solver != "gd"):
-        size = max(1, int(settings.validation_fraction * n))
-        if n - size < 1:
-            raise ValueError(
-                f"validation_fraction={settings.validation_fraction:g} of {n} distinct rows leaves none to train on; "
-                "use early_stopping=False or more rows."
-            )
-        some, rest = np.split(rng.permutation(n), [size])
-        held_out, data = data.part(some), data.part(rest)
-    n_blocks = -(-settings.max_iter // _flow.steps_in_a_block(solver, held_out))
-    with fit_tasks(estimator, *shown, attributes=fitted_attributes, max_subtasks=n_blocks + 1) as monitor:
-        shared = {
-            "intercept": intercept,
-            "alpha": settings.alpha,
-            "reference": start.reference,
-            "learning_rate": settings.learning_rate,
-            "max_iter": settings.max_iter,
-            "monitor": monitor,
-        }
-        run = (start.network, loss, start.weights, data)
-        if settings.temperature > 0:
-            shared["seed"] = int(rng.integers(2**31))
-            trained = _flow.wander(*run, temperature=settings.temperature, **shared)
-        elif solver == "gd":
-            trained = _flow.descend(*run, held_out=held_out, tol=settings.tol, **shared)
-        else:
-            shared["seed"] = int(rng.integers(2**31))
-            double = start.network.scaling.scale >= DOUBLE_SCALE
-            shared |= {"rule": solver, "batch_size": settings.batch_size, "double": double}
-            trained = _flow.descend_in_batches(*run, held_out, **shared)
-    if not trained.settled:
-        reached, constant = trained.losses[-1], _constant_loss(loss, data)[1]
-        if not reached <= FAR_OFF * constant:
-            warn(
-                f"Stopped at max_iter={settings.max_iter} with a loss of {reached:.3g}, where a constant prediction "
-                f"has {constant:.3g}: training went astray. Scale X, for example with StandardScaler, or lower "
-                "learning_rate.",
-                ConvergenceWarning,
-            )
-        else:
-            warn(
-                f"Stopped at max_iter={settings.max_iter} with the loss still falling, at {reached:.3g}. Increase "
-                "max_iter, or tol if the predictions are good enough.",
-                ConvergenceWarning,
-            )
-    return trained, "langevin" if settings.temperature > 0 else solver
-
-
-def fitted_attributes(weights, intercept, _):
-    """Return what an estimator in training needs to predict."""
-    return {"_weights": tuple(np.array(layer, float) for layer in weights), "intercept_": np.array(intercept, float)}
-
-
-def chosen_alpha(alpha, start, loss, data, rng):
-    """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'.
-
-    Some of many rows choose it; the variance of the noise that ridge regression stands for, n alpha, is that of all.
-    A kernel that explains next to nothing is not the last word: features that it does not have may explain more, which
-    a network trained with a weak penalty shows on rows that it has not seen.
-    """
-    if alpha != "loo":
-        return alpha
-    n = len(data.phi)
-    some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
-    data = data.part(some)
-    left = data
-    stays = start.reference is start.weights  # the penalty holds the network at f0, so that y - f0 is left to learn
-    if stays and not start.subtracted and loss == Squared():  # of classes f0 has other units
-        left = data._replace(targets=data.targets + data.offset - start.network.outputs(start.weights, data.phi))
-    choice = leave_one_out_alpha(start.network, start.weights, left)
-    weak = WEAK_PENALTY * choice.unit
-    learns = isinstance(start.network, Network)  # features, not only a function of the kernel
-    if learns and choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
-        return weak
-    return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / n)
-
-
-def _predicts(start, loss, data, alpha, rng):
-    """Return whether a network trained on some rows predicts the others better than a constant, beyond doubt."""
-    from sklearn_ltdl.networks._flow import descend
-
-    seen, unseen = (data.part(rows) for rows in np.split(rng.permutation(len(data.phi)), [3 * len(data.phi) // 4]))
-    if len(unseen.phi) < 10:
-        return False
-    trained = descend(
-        start.network, loss, start.weights, seen, alpha=alpha, reference=start.reference, max_iter=1000, tol=1e-4
-    )
-    scores = start.network.outputs(trained.weights, unseen.phi) - unseen.offset + trained.intercept
-    constant = _constant_loss(loss, seen)[0]
-    gain = of_rows(loss, loss.value(constant + 0 * scores, unseen.targets) - loss.value(scores, unseen.targets))
-    mean = unseen.weight @ gain
-    return bool(mean > SURE * np.sqrt(unseen.weight**2 @ (gain - mean) ** 2))
-
-
-def _constant_loss(loss, data):
-    """Return the best constant prediction of some rows, or the mean target, and its loss."""
-    none, share = np.zeros_like(data.targets), data.weight / data.weight.sum()
-    constant = share @ data.targets
-    if has_best_intercept(loss):
-        constant = best_intercept(loss, none, data.targets, share, none[0])
-    return constant, float(total(loss, none + constant, data.targets, share))
-
-
-def regression_table(estimator, X, y, sample_weight, *, reset=True):
-    """Validate a table, and return its distinct rows with the standardised target."""
-    X, y, weight = read_regression(estimator, X, y, sample_weight, reset=reset)
-    X, Y, weight = _empirical_measure(X, y.reshape(len(y), -1), weight)
-    if reset:
-        warn_of_scales(X)
-        estimator._flat = y.ndim == 1
-        estimator._standardisation = Standardisation.of(Y, weight, estimator.normalize_y)
-    elif Y.shape[1] != len(estimator._standardisation.mean):
-        raise ValueError(
-            f"y has {Y.shape[1]} columns; the fit that goes on had {len(estimator._standardisation.mean)}. Give as "
-            "many, or start afresh with warm_start=False."
-        )
-    return _checked(Table(X, estimator._standardisation.apply(Y), weight / weight.sum()))
-
-
-def classification_table(estimator, X, y, sample_weight, *, class_weight=None, classes=None, reset=True):
-    """Validate a table, and return its distinct rows with one column an output."""
-    X, y, weight = read_classification(estimator, X, y, sample_weight, reset=reset)
-    if not reset and classes is not None and not np.array_equal(np.unique(classes), estimator.classes_):
-        raise ValueError(f"classes={classes!r} are not those of the first call, {estimator.classes_.tolist()}.")
-    if classes is not None:
-        classes = np.unique(checked_labels(classes, "classes"))
-    known, codes = encode_classes(y, weight, classes if reset else estimator.classes_)
-    weight = weights_of_classes(class_weight, known, codes, weight)
-    X, codes, weight = _empirical_measure(X, codes[:, None], weight)
-    if reset:
-        warn_of_scales(X)
-        estimator.classes_ = known
-    return _checked(Table(X, one_hot(codes[:, 0].astype(int), len(known)), weight / weight.sum()))
-
-
-def _checked(table):
-    largest = np.abs(table.X).max()
-    if largest > _LARGEST_INPUT * np.sqrt(table.X.shape[1]):
-        raise ValueError(
-            f"X has an entry of size {largest:.1e}, beside which the constant input vanishes in rounding. "
-            "Standardise its columns first: make_pipeline(StandardScaler(), ...)."
-        )
-    return table
-
-
-def _empirical_measure(X, Y, weight):
-    """Return the distinct rows of (X, Y) in sorted order and their total weights; rows of weight 0 are dropped.
-
-    Weights, repetition and order then give the same bits, which the dynamics of training would else pull apart.
-    """
-    kept = weight > 0
-    rows, which = np.unique(np.hstack([X, Y])[kept], axis=0, return_inverse=True)
-    d = X.shape[1]
-    return rows[:, :d], rows[:, d:], np.bincount(which.ravel(), weights=weight[kept])
-
-
 def _scores(estimator, X):
     """Return the outputs in the units of the loss, in float64 and NumPy, of shape (n_samples, n_outputs)."""
     check_is_fitted(estimator)
     X = checked_rows(estimator, X)
     machine = getattr(estimator, "kernel_machine_", None)
     if machine is not None:
-        factor = getattr(machine, "inverse_temperature_", 1.0)  # of the scores of a classifier
-        return factor * evaluate(machine, X).reshape(len(X), -1)
-    start = estimator._start
-    scores = np.empty((len(X), len(estimator.intercept_)))
-    for rows in gen_batches(len(X), PREDICT_ROWS):
-        phi = feature_map(X[rows])
-        scores[rows] = start.network.outputs(estimator._weights, phi) - start.offset(phi) + estimator.intercept_
-    return scores
+        return machine._scores(X)
+    return estimator._as_trained().scores(X)

@@ -11,10 +11,11 @@ slopes on its two sides is what remains without the terms in :math:`\kappa'`.
 """
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from sklearn_ltdl.activations import Relu, half_angle_duals
 from sklearn_ltdl.ntk._kernels import NTK
-from sklearn_ltdl.ntk._passes import squared_distances
+from sklearn_ltdl.ntk._passes import NUMPY_TILE, squared_distances
 from sklearn_ltdl.ntk._recursion import unit_rows
 from sklearn_ltdl.ntk._solvers import row_blocks
 
@@ -27,7 +28,8 @@ def ntk_gradients(X, Z, coef, *, depth):
     Parameters
     ----------
     X : ndarray of shape (n, d)
-    Z : ndarray of shape (m, d)
+    Z : ndarray of shape (m, d), or None
+        None for X itself, of which half of the pairs are worked out.
     coef : ndarray of shape (m, n_outputs)
     depth : int
 
@@ -35,26 +37,46 @@ def ntk_gradients(X, Z, coef, *, depth):
     -------
     gradients : ndarray of shape (n, n_outputs, d)
     """
-    d = X.shape[1]
+    n, d = X.shape
     net = NTK(depth).layers
-    (units, _), (centres, norms) = unit_rows(net, X), unit_rows(net, Z)
-    sine2 = squared_distances(units, centres) / 4.0
-    value, slope = _zonal(np.sqrt(sine2), np.sqrt(np.maximum(1.0 - sine2, 0.0)), depth)
+    units, norms = unit_rows(net, X)
+    centres, norms = (units, norms) if Z is None else unit_rows(net, Z)
     coef = net.w_std * norms[:, None] * coef
-    radial = (value - slope * (1.0 - 2.0 * sine2)) @ coef
-    gradients = radial[:, :, None] * units[:, None, :d]
-    for k, a in enumerate(coef.T):
-        gradients[:, k] += slope @ (a[:, None] * centres[:, :d])
+    radial, gradients = np.zeros((n, coef.shape[1])), np.zeros((n, coef.shape[1], d))
+
+    def add(rows, columns, along, slope):
+        radial[rows] += along @ coef[columns]
+        for k, a in enumerate(coef[columns].T):
+            gradients[rows, k] += slope @ (a[:, None] * centres[columns, :d])
+
+    for rows in gen_batches(n, NUMPY_TILE):
+        for columns in gen_batches(rows.stop if Z is None else len(Z), NUMPY_TILE):
+            sine2 = squared_distances(units[rows], centres[columns]) / 4.0
+            value, slope = _zonal(np.sqrt(sine2), np.sqrt(np.maximum(1.0 - sine2, 0.0)), depth)
+            along = value - slope * (1.0 - 2.0 * sine2)
+            add(rows, columns, along, slope)
+            if Z is None and columns != rows:
+                add(columns, rows, along.T, slope.T)
+    gradients += radial[:, :, None] * units[:, None, :d]
     return gradients * np.sqrt(2.0 / d)
 
 
 def ntk_agop(X, weight, Z, coef, *, depth):
-    """Return the weighted mean over rows of X, summed over outputs, of the gradients' outer products, (d, d)."""
-    total = np.zeros((X.shape[1],) * 2)
-    for rows in row_blocks(len(X), 8 * len(Z)):  # eight temporaries are alive at once
+    """Return the weighted mean over rows of X, summed over outputs, of the gradients' outer products, (d, d).
+
+    `Z` is None where it is X, as in `ntk_gradients`.
+    """
+    n, d = X.shape
+    width = coef.shape[1] * d  # of the gradients of a row
+    if Z is None and width <= n:  # they are then no larger than the Gram matrix
+        blocks = [slice(0, n)]
+    else:
+        blocks, Z = row_blocks(n, max(width, 8 * NUMPY_TILE)), X if Z is None else Z
+    total = np.zeros((d, d))
+    for rows in blocks:
         gradients = ntk_gradients(X[rows], Z, coef, depth=depth)
         gradients *= np.sqrt(weight[rows])[:, None, None]
-        flat = gradients.reshape(-1, X.shape[1])
+        flat = gradients.reshape(-1, d)
         total += flat.T @ flat
     return total / weight.sum()
 
@@ -62,12 +84,13 @@ def ntk_agop(X, weight, Z, coef, *, depth):
 def _zonal(sine, cosine, depth):
     """Return kappa and its derivative in the cosine of the angle, from the half angle."""
     S = 1.0 - 2.0 * sine * sine
-    T, dS, dT = S, np.ones_like(S), np.ones_like(S)
-    for _ in range(depth):
+    T, dS, dT = S, 1.0, np.ones_like(S)
+    for layer in range(depth):
         gap, kappa0 = half_angle_duals(Relu.bend, sine, cosine)
         dT = kappa0 * (dS + dT) + T * dS / (np.pi * np.maximum(2.0 * sine * cosine, KINK))
         S, dS = 1.0 - gap, kappa0 * dS
         T = S + kappa0 * T
-        sine = np.sqrt(np.maximum(gap / 2.0, 0.0))
-        cosine = np.sqrt(1.0 - sine * sine)
+        if layer + 1 < depth:
+            sine = np.sqrt(np.maximum(gap / 2.0, 0.0))
+            cosine = np.sqrt(1.0 - sine * sine)
     return T, dT

@@ -1,36 +1,18 @@
 """Kernel ridge machines that choose kernel and penalty by leave-one-out inside one fit, and say how sure they are."""
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
-from sklearn_ltdl._targets import (
-    Standardisation,
-    counted,
-    encode_classes,
-    fit_inverse_temperature,
-    most_likely,
-    one_hot,
-    read_classification,
-    read_regression,
-)
+from sklearn_ltdl._targets import most_likely, read_classification, read_regression
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._machine import (
-    NAMED,
-    evaluate,
-    fit_machine,
-    flow_of,
-    influence_of,
-    jackknife,
-    jackknife_plus,
-    posterior_std,
-    state_of,
-)
+from sklearn_ltdl.ntk._machine import NAMED, ClassMachine, Machine, MachineSettings
 
 _CONSTRAINTS = {
     "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
@@ -43,7 +25,49 @@ _CONSTRAINTS = {
 }
 
 
-class NTKKernelRegressor(RegressorMixin, BaseEstimator):
+class _KernelEstimator(BaseEstimator):
+    """What the two estimators share: the settings of their machine, publishing it, and asking it."""
+
+    def _settings(self):
+        return MachineSettings(
+            self.kernel,
+            self.depth,
+            self.activation,
+            self.alpha,
+            self.solver,
+            self.n_components,
+            random_state=self.random_state,
+        )
+
+    def _publish_machine(self, machine):
+        """Keep a machine, which all methods ask, and publish what it has found."""
+        self._machine = machine
+        self.kernel_, self.kernel_loo_errors_ = machine.kernel, machine.kernel_errors
+        self.alpha_, self.alphas_, self.loo_error_path_ = machine.alpha, machine.alphas, machine.errors
+        self.dual_coef_, self.intercept_ = machine.coef, machine.intercept
+        if machine.centres is not None:
+            self.X_fit_ = machine.centres
+        self.solver_, self.n_iter_, self.n_features_in_ = machine.solver, machine.n_iter, machine.n_features
+        return self
+
+    def _asked(self, X):
+        """Return the machine, and the rows about which it is asked; of a precomputed kernel, their kernel values."""
+        check_is_fitted(self)
+        n = self.n_features_in_
+        if self.kernel_ is None and np.ndim(X) == 2 and np.shape(X)[1] != n:
+            raise ValueError(
+                f"X has {np.shape(X)[1]} features, but {type(self).__name__} is expecting {n} features as input. With "
+                f"kernel='precomputed' give kernel(X_new, X), of shape (n_new, {n}): a row for each new row, a column "
+                f"for each row that fit was given, in their order. The shape is {np.shape(X)}."
+            )
+        return self._machine, checked_rows(self, X)
+
+    def _scores(self, X):
+        """Return predictions, or log-odds of classes, of rows that have been checked, (n_samples, n_outputs)."""
+        return self._machine.evaluate(X).reshape(len(X), -1)
+
+
+class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     r"""Kernel ridge regression with the kernel of an infinitely wide network, and its penalty by leave-one-out.
 
     Minimises :math:`\frac{1}{2S} \sum_i s_i (y_i - f(x_i) - b)^2 + \frac{\alpha}{2} |f|_H^2` over f and an
@@ -195,17 +219,12 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         self : object
         """
         X, y, weight = read_regression(self, X, y, sample_weight)
-        Y = y.reshape(len(X), -1)
-        units = Standardisation.of(Y, weight, self.normalize_y)
-        left_out = fit_machine(self, X, units.apply(Y), weight, groups)
-        self.dual_coef_ = self.dual_coef_ * units.scale
-        self.intercept_ = units.undo(self.intercept_)
-        self.loo_predictions_ = units.undo(left_out)
-        self._units = units
-        if y.ndim == 1:
-            self.dual_coef_, self.intercept_ = self.dual_coef_[:, 0], self.intercept_[0]
-            self.loo_predictions_ = self.loo_predictions_[:, 0]
-        return self
+        settings = self._settings()._replace(normalize_y=self.normalize_y)
+        return self._publish(Machine.of(X, y, weight, settings, _checked_groups(groups, X)))
+
+    def _publish(self, machine):
+        self.loo_predictions_ = machine.left_out
+        return self._publish_machine(machine)
 
     def predict(self, X, return_std=False) -> np.ndarray:
         r"""Predict the target.
@@ -227,11 +246,9 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         std : ndarray of the same shape
             Only if `return_std`.
         """
-        X = _checked(self, X)
-        predictions = evaluate(self, X)
-        if not return_std:
-            return predictions
-        return predictions, (posterior_std(self, X) * self._units.scale).reshape(predictions.shape)
+        machine, X = self._asked(X)
+        predictions = machine.evaluate(X)
+        return (predictions, machine.posterior_std(X)) if return_std else predictions
 
     def predict_interval(self, X, coverage=0.9) -> tuple[np.ndarray, np.ndarray]:
         """Predict intervals that hold new targets, by the jackknife+ (Barber et al. 2021).
@@ -249,21 +266,17 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
         coverage : float, default=0.9
-            Share of new targets to hold, between 0 and 1; an end is infinite when there are too few rows for it.
+            Share of new targets to hold, at least 0.5 and below 1. An end is infinite where there are too few rows
+            for it.
 
         Returns
         -------
         lower, upper : ndarrays of shape (n_samples,) or (n_samples, n_outputs)
         """
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage is {coverage!r}; it must be a number between 0 and 1, such as 0.9.")
-        X = _checked(self, X)
-        if self.solver_ == "exact":
-            ends = self._units.undo(jackknife_plus(self, X, coverage))
-            return tuple(end.reshape(len(X), *self.dual_coef_.shape[1:]) for end in ends)
-        prediction, width = evaluate(self, X), jackknife(self, coverage) * self._units.scale
-        width = width.reshape(self.dual_coef_.shape[1:])
-        return prediction - width, prediction + width
+        if not isinstance(coverage, Real) or not 0.5 <= coverage < 1:  # below, jackknife+ may be empty
+            raise ValueError(f"coverage is {coverage!r}; it must be a number from 0.5 to 1, below 1, such as 0.9.")
+        machine, X = self._asked(X)
+        return machine.intervals(X, coverage)
 
     def staged_predict(self, X, times, return_std=False):
         """Predict with the infinitely wide network itself after training by gradient flow for some times.
@@ -287,13 +300,13 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         std : ndarray of the same shape
             Only if `return_std`.
         """
-        X = _checked(self, X)
-        flow = flow_of(self)
+        machine, X = self._asked(X)
+        flow = machine.flow()
         for time in _checked_times(times):
             smoother = flow.smoother(X, time)
-            mean = self._units.undo(smoother @ flow.targets).reshape(len(X), *self.dual_coef_.shape[1:])
+            mean = machine.in_units(smoother @ flow.targets)
             if return_std:
-                yield mean, np.multiply.outer(flow.std(X, smoother), self._units.scale).reshape(mean.shape)
+                yield mean, np.multiply.outer(flow.std(X, smoother), machine.units.scale).reshape(mean.shape)
             else:
                 yield mean
 
@@ -311,11 +324,8 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         influence : ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_outputs)
             In units of the target, for the rows in the order given to `fit`.
         """
-        influence = influence_of(self, _checked(self, X)) * self._units.scale
-        return influence.reshape(*influence.shape[:2], *self.dual_coef_.shape[1:])
-
-    def __getstate__(self):
-        return state_of(self, super().__getstate__())
+        machine, X = self._asked(X)
+        return machine.influence(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -324,7 +334,7 @@ class NTKKernelRegressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
+class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     r"""Least-squares classification with the kernel of an infinitely wide network, and its penalty by leave-one-out.
 
     Kernel ridge regression, as `NTKKernelRegressor`, on one column a class that is 1 for its rows and 0 for others
@@ -465,17 +475,12 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         self : object
         """
         X, y, weight = read_classification(self, X, y, sample_weight)
-        self.classes_, codes = encode_classes(y, weight)
-        targets = one_hot(codes, len(self.classes_))
-        signed = 2.0 * targets - 1.0 if len(self.classes_) == 2 else targets
-        scores = fit_machine(self, X, signed, weight, groups)
-        # One more row of each class (Platt 1999, section 2.2), else a set without an error has certain answers.
-        total, k = counted(weight), len(self.classes_)
-        self.inverse_temperature_ = fit_inverse_temperature(scores, (total * targets + 1.0) / (total + k), weight)
-        if k == 2:
-            self.dual_coef_, self.intercept_, scores = self.dual_coef_[:, 0], self.intercept_[0], scores[:, 0]
-        self.loo_decision_function_ = scores
-        return self
+        return self._publish(ClassMachine.of(X, y, weight, self._settings(), _checked_groups(groups, X)))
+
+    def _publish(self, found):
+        self.classes_, self.inverse_temperature_ = found.classes, found.inverse_temperature
+        self.loo_decision_function_ = found.machine.left_out
+        return self._publish_machine(found.machine)
 
     def decision_function(self, X) -> np.ndarray:
         """Return the scores of the classes; for two, one score that is positive for the second.
@@ -488,7 +493,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        return evaluate(self, _checked(self, X))
+        machine, X = self._asked(X)
+        return machine.evaluate(X)
 
     def predict(self, X) -> np.ndarray:
         """Predict the class of the highest score.
@@ -515,8 +521,10 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         -------
         proba : ndarray of shape (n_samples, n_classes)
         """
-        scores = self.decision_function(X)
-        return probabilities(self.inverse_temperature_ * scores.reshape(len(scores), -1))
+        return probabilities(self._scores(self._asked(X)[1]))
+
+    def _scores(self, X):
+        return self.inverse_temperature_ * super()._scores(X)
 
     def staged_predict(self, X, times):
         """Predict with the infinitely wide network itself after training by gradient flow for some times.
@@ -534,8 +542,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         ------
         y : ndarray of shape (n_samples,)
         """
-        X = _checked(self, X)
-        flow = flow_of(self)
+        machine, X = self._asked(X)
+        flow = machine.flow()
         mean = np.average(flow.targets, axis=0, weights=flow.root[:, 0] ** 2)
         for time in _checked_times(times):
             scores = flow.smoother(X, time) @ (flow.targets - mean) + mean
@@ -555,11 +563,8 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         influence : ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_classes)
             On `decision_function`, for the rows in the order given to `fit`.
         """
-        influence = influence_of(self, _checked(self, X))
-        return influence.reshape(*influence.shape[:2], *self.dual_coef_.shape[1:])
-
-    def __getstate__(self):
-        return state_of(self, super().__getstate__())
+        machine, X = self._asked(X)
+        return machine.influence(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -567,20 +572,18 @@ class NTKKernelClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _checked(model, X):
-    check_is_fitted(model)
-    if model.kernel_ is None and np.ndim(X) == 2 and np.shape(X)[1] != model.n_features_in_:
-        n = model.n_features_in_
-        raise ValueError(
-            f"X has {np.shape(X)[1]} features, but {type(model).__name__} is expecting {n} features as input. With "
-            f"kernel='precomputed' give kernel(X_new, X), of shape (n_new, {n}): a row for each new row, a column for "
-            f"each row that fit was given, in their order. The shape is {np.shape(X)}."
-        )
-    return checked_rows(model, X)
+def _checked_groups(groups, X):
+    if groups is None:
+        return None
+    groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
+    check_consistent_length(X, groups)
+    return groups
 
 
 def _checked_times(times):
+    if not isinstance(times, Iterable) or isinstance(times, str):
+        raise ValueError(f"times is {times!r}; it must be a list of numbers, each at least 0.")
     for time in times:
-        if not time >= 0:
+        if not isinstance(time, Real) or isinstance(time, bool) or not time >= 0:
             raise ValueError(f"times has {time!r}; each must be a number, at least 0.")
         yield time

@@ -9,9 +9,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl.ntk._gram import call_kernel
 from sklearn_ltdl.ntk._kernels import NNGP, NTK
-from sklearn_ltdl.ntk._machine import call_kernel, distinct_rows
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
+from sklearn_ltdl.ntk._sample import distinct_rows
 from sklearn_ltdl.ntk._solvers import INDEFINITE, ROUNDING, not_psd, require_memory
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh
 
+from sklearn_ltdl.ntk._gram import all_finite, overflow
 from sklearn_ltdl.ntk._kernels import NNGP
 
 
@@ -49,7 +50,11 @@ class GradientFlow(NamedTuple):
     def smoother(self, X, time):
         """Return P at a time, of shape (m, n); infinity is the end of training."""
         filters = -np.expm1(-self.w * (time / len(self.w))) / self.w
-        return ((self.kernel(X, self.X) * self.root.T) @ (self.V * filters)) @ (self.V.T * self.root.T)
+        with np.errstate(over="ignore", invalid="ignore"):  # an infinite kernel, which the next line finds
+            smoother = ((self.kernel(X, self.X) * self.root.T) @ (self.V * filters)) @ (self.V.T * self.root.T)
+        if not all_finite(smoother):
+            raise overflow()
+        return smoother
 
     def covariance(self, X, smoother):
         """Return the covariance of the outputs over the initialisation, of shape (m, m), for P of `smoother`."""

@@ -1,28 +1,26 @@
-"""What the kernel machines share: data without copies, choice of kernel and penalty, and what the solution tells."""
+"""A kernel machine as a value: kernel and penalty chosen by leave-one-out, the solution, and what it tells."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist
-from sklearn.utils.validation import check_array, check_consistent_length
 
 from sklearn_ltdl._sklearn import draw_seed, warn, warn_of_scales
-from sklearn_ltdl._targets import counted
+from sklearn_ltdl._targets import Standardisation, counted, encode_classes, fit_inverse_temperature, one_hot, softened
 from sklearn_ltdl.ntk._flow import GradientFlow
+from sklearn_ltdl.ntk._gram import call_kernel, check_precomputed, cross, gram, mean_diagonal, overflow
+from sklearn_ltdl.ntk._intervals import jackknife, jackknife_plus
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
 from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
-from sklearn_ltdl.ntk._passes import by_threads
+from sklearn_ltdl.ntk._sample import Sample, together
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
     SPECTRAL_ROWS,
     RidgePath,
     Smoother,
-    not_psd,
     require_memory,
     row_blocks,
     solve_exact,
@@ -36,324 +34,297 @@ SINGLE_RANGE = (1e-30, 1e30)  # of a kernel whose values are
 PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
 # Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
-PAIR_ROUNDING = 1e-6  # of a kernel matrix that is given, in units of its largest entry; single precision has less
-SAME_POINT = 1e-10  # squared distance in a precomputed kernel's space, in units of its diagonal
-CONVENTION = (
-    "A callable kernel takes two arrays of rows at once, as sklearn.metrics.pairwise.rbf_kernel does; of a function of "
-    "two single rows give functools.partial(pairwise_kernels, metric=function)."
-)
 NAMED = ("ntk", "nngp", "laplace", "rbf")
-CACHED_ENTRIES = 2**17  # of the matrices that are sorted at once, which stay in a core's cache
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The data of a machine: points, which are rows of different features, and how the rows given map to them.
+class MachineSettings(NamedTuple):
+    """What to choose from and how to solve, in the words of the estimators."""
+
+    kernel: object = "ntk"
+    depth: int | None = None
+    activation: object = None
+    alpha: float | str = "loo"
+    solver: str = "auto"
+    n_components: int = 2000
+    normalize_y: bool = True
+    random_state: object = None
+
+    @property
+    def precomputed(self):
+        """Return whether rows are those of a kernel matrix."""
+        return isinstance(self.kernel, str) and self.kernel == "precomputed"
+
+    def is_exact(self, n):
+        """Return whether n points are solved with the whole Gram matrix."""
+        return self.solver == "exact" or (self.solver == "auto" and n <= EXACT_ROWS)
+
+    def penalties(self, scale):
+        """Return the penalties to try, in units of the kernel's mean diagonal."""
+        return ALPHAS if self.alpha == "loo" else np.array([self.alpha / scale])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Machine:
+    """Kernel ridge regression with an intercept. What it returns is in the units and of the shape of the target.
 
     Parameters
     ----------
-    points : ndarray of shape (n_points,)
-        A row of each point.
-    weight : ndarray of shape (n_points,)
-        Of sum n_points.
-    targets : ndarray of shape (n_points, n_outputs)
-        Means over the rows of each point, standardised.
-    rows : ndarray of shape (n_kept,)
-        The rows of positive weight.
-    row_weight : ndarray of shape (n_kept,)
-        Of sum `counted(weight)`: how many copies each is, where the weights given are counts.
-    point : ndarray of shape (n_kept,)
-        The point of each of them.
-    spread : ndarray of shape (n_outputs,)
-        Sum over the rows of `row_weight` times the squared distance from the target of their point.
-    block : ndarray of shape (n_points,)
-        Number of the block with which a point is left out.
-    n_rows : int
-        Number of rows given.
+    kernel : Kernel, callable or None
+        The one that was chosen; None for a precomputed one.
+    kernel_errors : ndarray of shape (n_kernels,)
+        Least leave-one-out errors of the kernels tried, NaN if there was no choice.
+    centres : ndarray of shape (n_centres, n_features), or None for a precomputed kernel
+    coef : ndarray of shape (n_centres, ...), of as many dimensions as the target
+        Coefficients of the kernel with the centres; of all columns for a precomputed kernel.
+    intercept : float or ndarray of shape (n_outputs,)
+    alphas, errors : ndarrays of shape (n_alphas,)
+        The penalties tried, increasing, and their leave-one-out errors of the standardised target.
+    alpha : float
+        The penalty that was taken.
+    solver : {'exact', 'nystroem', 'pcg'}
+    n_iter : int
+    left_out : ndarray of shape (n_rows, ...)
+        Prediction of each row from all others; of a row of weight 0, from all.
+    sample : Sample
+    units : Standardisation
+        Of the targets of `sample`.
+    scale : float
+        The kernel's mean diagonal: solvers are given the kernel over it.
+    residuals : ndarray of shape (n_points, n_outputs)
+        Standardised target less leave-one-out prediction of the points.
+    row_residuals : ndarray of shape (n_kept, n_outputs)
+        The same of the rows, at the penalty that would have been chosen without each.
+    made : Smoother or None
+        That of the solution, None if there is none or it has been left out of a file.
     """
 
-    points: np.ndarray
-    weight: np.ndarray
-    targets: np.ndarray
-    rows: np.ndarray
-    row_weight: np.ndarray
-    point: np.ndarray
-    spread: np.ndarray
-    block: np.ndarray
-    n_rows: int
+    kernel: object
+    kernel_errors: np.ndarray
+    centres: np.ndarray | None
+    coef: np.ndarray
+    intercept: float | np.ndarray
+    alphas: np.ndarray
+    errors: np.ndarray
+    alpha: float
+    solver: str
+    n_iter: int
+    left_out: np.ndarray
+    sample: Sample
+    units: Standardisation
+    scale: float
+    residuals: np.ndarray
+    row_residuals: np.ndarray
+    made: Smoother | None
 
     @classmethod
-    def of(cls, X, Y, weight, groups, precomputed):
-        """Merge rows of identical features; those of one group, and their copies, form a block."""
-        rows = np.flatnonzero(weight)
-        first, point = distinct_rows(_between(X, rows) if precomputed else X[rows], precomputed)
-        n, kept = len(first), weight[rows] * (counted(weight) / weight.sum())
-        merged = np.bincount(point, kept)
-        targets = np.column_stack([np.bincount(point, kept * y) for y in Y[rows].T]) / merged[:, None]
-        block = np.arange(n) if groups is None else _blocks(np.unique(groups[rows], return_inverse=True)[1], point)
-        if groups is not None and block.max() == 0:
-            raise ValueError(
-                "groups joins all rows, directly or through rows of identical features, so that nothing is left when a "
-                "group is left out. Give at least two groups, or groups=None."
-            )
-        spread = kept @ (Y[rows] - targets[point]) ** 2
-        return cls(rows[first], merged * (n / merged.sum()), targets, rows, kept, point, spread, block, len(X))
+    def of(cls, X, y, weight, settings, groups=None, start=None):
+        """Choose kernel and penalty by leave-one-out, and solve.
 
-    def of_block(self, values):
-        """Return sums of columns (m, n_points) over the blocks to which they belong, for each of the columns."""
-        n = len(self.block)
-        if self.block.max() == n - 1:
-            return values
-        membership = coo_array((np.ones(n), (np.arange(n), self.block))).tocsr()
-        return (values @ membership)[:, self.block]
-
-
-def fit_machine(model, X, Y, weight, groups=None):
-    """Set the fitted attributes, coefficients in units of Y, and return leave-one-out predictions of every row."""
-    precomputed = isinstance(model.kernel, str) and model.kernel == "precomputed"
-    if precomputed:
-        _check_precomputed(X, weight)
-    if groups is not None:
-        groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-        check_consistent_length(X, groups)
-    sample = Sample.of(X, Y, weight, groups, precomputed)
-    points, n = sample.points, len(sample.points)
-
-    exact = model.solver == "exact" or (model.solver == "auto" and n <= EXACT_ROWS)
-    if exact:
-        require_memory(n, 3, "Use solver='nystroem', or fewer rows.")
-    rng = np.random.default_rng(draw_seed(model.random_state))
-    kernels = _candidates(model, X[points], exact)
-    definite = all(isinstance(kernel, Kernel) for kernel in kernels)  # by construction; eigenvalues tell of others
-    searching = exact and n > SPECTRAL_ROWS and (model.alpha == "loo" or not definite)
-    warn_of_data(kernels, X[points])
-    pilot = _pilot(model, kernels, X, sample, rng, searching)
-    model.kernel_, model.kernel_loo_errors_ = pilot.kernel, pilot.errors
-
-    if exact:
-        path, scale, centres = pilot.path, pilot.scale, points
-        if len(pilot.points) < n:
-            K = _gram(model.kernel_, X, points)
-            scale = _mean_diagonal(K, sample.weight)
-            K /= scale
-            start = path.flat_end if path else 1.0
-            path = solve_exact(
-                K, sample.targets, sample.weight, _penalties(model, scale), start, _together(sample.block)
-            )
-    else:
-        path, scale, centres = _fit_centres(model, X, sample, rng)
-    model.solver_, model.n_iter_ = path.solver, path.n_iter or len(path.alphas)
-    model.alphas_, model.loo_error_path_ = scale * path.alphas, path.errors
-    model.alpha_, model.intercept_ = model.alphas_[path.best], path.intercept
-    if precomputed:
-        model.dual_coef_ = np.zeros((len(X), Y.shape[1]))
-        model.dual_coef_[centres] = path.coef / scale
-    else:
-        model.dual_coef_, model.X_fit_ = path.coef / scale, X[centres]
-    model._sample, model._scale, model._smoother = sample, scale, path.smoother
-    model._left_out = path.residuals
-    unseen = path.residuals if path.unseen_residuals is None else path.unseen_residuals
-    model._row_residuals = Y[sample.rows] - (sample.targets - unseen)[sample.point]
-
-    predictions = np.empty_like(Y)
-    predictions[sample.rows] = (sample.targets - path.residuals)[sample.point]
-    unseen = np.flatnonzero(weight == 0)
-    predictions[unseen] = evaluate(model, X[unseen])
-    return predictions
-
-
-def _fit_centres(model, X, sample, rng):
-    """Return the solution over the functions that random points span, the kernel's unit in it, and those points."""
-    points, n = sample.points, len(sample.points)
-    if sample.block.max() < n - 1:
-        raise ValueError(
-            "groups are left out together by solver='exact' only; the fit takes random centres, for its "
-            f"{n} distinct rows or its solver={model.solver!r}. Use solver='exact', or fewer rows."
-        )
-    chosen = np.sort(rng.permutation(n)[: model.n_components])
-    m, centres = len(chosen), points[chosen]
-    direct = model.solver == "nystroem" or (model.solver == "auto" and m <= DIRECT_CENTRES)
-    require_memory(m, 14 if direct else 9, "Use fewer n_components" + (" or solver='pcg'." if direct else "."))
-    K = _gram(model.kernel_, X, centres)
-    scale = _mean_diagonal(K, sample.weight[chosen])
-    K /= scale
-    penalties = _penalties(model, scale)
-    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
-    single = (
-        isinstance(model.kernel_, Kernel)
-        and in_range
-        and n * m > DOUBLE_ENTRIES
-        and single_precision_noise(K) <= penalties[0]
-    )
-    data = X.astype(np.float32) if single else X
-
-    def cross(rows, columns=slice(None)):
-        values = _cross(model.kernel_, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
-        values /= scale
-        return values
-
-    if direct:
-        return solve_nystroem(cross, K, chosen, sample.targets, sample.weight, penalties), scale, centres
-    path = solve_pcg(cross, K, chosen, sample.targets, sample.weight, penalties)
-    return warn_unless_converged(path, "Increase alpha, or decrease n_components."), scale, centres
-
-
-def evaluate(model, X):
-    """Return the model at rows of X, or of kernel values for a precomputed one."""
-    if model.kernel_ is None:
-        return X @ model.dual_coef_ + model.intercept_
-    blocks = [
-        call_kernel(model.kernel_, X[rows], model.X_fit_) @ model.dual_coef_
-        for rows in row_blocks(len(X), len(model.X_fit_))
-    ]
-    return np.concatenate(blocks) + model.intercept_ if blocks else np.empty((0, *model.dual_coef_.shape[1:]))
-
-
-def state_of(model, state):
-    """Return what is pickled: all but the smoother, which is as large as the Gram matrix and can be made again."""
-    return {**state, "_smoother": None} if state.get("kernel_") is not None and "_smoother" in state else dict(state)
-
-
-def influence_of(model, X):
-    """Return `f - f_without` of shape (m, n_rows, n_outputs), 0 for rows of weight 0."""
-    sample, smoother = model._sample, _smoother(model, "influence")
-    shifts = np.zeros((len(X), sample.n_rows, sample.targets.shape[1]))
-    for rows in row_blocks(len(X), len(sample.points)):
-        weights = smoother.weights(_points_cross(model, X[rows]))
-        for output, left_out in enumerate(model._left_out.T):
-            shifts[rows, sample.rows, output] = sample.of_block(weights * left_out)[:, sample.point]
-    return shifts
-
-
-def jackknife_plus(model, X, coverage):
-    """Return the lower and the upper ends of the intervals, standardised, of shape (2, m, n_outputs).
-
-    Barber, Candes, Ramdas and Tibshirani (2021), equation 1.5, with weights. The residual of a row is at the penalty
-    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less.
-    """
-    sample, smoother = model._sample, _smoother(model, "predict_interval")
-    ends = np.empty((2, len(X), sample.targets.shape[1]))
-    room = _room(sample, coverage)
-    merged = len(sample.point) > len(sample.points)
-    order = slice(None) if merged else np.argsort(sample.point)  # rows as points, if each is one
-    widths, row_weight = np.abs(model._row_residuals[order]), sample.row_weight[order]
-
-    def finish(weights, first, rows):
-        mine, out = weights[rows], slice(first + rows.start, first + rows.stop)
-        for output, (left_out, width) in enumerate(zip(model._left_out.T, widths.T)):
-            shift = sample.of_block(mine * left_out)
-            shift = shift[:, sample.point] if merged else shift
-            prediction = mine @ sample.targets[:, output]
-            ends[0, out, output] = prediction - _high(shift + width, row_weight, room)
-            ends[1, out, output] = prediction + _high(np.subtract(width, shift, out=shift), row_weight, room)
-
-    for rows in row_blocks(len(X), len(sample.points)):
-        weights = smoother.weights(_points_cross(model, X[rows]))
-        few = max(1, CACHED_ENTRIES // weights.shape[1])
-        parts = [slice(i, min(i + few, len(weights))) for i in range(0, len(weights), few)]
-        by_threads(partial(finish, weights, rows.start), parts)
-    return ends
-
-
-def jackknife(model, coverage):
-    """Return half the width of intervals of one width, standardised, of shape (n_outputs,).
-
-    With random centres a row hardly moves the function, and its leave-one-out predictions are the prediction.
-    """
-    sample = model._sample
-    room = _room(sample, coverage)
-    return np.array([_high(np.abs(r)[None].copy(), sample.row_weight, room)[0] for r in model._row_residuals.T])
-
-
-def _room(sample, coverage):
-    """Return the weight that rows may have above an end; beside them is a new row, of weight 1."""
-    return (1.0 - coverage) * (sample.row_weight.sum() + 1) * (1 + 1e-12) - 1.0
-
-
-def _high(values, weight, room):
-    """Return the least entry of each row above which weights sum to at most `room`; inf if `room` is negative.
-
-    Where weights are counts, this is the entry of rank ``floor(room) + 1`` from above among the copies.
-    """
-    n = values.shape[1]
-    if room < 0:
-        return np.full(len(values), np.inf)
-    if np.ptp(weight) == 0:
-        k = n - 1 - min(n - 1, int(room / weight[0]))
-        values.partition(k, axis=1)
-        return values[:, k].copy()
-    order = np.argsort(-values, axis=1)
-    weight = weight[order]
-    k = np.sum(np.cumsum(weight, axis=1) - weight <= room, axis=1) - 1
-    return np.take_along_axis(values, np.take_along_axis(order, k[:, None], axis=1), axis=1)[:, 0]
-
-
-def posterior_std(model, X):
-    """Return the posterior standard deviation of f(x) + b, standardised, of shape (m, n_outputs)."""
-    smoother, kernel = _smoother(model, "return_std"), model.kernel_
-    if kernel is None:
-        raise ValueError(
-            "return_std needs the kernel of each row with itself, which kernel='precomputed' does not give; "
-            "pass a Kernel object or a callable."
-        )
-    sample, variance = model._sample, np.empty(len(X))
-    for rows in row_blocks(len(X), len(smoother.weight)):
-        cross = _points_cross(model, X[rows])
-        if isinstance(kernel, Kernel):
-            diagonal = kernel.diag(X[rows])
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_features), or (n_rows, n_rows) for a precomputed kernel
+        y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        weight : ndarray of shape (n_rows,)
+        settings : MachineSettings
+        groups : ndarray of shape (n_rows,), default=None
+            Rows of one group are left out together.
+        start : float, default=None
+            Penalty over the kernel's mean diagonal at which the search among many rows begins; None for that of fewer.
+        """
+        if settings.precomputed:
+            check_precomputed(X, weight)
+        Y = y.reshape(len(y), -1)
+        units = Standardisation.of(Y, weight, settings.normalize_y)
+        Y = units.apply(Y)
+        sample = Sample.of(X, Y, weight, groups, settings.precomputed)
+        points, exact = X[sample.points], settings.is_exact(len(sample.points))
+        if exact:
+            require_memory(len(points), 3, "Use solver='nystroem', or fewer rows.")
+        rng = np.random.default_rng(draw_seed(settings.random_state))
+        kernels = _candidates(settings, points, exact)
+        warn_of_data(kernels, points)
+        kernel, kernel_errors, pilot = _chosen(kernels, X, sample, settings, rng, exact and start is None)
+        if not exact:
+            solved = _on_centres(kernel, X, sample, settings, rng)
+        elif pilot is not None and len(pilot.centres) == len(points):
+            solved = pilot
         else:
-            diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
-        variance[rows] = smoother.variance(cross, diagonal / model._scale, smoother.weights(cross))
-    n = sample.row_weight.sum()
-    quadratic_form = smoother.quadratic_form(sample.targets) + sample.spread / (n * smoother.alpha)  # of all rows
-    return np.sqrt(variance[:, None] * quadratic_form / n)  # the likelihood's maximum at a given alpha
+            if pilot is not None:
+                start = pilot.path.flat_end
+            blocks = together(sample.block)
+            solved = _on_points(kernel, X, sample.points, sample.targets, sample.weight, settings, start or 1.0, blocks)
+        path, scale = solved.path, solved.scale
 
-
-def flow_of(model):
-    """Return the gradient flow of the model's network on its standardised targets."""
-    kernel = model.kernel_
-    if not isinstance(kernel, NNGP):
-        raise ValueError(
-            f"staged predictions are of a network that is trained; the kernel is {kernel!r}. "
-            "Use kernel='ntk' or 'nngp', or an NTK or NNGP object."
+        coef = path.coef / scale
+        if settings.precomputed:
+            coef = np.zeros(Y.shape)
+            coef[solved.centres] = path.coef / scale
+        coef = (coef * units.scale).reshape(-1, *y.shape[1:])
+        intercept = units.undo(path.intercept).reshape(y.shape[1:])[()]
+        centres = None if settings.precomputed else X[solved.centres]
+        alphas = scale * path.alphas
+        left_out = np.empty_like(Y)
+        left_out[sample.rows] = units.undo((sample.targets - path.residuals)[sample.point])
+        left_out, without_weight = left_out.reshape(y.shape), np.flatnonzero(weight == 0)
+        left_out[without_weight] = _values(kernel, centres, coef, intercept, X[without_weight])
+        unseen = path.residuals if path.unseen_residuals is None else path.unseen_residuals
+        return cls(
+            kernel,
+            kernel_errors,
+            centres,
+            coef,
+            intercept,
+            alphas,
+            path.errors,
+            alphas[path.best],
+            path.solver,
+            path.n_iter or len(alphas),
+            left_out,
+            sample,
+            units,
+            scale,
+            path.residuals,
+            Y[sample.rows] - (sample.targets - unseen)[sample.point],
+            path.smoother,
         )
-    if model.solver_ != "exact":
-        raise ValueError("staged predictions need solver='exact'; the fit used random centres. Use fewer rows.")
-    require_memory(len(model.X_fit_), 4, "Use fewer rows.")
-    return GradientFlow.of(kernel, model.X_fit_, model._sample.targets, model._sample.weight)
+
+    def __getstate__(self):
+        """Return what is pickled: not the smoother, as large as the Gram matrix, if the kernel can make it again."""
+        state = {name: value for name, value in vars(self).items() if name != "smoother"}
+        return state if self.kernel is None else state | {"made": None}
+
+    @property
+    def n_features(self):
+        """Return the number of columns of the rows that are predicted."""
+        return self.sample.n_rows if self.centres is None else self.centres.shape[1]
+
+    @property
+    def relative_alpha(self):
+        """Return the penalty over the kernel's mean diagonal."""
+        return self.alpha / self.scale
+
+    @property
+    def is_idle(self):
+        """Return whether the mean, without any kernel, has no larger leave-one-out error."""
+        weight, targets = self.sample.weight / self.sample.weight.sum(), self.sample.targets
+        return bool(self.errors.min() >= np.sum(weight @ (targets - weight @ targets) ** 2))
+
+    def in_units(self, values):
+        """Return standardised predictions (m, n_outputs) in the units and of the shape of the target."""
+        return self.units.undo(values).reshape(len(values), *self.coef.shape[1:])
+
+    def evaluate(self, X):
+        """Return the predictions at rows of X, or of kernel values for a precomputed kernel."""
+        return _values(self.kernel, self.centres, self.coef, self.intercept, X)
+
+    def influence(self, X):
+        """Return `f - f_without` of shape (m, n_rows, ...), 0 for rows of weight 0."""
+        smoother, sample = self._exact_smoother("influence"), self.sample
+        shifts = np.zeros((len(X), sample.n_rows, sample.targets.shape[1]))
+        for rows in row_blocks(len(X), len(sample.points)):
+            weights = smoother.weights(self._cross(X[rows]))
+            for output, left_out in enumerate(self.residuals.T):
+                shifts[rows, sample.rows, output] = sample.of_block(weights * left_out)[:, sample.point]
+        shifts *= self.units.scale
+        return shifts.reshape(*shifts.shape[:2], *self.coef.shape[1:])
+
+    def intervals(self, X, coverage):
+        """Return the lower and the upper ends of intervals, each of the shape of the predictions."""
+        if self.solver != "exact":
+            width = jackknife(self.sample, self.row_residuals, coverage) * self.units.scale
+            prediction, width = self.evaluate(X), width.reshape(self.coef.shape[1:])
+            return prediction - width, prediction + width
+        smoother, parts = self._exact_smoother("predict_interval"), []
+        for rows in row_blocks(len(X), len(self.sample.points)):
+            weights = smoother.weights(self._cross(X[rows]))
+            parts.append(jackknife_plus(weights, self.sample, self.residuals, self.row_residuals, coverage))
+        lower, upper = np.concatenate(parts, axis=1)
+        return self.in_units(lower), self.in_units(upper)
+
+    def posterior_std(self, X):
+        """Return the posterior standard deviation of f(x) + b, of the shape of the predictions."""
+        smoother, kernel, sample = self._exact_smoother("return_std"), self.kernel, self.sample
+        if kernel is None:
+            raise ValueError(
+                "return_std needs the kernel of each row with itself, which kernel='precomputed' does not give; "
+                "pass a Kernel object or a callable."
+            )
+        variance = np.empty(len(X))
+        for rows in row_blocks(len(X), len(smoother.weight)):
+            K = self._cross(X[rows])
+            if isinstance(kernel, Kernel):
+                diagonal = kernel.diag(X[rows])
+            else:
+                diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
+            variance[rows] = smoother.variance(K, diagonal / self.scale, smoother.weights(K))
+        if not np.all(np.isfinite(variance)):
+            raise overflow()  # of the kernel of a row with itself, or of a square
+        n = sample.row_weight.sum()
+        quadratic_form = smoother.quadratic_form(sample.targets) + sample.spread / (n * smoother.alpha)  # of all rows
+        std = np.sqrt(variance[:, None] * quadratic_form / n)  # the likelihood's maximum at a given alpha
+        return (std * self.units.scale).reshape(len(X), *self.coef.shape[1:])
+
+    def flow(self):
+        """Return the gradient flow of the kernel's network on the standardised targets."""
+        if not isinstance(self.kernel, NNGP):
+            raise ValueError(
+                f"staged predictions are of a network that is trained; the kernel is {self.kernel!r}. "
+                "Use kernel='ntk' or 'nngp', or an NTK or NNGP object."
+            )
+        if self.solver != "exact":
+            raise ValueError("staged predictions need solver='exact'; the fit used random centres. Use fewer rows.")
+        require_memory(len(self.centres), 4, "Use fewer rows.")
+        return GradientFlow.of(self.kernel, self.centres, self.sample.targets, self.sample.weight)
+
+    @cached_property
+    def smoother(self):
+        """The solution as a function of the targets, of solver 'exact'; made again after pickling."""
+        if self.made is not None:
+            return self.made
+        K = call_kernel(self.kernel, self.centres)
+        K /= self.scale
+        return Smoother.of(K, self.sample.weight, self.relative_alpha)
+
+    def _exact_smoother(self, what):
+        if self.solver != "exact":
+            raise ValueError(
+                f"{what} needs solver='exact'; this fit used {self.solver!r}. Use solver='exact', or fewer rows."
+            )
+        return self.smoother
+
+    def _cross(self, X):
+        """Return the kernel between rows and the points, over its mean diagonal."""
+        if self.kernel is None:
+            return X[:, self.sample.points] / self.scale
+        K = call_kernel(self.kernel, X, self.centres)
+        K /= self.scale
+        return K
 
 
-def _smoother(model, what):
-    """Return the smoother of the fit, made again if it has not been kept."""
-    if model.solver_ != "exact":
-        raise ValueError(
-            f"{what} needs solver='exact'; this fit used {model.solver_!r}. Use solver='exact', or fewer rows."
-        )
-    if model._smoother is None:
-        K = call_kernel(model.kernel_, model.X_fit_)
-        K /= model._scale
-        model._smoother = Smoother.of(K, model._sample.weight, model.alpha_ / model._scale)
-    return model._smoother
+class ClassMachine(NamedTuple):
+    """A machine of the codes of classes, and the factor of its scores that makes log-odds of them."""
+
+    machine: Machine
+    classes: np.ndarray
+    inverse_temperature: float
+
+    @classmethod
+    def of(cls, X, labels, weight, settings, groups=None):
+        """Solve for one column a class, or for one of -1 and 1 for two. See `Machine.of`."""
+        classes, codes = encode_classes(labels, weight)
+        targets = one_hot(codes, len(classes))
+        y = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
+        machine = Machine.of(X, y, weight, settings._replace(normalize_y=False), groups)
+        scores = machine.left_out.reshape(targets.shape)
+        factor = fit_inverse_temperature(scores, softened(targets, counted(weight)), weight)
+        return cls(machine, classes, factor)
 
 
-def _points_cross(model, X):
-    if model.kernel_ is None:
-        return X[:, model._sample.points] / model._scale
-    K = call_kernel(model.kernel_, X, model.X_fit_)
-    K /= model._scale
-    return K
-
-
-def _penalties(model, scale):
-    """Return the penalties to try, in units of the kernel's mean diagonal."""
-    return ALPHAS if model.alpha == "loo" else np.array([model.alpha / scale])
-
-
-def _candidates(model, X, exact):
+def _candidates(settings, X, exact):
     """Return the kernels to choose from; None is the precomputed one."""
-    several = isinstance(model.kernel, (list, tuple))
+    several = isinstance(settings.kernel, (list, tuple))
     kernels = []
-    for kernel in model.kernel if several else [model.kernel]:
+    for kernel in settings.kernel if several else [settings.kernel]:
         if callable(kernel):
             kernels.append(as_kernel(kernel))
         elif several and kernel not in NAMED:
@@ -366,10 +337,19 @@ def _candidates(model, X, exact):
         elif kernel == "precomputed":
             kernels.append(None)
         else:
-            kernels.extend(_networks(NTK if kernel == "ntk" else NNGP, model.depth, model.activation, exact))
+            kernels.extend(_networks(NTK if kernel == "ntk" else NNGP, settings.depth, settings.activation, exact))
     if not kernels:
         raise ValueError("kernel is an empty list; give at least one kernel to choose from.")
     return kernels
+
+
+def _typical_distance(X):
+    """Return the median distance between rows of a part of X that is small enough for all pairs."""
+    distances = pdist(X[:: max(1, len(X) // 300)])
+    typical = np.median(distances) if len(distances) else 1.0
+    if not np.isfinite(typical):
+        raise overflow()
+    return typical if typical > 0 else 1.0
 
 
 def _networks(kind, depth, activation, exact):
@@ -377,37 +357,6 @@ def _networks(kind, depth, activation, exact):
     if depth is None and activation is None:
         return [kind(1), kind(3), *([kind(1, activation="gelu")] if exact else [])]
     return [kind(1 if depth is None else depth, activation="relu" if activation is None else activation)]
-
-
-class Pilot(NamedTuple):
-    """The kernel of least leave-one-out error, and the solution on the points of the choice, if there was any."""
-
-    kernel: Kernel | None
-    errors: np.ndarray
-    points: np.ndarray
-    path: RidgePath | None = None
-    scale: float = 1.0
-
-
-def _pilot(model, kernels, X, sample, rng, searching):
-    """Choose a kernel, on at most `PILOT_ROWS` points, of whole blocks."""
-    if len(kernels) == 1 and not searching:
-        return Pilot(kernels[0], np.array([np.nan]), sample.points[:0])
-    order = rng.permutation(sample.block.max() + 1)[sample.block]
-    some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
-    block = sample.block[some]
-    blocks = _together(block) if np.ptp(block) else []  # of one large group, rows are left out alone
-    weight = sample.weight[some] * len(some) / sample.weight[some].sum()
-    best, errors = None, []
-    for kernel in kernels:
-        K = _gram(kernel, X, sample.points[some])
-        scale = _mean_diagonal(K, weight)
-        K /= scale
-        path = solve_exact(K, sample.targets[some], weight, _penalties(model, scale), 1.0, blocks)
-        if not errors or path.errors[path.best] < min(errors):
-            best = Pilot(kernel, None, some, path, scale)
-        errors.append(path.errors[path.best])
-    return best._replace(errors=np.array(errors))
 
 
 def warn_of_data(kernels, X):
@@ -423,143 +372,85 @@ def warn_of_data(kernels, X):
             )
 
 
-def _typical_distance(X):
-    """Return the median distance between rows of a part of X that is small enough for all pairs."""
-    distances = pdist(X[:: max(1, len(X) // 300)])
-    typical = np.median(distances) if len(distances) else 1.0
-    if not np.isfinite(typical):
-        raise _overflow()
-    return typical if typical > 0 else 1.0
+class Solved(NamedTuple):
+    """A solution in units of the kernel's mean diagonal `scale`, and the rows of X that are its centres."""
+
+    path: RidgePath
+    scale: float
+    centres: np.ndarray
 
 
-def call_kernel(kernel, X, Z=None):
-    """Return the values of a Kernel object or of a user's callable, checked."""
-    if isinstance(kernel, Kernel):
-        K = kernel(X, Z)
-        if not _all_finite(K):
-            raise _overflow()
-        return K
-    others = X if Z is None else Z
-    K = np.empty((len(X), len(others)))
-    for rows in row_blocks(*K.shape):
-        K[rows] = _values(kernel, X[rows], others)
-    if not _all_finite(K):
-        raise ValueError("kernel(X, Z) returned NaN or infinity; check it on the rows of X, and scale the columns.")
-    if Z is None:
-        _check_gram(K, "kernel(X, X)")
-    return K
+def _chosen(kernels, X, sample, settings, rng, needs_start):
+    """Return the kernel of least leave-one-out error, the errors of all, and its solution on the points that chose.
 
-
-def _values(kernel, X, Z):
-    """Return what a user's callable gives for two arrays; an error says what it is called with."""
-    shape = len(X), len(Z)
-    try:
-        values = np.asarray(kernel(X, Z))
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ValueError(
-            f"kernel(X, Z) failed for X of shape {X.shape} and Z of shape {Z.shape} ({type(error).__name__}: {error}). "
-            f"{CONVENTION}"
-        ) from error
-    if values.shape != shape:
-        raise ValueError(
-            f"kernel(X, Z) returned shape {values.shape} for X of shape {X.shape} and Z of shape {Z.shape}; expected "
-            f"{shape}, one row a row of X and one column a row of Z. {CONVENTION}"
-        )
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"kernel(X, Z) returned dtype {values.dtype}; expected real numbers.")
-    return values
-
-
-def _check_precomputed(K, weight):
-    if K.shape[0] != K.shape[1]:
-        raise ValueError(
-            f"X has shape {K.shape}; with kernel='precomputed' it must be square, the kernel between all pairs of "
-            "training rows. Pass kernel(X, X) to fit and kernel(X_new, X) to predict."
-        )
-    _check_gram(_between(K, np.flatnonzero(weight)), "X, a precomputed kernel,")
-
-
-def _between(K, rows):
-    """Return the matrix between some rows, itself if they are all."""
-    return K if len(rows) == len(K) else K[np.ix_(rows, rows)]
-
-
-def _check_gram(K, name):
-    """Raise an error if K is not symmetric, or not positive semi-definite between two rows.
-
-    Rounding is judged against the largest entry: a matrix of distances has zeros on its diagonal.
+    There are at most `PILOT_ROWS`, of whole blocks. Where nothing is to be found on them the solution is None.
     """
-    blocks = row_blocks(len(K), 8 * len(K))  # several temporaries
-    largest = max(np.abs(K[rows]).max() for rows in blocks)
-    if largest == 0:
-        return
-    diagonal, gap, least = np.diagonal(K) / largest, 0.0, (0.0, 0, 0)
-    for rows in blocks:
-        block = K[rows] / largest
-        gap = max(gap, np.abs(block - K.T[rows] / largest).max())
-        own, size = diagonal[rows, None], np.abs(block)
-        # Of the matrix between two rows, the least of (1, 1) M (1, 1)' and (1, -1) M (1, -1)', and the determinant.
-        values = np.minimum(own + diagonal - 2.0 * size, own * diagonal - size**2)
-        i, j = np.unravel_index(np.argmin(values), values.shape)
-        least = min(least, (values[i, j], i + rows.start, j))
-    if gap > PAIR_ROUNDING:
+    definite = all(isinstance(kernel, Kernel) for kernel in kernels)  # by construction; eigenvalues tell of others
+    searching = needs_start and len(sample.points) > SPECTRAL_ROWS and (settings.alpha == "loo" or not definite)
+    if len(kernels) == 1 and not searching:
+        return kernels[0], np.array([np.nan]), None
+    order = rng.permutation(sample.block.max() + 1)[sample.block]
+    some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
+    block = sample.block[some]
+    blocks = together(block) if np.ptp(block) else []  # of one large group, rows are left out alone
+    weight = sample.weight[some] * len(some) / sample.weight[some].sum()
+    best, errors = None, []
+    for kernel in kernels:
+        solved = _on_points(kernel, X, sample.points[some], sample.targets[some], weight, settings, 1.0, blocks)
+        error = solved.path.errors[solved.path.best]
+        if not errors or error < min(errors):
+            best = kernel, solved
+        errors.append(error)
+    kernel, solved = best
+    return kernel, np.array(errors), solved
+
+
+def _on_points(kernel, X, points, targets, weight, settings, start, blocks):
+    """Return the solution with the whole Gram matrix between points."""
+    K = gram(kernel, X, points)
+    scale = mean_diagonal(K, weight)
+    K /= scale
+    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks), scale, points)
+
+
+def _on_centres(kernel, X, sample, settings, rng):
+    """Return the solution over the functions that random points span."""
+    points, n = sample.points, len(sample.points)
+    if sample.block.max() < n - 1:
         raise ValueError(
-            f"{name} is not symmetric: entries differ from their mirror images by up to {gap * largest:.1e}."
+            "groups are left out together by solver='exact' only; the fit takes random centres, for its "
+            f"{n} distinct rows or its solver={settings.solver!r}. Use solver='exact', or fewer rows."
         )
-    if least[0] < -PAIR_ROUNDING:
-        i, j = least[1:]
-        raise not_psd(f"{K[i, j]:.3g} between two rows, {K[i, i]:.3g} and {K[j, j]:.3g} of each with itself", name)
-
-
-def _all_finite(K):
-    return all(np.isfinite(K[rows]).all() for rows in row_blocks(*K.shape))
-
-
-def _overflow():
-    return ValueError("The kernel of X overflows double precision; scale the columns, for example with StandardScaler.")
-
-
-def _gram(kernel, X, rows):
-    return X[np.ix_(rows, rows)] if kernel is None else call_kernel(kernel, X[rows])
-
-
-def _cross(kernel, X, rows, columns):
-    return X[np.ix_(rows, columns)] if kernel is None else call_kernel(kernel, X[rows], X[columns])
-
-
-def _mean_diagonal(K, weight):
-    mean = np.average(np.diagonal(K), weights=weight)
-    return mean if mean > 0 else 1.0
-
-
-def distinct_rows(X, precomputed):
-    """Return the first row of each group of identical rows, in an order of their content, and each row's group.
-
-    Of a precomputed kernel the rows are points of its space, of which rounding is all that keeps copies apart.
-    """
-    if not precomputed:
-        rows = np.ascontiguousarray(X + 0.0)  # of -0.0, 0.0
-        return np.unique(rows.view((np.void, rows.strides[0])).ravel(), return_index=True, return_inverse=True)[1:]
-    diagonal = np.diagonal(X)
-    leader = np.concatenate(
-        [
-            (diagonal[rows, None] + diagonal - 2.0 * X[rows] <= SAME_POINT * np.abs(diagonal).max()).argmax(axis=1)
-            for rows in row_blocks(*X.shape)
-        ]
+    chosen = np.sort(rng.permutation(n)[: settings.n_components])
+    m, centres = len(chosen), points[chosen]
+    direct = settings.solver == "nystroem" or (settings.solver == "auto" and m <= DIRECT_CENTRES)
+    require_memory(m, 14 if direct else 9, "Use fewer n_components" + (" or solver='pcg'." if direct else "."))
+    K = gram(kernel, X, centres)
+    scale = mean_diagonal(K, sample.weight[chosen])
+    K /= scale
+    penalties = settings.penalties(scale)
+    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
+    single = (
+        isinstance(kernel, Kernel) and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
     )
-    return np.unique(leader[leader], return_inverse=True)
+    data = X.astype(np.float32) if single else X
+
+    def between(rows, columns=slice(None)):
+        values = cross(kernel, data, points[rows], centres[columns]).astype(data.dtype, copy=False)
+        values /= scale
+        return values
+
+    if direct:
+        path = solve_nystroem(between, K, chosen, sample.targets, sample.weight, penalties)
+    else:
+        path = solve_pcg(between, K, chosen, sample.targets, sample.weight, penalties)
+        warn_unless_converged(path, "Increase alpha, or decrease n_components.")
+    return Solved(path, scale, centres)
 
 
-def _together(block):
-    """Return the points of every block of two or more."""
-    order = np.argsort(block, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
-    return [part for part in parts if len(part) > 1]
-
-
-def _blocks(label, point):
-    """Return the block of each point: points with a row of one label, or joined through others, share it."""
-    n, m = point.max() + 1, label.max() + 1
-    edges = coo_array((np.ones(len(point)), (point, n + label)), shape=(n + m, n + m))
-    joined = connected_components(edges, directed=False)[1][:n]
-    return np.unique(joined, return_inverse=True)[1]
+def _values(kernel, centres, coef, intercept, X):
+    """Return predictions at rows of X, or of kernel values if there is no kernel."""
+    if kernel is None:
+        return X @ coef + intercept
+    blocks = [call_kernel(kernel, X[rows], centres) @ coef for rows in row_blocks(len(X), len(centres))]
+    return np.concatenate(blocks) + intercept if blocks else np.empty((0, *coef.shape[1:]))

@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from sklearn_ltdl._hermite import hermite_duals, hermite_lack
 from sklearn_ltdl._sklearn import warn
-from sklearn_ltdl.activations import TINY, Normals, half_angle_duals, hermite_duals, hermite_lack
+from sklearn_ltdl.activations import TINY, Normals, half_angle_duals
 from sklearn_ltdl.ntk import _passes
 from sklearn_ltdl.ntk._passes import (
     COMPILED_TILE,

@@ -8,12 +8,13 @@ How many rounds help is asked of rows that M has not seen. M contains the target
 leave-one-out error given M rounds seem to help on pure noise too.
 """
 
+from dataclasses import replace
 from numbers import Integral
 from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed
@@ -26,12 +27,14 @@ from sklearn_ltdl._targets import (
     one_hot,
     read_classification,
     read_regression,
+    softened,
 )
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
-from sklearn_ltdl.ntk._machine import Sample, warn_of_data
+from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import require_memory
 
 FOLDS = 5
@@ -46,7 +49,36 @@ _RFM_CONSTRAINTS = {
 }
 
 
-class RFMRegressor(RegressorMixin, BaseEstimator):
+class _RecursiveEstimator(BaseEstimator):
+    """What the two estimators share: the recursion of their parameters, publishing it, and the last round's values."""
+
+    def _recursion(self, X, y, weight, unit, normalize_y):
+        settings = MachineSettings(
+            depth=self.depth,
+            alpha=self.alpha,
+            solver=self.solver,
+            n_components=self.n_components,
+            normalize_y=normalize_y,
+            random_state=draw_seed(self.random_state),
+        )
+        return Recursion.of(X, y, weight, unit, self.max_rounds, settings)
+
+    def _publish(self, found):
+        """Publish a recursion, and the machine of its last round as an estimator."""
+        last, agop, trace = found.last, found.agop, np.trace(found.agop)
+        self.n_rounds_, self.cv_errors_ = found.n_rounds, found.cv_errors
+        self.agop_, self.transformation_ = agop, last.root
+        self.feature_importances_ = np.diagonal(agop) / (trace if trace > 0 else 1.0)
+        self.estimator_ = NTKKernelRegressor(**last.settings._asdict())._publish(last.machine)
+        self.alpha_ = last.machine.alpha
+        return self
+
+    def _evaluate(self, X):
+        check_is_fitted(self)
+        return self.estimator_.predict(checked_rows(self, X))
+
+
+class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     r"""Kernel regression that learns which directions of the input matter: a recursive feature machine.
 
     Fits `NTKKernelRegressor`, takes the average outer product M of the gradients of its prediction at the training
@@ -165,8 +197,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         """
         X, y, weight = read_regression(self, X, y, sample_weight)
         units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
-        _fit(self, X, y, weight, units.scale, self.normalize_y)
-        return self
+        return self._publish(self._recursion(X, y, weight, units.scale, self.normalize_y))
 
     def predict(self, X) -> np.ndarray:
         """Predict the target.
@@ -179,7 +210,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return _decide(self, X)
+        return self._evaluate(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -187,7 +218,7 @@ class RFMRegressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-class RFMClassifier(ClassifierMixin, BaseEstimator):
+class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     r"""Kernel classification that learns which directions of the input matter: a recursive feature machine.
 
     `RFMRegressor` on the columns of `NTKKernelClassifier`: one a class, that is 1 for its rows and 0 for others, or
@@ -291,17 +322,16 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         self : object
         """
         X, y, weight = read_classification(self, X, y, sample_weight)
-        self.classes_, codes = encode_classes(y, weight)
-        k = len(self.classes_)
-        targets = one_hot(codes, k)
-        signed = 2.0 * targets[:, 0] - 1.0 if k == 2 else targets
-        signed, scores, row_weight = _fit(self, X, signed, weight, 1.0, False)
-        signed, scores = signed.reshape(len(signed), -1), scores.reshape(len(scores), -1)
-        targets = (signed + 1.0) / 2.0 if k == 2 else signed
-        # One more row of each class (Platt 1999, section 2.2), else a set without an error has certain answers.
-        total = counted(weight)
-        self.inverse_temperature_ = fit_inverse_temperature(scores, (total * targets + 1.0) / (total + k), row_weight)
-        return self
+        classes, codes = encode_classes(y, weight)
+        targets = one_hot(codes, len(classes))
+        signed = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
+        found = self._recursion(X, signed, weight, 1.0, False)
+        n_outputs = targets.shape[1]
+        targets, scores = (values.reshape(-1, n_outputs) for values in (found.targets, found.scores))
+        targets = (targets + 1.0) / 2.0 if len(classes) == 2 else targets
+        factor = fit_inverse_temperature(scores, softened(targets, counted(weight)), found.weight)
+        self.classes_, self.inverse_temperature_ = classes, factor
+        return self._publish(found)
 
     def decision_function(self, X) -> np.ndarray:
         """Return the scores of the classes; for two, one score that is positive for the second.
@@ -314,7 +344,7 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        return _decide(self, X)
+        return self._evaluate(X)
 
     def predict(self, X) -> np.ndarray:
         """Predict the class of the highest score.
@@ -345,73 +375,78 @@ class RFMClassifier(ClassifierMixin, BaseEstimator):
         return probabilities(self.inverse_temperature_ * scores.reshape(len(scores), -1))
 
 
-def _fit(model, X, y, weight, unit, normalize_y):
-    """Set the fitted attributes; return the targets of distinct rows, scores that have not seen them, and weights.
+class Recursion(NamedTuple):
+    """The rounds that were made, and how rows were predicted that they have not seen.
 
-    `unit` is what the errors and gradients of each output are divided by.
+    Parameters
+    ----------
+    n_rounds : int
+    cv_errors : ndarray of shape (n_tried,)
+        Held-out error after 0, 1, ... rounds.
+    last : Round
+    agop : ndarray of shape (n_features, n_features)
+        Of the last round.
+    targets, scores : ndarrays of shape (n, ...), of as many dimensions as the target
+        Targets of some distinct rows, and predictions that have not seen them.
+    weight : ndarray of shape (n,)
     """
-    require_memory(X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
-    sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
-    X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
-    warn_of_data([NTK(model.depth)], X)
-    machine = NTKKernelRegressor(
-        depth=model.depth,
-        alpha=model.alpha,
-        solver=model.solver,
-        n_components=model.n_components,
-        normalize_y=normalize_y,
-        random_state=draw_seed(model.random_state),
-    )
-    model.n_rounds_, model.cv_errors_ = 0, np.empty(0)
-    if model.max_rounds > 0 and len(X) >= FEWEST_ROWS:
-        rows, errors, held_out = _judge(machine, X, y, weight, unit, model.max_rounds)
-        model.n_rounds_ = _best_round(errors, weight[rows])
-        model.cv_errors_ = np.average(errors, axis=1, weights=weight[rows])
-    M = np.eye(X.shape[1])
-    for _ in range(model.n_rounds_):
-        M = _round(machine, M, X, y, weight, unit).next_metric  # the machine, of the size of its Gram matrix, is let go
-    last = _round(machine, M, X, y, weight, unit)
-    model.transformation_, model.estimator_, model.agop_ = last.root, last.machine, last.agop
-    model.alpha_ = last.machine.alpha_
-    trace = np.trace(model.agop_)
-    model.feature_importances_ = np.diagonal(model.agop_) / (trace if trace > 0 else 1.0)
-    if model.n_rounds_ == 0:  # M has seen no target: the scores of all rows, from all others
-        return y, last.machine.loo_predictions_, weight
-    return y[rows], held_out[model.n_rounds_], weight[rows]
 
-
-class _Round(NamedTuple):
-    """M^(1/2), the machine fitted in its metric, its average gradient outer product, and the metric that follows."""
-
-    root: np.ndarray
-    machine: NTKKernelRegressor
+    n_rounds: int
+    cv_errors: np.ndarray
+    last: "Round"
     agop: np.ndarray
-    next_metric: np.ndarray
+    targets: np.ndarray
+    scores: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def of(cls, X, y, weight, unit, max_rounds, settings):
+        """Choose the number of rounds on held-out rows, and make them with all rows.
+
+        Parameters
+        ----------
+        X, y, weight : ndarrays of shapes (n, n_features), (n,) or (n, n_outputs), and (n,)
+        unit : float or ndarray of shape (n_outputs,)
+            What the errors and gradients of each output are divided by.
+        max_rounds : int
+        settings : MachineSettings
+        """
+        require_memory(X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
+        sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
+        X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
+        warn_of_data([NTK(settings.depth)], X)
+        n_rounds, cv_errors = 0, np.empty(0)
+        if max_rounds > 0 and len(X) >= FEWEST_ROWS:
+            rows, errors, held_out = _judge(X, y, weight, unit, max_rounds, settings)
+            n_rounds = _best_round(errors, weight[rows])
+            cv_errors = np.average(errors, axis=1, weights=weight[rows])
+        M, start = np.eye(X.shape[1]), None
+        for _ in range(n_rounds):
+            step = Round.of(M, X, y, weight, settings, start)
+            M, start = step.next_metric(X, weight, unit), step.machine.relative_alpha
+            del step  # its smoother is as large as the Gram matrix
+        last = Round.of(M, X, y, weight, settings)
+        agop = last.agop(X, weight, unit)
+        if n_rounds == 0:  # M has seen no target: the scores of all rows, from all others
+            return cls(n_rounds, cv_errors, last, agop, y, last.machine.left_out, weight)
+        return cls(n_rounds, cv_errors, last, agop, y[rows], held_out[n_rounds], weight[rows])
 
 
-def _round(machine, M, X, y, weight, unit):
-    """Return the round of a metric, of any positive size."""
-    values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
-    T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    fitted = clone(machine).set_params(kernel=Transformed(NTK(machine.depth), T)).fit(X, y, weight)
-    coef = fitted.dual_coef_.reshape(len(fitted.dual_coef_), -1) / unit
-    agop = T @ ntk_agop(X @ T, weight, fitted.X_fit_ @ T, coef, depth=machine.depth) @ T
-    # A constant prediction has nothing to say of directions.
-    return _Round(T, fitted, agop, agop if np.trace(agop) > 0 else M)
-
-
-def _judge(machine, X, y, weight, unit, max_rounds):
+def _judge(X, y, weight, unit, max_rounds, settings):
     """Return rows and, by round, their squared errors and predictions, from an M and a fit that have not seen them."""
-    rows = np.random.default_rng(machine.random_state).permutation(len(X))[:JUDGED_ROWS]
+    rows = np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS]
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
-    metrics = [np.eye(X.shape[1])] * FOLDS
-    errors, held_out = [], []
+    steps, errors, held_out = [None] * FOLDS, [], []
     while len(errors) <= max_rounds:
         predictions = []
         for k, (train, test) in enumerate(folds):
-            step = _round(machine, metrics[k], X[train], y[train], weight[train], unit)
-            metrics[k] = step.next_metric
-            predictions.append(step.machine.predict(X[test]))
+            M, start = np.eye(X.shape[1]), None
+            if errors:
+                M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
+            step = Round.of(M, X[train], y[train], weight[train], settings, start)
+            step = step._replace(machine=replace(step.machine, made=None))  # without what is as large as its matrix
+            predictions.append(step.machine.evaluate(X[test]))
+            steps[k] = step
         held_out.append(np.concatenate(predictions))
         errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
         if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
@@ -428,6 +463,36 @@ def _best_round(errors, weight):
     return best if mean > STANDARD_ERRORS * deviation else 0
 
 
-def _decide(model, X):
-    check_is_fitted(model)
-    return model.estimator_.predict(checked_rows(model, X))
+class Round(NamedTuple):
+    """A metric M of any positive size, M^(1/2) scaled, how the machine of M^(1/2) x was solved, and the machine."""
+
+    metric: np.ndarray
+    root: np.ndarray
+    settings: MachineSettings
+    machine: Machine
+
+    @classmethod
+    def of(cls, M, X, y, weight, settings, start=None):
+        """Return the round of a metric M on distinct rows; `settings.depth` is that of the tangent kernel.
+
+        `start` is a penalty near which that of the round is looked for, as in `Machine.of`.
+        """
+        values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
+        T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
+        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
+
+    def agop(self, X, weight, unit):
+        """Return the average gradient outer product at the rows of the fit, of outputs over `unit`."""
+        T, machine, Z = self.root, self.machine, None
+        if machine.solver == "exact":
+            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
+        else:
+            Z = machine.centres @ T
+        coef = machine.coef.reshape(len(machine.coef), -1) / unit
+        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
+
+    def next_metric(self, X, weight, unit):
+        """Return the metric of the next round."""
+        agop = self.agop(X, weight, unit)
+        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has nothing to say of directions

@@ -178,7 +178,7 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
     best = _least(errors)
     for rows in blocks:
         own[rows] = own[rows].sum(axis=0)
-    unseen = np.apply_along_axis(_least, 1, errors - own)
+    unseen = _least(errors - own)
     coef = root * duals[..., best]
     smoother = Smoother(factor(best), row_means, weight, ridges[tried][best])
     return RidgePath(
@@ -341,8 +341,8 @@ def _filtered(V, projections, filters):
 
 
 def _least(errors):
-    """Return the index of the least error; of equal ones, as for a constant target, that of the largest penalty."""
-    return len(errors) - 1 - int(np.argmin(errors[::-1]))
+    """Return the index of the least error of the last axis; of equal ones, as for a constant target, the last."""
+    return errors.shape[-1] - 1 - np.argmin(errors[..., ::-1], axis=-1)
 
 
 def _ratio(residual, share):

@@ -1,1 +1,1 @@
-"""Long work: jobs in processes that can be killed, their journal and progress, files written whole, the terminal."""
+"""Long jobs: processes that can be killed, a journal and progress of jobs, atomic writes of files, the terminal."""

@@ -1,4 +1,4 @@
-"""A file of results by key that outlives a killed run; it knows nothing of what the results are."""
+"""A file of results by key that survives a killed run; it does not depend on the kind of result."""
 
 import hashlib
 import json
@@ -15,26 +15,27 @@ from sklearn_ltdl.running._written import unwritable
 _FORMAT = 3
 _HEADER = json.dumps({"journal": "ltdl compare", "format": _FORMAT}).encode()
 _AT_THE_END = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-_LONGEST = 1 << 30  # bytes of a line
-_MOST_LINES = 8  # named in a message
+_LONGEST = 1 << 30  # bytes in a line
+_MOST_LINES = 8  # that a message names
 
 
 class Journal:
-    """A file of results by key, one JSON object a line, to which every result is added as it comes.
+    """A file of results by key, with one JSON object per line; each result is added as soon as it is available.
 
-    Each line has a digest of its key and content. A line that was torn by a kill or altered by accident does not fit
-    its digest and is dropped. The digest is no signature: a person who can write the file can write a line that fits.
+    Each line has a digest of its key and content. If a line is incomplete because a run was killed, or altered by
+    accident, it does not match its digest and is dropped. The digest is not a signature: a person who can write the
+    file can write a line that matches.
 
     Parameters
     ----------
     path : str, path-like or None
-        None remembers nothing.
+        With None, results are not stored.
 
     Attributes
     ----------
     results : dict of str to dict
     dropped : dict of int to str
-        Why a line is not used, by its number; the first line has number 1.
+        Reason why a line is not used, by line number; the first line has number 1.
     """
 
     def __init__(self, path):
@@ -44,7 +45,7 @@ class Journal:
             self._open()
 
     def known(self, key, is_result):
-        """Return the result of a job, None if there is none that ``is_result(result)`` accepts."""
+        """Return the result of a job, or None if there is no result that ``is_result(result)`` accepts."""
         result = self.results.get(key)
         if result is not None and not is_result(result):
             self.dropped[self._numbers[key]] = "holds no result of this fit"
@@ -53,20 +54,21 @@ class Journal:
         return result
 
     def add(self, key, result):
-        """Remember a result."""
+        """Store a result."""
         self.results[key] = result
         if self.path is not None:
             entry = {"key": key, **result}
             self._append(json.dumps(entry | {"sum": _digest(entry)}, allow_nan=False).encode())
 
     def message(self):
-        """Return one sentence on the lines that are not used, None if all are."""
+        """Return one sentence about the lines that are not used, or None if all are used."""
         if not self.dropped:
             return None
         reasons = [f"line {number} {self.dropped[number]}" for number in sorted(self.dropped)]
         named = "; ".join(reasons[:_MOST_LINES]) + ("; ..." if len(reasons) > _MOST_LINES else "")
-        lines, held = ("a line is", "it") if len(reasons) == 1 else (f"{len(reasons)} lines are", "they")
-        return f"{self._where}: {lines} not used ({named}); what {held} held runs again."
+        if len(reasons) == 1:
+            return f"{self._where}: 1 line is ignored ({named}); its fit runs again."
+        return f"{self._where}: {len(reasons)} lines are ignored ({named}); their fits run again."
 
     @property
     def _where(self):
@@ -80,7 +82,7 @@ class Journal:
                     raise ValueError(f"{self._where}: expected the name of a file, got a folder, a device or a pipe.")
                 with self.path.open("rb") as file:
                     head = self._read(file)
-                with self.path.open("ab"):  # an error comes now, not after the work
+                with self.path.open("ab"):  # an error is raised now, not after the work
                     pass
         except OSError as error:
             raise unwritable(self._where, error) from error
@@ -93,9 +95,9 @@ class Journal:
         for number, line in enumerate(_lines(file), 1):
             if number == 1:
                 self._require_format(line)
-            if line == _HEADER:  # of another process, too, that began at the same time
+            if line == _HEADER:  # also if another process began at the same time
                 head = True
-            elif line == b"" or (line and not self.results and _HEADER.startswith(line)):  # torn
+            elif line == b"" or (line and not self.results and _HEADER.startswith(line)):  # incomplete
                 pass
             else:
                 self._take(number, line)
@@ -105,7 +107,7 @@ class Journal:
         return head
 
     def _take(self, number, line):
-        """Remember the result of a line, or why it is none."""
+        """Store the result of a line, or the reason why it is not a result."""
         try:
             key, result = _entry(line)
         except ValueError as error:
@@ -114,7 +116,7 @@ class Journal:
             self.results[key], self._numbers[key] = result, number
 
     def _require_format(self, line):
-        """Raise a ValueError if a line begins the journal of another version."""
+        """Raise a ValueError if a line is the header of a journal of another version."""
         try:
             head = json.loads((line or b"")[:1000])
             theirs = head["format"] if head["journal"] == "ltdl compare" else _FORMAT
@@ -123,16 +125,16 @@ class Journal:
         if theirs != _FORMAT:
             raise ValueError(
                 f"{self._where}: this journal has format {theirs!r}, and this version of sklearn_ltdl reads and writes "
-                f"format {_FORMAT}, whose lines have digests. The file is left as it is; name a new file."
+                f"format {_FORMAT}, whose lines have digests. The file is unchanged; name a new file."
             )
 
     def _require_known(self, head):
-        """Raise a ValueError if lines were read and none of them is a journal's."""
+        """Raise a ValueError if lines were read and none of them belongs to a journal."""
         if self.dropped and not head and not self.results:
-            raise ValueError(f"{self._where}: expected a new file or the journal of a run, got another.")
+            raise ValueError(f"{self._where}: expected a new file or the journal of a run, got another file.")
 
     def _append(self, line):
-        """Add a line at the end of the file, and on its own, although the last line may be torn."""
+        """Add a line at the end of the file, on a line of its own even if the last line is incomplete."""
         try:
             descriptor = os.open(self.path, _AT_THE_END, 0o666)
             try:
@@ -141,7 +143,7 @@ class Journal:
                     os.lseek(descriptor, size - 1, os.SEEK_SET)
                     line = line if os.read(descriptor, 1) == b"\n" else b"\n" + line
                 data = memoryview(line + b"\n")
-                while data:  # one call, so that the lines of two processes do not mix, unless the disk is full
+                while data:  # one call unless the disk is full, so that the lines of two processes do not mix
                     data = data[os.write(descriptor, data) :]
             finally:
                 os.close(descriptor)
@@ -150,7 +152,7 @@ class Journal:
 
 
 def _lines(file):
-    """Yield the lines of a file, None for one that is too long to be read."""
+    """Yield the lines of a file, and None for a line that is too long to be read."""
     while line := file.readline(_LONGEST):
         if len(line) == _LONGEST and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
@@ -161,15 +163,15 @@ def _lines(file):
 
 
 def _entry(line):
-    """Return the key and the result of a line, or raise a ValueError that says why it is none."""
+    """Return the key and the result of a line, or raise a ValueError that says why there is no result."""
     try:
         entry = json.loads((line or b"").decode("ascii"), parse_constant=_refuse, object_pairs_hook=_distinct)
         digest, key = entry.pop("sum"), entry["key"]
         fits = isinstance(key, str) and digest == _digest(entry)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, MemoryError) as error:
-        raise ValueError("is torn or damaged") from error
+        raise ValueError("is incomplete or damaged") from error
     if not fits:
-        raise ValueError("does not fit its digest")
+        raise ValueError("does not match its digest")
     del entry["key"]
     return key, entry
 
@@ -179,7 +181,7 @@ def _digest(entry):
 
 
 def _refuse(constant):
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def _distinct(pairs):
@@ -190,15 +192,15 @@ def _distinct(pairs):
 
 
 def conforms(value, form):
-    """Return whether plain values, as JSON gives them, have a form.
+    """Return whether plain values, as returned by JSON, have a form.
 
     Parameters
     ----------
     value : object
     form : object
-        None, str, bool or int: that value or type. float: a finite number. A tuple: one of several forms. A dict: a
-        dict with these names, or ``{str: form}`` with any. A list: a list with these entries, or ``[form, ...]`` with
-        any number. A function: whether it returns True.
+        None, str, bool or int: this value or type. float: a finite number. A tuple: one of several forms. A dict: a
+        dict with these names; ``{str: form}`` is a dict with any names. A list: a list with these entries;
+        ``[form, ...]`` is a list of any length. A function: it returns True for the value.
     """
     if form is None:
         return value is None
@@ -220,7 +222,7 @@ def conforms(value, form):
 
 
 def fingerprint(*values):
-    """Return a hash of tables, arrays and plain values that is the same in another process."""
+    """Return a hash of tables, arrays and plain values that is the same in every process."""
     digest = hashlib.sha256()
     for value in values:
         if hasattr(value, "iloc"):

@@ -1,6 +1,6 @@
-"""Run independent jobs in worker processes that can be killed: a limit in time holds for compiled code too.
+"""Run independent jobs in worker processes that can be killed, so that a time limit holds for compiled code too.
 
-The workers are processes of this machine, or those of a Dask cluster.
+The workers are processes of this machine, or the workers of a Dask cluster.
 """
 
 import ctypes
@@ -10,7 +10,6 @@ import pickle
 import signal
 import sys
 import time
-from collections import deque
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from functools import partial
 from threading import Thread
@@ -21,8 +20,8 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
 
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
-ANSWER_SECONDS = 10  # that a scheduler has to answer, and to have a worker
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that is sent when the parent ends
+ANSWER_SECONDS = 10  # time limit for a scheduler to answer, and to have a worker
 
 
 class JobError(RuntimeError):
@@ -31,7 +30,7 @@ class JobError(RuntimeError):
     Attributes
     ----------
     missing : {'time', 'worker'} or None
-        What it was not done for, if it may be done another time; None for the time limit of one job.
+        What was missing, if the job may succeed in another run; None for the time limit of one job.
     """
 
     def __init__(self, reason, missing=None):
@@ -40,25 +39,25 @@ class JobError(RuntimeError):
 
 
 def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total_time=None, scheduler=None):
-    """Yield (index, result) as jobs end; the result of a job that was killed, that died or did not start is a JobError.
+    """Yield (index, result) as jobs end; if a job was killed, died or did not start, its result is a JobError.
 
     Parameters
     ----------
     function : callable
-        What raises in it is raised here.
-    arguments : sequence of tuples
-        One a job.
+        An exception in this function is raised here.
+    arguments : list of tuples
+        One per job. The list may grow as results come: the jobs that are added run in the same workers.
     shared : tuple
         First arguments of all jobs.
     n_jobs : int or None, default=1
-        As in joblib. Each worker keeps to its share of the cores.
+        As in joblib. Each worker uses only its share of the cores.
     time_limit : float or None, default=None
-        Seconds of one job, not counting the start of its worker. One job at a time without a limit runs in this
-        process.
+        Time limit of one job in seconds, without the start of its worker. Without any limit, and with one job at a
+        time, jobs run in this process.
     total_time : float or None, default=None
-        Seconds after which jobs that run are killed and no other is started.
+        Seconds after which running jobs are killed and no further job starts.
     scheduler : str, distributed.Client or None, default=None
-        Address of the scheduler of a Dask cluster, each of whose workers runs one job at a time; `n_jobs` is not used.
+        Address of the scheduler of a Dask cluster. Each of its workers runs one job at a time, and `n_jobs` is ignored.
     """
     end = math.inf if total_time is None else time.monotonic() + total_time
     if scheduler is None:
@@ -68,7 +67,7 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
             return
     else:
         workers = _Cluster(scheduler, shared)
-    waiting = deque(enumerate(arguments))
+    started = 0  # jobs
     running = {}  # future -> (worker, index of the job, deadline)
 
     def start(worker):
@@ -99,22 +98,23 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
                     raise result
                 if not alive:
                     workers.kill(worker, future)
-                if over or not waiting:
+                if over or started == len(arguments):
                     continue
                 if not alive:
                     start(worker)
                 else:
-                    index, argument = waiting.popleft()
+                    index, started = started, started + 1
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    running[workers.submit(worker, function, workers.shared, argument)] = worker, index, deadline
-        for index, _ in waiting:
-            yield index, JobError(f"not run, the total time of {total_time:g} s was over", "time")
+                    job = workers.submit(worker, function, workers.shared, arguments[index])
+                    running[job] = worker, index, deadline
+        for index in range(started, len(arguments)):
+            yield index, JobError(f"not run, because the total time of {total_time:g} s was over", "time")
     finally:
         workers.close(running)
 
 
 class _Processes:
-    """Workers of this machine: an executor of one process for each, so that a single job can be killed."""
+    """Workers on this machine: each has an executor with one process, so that a single job can be killed."""
 
     def __init__(self, n_workers, shared):
         self.n_workers, self.shared = n_workers, shared
@@ -135,7 +135,7 @@ class _Processes:
         self._executors[worker].shutdown(kill_workers=True)
 
     def close(self, running):
-        patience = time.monotonic() + 1.0  # loky's thread trips over a job that is taken away while it hands it over
+        patience = time.monotonic() + 1.0  # loky's thread fails if a job is removed while the thread passes it on
         while time.monotonic() < patience and not all(future.running() or future.done() for future in running):
             time.sleep(0.01)
         for executor in self._executors.values():
@@ -143,20 +143,20 @@ class _Processes:
 
 
 def _prepare(worker, n_workers, parent):
-    """Keep a new worker process to its cores and to the life of its parent, and keep it although it grows.
+    """Restrict a new worker process to its cores, end it with its parent, and keep it even if its memory grows.
 
-    XLA reads no environment variable for its number of threads, but counts the cores that it may use. Loky replaces
-    a worker that has grown, where psutil is installed, and warns: it grows by what it compiles, which the next would
-    have to do again. A job that is parallel itself uses threads, as in joblib's own workers: it starts no processes
-    that could outlive this one.
+    XLA has no environment variable for its number of threads; it counts the cores that it may use. If psutil is
+    installed, loky warns and replaces a worker whose memory has grown. Here the memory grows by compiled code, which
+    the next worker would have to compile again. A job that is itself parallel uses threads, as in joblib's own
+    workers, so it starts no processes that could outlive this one.
     """
     process_executor._USE_PSUTIL = False
     joblib.parallel_config("threading")
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # compiled code is ended by it, too
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # this ends compiled code, too
     else:
         Thread(target=_end_with, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it was killed before this worker asked to be told
+    if os.getppid() != parent:  # the parent was killed before this worker asked for the signal
         os._exit(1)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -171,7 +171,7 @@ def _end_with(parent):
 
 
 class _Cluster:
-    """Workers of a Dask cluster; one that has to be killed is started again by its nanny."""
+    """Workers of a Dask cluster; if a worker has to be killed, its nanny restarts it."""
 
     def __init__(self, scheduler, shared):
         try:
@@ -188,8 +188,7 @@ class _Cluster:
         except (OSError, ValueError) as error:
             raise ConnectionError(
                 f"The Dask scheduler {scheduler!r} did not answer within {ANSWER_SECONDS} s ({type(error).__name__}). "
-                "Is it running, as `dask scheduler` does, and is this the address that it printed, such as "
-                "tcp://127.0.0.1:8786?"
+                "Start it with `dask scheduler`, and pass the address that it prints, such as tcp://127.0.0.1:8786."
             ) from error
         try:
             self._client.wait_for_workers(1, timeout=ANSWER_SECONDS)
@@ -204,13 +203,13 @@ class _Cluster:
         except ModuleNotFoundError as error:
             self._leave()
             raise RuntimeError(
-                "The workers of the Dask cluster lack sklearn_ltdl; install it where they run."
+                "The workers of the Dask cluster lack sklearn_ltdl; install it on the machines where they run."
             ) from error
         if theirs != {sklearn_ltdl.__version__}:
             self._leave()
             raise RuntimeError(
-                f"The workers of the Dask cluster have sklearn_ltdl {', '.join(sorted(theirs))}, expected "
-                f"{sklearn_ltdl.__version__} as here; results would differ."
+                f"The workers of the Dask cluster have sklearn_ltdl {', '.join(sorted(theirs))}; expected "
+                f"{sklearn_ltdl.__version__} as on this machine, because results would differ. Install one version."
             )
         self._objects, self.shared, self._tasks = list(shared), None, {}
 
@@ -221,9 +220,9 @@ class _Cluster:
 
     def submit(self, worker, function, shared, arguments):
         addresses = sorted(self._client.nthreads())
-        from cloudpickle import dumps  # of Dask's own dependencies
+        from cloudpickle import dumps  # a dependency of Dask
 
-        job = dumps((function, arguments))  # Dask says nothing of what its workers cannot read
+        job = dumps((function, arguments))  # Dask does not report jobs that its workers cannot read
         task = self._client.submit(
             _do, job, *shared, workers=addresses[worker % len(addresses)], allow_other_workers=True, pure=False
         )
@@ -233,7 +232,7 @@ class _Cluster:
         return future
 
     def kill(self, worker, future):
-        """Have the process of a job replaced, and with it what it was given."""
+        """Replace the process of a job, and send the shared arguments again."""
         task = self._tasks.pop(future)
         addresses = [address for address, keys in self._client.processing().items() if task.key in keys]
         task.cancel(force=True)
@@ -241,8 +240,8 @@ class _Cluster:
             self._client.restart_workers(addresses)
         except ValueError as error:
             raise RuntimeError(
-                "A job is past its limit in time, and its Dask worker has no nanny that could start it again; start "
-                "workers with a nanny (`dask worker` does by default), or set no limit."
+                "A job exceeded its time limit, and its Dask worker has no nanny that could restart it; start workers "
+                "with a nanny (`dask worker` does so by default), or set no limit."
             ) from error
         self.shared = None
 
@@ -258,7 +257,7 @@ class _Cluster:
 
 
 def _require_address(scheduler):
-    """Raise now what Dask would raise in a client that is half made, and cannot be closed."""
+    """Raise an error now that Dask would raise in an incomplete client, which cannot be closed."""
     from distributed.comm import get_address_host
     from distributed.security import Security
 
@@ -273,18 +272,18 @@ def _require_address(scheduler):
     try:
         certified = Security().get_connection_args("client")["ssl_context"] is not None
         reason = "has none"
-    except (OSError, ValueError) as error:  # files that are not there, or are none of certificates
+    except (OSError, ValueError) as error:  # files that do not exist, or are not certificates
         certified, reason = False, f"names files that cannot be used, {error}"
     if str(scheduler).startswith("tls://") and not certified:
         raise ParameterError(
             "scheduler",
             f"for {scheduler!r}, expected certificates of the client in Dask's configuration, which {reason}. "
-            "The guide, Running on a cluster, says how to set them.",
+            'The guide "Running on a cluster" explains how to set them.',
         )
 
 
 def _answer(connect):
-    """Return what a function returns, or raise TimeoutError: Dask has no limit for who accepts and never speaks."""
+    """Return what a function returns, or raise TimeoutError: Dask has no limit for a silent server."""
     future = Future()
 
     def wait_for():
@@ -303,10 +302,10 @@ def _do(job, *shared):
 
 
 def _settle(future, task):
-    """Hand the outcome of a task of Dask on."""
+    """Pass on the outcome of a Dask task."""
     try:
         future.set_result(task.result())
-    except BaseException as error:  # of the job, of what it needs, or of the cluster
+    except BaseException as error:  # from the job, its dependencies, or the cluster
         future.set_exception(error)
 
 
@@ -318,9 +317,9 @@ def _result(future):
             raise
         if "un-serialize" in str(error):
             cause = str(error.__cause__).strip('"\n ').splitlines()[-1:]
-            return JobError(f"a worker process cannot load what it is to run ({''.join(cause)})"), False
+            return JobError(f"a worker process cannot load its job ({''.join(cause)})"), False
         reason = (
-            "the worker process died, most often for want of memory; try fewer rows, or one fit at a time (n_jobs=1, "
-            "--n-jobs 1)"
+            "the worker process died, most often because memory ran out; try fewer rows, or one fit at a time "
+            "(n_jobs=1, --n-jobs 1)"
         )
         return JobError(f"{reason} ({type(error).__name__})", "worker"), type(error).__name__ == "KilledWorker"

@@ -1,4 +1,4 @@
-"""What is said while the jobs run: one line that is rewritten on a terminal, a few lines elsewhere."""
+"""Progress while the jobs run: one line that is rewritten on a terminal, and a few lines elsewhere."""
 
 import importlib.util
 import sys
@@ -12,14 +12,14 @@ SHARE_BETWEEN_LINES = 0.1
 
 
 class Progress:
-    """Tell of jobs as they end, and of the time left, on stderr.
+    """Report finished jobs and the time left on stderr.
 
     Parameters
     ----------
     methods : list of str
         The method of each job that will run.
     verbose : int
-        0 says nothing.
+        With 0, nothing is printed.
     """
 
     def __init__(self, methods, verbose):
@@ -32,6 +32,11 @@ class Progress:
         self._verbose, self._terminal = verbose, verbose and sys.stderr.isatty()
         self._bar = _bar(self.total) if self._terminal and self.total else None
 
+    def expect(self, method):
+        """Count a job that has come to the others."""
+        self.total += 1
+        self._left[method] += 1
+
     def tell(self, method, fold, seconds, failure):
         """Count a job that has ended."""
         self.done += 1
@@ -43,7 +48,7 @@ class Progress:
         text = clean(f"{method}, {fold}: {outcome}")
         rest = "" if self.done == self.total else f", about {_shown(self.seconds_left())} left"
         if self._bar is not None:
-            self._bar(self.done, text + rest, failure)
+            self._bar(self.done, self.total, text + rest, failure)
             return
         line = f"[{self.done:>{len(str(self.total))}}/{self.total}] {text}{rest}"
         if self._terminal:
@@ -57,17 +62,17 @@ class Progress:
             self._last_line, self._last_done = now, self.done
 
     def seconds_left(self):
-        """Return the seconds that the other jobs will take, by the mean of those of the same method."""
+        """Return the estimated seconds for the remaining jobs, from the mean time of jobs of the same method."""
         every = [second for seconds in self._seconds.values() for second in seconds]
         usual = sum(every) / len(every)
         means = {method: sum(seconds) / len(seconds) for method, seconds in self._seconds.items() if seconds}
         work = sum(left * means.get(method, usual) for method, left in self._left.items())
-        return work * (time.monotonic() - self._start) / max(sum(every), 1e-9)  # as many at a time as so far
+        return work * (time.monotonic() - self._start) / max(sum(every), 1e-9)  # as parallel as so far
 
     def close(self):
-        """Leave the terminal with a new line."""
+        """End the line on the terminal."""
         if self._bar is not None:
-            self._bar(None, "", None)
+            self._bar(None, None, "", None)
         elif self._terminal and 0 < self.done < self.total:
             say("")
 
@@ -77,7 +82,7 @@ def _shown(seconds):
 
 
 def _bar(total):
-    """Return a function that shows a bar of rich, or None where it is not installed."""
+    """Return a function that shows a progress bar of rich, or None if rich is not installed."""
     if importlib.util.find_spec("rich") is None:
         return None
     from rich import progress
@@ -88,12 +93,12 @@ def _bar(total):
     task = bar.add_task("", total=total)
     bar.start()
 
-    def show(done, text, failure):
+    def show(done, total, text, failure):
         if done is None:
             bar.stop()
             return
         if failure:
             bar.console.print(text, markup=False, highlight=False)
-        bar.update(task, completed=done, description=text)
+        bar.update(task, completed=done, total=total, description=text)
 
     return show

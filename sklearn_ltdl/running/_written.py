@@ -1,4 +1,4 @@
-"""Files written at once or not at all, under a name that nobody can guess; it knows nothing of what is written."""
+"""Atomic writes of files, through a temporary name that nobody can guess; the content does not matter here."""
 
 import errno
 import os
@@ -13,11 +13,11 @@ _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def write_whole(path, content):
-    """Write a file at once or not at all.
+    """Write a file completely or not at all.
 
-    If `path` is a link, the file it points to is written and the link stays. A file that exists keeps its mode and, as
-    far as the system allows, its owner and group. A new file gets the mode that the umask allows. A device or a pipe is
-    written to directly.
+    If `path` is a link, its target is written and the link stays. An existing file keeps its mode and, as far as the
+    system allows, its owner and group. A new file gets the mode that the umask allows. A device or a pipe is written
+    directly.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def write_whole(path, content):
     Raises
     ------
     OSError
-        That names the file, the reason and what to do. The old file is as it was.
+        It names the file, the reason and what to do. An old file is unchanged.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
@@ -42,16 +42,16 @@ def write_whole(path, content):
         raise unwritable(path, error) from error
 
 
-def unwritable(where, error, kept="If there was a file, it is as before."):
+def unwritable(where, error, kept="An existing file is unchanged."):
     """Return an OSError of the same type that names the file, the reason, what is kept and what to do."""
     remedy = "name a file in a folder that exists and can be written to"
     if error.errno in _FULL:
-        remedy = "free some space and run it again, or name a file on another disk"
-    return type(error)(f"{where}: cannot be written ({error.strerror or error}). {kept} To go on, {remedy}.")
+        remedy = "free some space and run the command again, or name a file on another disk"
+    return type(error)(f"{where}: cannot be written ({error.strerror or error}). {kept} To continue, {remedy}.")
 
 
 def require_writable(path):
-    """Raise an OSError if `write_whole` could not write a file, without touching it."""
+    """Raise an OSError if `write_whole` could not write a file; the file is not touched."""
     old = _status(path)
     if old is None or stat.S_ISREG(old.st_mode):
         with TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
@@ -59,7 +59,7 @@ def require_writable(path):
 
 
 def _status(path):
-    """Return the status of the file behind all links, None if there is none."""
+    """Return the status of the file behind all links, or None if there is no file."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -67,8 +67,8 @@ def _status(path):
 
 
 def _replace(path, data, old):
-    """Write a file beside another and give it the name of the other."""
-    part = path.with_name(f".{token_hex(8)}.part")  # of its own length, for the name may have the longest allowed
+    """Write a file next to another file, and give it the name of that file."""
+    part = path.with_name(f".{token_hex(8)}.part")  # a short name, because the other may have the largest length
     descriptor = os.open(part, _NEW, 0o666 if old is None else 0o600)
     try:
         with open(descriptor, "wb") as file:
@@ -86,9 +86,9 @@ def _replace(path, data, old):
 
 
 def _liken(descriptor, old):
-    """Give a file the mode of another and, as far as the system allows, its owner and group.
+    """Give a file the mode of another file and, as far as the system allows, its owner and group.
 
-    Where the group cannot be kept, the new group may do no more than everybody may.
+    If the group cannot be kept, the new group gets only the permissions of all users.
     """
     if not hasattr(os, "fchmod"):
         return
@@ -103,7 +103,7 @@ def _liken(descriptor, old):
 
 
 def _sync_folder(folder):
-    """Keep the new name through a loss of power, where folders can be synchronised."""
+    """Make the new name survive a loss of power, if folders can be synchronised."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

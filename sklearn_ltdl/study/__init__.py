@@ -1,7 +1,7 @@
-"""Comparisons on a user's own table."""
+"""Comparisons of models on a user's table."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 _MODULE_OF = {
     "Comparison": "_comparison",
@@ -16,7 +16,7 @@ _MODULE_OF = {
     "CriticalDifferenceDisplay": "_display",
 }
 
-if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, as a test says
+if TYPE_CHECKING:  # for editors and type checkers; a test holds it equal to the mapping
     from sklearn_ltdl.study._comparison import Comparison
     from sklearn_ltdl.study._display import (
         ComparisonDisplay,
@@ -43,11 +43,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name):  # the command line says --help before scikit-learn is imported
+def __getattr__(name: str) -> Any:  # the command line prints --help before scikit-learn is imported
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_MODULE_OF])

@@ -6,23 +6,26 @@ import numpy as np
 
 from sklearn_ltdl.study._ranks import mean_ranks
 
-_FAMILIES = {  # a colour, a mark and a line for each, so that grey will do
+_FAMILIES = {  # a colour (Okabe and Ito's, for every kind of sight), a mark and a line for each, so that grey will do
     "dummy": ("0.6", "x", ":"),
-    "linear": ("tab:brown", "s", ":"),
-    "kernel": ("tab:blue", "o", "--"),
-    "rfm": ("tab:purple", "v", "--"),
-    "network": ("tab:orange", "^", "-"),
-    "trees": ("tab:green", "D", "-."),
+    "linear": ("0.25", "s", ":"),
+    "kernel": ("#0072b2", "o", "--"),
+    "rfm": ("#cc79a7", "v", "--"),
+    "network": ("#d55e00", "^", "-"),
+    "trees": ("#009e73", "D", "-."),
 }
 _OTHER = ("black", "*", (0, (1, 3)))
+_ANSWERS = {"yes": "#0072b2", "no": "0.5", "undecided": "white"}
 
 
 class ComparisonDisplay:
     """Scores of the models, and the differences on which the verdict rests.
 
-    The first panel has a model a line, with its 95 % interval. The second has a contrast a line: the share of the
-    dummy's loss that its first model saves over the second, with an 80 % interval, against the margin (shaded) within
-    which two models count as equal. A hollow mark is undecided.
+    The first panel has a model a line, with its 95 % interval; it leaves out the baseline, and of R2 what is below 0.
+    The second has a pair of models a line: the share of the baseline's loss that the first saves over the second, with
+    an 80 % interval, against the margin (shaded) within which two models count as equal, and the answers to the
+    questions that the pair stands for. A hollow mark is undecided. The question whether any model beats the baseline
+    has a line only where there is no other.
 
     Parameters
     ----------
@@ -34,9 +37,9 @@ class ComparisonDisplay:
     axes_ : ndarray of two matplotlib Axes
     figure_ : matplotlib Figure
     scores_ : dict of str to matplotlib ErrorbarContainer
-        By the name of the model; models that failed are missing.
+        By the name of the model; the baseline and models that failed are missing.
     contrasts_ : dict of str to matplotlib ErrorbarContainer
-        By the name of the contrast; those that could not be drawn are missing.
+        By the name of the contrast; those of one pair of models share one, and those that have no line are missing.
 
     See Also
     --------
@@ -50,7 +53,7 @@ class ComparisonDisplay:
     >>> X, y = load_diabetes(return_X_y=True)
     >>> display = ComparisonDisplay(compare(X, y, models=["linear"])).plot()
     >>> sorted(display.scores_)
-    ['dummy', 'linear']
+    ['linear']
     """
 
     def __init__(self, comparison) -> None:
@@ -70,47 +73,89 @@ class ComparisonDisplay:
         """
         import matplotlib.pyplot as plt
 
-        comparison = self.comparison
-        methods = sorted((row for row in comparison.methods if not row["failure"]), key=lambda row: row["score"])
-        contrasts = {name: row for name, row in comparison.verdict.evidence.items() if "low" in row}
+        methods = scored(self.comparison)[::-1]
+        pairs = pairs_of(self.comparison.verdict)
         if axes is None:
-            height = 1.2 + 0.32 * max(len(methods), 1.4 * len(contrasts))
+            height = 1.2 + 0.32 * max(len(methods), 1.4 * len(pairs))
             _, axes = plt.subplots(1, 2, figsize=(10, height), layout="constrained")
         self.axes_, self.figure_ = np.asarray(axes), axes[0].figure
-        self.scores_ = {row["method"]: _draw_score(axes[0], line, row) for line, row in enumerate(methods)}
-        axes[0].set_yticks(range(len(methods)), [row["method"] for row in methods])
-        axes[0].set(xlabel=comparison.settings["scoring"], title="Out-of-fold scores")
-        axes[0].grid(axis="x", alpha=0.3)
-
-        margin = 100 * comparison.settings["margin"]
-        axes[1].axvspan(-margin, margin, color="0.85")
-        axes[1].axvline(0, color="0.5", linewidth=0.8)
-        lines = dict(zip(contrasts, range(len(contrasts) - 1, -1, -1)))
-        self.contrasts_ = {name: _draw_contrast(axes[1], lines[name], row) for name, row in contrasts.items()}
-        labels = [f"{row['candidate']} against {row['reference']}" for row in contrasts.values()]
-        axes[1].set_yticks(list(lines.values()), labels)
-        axes[1].set(xlabel="loss saved, % of the dummy's", title="Differences, the margin shaded")
-        axes[1].grid(axis="x", alpha=0.3)
+        self.scores_ = draw_scores(axes[0], self.comparison)
+        self.contrasts_ = draw_contrasts(axes[1], self.comparison)
+        axes[0].set_title("Out-of-fold scores")
+        axes[1].set_title("Differences, the margin shaded")
         return self
 
 
+def scored(comparison):
+    """Return the rows of the models that have a score, without the baseline, the best first."""
+    ran = (row for row in comparison.methods if not row["failure"] and row["family"] != "dummy")
+    return sorted(ran, key=lambda row: -row["score"])
+
+
+def pairs_of(verdict):
+    """Return the names of the contrasts of each pair of models, without the baseline where there are others."""
+    drawn = {name: row for name, row in verdict.evidence.items() if "low" in row}
+    pairs = {}
+    for name, row in drawn.items():
+        if name != "signal" or len(drawn) == 1:
+            pairs.setdefault((row["candidate"], row["reference"]), []).append(name)
+    return pairs
+
+
+def draw_scores(ax, comparison):
+    """Draw the score of each model with its interval, and return the drawings by name."""
+    methods = scored(comparison)[::-1]
+    drawn = {row["method"]: _draw_score(ax, line, row) for line, row in enumerate(methods)}
+    ax.set_yticks(range(len(methods)), [row["method"] for row in methods])
+    ax.set_ylim(-0.5, max(len(methods), 1) - 0.5)
+    ax.set_xlabel(comparison.settings["scoring"])
+    ax.grid(axis="x", alpha=0.3)
+    if comparison.settings["scoring"] == "R2" and ax.get_xlim()[0] < 0 < ax.get_xlim()[1]:
+        ax.set_xlim(left=-0.05 * ax.get_xlim()[1])  # models below are worse than a constant, however much
+    return drawn
+
+
+def draw_contrasts(ax, comparison):
+    """Draw what the first of each pair of models saves over the second, and return the drawings by contrast."""
+    evidence, pairs = comparison.verdict.evidence, pairs_of(comparison.verdict)
+    margin = 100 * comparison.settings["margin"]
+    ax.axvspan(-margin, margin, color="0.88")
+    ax.axvline(0, color="0.5", linewidth=0.8)
+    drawn = {}
+    for line, names in enumerate(reversed(pairs.values())):
+        answers = dict.fromkeys(evidence[name]["answer"] for name in names)
+        container = _draw_contrast(ax, line, evidence[names[0]])
+        drawn |= dict.fromkeys(names, container)
+        ax.text(1.02, line, ", ".join(answers), transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    ax.set_ylim(-0.5, max(len(pairs), 1) - 0.5)
+    ax.set_yticks(range(len(pairs)), [f"{first} against {second}" for first, second in reversed(pairs)])
+    ax.set_xlabel("loss saved, % of the baseline's")
+    ax.grid(axis="x", alpha=0.3)
+    return {name: drawn[name] for names in pairs.values() for name in names}
+
+
 def _draw_score(ax, line, row):
-    colour, mark, _ = _FAMILIES.get(row["family"], _OTHER)
+    colour, mark, _ = style_of(row["family"])
     ends = [[row["score"] - row["score_low"]], [row["score_high"] - row["score"]]]
     return ax.errorbar(row["score"], line, xerr=ends, color=colour, marker=mark, capsize=3)
 
 
+def style_of(family):
+    """Return the colour, the mark and the line of a family."""
+    return _FAMILIES.get(family, _OTHER)
+
+
 def _draw_contrast(ax, line, row):
     center, low, high = (100 * row[key] for key in ("difference", "low", "high"))
-    fill = "white" if row["answer"] == "undecided" else "black"
+    fill, edge = _ANSWERS[row["answer"]], "black" if row["answer"] == "undecided" else _ANSWERS[row["answer"]]
     ends = [[center - low], [high - center]]
-    return ax.errorbar(center, line, xerr=ends, color="black", marker="o", markerfacecolor=fill, capsize=3)
+    return ax.errorbar(center, line, xerr=ends, color=edge, marker="o", markerfacecolor=fill, capsize=3)
 
 
 class LazyToRichDisplay:
     """One network from rich to lazy, with nothing changed but the scale of its output, beside the other models.
 
-    All are of the first fold, in the unit of the verdict: the share of the dummy's loss on the rows held out that is
+    All are of the first fold, in the unit of the verdict: the share of the baseline's loss on the rows held out that is
     saved. The network trains on at most 1000 rows of that fold, the others on all of them. A hollow mark is a training
     that did not converge, the dashed line at the right the limit of large scales.
 
@@ -179,11 +224,11 @@ class LazyToRichDisplay:
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         scales, share = np.array(path["scale"]), 100 * (1 - np.array(path["losses"]) / dummy)
-        converged = np.array(path["converged"])
-        (self.curve_,) = ax.plot(scales, share, "-^", color="tab:orange", label="network")
-        ax.plot(scales[~converged], share[~converged], "^", color="tab:orange", markerfacecolor="white")
+        converged, network = np.array(path["converged"]), _FAMILIES["network"][0]
+        (self.curve_,) = ax.plot(scales, share, "-^", color=network, label="network")
+        ax.plot(scales[~converged], share[~converged], "^", color=network, markerfacecolor="white")
         limit = 100 * (1 - path["linearized_loss"] / dummy)
-        ax.hlines(limit, scales[-1], 3 * scales[-1], color="tab:orange", linestyle="--", label="its linear limit")
+        ax.hlines(limit, scales[-1], 3 * scales[-1], color=network, linestyle="--", label="its linear limit")
         self.lines_ = {}
         for name in self._drawn(saved) if self.models is None else self.models:
             value, family = saved[name]
@@ -192,9 +237,9 @@ class LazyToRichDisplay:
         ax.set(
             xscale="log",
             xlabel="scale of the output: rich (left) to lazy (right)",
-            ylabel="loss saved, % of the dummy's",
+            ylabel="loss saved, % of the baseline's",
         )
-        _plain_ticks(ax, scales)
+        plain_ticks(ax, scales)
         floor = min([0.0, *(value for value, _ in saved.values() if value > -20)])
         ax.set_ylim(bottom=max(ax.get_ylim()[0], floor - 5))
         ax.legend()
@@ -210,7 +255,7 @@ class LazyToRichDisplay:
 class ContrastCurveDisplay:
     """How the differences between models move with the number of training rows.
 
-    Each line is a contrast: the share of the dummy's loss that its first model saves over the second, with an 80 %
+    Each line is a contrast: the share of the baseline's loss that its first model saves over the second, with an 80 %
     interval, for folds whose training rows were thinned at random. Within the margin, shaded, two models count as
     equal. A difference that still grows at the right may be decided by more rows.
 
@@ -288,14 +333,14 @@ class ContrastCurveDisplay:
                 capsize=3,
                 label=self.comparison.verdict.evidence[name]["question"],
             )
-        ax.set(xscale="log", xlabel="training rows", ylabel="loss saved, % of the dummy's")
-        _plain_ticks(ax, np.unique(table["n_train"]))
+        ax.set(xscale="log", xlabel="training rows", ylabel="loss saved, % of the baseline's")
+        plain_ticks(ax, np.unique(table["n_train"]))
         if self.curves_:
             ax.legend(fontsize="small")
         return self
 
 
-def _plain_ticks(ax, values):
+def plain_ticks(ax, values):
     """Put ticks of a logarithmic axis at some values."""
     ax.set_xticks(values, [f"{value:g}" for value in values])
     ax.minorticks_off()

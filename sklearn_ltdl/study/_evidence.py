@@ -1,4 +1,4 @@
-"""What is shown beside the verdict and does not decide it: plain data, tables as dicts of lists."""
+"""Analyses that are shown with the verdict but do not decide it, as plain data; tables are dicts of lists."""
 
 import time
 import warnings
@@ -11,19 +11,20 @@ from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._folds import smaller
 from sklearn_ltdl.study._jobs import finite, is_stopped, rows_of, seconds
 from sklearn_ltdl.study._models import RICH_SCALE
+from sklearn_ltdl.study._observed import is_left_out, left_out
 from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
 from sklearn_ltdl.tables._pipeline import make_table_pipeline
 
-SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the training rows, in the learning curve of the contrasts
-FEWEST_ROWS = 20  # of training, in it
-PATH_ROWS = 1000  # at most so many train, and as many are predicted, along the scales
-DIAGNOSTICS = ("mean_gap", "linearization_gap", "prediction_gap", "displacement", "kernel_change")  # that are shown
+SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the training rows, in the learning curves of the contrasts
+FEWEST_ROWS = 20  # training rows in a learning curve
+PATH_ROWS = 1000  # at most this many rows train, and at most this many are predicted, along the scales
+DIAGNOSTICS = ("mean_gap", "linearization_gap", "prediction_gap", "displacement", "kernel_change")  # are shown
 SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
-def regime_of(model, X, y):
+def regime_of(model, data, train, test):
     """Return the regime report of a fitted pipeline of a network, on rows that it has not seen."""
-    report = regime_report(model, X, y)
+    report = regime_report(model, rows_of(data.X, test), data.y[test])
     return {
         "verdict": report.verdict,
         "sentence": report.sentence,
@@ -36,7 +37,7 @@ def regime_of(model, X, y):
     }
 
 
-def agop_of(model, X, y):
+def agop_of(model, data, train, test):
     """Return the spectrum of the average gradient outer product of a fitted pipeline of an RFM."""
     machine = model[-1]
     eigenvalues = np.maximum(np.linalg.eigvalsh(machine.agop_)[::-1], 0.0)
@@ -50,7 +51,7 @@ def agop_of(model, X, y):
 
 
 def _is_regime(explained):
-    """Return whether plain values are what `regime_of` returns."""
+    """Return whether plain values have the form of a result of `regime_of`."""
     form = {
         "verdict": str, "sentence": str, "scale": float, "n_rows": int, "score": str,
         "diagnostics": {str: (float, None)}, "spectrum_before": [float, ...], "spectrum_after": [float, ...],
@@ -59,15 +60,15 @@ def _is_regime(explained):
 
 
 def _is_agop(explained):
-    """Return whether plain values are what `agop_of` returns."""
+    """Return whether plain values have the form of a result of `agop_of`."""
     form = {"n_rounds": int, "eigenvalues": [float, ...], "columns": [str, ...], "importances": [float, ...]}
     if not conforms(explained, form):
         return False
     return 1 <= len(explained["columns"]) == len(explained["importances"]) == len(explained["eigenvalues"])
 
 
-EXPLAIN = {"rich": regime_of, "rfm": agop_of}
-EXPLAINED = {"rich": _is_regime, "rfm": _is_agop}  # the form of each
+EXPLAIN = {"rich": regime_of, "rfm": agop_of, "ntk": left_out}
+EXPLAINED = {"rich": _is_regime, "rfm": _is_agop, "ntk": is_left_out}  # the form of each
 
 
 def path_along_scale(data, seed, train, test):
@@ -83,7 +84,7 @@ def path_along_scale(data, seed, train, test):
 
 
 def is_path(result):
-    """Return whether plain values are what `path_along_scale` returns, or of a job that was stopped."""
+    """Return whether plain values have the form of a result of `path_along_scale`, or of a job that was stopped."""
     columns = [float] * len(SCALES)
     form = {
         "n_train": int, "score": str, "scale": columns, "scores": columns, "losses": columns, "displacements": columns,
@@ -120,7 +121,7 @@ def _path(data, seed, train, test):
 
 
 def smaller_splits(splits, target, seed):
-    """Return the splits of the learning curve: those of the first repeat, with shares of their training rows."""
+    """Return the splits of the learning curves: the splits of the first repeat, with shares of their training rows."""
     rng = np.random.default_rng(seed)
     found = []
     for share in SHARES:
@@ -131,12 +132,12 @@ def smaller_splits(splits, target, seed):
 
 
 def differences(splits, losses_of, families, weight, cluster, margin, whole):
-    """Return how each contrast moves with the number of training rows.
+    """Return the learning curve of each contrast, over the number of training rows.
 
     Parameters
     ----------
     splits : dict of Split
-        With shares of the training rows, by number.
+        Splits with shares of the training rows, by number.
     losses_of : callable (name, list of numbers) -> ndarray of shape (n_predictions,) or None
     families : dict of str
     weight, cluster : ndarray of shape (n_rows,)

@@ -1,4 +1,4 @@
-"""Which rows train and which are predicted: folds drawn by row or by group, or those of the user's own splitter."""
+"""Which rows train and which are predicted: folds drawn by row or by group, or the splits of a user's splitter."""
 
 import warnings
 from numbers import Integral
@@ -28,7 +28,7 @@ class Split(NamedTuple):
     train, test : ndarray
         Row numbers.
     share : float
-        Of the training rows of the fold that are used, 1 but in learning curves.
+        Share of the training rows of the fold that are used; 1 except in learning curves.
     """
 
     repeat: int
@@ -45,10 +45,10 @@ def draw_splits(cv, repeats, target, groups, seed):
     ----------
     cv : int, splitter object or iterable of (train, test)
     repeats : int
-        Times that the folds of an integer `cv` are drawn.
+        Number of times that the folds of an integer `cv` are drawn.
     target : Target
     groups : ndarray of shape (n_rows,) or None
-        Rows of one group are in one fold.
+        All rows of a group are in the same fold.
     seed : int
     """
     if isinstance(cv, Integral):
@@ -57,7 +57,7 @@ def draw_splits(cv, repeats, target, groups, seed):
         pairs = [pair for _ in range(repeats) for pair in _folds(cv, target, groups, rng)]
     else:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of groups that a splitter ignores, which is noted
+            warnings.simplefilter("ignore", UserWarning)  # about groups that a splitter ignores; a note reports them
             pairs = list(check_cv(cv).split(np.zeros(len(target.values)), target.values, groups))
     splits = []
     for k, (train, test) in enumerate(pairs):
@@ -66,11 +66,12 @@ def draw_splits(cv, repeats, target, groups, seed):
             raise ParameterError(
                 "cv",
                 f"split {k + 1} trains on {len(train)} rows with {len(np.unique(target.values[train]))} distinct "
-                f"targets and predicts {len(test)} rows; expected at least two, two and one. Use fewer folds.",
+                f"targets and predicts {len(test)} rows; expected at least 2 rows, 2 targets and 1 row to predict. Use "
+                "fewer folds.",
             )
         if len(np.unique(test)) < len(test) or len(np.unique(train)) < len(train):
             raise ParameterError(
-                "cv", f"split {k + 1} names a row twice; expected each once. Give weights for more of one."
+                "cv", f"split {k + 1} names a row twice; expected each row once. Use weights to repeat a row."
             )
         if np.intersect1d(train, test).size:
             raise ParameterError("cv", f"split {k + 1} predicts rows that it trains on; expected disjoint rows.")
@@ -81,18 +82,18 @@ def draw_splits(cv, repeats, target, groups, seed):
 
 
 def given_splits(cv, kept):
-    """Return a user's splits, a splitter or a list of (train, test), in numbers of the rows that are kept.
+    """Return a user's splits, a splitter or a list of (train, test), with row numbers among the rows that are kept.
 
     Parameters
     ----------
     cv : splitter object or iterable of (train, test)
-        A splitter splits the rows that are kept; the row numbers of a list, and of PredefinedSplit, are of all rows.
+        A splitter splits the rows that are kept. The row numbers of a list, and of PredefinedSplit, count all rows.
     kept : boolean ndarray of shape (n_rows,)
     """
     if isinstance(cv, PredefinedSplit):
         if len(cv.test_fold) != len(kept):
             raise ParameterError(
-                "cv", f"PredefinedSplit is of {len(cv.test_fold)} rows, and the table has {len(kept)}."
+                "cv", f"PredefinedSplit is for {len(cv.test_fold)} rows, but the table has {len(kept)} rows."
             )
         cv = cv.split()
     if hasattr(cv, "split"):
@@ -102,7 +103,7 @@ def given_splits(cv, kept):
     for k, pair in enumerate(cv):
         parts = [np.asarray(rows) for rows in pair]
         if len(parts) != 2 or any(rows.ndim != 1 or rows.dtype.kind not in "iu" for rows in parts):
-            raise ParameterError("cv", f"expected (train, test) of row numbers as split {k + 1}.")
+            raise ParameterError("cv", f"split {k + 1} is not a pair (train, test) of arrays of row numbers.")
         if any(rows.size and (rows.min() < 0 or rows.max() >= len(kept)) for rows in parts):
             raise ParameterError("cv", f"split {k + 1} has row numbers outside 0 to {len(kept) - 1}.")
         splits.append(tuple(new[rows[kept[rows]]] for rows in parts))
@@ -110,16 +111,16 @@ def given_splits(cv, kept):
 
 
 def splits_by_time(X, column, cv):
-    """Return the other columns, and splits that predict each of `cv` parts from the rows of earlier times."""
+    """Return the other columns, and splits that predict each of `cv` parts from rows with earlier times."""
     if not hasattr(X, "columns") or column not in X.columns:
         raise ValueError(f"--time {column}: there is no such column; {hint(column, list(getattr(X, 'columns', [])))}")
     times = X[column]
     if times.isna().any():
-        raise ValueError(f"--time {column}: expected a time in each row, got {times.isna().sum()} without.")
+        raise ValueError(f"--time {column}: expected a time in each row, got {times.isna().sum()} rows without one.")
     if times.dtype.kind not in "iufmM":
         raise ValueError(
-            f"--time {column}: expected numbers, or dates such as 2024-05-31, got {str(times.iloc[0])!r}; write the "
-            "dates so, year first, for the alphabet does not sort other dates by time."
+            f"--time {column}: expected numbers, or dates such as 2024-05-31, got {str(times.iloc[0])!r}; write dates "
+            "in this format, because other formats do not sort by time."
         )
     if len(X) <= cv:
         raise ValueError(f"--cv {cv}: expected more rows than parts of time, got {len(X)}.")
@@ -129,11 +130,12 @@ def splits_by_time(X, column, cv):
 
 
 def copied(X, y):
-    """Return a number of each row, the same for copies of one, or None if no rows look copied.
+    """Return a number for each row, equal for copies of a row, or None if no rows look copied.
 
-    Rows that agree in every column are taken for copies if pairs of them are far more than independent columns with the
-    values of the distinct rows would make, and if nearly all of them agree in the target, far more than any two rows
-    do. So a table of a few yes or no columns has no copies, and neither has one that measures the same thing twice.
+    Rows that agree in every column count as copies under two conditions. First, there must be far more such pairs than
+    independent columns with the values of the distinct rows would produce. Second, nearly all of these pairs must agree
+    in the target, far more often than any two rows do. A table of a few binary columns therefore has no copies, and
+    neither does a table of repeated measurements.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ def copied(X, y):
 
 
 def _numbered(codes):
-    """Return a number of each column of integers, the same for equal ones."""
+    """Return a number for each column of integers, the same for equal columns."""
     return np.unique(codes, axis=1, return_inverse=True)[1].ravel()
 
 
@@ -169,12 +171,12 @@ def _pairs(codes):
 
 
 def _agreement(codes):
-    """Return the share of pairs that are of equal entries."""
+    """Return the share of pairs with equal entries."""
     return _pairs(codes) / max(len(codes) * (len(codes) - 1) / 2, 1)
 
 
 def smaller(split, share, target, rng):
-    """Return the split with a share of its training rows drawn at random, or None if they hold one target only."""
+    """Return the split with a random share of its training rows, or None if all of these have the same target."""
     size = int(share * len(split.train))
     train = np.sort(rng.permutation(split.train)[:size])
     return split._replace(train=train, share=share) if len(np.unique(target.values[train])) > 1 else None
@@ -184,7 +186,7 @@ def _folds(cv, target, groups, rng):
     kinds = (KFold, StratifiedKFold) if groups is None else (GroupKFold, StratifiedGroupKFold)
     splitter = kinds[target.classes is not None](cv, shuffle=True, random_state=rng)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds, which is noted
+        warnings.simplefilter("ignore", UserWarning)  # about classes with fewer rows than folds; a note reports them
         return list(splitter.split(np.zeros(len(target.values)), target.values, groups))
 
 
@@ -206,5 +208,5 @@ def _check_sizes(cv, target, groups):
             raise ParameterError(
                 "cv",
                 f"{cv} folds need a class of at least {cv} {what} and another of at least 2, got {counts[-1]} and "
-                f"{counts[-2]}. Merge classes, lower cv, or say task='regression' (--task regression) for counts.",
+                f"{counts[-2]}. Merge classes, lower cv, or use task='regression' (--task regression) for counts.",
             )

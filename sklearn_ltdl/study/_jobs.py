@@ -1,4 +1,4 @@
-"""Jobs of a comparison: one fit each, with a key that says what it depends on, and the form of its result."""
+"""Jobs of a comparison: each is one fit, with a key of everything that it depends on, and the form of its result."""
 
 import inspect
 import json
@@ -25,7 +25,7 @@ from sklearn_ltdl.tables._pipeline import make_table_pipeline
 
 
 class Data(NamedTuple):
-    """What all jobs share.
+    """The data that all jobs share.
 
     Parameters
     ----------
@@ -45,16 +45,17 @@ class Data(NamedTuple):
 
 
 def run(data, function, *arguments):
-    """Return what a job finds, a dict of plain values with the key 'failure'.
+    """Return the result of a job, a dict of plain values with the key 'failure'.
 
-    On one thread, lest the bits depend on the number of cores, and so on the machine and on `n_jobs`.
+    The job runs on one thread, so that the bits do not depend on the number of cores, and thus on the machine and on
+    `n_jobs`.
     """
     with threadpool_limits(1):
         return function(data, *arguments)
 
 
 def failed(reason, missing=None):
-    """Return the result of a fit that failed; `missing` says what it was not done for, if it can be done again."""
+    """Return the result of a failed fit; `missing` says what was missing if the fit may succeed in another run."""
     return {
         "prediction": None, "fit_seconds": 0.0, "predict_seconds": 0.0, "notes": [], "failure": reason,
         "explained": None, "missing": missing,
@@ -62,7 +63,7 @@ def failed(reason, missing=None):
 
 
 def fit_and_predict(data, method, seed, train, test, explain=None):
-    """Fit a method on the training rows and predict the others; an exception of the model is a reason.
+    """Fit a method on the training rows and predict the test rows; an exception of the model becomes its failure.
 
     Parameters
     ----------
@@ -70,21 +71,20 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
     method : Method
     seed : int
     train, test : ndarray
-    explain : callable (pipeline, X_test, y_test) -> dict, default=None
-        What else to say of the fitted pipeline.
+    explain : callable (pipeline, data, train, test) -> dict, default=None
+        A further analysis of the fitted pipeline.
 
     Returns
     -------
     result : dict
-        Of plain values: prediction (None if there is a failure), fit_seconds, predict_seconds, notes as pairs of a
-        code and a text, failure and explained.
+        Plain values, except for the prediction, an array as of `as_array` (None if there is a failure): fit_seconds,
+        predict_seconds, notes as pairs of a code and a text, failure and explained.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
         try:
-            model = make_table_pipeline(method.build(data.task, seed))
-            model.fit(rows_of(data.X, train), data.y[train], **_weights(model[-1], data.weight, train))
+            model = fitted(data, method, seed, train)
             middle = time.perf_counter()
             prediction = np.asarray(predict(model, rows_of(data.X, test), data.task, data.n_classes), dtype=float)
             end = time.perf_counter()
@@ -105,40 +105,57 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
     if "nystroem" in solver:
         notes.append([solver, f"{solver}: fitted on a subsample of centres"])
     return {
-        "prediction": prediction.tolist(),
+        "prediction": as_array(prediction, data.n_classes),
         "fit_seconds": middle - start,
         "predict_seconds": end - middle,
         "notes": [list(note) for note in dict.fromkeys(map(tuple, notes))],
         "failure": None,
-        "explained": None if explain is None else _explained(explain, model, rows_of(data.X, test), data.y[test]),
+        "explained": None if explain is None else _explained(explain, model, data, train, test),
     }
 
 
+def fitted(data, method, seed, train):
+    """Return the pipeline of a method, fitted on the training rows."""
+    model = make_table_pipeline(method.build(data.task, seed))
+    return model.fit(rows_of(data.X, train), data.y[train], **_weights(model[-1], data.weight, train))
+
+
+def as_array(prediction, n_classes):
+    """Return predictions as an array: of float64, or of float32 for probabilities, of which there may be many."""
+    return None if prediction is None else np.asarray(prediction, dtype=float if n_classes is None else np.float32)
+
+
+def as_plain(result):
+    """Return a result whose prediction is a list, as JSON takes it; `as_array` is the way back, bit by bit."""
+    prediction = result.get("prediction")
+    return result if prediction is None else result | {"prediction": prediction.tolist()}
+
+
 def _is_usable(prediction):
-    """Return whether squared errors of predictions are finite numbers."""
+    """Return whether the squared errors of predictions are finite numbers."""
     with np.errstate(over="ignore"):
         return bool(np.isfinite(np.square(prediction, dtype=float).sum()))
 
 
 def finite(result):
-    """Return plain values that JSON can hold, or raise a ValueError now and not when they are written."""
+    """Return plain values that JSON can store, or raise a ValueError now instead of when they are written."""
     json.dumps(result, allow_nan=False)
     return result
 
 
 def is_fit(n_rows, n_classes, explained, result):
-    """Return whether a result, as a journal holds it, is that of `fit_and_predict` or of a job that was stopped.
+    """Return whether a result in a journal has the form of `fit_and_predict`, or of a job that was stopped.
 
     Parameters
     ----------
     n_rows : int
-        Rows that are predicted.
+        Number of rows that are predicted.
     n_classes : int or None
         None for numbers.
     explained : object
-        Form of what else is said of the fitted pipeline, None for nothing.
+        Form of the further analysis of the fitted pipeline; None if there is none.
     result : object
-        Of plain values.
+        Plain values.
     """
     done = {
         "prediction": [float if n_classes is None else [float] * n_classes] * n_rows,
@@ -152,7 +169,7 @@ def is_fit(n_rows, n_classes, explained, result):
 
 
 def is_stopped(result):
-    """Return whether a result, as a journal holds it, is that of a job that came to its limit in time."""
+    """Return whether a result in a journal has the form of a job that reached its time limit."""
     return conforms(
         result,
         {
@@ -168,7 +185,7 @@ def seconds(value):
 
 
 def may_change(result):
-    """Return whether a job failed for what may be otherwise in another run: its code, packages, memory."""
+    """Return whether a job failed for a reason that may differ in another run: its code, packages or memory."""
     return bool(result.get("failure")) and "time_limit" not in result
 
 
@@ -176,22 +193,22 @@ def _weights(estimator, weight, train):
     if weight is None:
         return {}
     if not has_fit_parameter(estimator, "sample_weight"):
-        raise TypeError(f"{type(estimator).__name__}.fit takes no sample_weight; leave this model or the weights out")
+        raise TypeError(f"{type(estimator).__name__}.fit takes no sample_weight; leave out this model or the weights")
     return {"estimator__sample_weight": weight[train]}
 
 
-def _explained(explain, model, X, y):
-    """Return what a fitted pipeline has to say beside its predictions; it is not worth a failure."""
+def _explained(explain, *arguments):
+    """Return the further analysis of a fitted pipeline; an exception here does not make the fit fail."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return finite(explain(model, X, y))
+            return finite(explain(*arguments))
         except Exception as error:
             return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
 def versions():
-    """Return the versions on which results depend."""
+    """Return the versions of Python and the packages on which results depend."""
     packages = "scikit-learn", "numpy", "scipy", "jax", "numba"
     return {
         "python": platform.python_version(),
@@ -201,7 +218,7 @@ def versions():
 
 
 def identity(name, method):
-    """Return what tells a method from another: its name, and the settings of an estimator that was given."""
+    """Return what identifies a method: its name, or a hash of the settings of a user's estimator."""
     if not is_given(method):
         return name
     estimator = method.build.args[0]
@@ -214,13 +231,13 @@ def identity(name, method):
         return joblib.hash(bytes(dumps(described)))
     except Exception as error:
         raise TypeError(
-            f"also: {name!r} cannot be pickled, as worker processes need ({' '.join(str(error).split())}); give it "
+            f"also: {name!r} cannot be pickled, which worker processes need ({' '.join(str(error).split())}); use "
             "parameters that are plain values, or functions and classes of a module."
         ) from error
 
 
 def _code(estimator):
-    """Return what the results of an estimator depend on beside its parameters: releases of packages, or source."""
+    """Return what results of an estimator depend on in addition to its parameters: package versions, or source."""
     found = {}
     for part in [estimator, *estimator.get_params().values()]:
         for kind in type(part).__mro__ if hasattr(part, "get_params") else ():
@@ -230,7 +247,7 @@ def _code(estimator):
 
 
 def _source(kind):
-    """Return the source of a class of the user's: of all of its module, whose other functions it may call."""
+    """Return the source of a user's class: the whole module, because the class may call its other functions."""
     try:
         if kind.__module__ in ("builtins", "__main__"):
             return inspect.getsource(kind)

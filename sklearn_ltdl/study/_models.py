@@ -1,4 +1,4 @@
-"""The methods that are compared, by name: how each is built for a task and a seed."""
+"""The methods that are compared, by name, and how each is built for a task and a seed."""
 
 import warnings
 from collections.abc import Callable
@@ -23,8 +23,8 @@ from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
 
 RICH_SCALE = 0.1  # output scale at which the network leaves the lazy regime
-INNER_FOLDS = 3  # on which settings are chosen
-INNER_ROWS = 2000  # at most so many take part in that
+INNER_FOLDS = 3  # folds on which settings are chosen
+INNER_ROWS = 2000  # at most this many rows are used to choose settings
 
 
 class Method(NamedTuple):
@@ -35,7 +35,7 @@ class Method(NamedTuple):
     family : {'dummy', 'linear', 'kernel', 'network', 'rfm', 'trees', 'other'}
     build : callable (task, seed) -> unfitted estimator
     n_seeds : int
-        Fits whose predictions are averaged.
+        Number of fits whose predictions are averaged.
     """
 
     family: str
@@ -52,13 +52,13 @@ class Contender(NamedTuple):
     Parameters
     ----------
     estimator : estimator object
-        Fitted behind the same preprocessing as the other models; a Pipeline is an estimator, too. A regressor or a
-        classifier, as the table asks for. Its open `random_state` is drawn for each fit.
+        A regressor or a classifier, depending on the task. It may be a Pipeline. It is fitted after the same
+        preprocessing as the other models. If its `random_state` is None, it is drawn for each fit.
     family : {'other', 'linear', 'kernel', 'network', 'rfm', 'trees'}, default='other'
-        'other' has no part in the verdict. With another family the contender counts among the models of this family,
-        of which the best is picked in each fold.
+        With 'other', the contender does not affect the verdict. With another family, it is one of the models of this
+        family, and the best of these models is picked in each fold.
     n_seeds : int, default=1
-        Fits with different seeds whose predictions are averaged.
+        Number of fits with different seeds whose predictions are averaged.
     """
 
     estimator: BaseEstimator
@@ -70,7 +70,7 @@ def per_row_loss(task, prediction, y, n_train):
     """Return the loss of each row: the squared error, or the log loss of smoothed probabilities.
 
     The probabilities of every method are smoothed as if one row of each class were added to its training rows,
-    ``(n_train p + 1) / (n_train + n_classes)``, so that a certainty that turns out wrong costs much but not infinity.
+    ``(n_train p + 1) / (n_train + n_classes)``. A certain but wrong prediction then costs much, but not infinity.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def predict(model, X, task, n_classes=None):
 
 
 class _Chosen(BaseEstimator):
-    """What predicts with the `best_estimator_` that its fit has chosen."""
+    """Base of estimators that predict with the `best_estimator_` that their fit has chosen."""
 
     def predict(self, X):
         """Return the predictions of the chosen model."""
@@ -118,7 +118,7 @@ class _Chosen(BaseEstimator):
 
 
 class Tuned(_Chosen):
-    """An estimator whose settings are chosen within the training rows, on the loss that is compared.
+    """An estimator whose settings are chosen within the training rows, by the loss of the comparison.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class Tuned(_Chosen):
         Candidates; the first wins ties.
     task : {'regression', 'classification'}
     seed : int
-        Draws the inner folds, and the rows that take part where there are more than 2000.
+        Draws the inner folds, and a sample of the rows if there are more than 2000.
     """
 
     def __init__(self, estimator, settings, task, seed):
@@ -137,7 +137,7 @@ class Tuned(_Chosen):
         self.seed = seed
 
     def fit(self, X, y, sample_weight=None):
-        """Choose the setting of least weighted loss over three folds, and fit with it on all rows."""
+        """Choose the setting with the least weighted loss over three folds, and fit it on all rows."""
         codes = None if self.task == "regression" else np.unique(y, return_inverse=True)[1]
         rows = _inner_rows(len(y), codes, self.seed)
         losses = np.zeros(len(self.settings))
@@ -153,13 +153,13 @@ class Tuned(_Chosen):
         return self
 
     def _folds(self, rows, codes):
-        """Yield the inner folds; those that would train on one class, of a class with one row, are left out."""
+        """Yield the inner folds; a fold that would train on a single class is left out."""
         if codes is None:
             folds = KFold(INNER_FOLDS).split(rows)
         else:
             folds = StratifiedKFold(min(INNER_FOLDS, np.bincount(codes[rows]).max()))
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds
+                warnings.simplefilter("ignore", UserWarning)  # about classes with fewer rows than folds
                 folds = list(folds.split(rows, codes[rows]))
         for train, test in folds:
             if codes is None or len(np.unique(codes[rows[train]])) > 1:
@@ -167,7 +167,7 @@ class Tuned(_Chosen):
 
 
 class OutOfBag(Tuned):
-    """A forest whose settings are chosen by the loss of rows on the trees that have not seen them.
+    """A forest whose settings are chosen by the out-of-bag loss: each row is predicted by trees not trained on it.
 
     Parameters
     ----------
@@ -176,11 +176,11 @@ class OutOfBag(Tuned):
         Candidates; the first wins ties.
     task : {'regression', 'classification'}
     seed : int
-        Draws the rows that take part where there are more than 2000.
+        Draws a sample of the rows if there are more than 2000.
     """
 
     def fit(self, X, y, sample_weight=None):
-        """Choose the setting of least weighted loss, and fit with it on all rows."""
+        """Choose the setting with the least weighted loss, and fit it on all rows."""
         target = y if self.task == "regression" else np.unique(y, return_inverse=True)[1]
         rows = slice(None)
         if len(y) > INNER_ROWS:
@@ -204,7 +204,7 @@ class OutOfBag(Tuned):
 
 
 def _inner_rows(n, codes, seed):
-    """Return at most 2000 rows on which settings are chosen, with all classes in their proportions."""
+    """Return at most 2000 rows for choosing settings, with all classes in their proportions."""
     rows = np.random.default_rng(seed).permutation(n)
     if codes is not None:
         place = np.empty(n)
@@ -216,23 +216,23 @@ def _inner_rows(n, codes, seed):
 
 
 def _fitted(estimator, setting, X, y, weight, rows=slice(None)):
-    """Return a clone with a setting, fitted on some rows; boosting is many times slower with weights, even of 1."""
+    """Return a clone with a setting, fitted on some rows; weights, even of 1, make boosting many times slower."""
     weight = None if weight is None else weight[rows]
     return clone(estimator).set_params(**setting).fit(X[rows], y[rows], sample_weight=weight)
 
 
 class HeldLazy(_Chosen):
-    """A network at a large output scale, with the penalty that the same network takes at the small one.
+    """A network at a large output scale, with the penalty that the same network chooses at the small scale.
 
-    The rich network may take another penalty than its linearised model would, where that explains next to nothing;
-    here both train with it, so that they differ by their scale alone.
+    If the linearised model explains next to nothing, the rich network may choose another penalty than this model
+    would. Here both networks train with the penalty of the rich one, so they differ only in their scale.
 
     Parameters
     ----------
     estimator : LazyNetRegressor or LazyNetClassifier
         The lazy network.
     rich_scale : float
-        Scale of the other one.
+        Scale of the rich network.
     """
 
     def __init__(self, estimator, rich_scale):
@@ -240,7 +240,7 @@ class HeldLazy(_Chosen):
         self.rich_scale = rich_scale
 
     def fit(self, X, y, sample_weight=None):
-        """Take one step of the rich network, which chooses the penalty, and train the lazy one with it."""
+        """Take one step of the rich network, which chooses the penalty, and train the lazy network with it."""
         reference = clone(self.estimator).set_params(scale=self.rich_scale, max_iter=1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -250,7 +250,7 @@ class HeldLazy(_Chosen):
 
 
 def _of(regressor, classifier, **settings):
-    """Return how an estimator is built that has one class a task and a seed."""
+    """Return a function that builds an estimator for a task and a seed, from one class per task."""
     return partial(_built, regressor, classifier, settings)
 
 
@@ -288,13 +288,13 @@ def _lazy(task, seed):
 
 
 def given(item):
-    """Return a user's estimator or Contender as a Method; seeds are drawn where it, or a part of it, has none."""
+    """Return a user's estimator or Contender as a Method; a `random_state` of None, also in its parts, is drawn."""
     estimator, family, n_seeds = item if isinstance(item, Contender) else Contender(item)
     return Method(family, partial(_given, estimator), n_seeds)
 
 
 def is_given(method):
-    """Return whether a method is a user's."""
+    """Return whether a method comes from the user."""
     return getattr(method.build, "func", None) is _given
 
 

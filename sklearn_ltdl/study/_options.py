@@ -1,6 +1,6 @@
-"""The options of a comparison: each stands here once, for the function `compare` and for the command line.
+"""The options of a comparison; each is defined here once, for the function `compare` and for the command line.
 
-The command line says ``--help`` before scikit-learn is imported, and so this file imports nothing of it.
+The command line prints ``--help`` before scikit-learn is imported, so this file does not import it.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Number(NamedTuple):
     closed : {'left', 'neither'}
         Whether `low` itself is allowed.
     expected : str
-        What an error says was expected.
+        Text that says in an error what was expected.
     without : float or None
         A number that is not allowed.
     """
@@ -32,7 +32,7 @@ class Number(NamedTuple):
     without: float | None = None
 
     def read(self, text):
-        """Return the number in a text, or raise a ValueError that says what was expected."""
+        """Return the number in a text, or raise a ValueError that says which number was expected."""
         try:
             number = self.kind(text)
         except ValueError:
@@ -47,33 +47,35 @@ class Number(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One of some words."""
+    """One of several words."""
 
     words: tuple
 
 
 class Text(NamedTuple):
-    """A word that is not checked here; `several` says whether the option may be repeated, or takes several."""
+    """A word that is not checked here; `several` says whether the option may be repeated, or takes several words."""
 
     several: str = ""
 
 
 class Option(NamedTuple):
-    """A parameter of `compare` that is an option of the command as well.
+    """A parameter of `compare` that is also an option of the command.
 
     Parameters
     ----------
     name : str
-        In Python; the command says ``--time-limit`` for ``time_limit``.
+        Name in Python; ``time_limit`` is ``--time-limit`` for the command.
     group : str
         Title in the help.
     takes : Number, Choice or Text, or None for a switch
     default : object
-        In Python.
+        Default in Python.
     metavar : str or None
     help : str
     on_command_line : object
-        Default of the command, where it is another one.
+        Default of the command, if it differs.
+    short : str or None
+        One hyphen and one letter.
     """
 
     name: str
@@ -83,11 +85,12 @@ class Option(NamedTuple):
     metavar: str | None
     help: str
     on_command_line: object = None
+    short: str | None = None
 
     @property
-    def flag(self):
-        """The option as it is typed."""
-        return f"--{self.name.replace('_', '-')}"
+    def flags(self):
+        """The option as it is typed, with its short form first."""
+        return [*filter(None, [self.short]), f"--{self.name.replace('_', '-')}"]
 
     @property
     def initial(self):
@@ -99,7 +102,11 @@ _SECONDS = Number(float, 0, None, "neither", "a number above 0")
 OPTIONS = (
     Option(
         "task", "comparison", Choice(("auto", "regression", "classification")), "auto", None,
-        "auto takes text and at most 10 distinct whole numbers as classes",
+        "auto treats text, booleans and at most 10 distinct whole numbers as classes",
+    ),
+    Option(
+        "log", "comparison", None, False, None,
+        "predict the logarithm of a positive target, such as a price; the verdict is on it",
     ),
     Option(
         "models", "comparison", Text("nargs"), None, "MODEL",
@@ -110,12 +117,13 @@ OPTIONS = (
         "show another estimator as well, such as sklearn.svm:SVR; may be repeated",
     ),
     Option(
-        "scoring", "comparison", Text(), None, "NAME", "score of scikit-learn to show (default: R2 or accuracy)",
+        "scoring", "comparison", Text(), None, "NAME",
+        "score of scikit-learn to show (default: R2 or accuracy, and AUC of two classes)",
     ),
     Option("cv", "comparison", Number(int, 2, None, "left", "a whole number of at least 2"), 5, "N", "number of folds"),
     Option(
         "repeats", "comparison", Number(int, 1, None, "left", "a whole number of at least 1"), 1, "N",
-        "times the folds are drawn",
+        "number of times the folds are drawn",
     ),
     Option(
         "margin", "comparison", Number(float, 0, 1, "neither", "a number above 0 and below 1"), 0.01, "SHARE",
@@ -124,21 +132,23 @@ OPTIONS = (
     Option(
         "random_state", "comparison", Number(int, 0, 2**32, "left", "a whole number of at least 0"), 0, "SEED", "seed",
     ),
-    Option("curves", "comparison", None, False, None, "also compare on fewer rows, and at several scales"),
+    Option(
+        "curves", "comparison", None, False, None, "compute learning curves and the network's score across scales",
+    ),
     Option(
         "n_jobs", "work", Number(int, None, None, "neither", "a whole number that is not 0", 0), None, "N",
-        "fits at a time, -1 for one per core", on_command_line=-1,
+        "number of fits at a time, -1 for one per core", on_command_line=-1, short="-j",
     ),
-    Option("time_limit", "work", _SECONDS, None, "SECONDS", "longest time of one fit (default: none)"),
+    Option("time_limit", "work", _SECONDS, None, "SECONDS", "time limit for one fit (default: none)"),
     Option(
-        "total_time", "work", _SECONDS, None, "SECONDS", "time after which no fit is started (default: none)",
+        "total_time", "work", _SECONDS, None, "SECONDS", "time limit for all fits together (default: none)",
     ),
     Option(
         "journal", "work", Text(), None, "FILE",
-        "keep each fit in this file; after an interruption, the same command goes on where it was",
+        "keep each fit in this file; after an interruption, the same command resumes from it",
     ),
     Option("scheduler", "work", Text(), None, "ADDRESS", "run on a Dask cluster, such as tcp://127.0.0.1:8786"),
     Option(
-        "backend", "work", Choice(("loky", "dask")), "loky", None, "dask with a scheduler, else processes here",
+        "backend", "work", Choice(("loky", "dask")), "loky", None, "where fits run; a scheduler implies dask",
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The plan of a comparison: which rows take part, and which methods are fitted on which of them, as jobs with keys."""
+"""The plan of a comparison: which rows are used, and which methods are fitted on which rows, as jobs with keys."""
 
 from functools import partial
 from numbers import Integral
@@ -14,17 +14,28 @@ from sklearn_ltdl._targets import checked_weights, is_missing
 from sklearn_ltdl.running._journal import fingerprint
 from sklearn_ltdl.study._evidence import EXPLAIN, EXPLAINED, is_path, path_along_scale
 from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
+from sklearn_ltdl.study._importance import folds_of, importance_by_permutation, is_importance
 from sklearn_ltdl.study._jobs import Data, fit_and_predict, identity, is_fit, versions
 from sklearn_ltdl.study._models import FAMILIES, METHODS, Contender, given
-from sklearn_ltdl.study._verdict import HELD_BACK
+from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut
 from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
 from sklearn_ltdl.tables._kinds import rows_of
 from sklearn_ltdl.tables._notes import Note
-from sklearn_ltdl.tables._target import Target, read_target
+from sklearn_ltdl.tables._target import Target, in_logarithms, read_target
+from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
+
+BESIDE = ("scale_path", "importance")  # jobs that fit no method for its score
+MANY_COLUMNS = 2000  # beyond which some methods are left out
+_TOO_WIDE = {  # the methods that take too long there, with the reason
+    "rfm": "it decomposes a matrix of columns by columns in every round",
+    "lazy": "each of its neurons has a weight for every column",
+    "rich": "each of its neurons has a weight for every column",
+    "forest": "each split of its trees searches all columns",
+}
 
 
 class Rows(NamedTuple):
-    """The rows that take part: they have a target, and a weight above 0.
+    """The rows that are used: they have a target, and a weight above 0.
 
     Parameters
     ----------
@@ -36,8 +47,12 @@ class Rows(NamedTuple):
     groups, copies : ndarray of shape (n_rows,) or None
         Number of the group of each row; without groups, a number that copies of a row share, if there are any.
     kept : boolean ndarray
-        Of all rows, which take part.
+        Mask over all rows; True for the rows that are used.
     columns : list of Column
+    name : str or None
+        Name of the target.
+    warnings : list of Note
+        What may lead to wrong conclusions.
     """
 
     X: object
@@ -48,31 +63,39 @@ class Rows(NamedTuple):
     copies: np.ndarray | None
     kept: np.ndarray
     columns: list
+    name: str | None
+    warnings: list
 
     @property
     def cluster(self):
-        """Number of the piece of independent evidence to which each row belongs."""
+        """Number of the unit of independent evidence to which each row belongs."""
         numbers = self.groups if self.groups is not None else self.copies
         return np.arange(len(self.X)) if numbers is None else numbers
 
     @property
+    def labels(self):
+        """The index of a DataFrame, or the number of each row of an array, as text."""
+        return [str(label) for label in getattr(self.X, "index", np.flatnonzero(self.kept))]
+
+    @property
     def data(self):
-        """What all fits share."""
+        """The data that all fits share."""
         target, weight = self.target, self.weight if self.is_weighted else None
         return Data(self.X, target.values, weight, target.task, None if target.classes is None else len(target.classes))
 
 
-def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
+def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
     """Return the Rows of a table, and notes on how it is read; the parameters are those of `compare`."""
     for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight"), (groups, "groups")):
         refuse_masked(values, name)
+    name = None if getattr(y, "name", None) is None else str(y.name)
     X, columns = read_columns(X, categorical=categorical, numeric=numeric)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         raise ParameterError(
-            "y", f"expected one target, of shape (n_samples,), got shape {y.shape}; compare one at a time."
+            "y", f"expected one target, of shape (n_samples,), got shape {y.shape}; compare one target at a time."
         )
     groups = None if groups is None else np.asarray(groups)
     check_consistent_length(X, y, groups, sample_weight)
@@ -84,24 +107,38 @@ def read_rows(X, y, *, categorical, numeric, task, groups, sample_weight):
         )
     weight = checked_weights(weight, len(y))
     kept = present & (weight > 0)
-    X, target = rows_of(X, kept), read_target(y[kept], task)
+    X, target = rows_of(X, kept), read_target(y[kept], "regression" if log and task == "auto" else task)
     notes = [Note("column", line) for line in describe(columns)] + ([target.note] if target.note else [])
+    if log:
+        target = in_logarithms(target)
+        notes.append(Note("log", "The logarithm of the target is predicted: losses and scores are of the logarithm."))
     if not present.all():
         notes.append(Note("no target", f"{np.sum(~present)} rows have no target and are left out."))
     groups = None if groups is None else group_numbers(groups[kept])
     copies = None if groups is not None else copied(X, target.values)
-    return Rows(X, target, weight[kept], sample_weight is not None, groups, copies, kept, columns), notes
+    seen = [column for column in columns if column.kind != "left out"]
+    warnings = warnings_of(Examined(X, seen, target, np.flatnonzero(kept) + 1, groups is not None, log))
+    notes += [Note("classes", line) for line in _counted(target)]
+    weighted = sample_weight is not None
+    return Rows(X, target, weight[kept], weighted, groups, copies, kept, columns, name, warnings), notes
+
+
+def _counted(target):
+    """Return a line with the number of rows of each class, the most frequent first; none for numbers."""
+    counts = sorted(counts_of(target).items(), key=lambda item: -item[1])
+    named = ", ".join(f"{label!r} {count}" for label, count in counts[:10])
+    return [f"{len(counts)} classes by rows: {named}{', ...' if len(counts) > 10 else ''}."] if counts else []
 
 
 def plan_splits(rows, cv, repeats, seed):
-    """Return the splits of the rows, and notes on what they share."""
+    """Return the splits of the rows, and notes on groups, copies and rare classes."""
     drawn, cluster, notes = isinstance(cv, Integral), rows.cluster, []
     n, n_clusters = len(rows.X), rows.cluster.max() + 1
     if rows.groups is not None:
         notes.append(Note("groups", f"The {n} rows count as {n_clusters} groups of independent evidence."))
     if rows.copies is not None:
         held = "are in one fold, and " if drawn else ""
-        text = f"The {n} rows are {n_clusters} distinct ones and copies of them: copies {held}count as one row"
+        text = f"The {n} rows are {n_clusters} distinct rows and copies of them: copies {held}count as one row"
         notes.append(Note("copies", f"{text} of evidence."))
     if not drawn and repeats != 1:
         raise ParameterError(
@@ -111,14 +148,12 @@ def plan_splits(rows, cv, repeats, seed):
     splits = draw_splits(cv if drawn else given_splits(cv, rows.kept), repeats, rows.target, together, seed)
     predicted = np.concatenate([split.test for split in splits])
     if len(np.unique(cluster[predicted])) < 2:
-        what = "one group" if rows.groups is not None else "one row and its copies"
-        raise ParameterError(
-            "cv", f"the splits predict rows of {what}, which has no error to tell; predict two at least."
-        )
+        what = "a single group" if rows.groups is not None else "a single row and its copies"
+        raise ParameterError("cv", f"the test rows form {what}, so no error can be estimated; use at least two.")
     notes += _rare(rows.target, splits)
     if any(np.intersect1d(cluster[split.train], cluster[split.test]).size for split in splits):
         what = "groups" if rows.groups is not None else "rows with copies"
-        text = f"The splits predict {what} that they train on: this tells nothing of new ones."
+        text = f"The splits predict {what} that are also used for training, so the scores do not hold for new data."
         notes.append(Note("shared", text))
     return splits, notes
 
@@ -133,14 +168,14 @@ def _rare(target, splits):
         return []
     named = ", ".join(repr(str(target.classes[code])) for code in rare[:5]) + (", ..." if len(rare) > 5 else "")
     text = (
-        f"Classes with too few rows for some training parts: {named}. No model can name them there, and each pays the "
-        "same for it; merge such classes if that matters."
+        f"Classes with too few rows for some training folds: {named}. No model can predict these classes in those "
+        "folds, which costs all models equally; consider merging them."
     )
     return [Note("rare classes", text)]
 
 
 def chosen_methods(models, also):
-    """Return the methods to run by name, in their usual order, then the others."""
+    """Return the methods to run by name: the methods of this package in their usual order, then the user's."""
     wanted = list(METHODS) if models is None else [models] if isinstance(models, str) else list(models)
     unknown = [name for name in wanted if name not in METHODS]
     if unknown:
@@ -151,23 +186,35 @@ def chosen_methods(models, also):
     for name, item in also.items():
         contender = item if isinstance(item, Contender) else Contender(item)
         estimator = contender.estimator
-        if name in METHODS or name == "scale_path":
-            raise ParameterError("also", f"the name {name!r} is taken; give the estimator another.")
+        if name in METHODS or name in BESIDE:
+            raise ParameterError("also", f"the name {name!r} is taken; give the estimator another name.")
         if isinstance(estimator, type) or not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
             raise TypeError(f"also: expected an estimator for {name!r}, such as Ridge(), got {estimator!r}.")
         if contender.family not in FAMILIES:
             raise ParameterError("also", f"family of {name!r} must be one of {FAMILIES}, got {contender.family!r}.")
         if not (isinstance(contender.n_seeds, Integral) and contender.n_seeds >= 1):
             raise ParameterError(
-                "also", f"n_seeds of {name!r} must be a whole number from 1, got {contender.n_seeds!r}."
+                "also", f"n_seeds of {name!r} must be a whole number of at least 1, got {contender.n_seeds!r}."
             )
     wanted += ["dummy", "linear", *(held_back for name, held_back in HELD_BACK.items() if name in wanted)]
     chosen = {name: METHODS[name] for name in METHODS if name in wanted}
     return chosen | {name: given(item) for name, item in also.items()}
 
 
+def that_can_run(methods, n_columns):
+    """Return the methods that can run on so many columns, and notes on the others."""
+    if n_columns <= MANY_COLUMNS:
+        return methods, []
+    notes = [
+        Note("too wide", f"{name} is not run on more than {MANY_COLUMNS} columns, here {n_columns}: {reason}.")
+        for name, reason in _TOO_WIDE.items()
+        if name in methods
+    ]
+    return {name: method for name, method in methods.items() if name not in _TOO_WIDE}, notes
+
+
 class Job(NamedTuple):
-    """A function, its arguments beside the data, the key of its result, and what says whether a value is one."""
+    """A function, its arguments after the data, the key of its result, and a function that checks a result."""
 
     function: object
     arguments: tuple
@@ -176,7 +223,7 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be done, and what is needed to make something of it."""
+    """The jobs of a comparison, and what is needed to evaluate their results."""
 
     data: Data
     methods: dict
@@ -186,6 +233,8 @@ class Plan(NamedTuple):
     cluster: np.ndarray
     scorer: object
     settings: dict
+    labels: list  # of the rows
+    seed: int
 
 
 def seed_of(seed, split, number):
@@ -194,7 +243,7 @@ def seed_of(seed, split, number):
 
 
 def jobs_of(data, methods, splits, curves, seed):
-    """Return the jobs by identifier, fold by fold, so that the time left can be told early."""
+    """Return the jobs by identifier, fold by fold, so that the remaining time can be estimated early."""
     base = fingerprint(data.X, data.y, data.weight, data.task, data.n_classes, versions())
     identities = {name: identity(name, method) for name, method in methods.items()}
     jobs = {}
@@ -212,3 +261,27 @@ def jobs_of(data, methods, splits, curves, seed):
         key = fingerprint(base, "scale_path", seed, *rows)
         jobs["scale_path", 0, 0] = Job(path_along_scale, (seed, *rows), key, is_path)
     return jobs
+
+
+def importance_job(plan, name, chosen, unit):
+    """Return the job, by its identifier, that shuffles columns for a method in some of the splits.
+
+    Parameters
+    ----------
+    plan : Plan
+    name : str
+    chosen : list of int
+        Numbers of splits whose fits are whole.
+    unit : float
+        Mean loss of the baseline.
+    """
+    folds = folds_of(plan.splits, chosen)
+    splits = [plan.splits[k]._replace(test=test) for k, test in folds]
+    held_out = HeldOut.of(splits, plan.weight, plan.cluster)
+    key = fingerprint(
+        "importance", unit, plan.cluster, *(part for k, test in folds for part in (plan.jobs[name, k, 0].key, test))
+    )
+    drawn = [(seed_of(plan.seed, k, 0), plan.splits[k].train, test) for k, test in folds]
+    arguments = plan.methods[name], drawn, held_out, unit
+    is_result = partial(is_importance, plan.data.X.shape[1])
+    return {("importance", 0, 0): Job(importance_by_permutation, arguments, key, is_result)}

@@ -1,4 +1,4 @@
-"""Methods on many tables: mean ranks, what chance does to them, and which methods they tell apart."""
+"""Methods on many tables: mean ranks, their uncertainty, and which methods differ significantly."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -18,23 +18,23 @@ LEVEL = 0.95  # of the bootstrap intervals
 
 @dataclass(frozen=True, repr=False)
 class MeanRanks(Shown):
-    """Mean ranks of methods over tables, best first; what `mean_ranks` returns.
+    """Mean ranks of methods over tables, best first; the result of `mean_ranks`.
 
     Parameters
     ----------
     names : tuple of str
     ranks : ndarray of shape (n_methods,)
-        1 would be the best on every table.
+        A method that is the best on every table has rank 1.
     low, high : ndarray of shape (n_methods,)
-        95 % bootstrap intervals: what other tables of the same kind might give.
+        95 % bootstrap intervals: the mean ranks that other tables of the same kind might give.
     critical_difference : float
-        Two methods whose mean ranks differ by less are not told apart (Nemenyi's test).
+        Two methods whose mean ranks differ by less do not differ significantly (Nemenyi's test).
     p_value : float
-        Of the hypothesis that all methods are alike (Friedman's test, F statistic of Iman and Davenport).
+        For the null hypothesis that all methods perform equally (Friedman's test, F statistic of Iman and Davenport).
     f_statistic, chi2 : float
-        Its statistics: [1]_, section 3.2.2.
+        Statistics of this test: [1]_, section 3.2.2.
     alpha : float
-        Level of Nemenyi's test: the probability to tell any two methods apart if all are alike.
+        Level of Nemenyi's test: the probability that any two methods differ significantly if all perform equally.
     n_tables : int
 
     References
@@ -55,8 +55,8 @@ class MeanRanks(Shown):
 
     @property
     def groups(self):
-        """Largest sets of names whose mean ranks differ by less than the critical difference; of two names at least."""
-        ends = np.searchsorted(self.ranks, self.ranks + self.critical_difference)  # just behind each group
+        """Largest sets of at least two names whose mean ranks differ by less than the critical difference."""
+        ends = np.searchsorted(self.ranks, self.ranks + self.critical_difference)  # just after each group
         starts = range(len(self.names))
         return [
             self.names[start:end]
@@ -79,8 +79,9 @@ class MeanRanks(Shown):
         ]
         chance = f"p = {self.p_value:.2g}" if self.p_value >= 1e-4 else "p < 0.0001"
         lines += [
-            f"Are all alike? {chance} (Friedman's test, {self.n_tables} tables). Mean ranks that differ by less than",
-            f"{self.critical_difference:.2f} are not told apart (Nemenyi's test, level {self.alpha:g}).",
+            f"Null hypothesis that all methods perform equally: {chance} (Friedman's test, {self.n_tables} tables).",
+            f"Mean ranks that differ by less than {self.critical_difference:.2f} do not differ significantly",
+            f"(Nemenyi's test, level {self.alpha:g}).",
         ]
         return "\n".join(lines)
 
@@ -102,15 +103,15 @@ class MeanRanks(Shown):
     prefer_skip_nested_validation=False,
 )
 def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_state=0) -> MeanRanks:
-    r"""Rank methods on each table, and say what their mean ranks tell apart.
+    r"""Rank methods on each table, and test which mean ranks differ significantly.
 
     Parameters
     ----------
     losses : pandas DataFrame or array-like of shape (n_tables, n_methods)
-        Smaller is better; equal losses share the mean of their ranks. A method that failed on a table, NaN, is the last
-        one there.
+        Smaller is better; equal losses share the mean of their ranks. NaN is a method that failed on a table; it has
+        the last rank there.
     names : list of str, default=None
-        One a method; None takes the columns of a DataFrame.
+        One per method; None takes the columns of a DataFrame.
     alpha : float, default=0.05
         Level of Nemenyi's test.
     n_resamples : int, default=10000
@@ -121,7 +122,7 @@ def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_sta
     Returns
     -------
     ranks : MeanRanks
-        `names`, `ranks` and intervals, best first; `critical_difference`, `p_value`, `groups`; printed, all of them.
+        `names`, `ranks` and intervals, best first; `critical_difference`, `p_value` and `groups`. Printing shows them.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_sta
 
     See Also
     --------
-    CriticalDifferenceDisplay : The same in a figure.
+    CriticalDifferenceDisplay : The same ranks in a figure.
 
     Notes
     -----
@@ -142,8 +143,8 @@ def mean_ranks(losses, *, names=None, alpha=0.05, n_resamples=10_000, random_sta
         \mathrm{CD} = q_\alpha \sqrt{\frac{k (k+1)}{6 N}},
 
     where F has :math:`k-1` and :math:`(k-1)(N-1)` degrees of freedom, and :math:`q_\alpha` is the quantile of the
-    studentized range over :math:`\sqrt 2`. All take the tables as independent: copies of a table count twice. The
-    bootstrap intervals of fewer than about ten tables are too narrow.
+    studentized range over :math:`\sqrt 2`. All of them assume that the tables are independent, so two copies of a table
+    count twice. With fewer than about ten tables, the bootstrap intervals are too narrow.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Models in files: written as data by skops, and read without running code that nobody trusts."""
+"""Models in files: skops writes them as data, and they are read without running untrusted code."""
 
 import io
 import json
@@ -25,8 +25,8 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn_ltdl.running._written import write_whole
 from sklearn_ltdl.tables._notes import listed
 
-PICKLE = "pickle"  # trusts a file of pickle or joblib
-_OLDEST_PROTOCOL = 2  # of skops, with which this package began
+PICKLE = "pickle"  # the option that trusts a pickle or joblib file
+_OLDEST_PROTOCOL = 2  # oldest protocol of skops that this package has used
 _KNOWN = {
     "numpy.clip",
     "numpy.dtype",
@@ -34,19 +34,19 @@ _KNOWN = {
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
-    "sklearn_ltdl.tables._kinds.to_days",
     "sklearn_ltdl.tables._kinds.to_levels",
     "sklearn_ltdl.tables._kinds.to_numbers",
+    "sklearn_ltdl.study._log.LogTarget",
     "sklearn_ltdl.study._models.HeldLazy",
     "sklearn_ltdl.study._models.OutOfBag",
     "sklearn_ltdl.study._models.Tuned",
     "sklearn_ltdl.tables._pipeline._OfKind",
 }
-_BY_TREES = (  # whose trees do not check the rows again
+_BY_TREES = (  # their trees do not check the rows again
     RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor, RandomTreesEmbedding,
     GradientBoostingClassifier, GradientBoostingRegressor,
 )  # fmt: skip
-_NODES = {  # of skops; those that call a method, a partial function or an operator are not among them
+_NODES = {  # nodes of skops, without those that call a method, a partial function or an operator
     f"{name}Node"
     for name in (
         "Bytes", "Cached", "ConstructorFromReduce", "DType", "DefaultDict", "Dict", "Function", "Json", "List", "Loss",
@@ -56,18 +56,18 @@ _NODES = {  # of skops; those that call a method, a partial function or an opera
 
 
 def save(model, path):
-    """Write a fitted model as data, at once or not at all, and return the types in it that must be trusted by name."""
+    """Write a fitted model as data, completely or not at all, and return its types that must be trusted by name."""
     skops = _skops()
     try:
         data = skops.dumps(model)
         types = skops.get_untrusted_types(data=data)
         _checked(data)
-        skops.loads(data, trusted=types)  # what cannot be found again by its name is no data
-    except Exception as error:  # of the model's own classes
+        skops.loads(data, trusted=types)  # an object that cannot be found by its name is not data
+    except Exception as error:  # from the model's own classes
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise TypeError(
-            f"{path}: {type(last_step(model)).__name__} cannot be saved as data ({reason}); define the functions in it "
-            "by their names in a module, not as lambda."
+            f"{path}: {type(last_step(model)).__name__} cannot be saved as data ({reason}); define its functions by "
+            "name in a module, not as lambda."
         ) from error
     write_whole(path, data)
     return [_as_option(name) for name in types if not _is_known(name)]
@@ -79,24 +79,24 @@ def load(path, trust=()):
     Parameters
     ----------
     path : str or Path
-        File of skops; it is data, whatever it is called.
+        A skops file; its content decides, not its name.
     trust : collection of str, default=()
-        Types to load beside those of this package and of scikit-learn, as ``module:Class``. With ``'pickle'``, the file
-        may also be one of pickle or joblib, which runs what it holds.
+        Types to load in addition to those of this package and scikit-learn, as ``module:Class``. With ``'pickle'``, the
+        file may also be a pickle or joblib file. Loading such a file runs the code in it.
 
     Raises
     ------
     ValueError
-        In one sentence, why the file is not loaded.
+        Says in one sentence why the file is not loaded.
     """
     wrong = [name for name in trust if name != PICKLE and not all(name.partition(":"))]
     if wrong:
         raise ValueError(f"--trust {wrong[0]}: expected MODULE:CLASS, such as my_models:Model, or {PICKLE}.")
     if not Path(path).is_file():
-        raise ValueError(f"{path}: expected the file of a model, as ltdl compare --save writes; there is no such file.")
+        raise ValueError(f"{path}: expected a model file, as ltdl compare --save writes; there is no such file.")
     data = Path(path).read_bytes()
     if not data:
-        raise ValueError(f"{path}: expected the file of a model, as ltdl compare --save writes, got an empty file.")
+        raise ValueError(f"{path}: expected a model file, as ltdl compare --save writes, got an empty file.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InconsistentVersionWarning)
         model = _from_data(path, data, trust) if data.startswith(b"PK") else _from_pickle(path, data, trust)
@@ -126,14 +126,14 @@ def _skops():
 def _from_pickle(path, data, trust):
     if PICKLE not in trust:
         raise ValueError(
-            f"{path}: not loaded, for it is no file that ltdl compare --save writes; a file of pickle or joblib runs "
-            f"the code in it when it is loaded, so give --trust {PICKLE} only if you know who made it."
+            f"{path}: not loaded, because ltdl compare --save writes no such file; loading a pickle or joblib file "
+            f"runs the code in it, so give --trust {PICKLE} only if you know who made the file."
         )
     import joblib
 
     try:
         return joblib.load(io.BytesIO(data))
-    except Exception as error:  # what a file that is no pickle raises depends on its first bytes
+    except Exception as error:  # the exception for a file that is not a pickle depends on its first bytes
         raise _unloadable(path, error) from error
 
 
@@ -151,16 +151,16 @@ def _from_data(path, data, trust):
     except Exception as error:  # a file that was altered may be wrong in any way
         raise _unloadable(path, error) from error
     raise ValueError(
-        f"{path}: not loaded, for it holds {listed(unknown)}, which is not of this package or scikit-learn and may run "
-        "any code; if it is yours, name it as --trust MODULE:CLASS."
+        f"{path}: not loaded, because it holds {listed(unknown)}, which is not part of this package or scikit-learn "
+        "and may run any code; if it is yours, trust it with --trust MODULE:CLASS."
     )
 
 
 def _unloadable(path, error):
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return ValueError(
-        f"{path}: expected the file of a model, as ltdl compare --save writes, but it cannot be loaded ({reason}); it "
-        "may be damaged, or written by newer versions of the packages."
+        f"{path}: expected a model file, as ltdl compare --save writes, but it cannot be loaded ({reason}); it may be "
+        "damaged, or written by newer versions of the packages."
     )
 
 
@@ -169,7 +169,7 @@ def _as_option(name):
 
 
 def _is_known(name):
-    """Return whether a name is of a class of values or estimators of this package, or of what its pipelines hold."""
+    """Return whether a name belongs to a class of this package, or to an object that its pipelines contain."""
     module, _, attribute = name.rpartition(".")
     if name in _KNOWN:
         return True
@@ -187,7 +187,7 @@ def _is_known(name):
 
 
 def _checked(data):
-    """Raise a ValueError if a file of skops could harm before its types are known, or by its trees."""
+    """Raise a ValueError if a skops file could do harm before its types are known, or through its trees."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist()}
         packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
@@ -206,7 +206,7 @@ def _checked(data):
                 read.add(key)
                 total += sizes[file]
                 if node["__loader__"] == "NdArrayNode" and not archive.open(file).read(6) == b"\x93NUMPY":
-                    raise ValueError(f"{file} is no array")
+                    raise ValueError(f"{file} is not an array")
             if total > len(data):
                 raise ValueError("its parts are read more than once")
             is_tree = (node["__module__"], node["__class__"]) == ("sklearn.tree._tree", "Tree")
@@ -225,9 +225,9 @@ def _nodes(schema):
 
 
 def _check_tree(node, array):
-    """Raise a ValueError if compiled code would read beyond a tree, whose numbers it believes."""
+    """Raise a ValueError if compiled code, which does not check the numbers of a tree, would read out of bounds."""
     if node["__loader__"] != "TreeNode":
-        raise ValueError("a tree is not stored as one")
+        raise ValueError("a tree is not stored as a tree")
     n_features, n_classes, n_outputs = node["__reduce__"]["args"]["content"]
     n_features, n_outputs = json.loads(n_features["content"]), json.loads(n_outputs["content"])
     state = node["content"]["content"]
@@ -245,7 +245,7 @@ def _check_tree(node, array):
 
 
 def _is_tree(left, right, feature, leaf, n_features):
-    """Return whether each branch leads onwards to a node, by a feature that there is."""
+    """Return whether each branch leads to a later node, and splits by an existing feature."""
     inner = np.flatnonzero(~leaf)
     return len(leaf) > 0 and all(
         (low < part[inner]).all() and (part[inner] < high).all()
@@ -254,7 +254,7 @@ def _is_tree(left, right, feature, leaf, n_features):
 
 
 def _check_features(model):
-    """Raise a ValueError if a tree in a model asks for features that the model does not take."""
+    """Raise a ValueError if a tree in a model uses features that the model does not have."""
     left, seen = [model], set()
     while left:
         part = left.pop()
@@ -277,11 +277,11 @@ def _check_features(model):
                 _is_predictor(tree, taken) for tree in chain.from_iterable(getattr(part, "_predictors", ()))
             )
             if not sound:
-                raise ValueError("a tree asks for features that the model does not take")
+                raise ValueError("a tree uses features that the model does not have")
 
 
 def _is_predictor(predictor, n_features):
-    """Return whether a tree of boosting is sound, as in `_check_tree`."""
+    """Return whether a boosting tree is sound, as in `_check_tree`."""
     nodes = predictor.nodes
     known = (predictor.raw_left_cat_bitsets, predictor.binned_left_cat_bitsets)
     leaf = nodes["is_leaf"] != 0

@@ -1,9 +1,10 @@
-"""The comparison: the same folds for every method, out-of-fold losses row by row, and what they say."""
+"""The comparison: the same folds for every method, out-of-fold losses row by row, and the verdict."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,17 +16,29 @@ from sklearn_ltdl.running._progress import Progress
 from sklearn_ltdl.running._terminal import say
 from sklearn_ltdl.study._comparison import Comparison, Interrupted
 from sklearn_ltdl.study._evidence import differences, smaller_splits
-from sklearn_ltdl.study._jobs import failed, may_change, run, versions
+from sklearn_ltdl.study._importance import MOST_COLUMNS, importance_part
+from sklearn_ltdl.study._jobs import as_array, as_plain, failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
+from sklearn_ltdl.study._observed import predicted_classes, predicted_numbers, suspects
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
-from sklearn_ltdl.study._plan import Plan, chosen_methods, jobs_of, plan_splits, read_rows
-from sklearn_ltdl.study._scores import as_scorer, losses_of, score_name, score_of
-from sklearn_ltdl.study._verdict import HeldOut, decide, draw_contrasts
+from sklearn_ltdl.study._plan import (
+    Plan,
+    chosen_methods,
+    importance_job,
+    jobs_of,
+    plan_splits,
+    read_rows,
+    that_can_run,
+)
+from sklearn_ltdl.study._recommendation import in_words, recommend
+from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
+from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl.tables._warnings import FEW_EVENTS, counts_of
 
 
 def _constraints():
-    """Return the constraints on the parameters of `compare`: those of its options, and of what files cannot hold."""
+    """Return the constraints on the parameters of `compare`: of its options, and of parameters that only Python has."""
     kinds = {int: Integral, float: Real}
     constraints = {
         "categorical": ["array-like"],
@@ -63,6 +76,7 @@ def compare(
     categorical=(),
     numeric=(),
     task="auto",
+    log=False,
     models=None,
     also=None,
     cv=5,
@@ -81,82 +95,89 @@ def compare(
     random_state=0,
     verbose=0,
 ) -> Comparison:
-    """Ask of a table whether it needs a kernel, feature learning or trees, or whether a linear model is enough.
+    """Find out whether a table needs a kernel, feature learning or trees, or whether a linear model is enough.
 
-    Every method is fitted on the same folds, stratified for classes, each in `make_table_pipeline`. The verdict rests
-    on paired differences of out-of-fold losses, row by row (squared error; log loss of probabilities smoothed as if
-    one row of each class were added to the training rows), each with an interval: Student's over the rows, with the
-    correction of Nadeau and Bengio for the training rows that folds share. Rows of one group count as one, and so do
-    copies of a row, in all columns and the target, where there are too many for chance. Differences are in units of the
-    dummy's loss. The best method of a family is picked in each fold by the losses on the other folds.
+    Every method is fitted on the same folds, each in `make_table_pipeline`. Folds are stratified for classification.
+    The verdict rests on paired differences of out-of-fold losses, row by row. The loss is the squared error, or the log
+    loss of probabilities that are smoothed as if one row of each class were added to the training rows. Each difference
+    has an interval: Student's interval over the rows, with the correction of Nadeau and Bengio for the training rows
+    that folds share. Rows of one group count as one row. Copies of a row, equal in all columns and the target, also
+    count as one row if there are more of them than chance explains. Differences are in units of the baseline's loss. In
+    each fold, the best method of a family is picked by its losses on the other folds.
 
     Parameters
     ----------
     X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
-        Numbers, booleans, dates and text; missing values are welcome. Columns of a DataFrame are left out that are
-        constant, free text, or identifiers: text of its own in nearly every row, or distinct whole numbers under a
-        name such as ``id``.
+        Numbers, booleans, dates and text; missing values are allowed. Columns of a DataFrame are left out if they are
+        constant, free text, row numbers or identifiers. Identifiers are unique texts in nearly every row, or distinct
+        whole numbers under a name such as ``id``. A few texts among numbers become missing values.
     y : array-like of shape (n_samples,)
         Rows without a target are left out.
     categorical, numeric : list of str or int, default=()
-        Columns, by name or by number in an array, to be read as categories, or as numbers (what is no number is then
-        missing), and not left out. A categorical dtype says the same of a column.
+        Columns to treat as categorical or as numeric, by name, or by number in an array. They are not left out. In
+        numeric columns, non-numeric values become missing. A column with a categorical dtype is always categorical.
     task : {'auto', 'regression', 'classification'}, default='auto'
-        'auto' takes text, booleans and at most 10 distinct whole numbers as classes, other numbers as they are.
+        'auto' treats text, booleans and at most 10 distinct whole numbers as classes, and other numbers as numbers.
+    log : bool, default=False
+        Whether to predict the logarithm of the target, which must be positive. This suits prices, sales and other
+        numbers of which a few are much larger than the rest. Losses, scores and the verdict are those of the logarithm.
+        The model of `sklearn_ltdl.study.winner` predicts in the unit of the target.
     models : list of str or None, default=None
         Names among 'dummy', 'linear', 'rbf', 'laplace', 'ntk', 'rfm', 'lazy', 'rich', 'forest' and 'boosting'; None
-        takes all. 'dummy' and 'linear' always run, and 'lazy' beside 'rich' and 'ntk' beside 'rfm': the verdict is
-        relative to them.
+        runs all. 'dummy' and 'linear' always run. 'lazy' runs with 'rich', and 'ntk' with 'rfm', because the verdict
+        compares them. On more than 2000 columns 'rfm', 'lazy', 'rich' and 'forest' are left out, and a note says so.
     also : dict of str to estimator or Contender, default=None
-        Other estimators to show beside them, by name. They have no part in the verdict, unless a
-        `sklearn_ltdl.study.Contender` gives the family to which they belong.
+        Further estimators to show, by name. They do not affect the verdict, unless a `sklearn_ltdl.study.Contender`
+        gives the family to which they belong.
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
-        of time. What is not predicted in any of them does not count.
+        of time. Rows that are not predicted in any split are not evaluated.
     repeats : int, default=1
-        Times that the folds of an integer `cv` are drawn. More make the verdict depend less on the draw, and narrow the
-        intervals a little: the rows stay the same.
+        Number of times that the folds of an integer `cv` are drawn. With more draws, the verdict depends less on the
+        draw, and the intervals are slightly narrower, although the rows stay the same.
     groups : array-like of shape (n_samples,), default=None
-        Rows of one group are in one fold, and are not independent evidence.
+        All rows of a group are in the same fold, and they are not independent evidence.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows in fits, losses and scores; a row of weight 0 is left out.
+        Weights of the rows in fits, losses and scores; a row with weight 0 is left out.
     scoring : str, callable or None, default=None
-        Score to show, as in scikit-learn, whatever decides; None is R2 or accuracy.
+        Score to show, as in scikit-learn; it does not affect the verdict. None is R2 or accuracy. For two classes, the
+        area under the ROC curve (AUC) is shown as well, because accuracy says little about a rare class.
     margin : float, default=0.01
-        Differences below this share of the dummy's loss are equivalent in practice.
+        Differences below this share of the baseline's loss count as ties.
     curves : bool, default=False
-        Whether to show as well how the contrasts move with the number of training rows, and the network with its scale.
-        It takes about as long again as one draw of the folds.
+        Whether to also compute learning curves of the contrasts, and the network's score across scales. Roughly doubles
+        the run time.
     n_jobs : int or None, default=None
-        Fits that run at a time, as in joblib: None is 1, -1 is one a core.
+        Number of fits at a time, as in joblib: None is 1, -1 is one per core.
     time_limit : float or None, default=None
-        Seconds of one fit with its predictions, after which its process is killed and the method counts as failed.
+        Time limit in seconds for one fit with its predictions. After it, the process is killed and the method counts as
+        failed.
     total_time : float or None, default=None
-        Seconds after which no other fit is started and those that run are killed. If the folds were drawn anew several
-        times, the draws that are done decide; else the methods that miss a fold count as failed.
+        Seconds after which running fits are killed and no further fit starts. If the folds are drawn several times, the
+        verdict rests on the draws that are done. Otherwise, methods that lack a fold count as failed.
     journal : str or path-like, default=None
-        File to which each result is added as it comes. A run that was stopped, even killed, goes on with the same file
-        where it was: results are reused for the same data, settings and versions, and the same source of classes of
-        your own in `also`, and the outcome is that of an undisturbed run. Fits that failed are tried again.
+        File to which each result is added as soon as it is available. A run that was stopped, or even killed, resumes
+        from the same file. Results are reused for the same data, settings and versions, and the same source of your own
+        classes in `also`. The outcome equals that of an uninterrupted run. Failed fits are run again.
     backend : {'loky', 'dask'}, default='loky'
         Processes of this machine, or the workers of a Dask cluster.
     scheduler : str or distributed.Client, default=None
         Address of the scheduler of the Dask cluster, such as ``'tcp://127.0.0.1:8786'``.
     random_state : int, RandomState instance or None, default=0
     verbose : int, default=0
-        With 1, progress and the time left on stderr.
+        With 1, print progress and the time left on stderr.
 
     Returns
     -------
     comparison : Comparison
-        With `verdict`, `methods`, `results`, `evidence`, `settings`, `to_frame()` and `to_json()`.
+        With `verdict`, `methods`, `results`, `evidence`, `settings`, `summary`, `to_frame()` and `to_json()`.
 
     References
     ----------
     Nadeau and Bengio (2003), "Inference for the generalization error", Machine Learning 52, eq. (16).
 
     Chizat, Oyallon and Bach (2019), "On lazy training in differentiable programming", arXiv:1812.07956: the lazy and
-    the rich network differ by the scale of their output only.
+    the rich network differ only in the scale of their output.
 
     Examples
     --------
@@ -170,12 +191,14 @@ def compare(
     if (backend == "dask") != (scheduler is not None):
         raise ParameterError(
             "scheduler",
-            f"a Dask cluster takes backend 'dask' and the address of its scheduler, such as "
+            f"a Dask cluster needs backend 'dask' and the address of its scheduler, such as "
             f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
         )
     rows, notes = read_rows(
-        X, y, categorical=categorical, numeric=numeric, task=task, groups=groups, sample_weight=sample_weight
+        X, y, categorical=categorical, numeric=numeric, task=task, log=log, groups=groups, sample_weight=sample_weight
     )
+    methods, too_wide = that_can_run(methods, rows.X.shape[1])
+    notes += too_wide
     seed = draw_seed(random_state)
     splits, more = plan_splits(rows, cv, repeats, seed)
     notes += more
@@ -189,25 +212,29 @@ def compare(
         "groups": groups is not None,
         "weights": rows.is_weighted,
         "scoring": scoring if isinstance(scoring, str) else "score" if scoring else score_name(rows.target.task),
+        "log": bool(log),
         "margin": float(margin),
         "time_limit": time_limit and float(time_limit),
         "total_time": total_time and float(total_time),
         "seed": seed,
         "notes": notes,
+        "warnings": rows.warnings,
         "versions": versions(),
     }
     jobs = jobs_of(rows.data, methods, splits, curves, seed)
-    plan = Plan(rows.data, methods, splits, jobs, rows.weight, rows.cluster, scorer, settings)
+    plan = Plan(rows.data, methods, splits, jobs, rows.weight, rows.cluster, scorer, settings, rows.labels, seed)
     return _carried_out(plan, journal, n_jobs, {"time_limit": time_limit, "total_time": total_time}, scheduler, verbose)
 
 
 def _described(rows, methods, cv):
-    """Return the settings that speak of the table, the models and the folds."""
+    """Return the settings that describe the table, the models and the folds."""
     target, n = rows.target, len(rows.X)
     drawn = isinstance(cv, Integral)
     return {
         "task": target.task,
+        "target": rows.name,
         "classes": None if target.classes is None else [str(label) for label in target.classes],
+        "class_counts": counts_of(target) or None,
         "n_rows": n,
         "n_columns": rows.X.shape[1],
         "n_clusters": int(rows.cluster.max()) + 1,
@@ -218,38 +245,47 @@ def _described(rows, methods, cv):
 
 
 def _carried_out(plan, journal, n_jobs, limits, scheduler, verbose):
-    """Return the Comparison of a plan; an interruption carries that of what was done."""
+    """Return the Comparison of a plan; an interruption carries the Comparison of the fits that are done."""
     results = {}
     try:
         _work(plan, results, Journal(journal), n_jobs, limits, scheduler, verbose)
     except KeyboardInterrupt as stop:
         done = f"{len(results)} of {len(plan.jobs)} fits are done"
-        kept = f"{done} and kept in {journal}; run again with it to go on" if journal else done
+        kept = f"{done} and kept in {journal}; run again with it to resume" if journal else done
         for identifier in plan.jobs:
             results.setdefault(identifier, failed("interrupted", "time"))
         try:
             partial = _collate(plan, results)
-        except RuntimeError:  # not even the dummy is done
+        except RuntimeError:  # not even the baseline is done
             partial = None
         raise Interrupted(f"{kept}.", partial) from stop
     return _collate(plan, results)
 
 
 def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
-    """Do the jobs whose results the journal does not hold, and put all results into `results`."""
-    missing, time_limit = [], limits["time_limit"]
-    for identifier, job in plan.jobs.items():
-        known = journal.known(job.key, job.is_result)
-        if known is None or known.get("time_limit", time_limit) != time_limit:
-            missing.append(identifier)  # what was stopped at another limit may now come to its end
-        else:
-            results[identifier] = known
-    if journal.dropped:
-        warn(journal.message())
+    """Run the jobs whose results are not in the journal, and put all results into `results`."""
+    missing, arguments, told, time_limit = [], [], set(), limits["time_limit"]
+
+    def ask(jobs):
+        """Take the results of jobs from the journal, and put the other jobs on the list."""
+        for identifier, job in jobs.items():
+            known = journal.known(job.key, job.is_result)
+            if known is None or known.get("time_limit", time_limit) != time_limit:
+                missing.append(identifier)  # a fit that was stopped at another limit may now finish
+                arguments.append((job.function, *job.arguments))
+            else:
+                results[identifier] = _with_array(known, plan.data.n_classes)
+                journal.results.pop(job.key)  # as text it takes ten times the memory
+        if journal.dropped.keys() - told:
+            told.update(journal.dropped)
+            warn(journal.message())
+
+    ask(plan.jobs)
+    if not missing:
+        ask(_follow_up(plan, results))
     if verbose and results:
         say(f"{len(results)} of {len(plan.jobs)} fits are in {journal.path}.")
     progress = Progress([name for name, *_ in missing], verbose)
-    arguments = [(plan.jobs[identifier].function, *plan.jobs[identifier].arguments) for identifier in missing]
     try:
         for index, result in run_each(
             run, arguments, shared=(plan.data,), n_jobs=n_jobs, scheduler=scheduler, **limits
@@ -257,63 +293,163 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
             name, k, _ = identifier = missing[index]
             if isinstance(result, JobError):
                 result = failed(str(result), result.missing) | {"time_limit": time_limit}
-            if not result.get("missing") and not may_change(result):
-                journal.add(plan.jobs[identifier].key, result)
+            if journal.path is not None and not result.get("missing") and not may_change(result):
+                journal.add(plan.jobs[identifier].key, as_plain(result))
+                journal.results.pop(plan.jobs[identifier].key)
             results[identifier] = result
             seconds = result.get("fit_seconds", 0.0) + result.get("predict_seconds", 0.0)
+            if len(results) == len(plan.jobs):
+                n_asked = len(missing)
+                ask(_follow_up(plan, results))
+                for other, *_ in missing[n_asked:]:
+                    progress.expect(other)
             progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
     finally:
         progress.close()
 
 
-def _collate(plan, results):
-    """Return the Comparison of the results of all jobs."""
+def _with_array(result, n_classes):
+    """Return a result of a journal as `fit_and_predict` returns it."""
+    return result | {"prediction": as_array(result["prediction"], n_classes)} if "prediction" in result else result
+
+
+def _follow_up(plan, results):
+    """Return the jobs that can be stated once all others are done, and add them to the plan."""
+    if ("importance", 0, 0) in plan.jobs:
+        return {}
+    try:
+        judged = _judge(plan, results)
+    except RuntimeError:  # not even the baseline could be fitted
+        return {}
+    name = judged.verdict.recommendation.model
+    if plan.methods[name].family == "dummy" or plan.data.X.shape[1] > MOST_COLUMNS:
+        return {}
+    more = importance_job(plan, name, judged.main, float(judged.held_out.mean(judged.losses["dummy"])))
+    plan.jobs.update(more)
+    return more
+
+
+class Judged(NamedTuple):
+    """What the results of the fits say.
+
+    Parameters
+    ----------
+    settings : dict
+    main : list of int
+        Numbers of the splits that decide.
+    held_out : HeldOut
+        Of those splits.
+    scored : dict of tuple
+        What `score_of` returns, by method.
+    losses : dict of ndarray
+        Of the methods that did not fail.
+    families : dict of str
+    contrasts : dict of Contrast or None
+    verdict : Verdict
+    """
+
+    settings: dict
+    main: list
+    held_out: HeldOut
+    scored: dict
+    losses: dict
+    families: dict
+    contrasts: dict
+    verdict: Verdict
+
+
+def _judge(plan, results):
+    """Return the Judged of the results of all fits."""
     settings, notes = plan.settings, []
     main = [k for k, split in enumerate(plan.splits) if split.share == 1]
     whole = sorted({plan.splits[k].repeat for k in main} - _unfinished(plan, results))
     if whole and len(whole) < settings["repeats"]:
         main = [k for k in main if plan.splits[k].repeat in whole]
         settings = {**settings, "repeats": len(whole)}
-        text = f"The time was over after {len(whole)} of {plan.settings['repeats']} draws of the folds."
+        text = f"The total time was over after {len(whole)} of {plan.settings['repeats']} draws of the folds."
         notes = [Note("repeats", text)]
     settings = {**settings, "notes": settings["notes"] + notes}
     held_out = HeldOut.of([plan.splits[k] for k in main], plan.weight, plan.cluster)
     scored = {name: score_of(plan, results, name, main, held_out) for name in plan.methods}
     losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
     if "dummy" not in losses:
-        raise RuntimeError(f"No model can be fitted, not even the dummy: {scored['dummy'][0]['failure']}.")
+        raise RuntimeError(f"No model can be fitted, not even the baseline: {scored['dummy'][0]['failure']}.")
     families = {name: method.family for name, method in plan.methods.items()}
     contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
+    verdict = decide(contrasts)
+    if any(note.code == "few events" for note in settings["warnings"]) and verdict.code != "unclear":
+        text = (
+            f"Some class has fewer than {FEW_EVENTS} rows, too few for a verdict; else it would be: {verdict.sentence}"
+        )
+        verdict = replace(verdict, code="unclear", needs_features="open", sentence=text)
+    usual = {name: summary["usual_score"] for name, (summary, _, _) in scored.items()}
+    explained = in_words(settings["task"], settings["target"], usual)
+    judged = {name: loss for name, loss in losses.items() if families[name] != "other"}
+    advice = recommend(judged, families, held_out, settings["margin"], verdict.needs_features, explained)
+    verdict = replace(verdict, recommendation=advice)
+    compared = [name for name in families if families[name] not in ("dummy", "other")]
+    if not set(METHODS) - {"dummy"} <= set(compared):  # the verdict says nothing about models that were left out
+        verdict = replace(verdict, sentence=f"{verdict.sentence} (Models compared: {', '.join(compared)}.)")
+    return Judged(settings, main, held_out, scored, losses, families, contrasts, verdict)
+
+
+def _collate(plan, results):
+    """Return the Comparison of the results of all jobs."""
+    judged = _judge(plan, results)
+    scored = judged.scored.values()
+    return Comparison(
+        judged.verdict,
+        tuple(summary for summary, _, _ in scored),
+        tuple(result for _, rows, _ in scored for result in rows),
+        {**_of_networks(plan, results, judged), **_of_rows(plan, results, judged)},
+        judged.settings,
+    )
+
+
+def _of_networks(plan, results, judged):
+    """Return the parts of the evidence on what the models learned, and on their learning curves."""
     evidence = {"differences": None, "scale_path": None, "regime": None, "agop": None}
     for part, identifier in {"regime": ("rich", 0, 0), "agop": ("rfm", 0, 0)}.items():
         evidence[part] = results[identifier].get("explained") if identifier in results else None
     if ("scale_path", 0, 0) in results:
         evidence["scale_path"] = results["scale_path", 0, 0]
         smaller = [k for k, split in enumerate(plan.splits) if split.share < 1]
-        n_train = int(np.mean([len(plan.splits[k].train) for k in main]))
+        n_train = int(np.mean([len(plan.splits[k].train) for k in judged.main]))
         evidence["differences"] = differences(
             {k: plan.splits[k] for k in smaller},
             lambda name, chosen: losses_of(plan, results, name, chosen),
-            families,
+            judged.families,
             plan.weight,
             plan.cluster,
-            settings["margin"],
-            (n_train, contrasts),
+            judged.settings["margin"],
+            (n_train, judged.contrasts),
         )
-    verdict = decide(contrasts)
-    compared = [name for name in families if families[name] not in ("dummy", "other")]
-    if not set(METHODS) - {"dummy"} <= set(compared):  # nothing was learned of the models left out
-        verdict = replace(verdict, sentence=f"{verdict.sentence} (Of {', '.join(compared)} alone.)")
-    return Comparison(
-        verdict,
-        tuple(summary for summary, _, _ in scored.values()),
-        tuple(result for _, rows, _ in scored.values() for result in rows),
-        evidence,
-        settings,
-    )
+    return evidence
+
+
+def _of_rows(plan, results, judged):
+    """Return the parts of the evidence on single rows and columns, of the recommended and of the linear model."""
+    evidence = {"predicted": [], "importance": None, "suspects": None}
+    data, classes, model = plan.data, judged.settings["classes"], judged.verdict.recommendation.model
+    splits = [plan.splits[k] for k in judged.main]
+    for name in dict.fromkeys((model, "linear")):
+        if name in judged.losses and judged.families[name] != "dummy":
+            predictions = [prediction_of(plan, results, name, k) for k in judged.main]
+            if classes is None:
+                part = predicted_numbers(data.y, splits, predictions, plan.seed)
+            else:
+                part = predicted_classes(data.y, classes, splits, predictions)
+            evidence["predicted"].append({"method": name, **part})
+    if ("importance", 0, 0) in results:
+        columns = [column["name"] for column in judged.settings["columns"] if column["kind"] != "left out"]
+        evidence["importance"] = importance_part(results["importance", 0, 0], model, columns)
+    if ("ntk", 0, 0) in results:
+        found = results["ntk", 0, 0].get("explained")
+        evidence["suspects"] = found and suspects(found, data.y, classes, plan.splits[0], plan.labels)
+    return evidence
 
 
 def _unfinished(plan, results):
-    """Return the draws of the folds in which some fit was not done for want of time."""
-    cut = {k for (_, k, _), result in results.items() if result.get("missing") == "time"}
+    """Return the draws of the folds in which the time was not enough for all fits."""
+    cut = {k for (name, k, _), result in results.items() if name in plan.methods and result.get("missing") == "time"}
     return {plan.splits[k].repeat for k in cut if plan.splits[k].share == 1}

@@ -1,8 +1,8 @@
-"""The comparison on many tables: one row a table, and mean ranks over all."""
+"""The comparison on many tables: one row per table, and mean ranks over all tables."""
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 
 import numpy as np
@@ -18,9 +18,9 @@ class Suite:
     Attributes
     ----------
     rows : list of dict
-        One a table: its name, sizes, task, verdict, the method of least loss with its score, seconds and failure.
+        One per table: name, sizes, task, verdict, the method with the least loss and its score, seconds and failure.
     comparisons : dict of str to Comparison
-        Those that did not fail, by the name of the table.
+        The comparisons that did not fail, by the name of the table.
     """
 
     header = (
@@ -28,10 +28,10 @@ class Suite:
     )
 
     def __init__(self):
-        self.rows, self.comparisons = [], {}
+        self.rows, self.comparisons, self._written = [], {}, set()
 
     def run(self, name, load, **protocol):
-        """Compare on one table, and return its row; what a table cannot be used for is its failure.
+        """Compare on one table, and return its row; if the table cannot be used, the reason is its failure.
 
         Parameters
         ----------
@@ -44,7 +44,7 @@ class Suite:
         row["table"] = name
         try:
             comparison = compare(*load(), **protocol)
-        except Exception as error:  # one table is no reason to lose the others
+        except Exception as error:  # the other tables are still compared
             told = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
             row["failure"] = " ".join(f"{'' if told else f'{type(error).__name__}: '}{error}".split())
         else:
@@ -72,16 +72,16 @@ class Suite:
         )
 
     def losses(self):
-        """Return the names of the models, but for the dummy, and their losses of shape (n_tables, n_methods)."""
+        """Return the names of the models, without the baseline, and their losses of shape (n_tables, n_methods)."""
         tables = [
-            {row["method"]: row["loss"] for row in comparison.methods}  # None of one that failed
+            {row["method"]: row["loss"] for row in comparison.methods}  # None if the method failed
             for comparison in self.comparisons.values()
         ]
         names = [name for name in tables[0] if name != "dummy"] if tables else []
         return names, np.array([[losses[name] for name in names] for losses in tables], dtype=float)
 
     def ranks(self):
-        """Return the MeanRanks of the models, None for fewer than two tables or models."""
+        """Return the MeanRanks of the models, or None for fewer than two tables or models."""
         names, losses = self.losses()
         return mean_ranks(losses, names=names) if len(losses) > 1 and len(names) > 1 else None
 
@@ -92,10 +92,10 @@ class Suite:
         failed = sum(row["verdict"] is None for row in self.rows)
         lines = [f"Verdicts of {len(verdicts)} tables: {counts or 'none'}" + f"; {failed} failed." * (failed > 0)]
         ranks = self.ranks()
-        return "\n".join([*lines, "", str(ranks) if ranks else "Mean ranks need two tables and two models at least."])
+        return "\n".join([*lines, "", str(ranks) if ranks else "Mean ranks need at least two tables and two models."])
 
     def to_json(self, path):
-        """Write the rows, the ranks and every comparison, at once or not at all."""
+        """Write the rows, the ranks and every comparison, completely or not at all."""
         ranks = self.ranks()
         found = None if ranks is None else {
             "methods": [
@@ -108,6 +108,31 @@ class Suite:
         comparisons = {name: asdict(comparison) for name, comparison in self.comparisons.items()}
         text = json.dumps({"tables": self.rows, "ranks": found, "comparisons": comparisons}, indent=1, allow_nan=False)
         write_whole(path, text + "\n")
+
+    def to_html(self, path, origin, commands):
+        """Write a page of all tables, and beside it a page of each table, which it links to.
+
+        Parameters
+        ----------
+        path : Path
+            The page of ``tables.html`` is beside ``tables.houses.csv.html``.
+        origin : str
+            Where the tables are from.
+        commands : dict of str
+            What compares on each table, by its name.
+        """
+        from sklearn_ltdl.study._report import suite_to_html
+
+        links = {}
+        for name, comparison in self.comparisons.items():
+            links[name] = f"{path.stem}.{name}.html"
+            if name not in self._written:
+                target = comparison.settings["target"]
+                told = {"data": f"{name}, predicting {target!r}", "command": commands[name]}
+                page = replace(comparison, settings={**comparison.settings, **told})
+                page.to_html(path.with_name(links[name]))
+                self._written.add(name)
+        write_whole(path, suite_to_html(self, origin, links))
 
     def draw(self, path):
         """Write the critical-difference diagram."""

@@ -1,6 +1,7 @@
 """From per-row losses to a verdict: paired contrasts with intervals, and the few questions they answer.
 
-All differences are in units of the dummy's mean loss, so that they mean the same on every table and for both losses.
+All differences are in units of the mean loss of the baseline (the method 'dummy'), so that they mean the same on every
+table and for both losses.
 """
 
 from collections import Counter
@@ -14,24 +15,24 @@ from scipy import stats
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._shown import Shown
 
-LEVEL = 0.8  # of the intervals that decide: 1.4 % of 1000 problems then have a wrong verdict (docs/benchmarks.md)
-SCORE_LEVEL = 0.95  # of the intervals of scores, which decide nothing
-HELD_BACK = {"rich": "lazy", "rfm": "ntk"}  # models that learn features, and the same ones that cannot
+LEVEL = 0.8  # of the intervals that decide: the verdict was wrong in 1.4 % of 1000 problems (docs/benchmarks.md)
+SCORE_LEVEL = 0.95  # of the intervals of scores, which do not affect the verdict
+HELD_BACK = {"rich": "lazy", "rfm": "ntk"}  # models that learn features, and their counterparts that cannot
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Mean paired difference between two methods' out-of-fold losses: positive where the candidate does better.
+    """Mean paired difference between two methods' out-of-fold losses, positive if the candidate is better.
 
     Parameters
     ----------
     name : str
     candidate, reference : str
-        The two methods; of a family, the one that was picked most often.
+        The two methods; for a family, the method that was picked most often.
     difference, low, high : float
-        Estimate and 80 % interval, in units of the dummy's mean loss.
+        Estimate and 80 % interval, in units of the baseline's mean loss.
     margin : float
-        Differences within (-margin, margin) are equivalent in practice.
+        Differences within (-margin, margin) count as ties.
     n_rows : int
     """
 
@@ -55,14 +56,15 @@ class Contrast:
 
     @property
     def answer(self):
-        """Whether the candidate is better by more than the margin: True, False, or None if the interval contains it."""
+        """Whether the candidate is better by more than the margin; None if the interval contains the margin."""
         return True if self.low > self.margin else False if self.high < self.margin else None
 
     def rows_to_decide(self):
-        """Return about how many rows take the interval off the margin, with one significant figure.
+        """Return about how many rows move the interval away from the margin, to one significant digit.
 
-        Its width goes as one over the root of the number of rows, and the difference is taken to stay as estimated,
-        or a margin away from the margin if it is nearer than that, where a decision would not matter.
+        The width of the interval is assumed to fall as one over the root of the number of rows, and the difference to
+        stay as estimated. A difference closer to the margin than one margin is moved to this distance, because a
+        decision would not matter there.
         """
         half_width = (self.high - self.low) / 2
         distance = max(abs(self.difference - self.margin), self.margin)
@@ -70,8 +72,8 @@ class Contrast:
 
     def __str__(self) -> str:
         return (
-            f"{self.candidate} against {self.reference} saves {100 * self.difference:z.1f}% of the dummy's loss, "
-            f"{100 * LEVEL:.0f}% interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
+            f"{self.candidate} saves {100 * self.difference:z.1f} % of the baseline's loss over {self.reference}, "
+            f"{100 * LEVEL:.0f} % interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
         )
 
 
@@ -82,37 +84,54 @@ class Verdict(Shown):
     Parameters
     ----------
     code : {'nothing', 'linear', 'kernel', 'features', 'trees', 'unclear'}
-        The simplest kind of model that no other beats by more than the margin; for 'features', which trees may equal,
-        that no simpler one equals. 'nothing' if none beats the dummy.
+        The simplest kind of model that no other kind beats by more than the margin. 'features' means that no simpler
+        kind is as good; trees may be as good. 'nothing' means that no model beats the baseline.
     sentence : str
+    possible : tuple of str
+        The codes that the evidence leaves. 'several' means that several kinds of model beat the linear one and none of
+        them leads.
+    needs_features : {'yes', 'no', 'open'}
+        'yes' if 'features' is the only code that is left, 'no' if 'features' is not left, and 'open' otherwise.
+    recommendation : Recommendation or None
+        The model to use; None if it was not computed.
     evidence : dict
-        One object a contrast: its question and the answer ('yes', 'no' or 'undecided'), and the fields of `Contrast`
-        with its state, which are missing if the contrast could not be drawn since its models failed.
+        One entry per contrast: its question and the answer ('yes', 'no' or 'undecided'), and the fields of `Contrast`
+        with its state. These fields are missing if the contrast could not be computed because its models failed.
     """
 
     code: str
     sentence: str
     evidence: dict
+    possible: tuple = ()
+    needs_features: str = "open"
+    recommendation: object = None
+
+    @property
+    def line(self):
+        """The verdict in one line: its code, or the codes that are left, and whether the table needs features."""
+        left = "" if len(self.possible) < 2 else f" ({' or '.join(self.possible)})"
+        return f"{self.code}{left}. Needs features: {self.needs_features}."
 
     def _headline(self):
-        return f"{self.code}: {self.sentence}"
+        advice = "" if self.recommendation is None else f" {self.recommendation.sentence}"
+        return f"{self.line}{advice} {self.sentence}"
 
     def _tables(self):
         yield ("question", "answer"), [(part["question"], part["answer"]) for part in self.evidence.values()]
 
 
 class HeldOut(NamedTuple):
-    """Which rows were predicted in which split: one entry a prediction, as in the arrays of losses.
+    """Which rows were predicted in which split, with one entry per prediction, as in the arrays of losses.
 
     Parameters
     ----------
     row, split : integer ndarray of shape (n_predictions,)
     weight : ndarray of shape (n_rows,)
-        Of the rows.
+        Weights of the rows.
     cluster : integer ndarray of shape (n_rows,)
         Rows of one cluster are not independent evidence.
     n_train : float
-        Rows of training, in the mean over splits.
+        Mean number of training rows over the splits.
     """
 
     row: np.ndarray
@@ -130,7 +149,7 @@ class HeldOut(NamedTuple):
         return cls(row, np.repeat(np.arange(len(splits)), sizes), weight, cluster, n_train)
 
     def mean(self, values, chosen=slice(None)):
-        """Return the weighted mean over rows, each averaged over its predictions, of some of the predictions."""
+        """Return the weighted mean over rows of the chosen predictions, each row averaged over its predictions."""
         row, n = self.row[chosen], len(self.weight)
         counts = np.bincount(row, minlength=n)
         seen = counts > 0
@@ -140,16 +159,16 @@ class HeldOut(NamedTuple):
     def interval(self, values, level):
         """Return the mean of values, such as paired differences of losses, and half the width of its interval.
 
-        It is Student's over the rows, each averaged over its predictions, or over clusters of rows, which takes the
-        fitted models as given; times the root of ``1 + n / n_train`` for n rows that are predicted, with which Nadeau
-        and Bengio (2003, Machine Learning 52, eq. 16) add what other rows of training would change. They take the
-        variance from the few means of the splits, where it comes from all rows here.
+        The interval is Student's interval over the rows, each averaged over its predictions, or over clusters of rows.
+        It takes the fitted models as given. Its width is therefore multiplied by the root of ``1 + n / n_train`` for n
+        predicted rows, the factor of Nadeau and Bengio (2003, Machine Learning 52, eq. 16) for the effect of other
+        training rows. They estimate the variance from the few means of the splits; here it comes from all rows.
 
         Parameters
         ----------
         values : ndarray of shape (n_predictions,)
         level : float
-            How often the interval is to hold the truth, below 1.
+            Nominal coverage of the interval, below 1.
 
         Returns
         -------
@@ -167,11 +186,11 @@ class HeldOut(NamedTuple):
 
 
 def best_of(losses, names, held_out):
-    """Return the losses of the best method of a family, and the name picked most often.
+    """Return the losses of the best method of a family, and the name that was picked most often.
 
-    In each split the method is the one with the least loss on the rows that the split does not predict, or else in the
-    other splits: the rows that judge a choice have no part in it, so that the best of several equal methods looks no
-    better than each.
+    In each split, the method with the least loss on the rows that the split does not predict is picked. If the split
+    predicts all rows, the losses in the other splits are used. The rows that judge a choice are not used to make it, so
+    the best of several equal methods looks no better than each of them.
 
     Parameters
     ----------
@@ -194,7 +213,7 @@ def best_of(losses, names, held_out):
 
 
 def questions(families):
-    """Return candidates and references of each contrast, in their fixed order, among the methods asked for."""
+    """Return the candidates and references of each contrast, in their fixed order, among the requested methods."""
     linear = [name for name in families if families[name] == "linear"]
     kernels = [name for name in families if families[name] == "kernel"]
     trees = [name for name in families if families[name] == "trees"]
@@ -222,21 +241,22 @@ def draw_contrasts(losses, families, held_out, margin):
     Parameters
     ----------
     losses : dict of ndarrays of shape (n_predictions,)
-        Out-of-fold losses of the methods that ran without failure.
+        Out-of-fold losses of the methods that did not fail.
     families : dict of str
-        The family of each method that was asked for.
+        The family of each requested method.
     held_out : HeldOut
     margin : float
 
     Returns
     -------
     contrasts : dict of Contrast or None
-        None for a contrast that a failed method might have turned; a contrast that was not asked for is left out.
+        None for a contrast whose answer a failed method might have changed; contrasts that were not requested are left
+        out.
     """
     unit = held_out.mean(losses["dummy"])
     if unit == 0:
         raise ParameterError(
-            "y", "the dummy predicts every row held out exactly; there is nothing to gain. Use other splits."
+            "y", "the baseline predicts every held-out row exactly, so no model can be better; use other splits."
         )
     n_rows = len(np.unique(held_out.row))
     contrasts = {}
@@ -248,18 +268,18 @@ def draw_contrasts(losses, families, held_out, margin):
         (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
         saved = reference - candidate
         mean = float(held_out.mean(saved) / unit)
-        # The unit is an estimate, too: the error of a ratio is that of its numerator less its share of the unit.
+        # The unit is an estimate, too: the error of the ratio is that of the numerator minus the ratio times the unit.
         _, half = held_out.interval((saved - mean * losses["dummy"]) / unit, LEVEL)
         contrast = Contrast(name, candidate_name, reference_name, mean, mean - half, mean + half, margin, n_rows)
         lost = [len(some) < len(side) for some, side in zip(alive, sides)]
         if (lost[0] and contrast.answer is not True) or (lost[1] and contrast.answer is not False):
-            contrast = None  # the one that failed might have been the better one
+            contrast = None  # the failed method might have been better
         contrasts[name] = contrast
     return contrasts
 
 
 _QUESTIONS = {
-    "signal": "any model beats the dummy",
+    "signal": "any model beats the baseline",
     "any_beyond_linear": "any other model beats the linear model",
     "beyond_linear": "a kernel beats the linear model",
     "feature_learning": "the rich network beats the same network held lazy",
@@ -270,35 +290,40 @@ _QUESTIONS = {
     "beyond_all": "trees beat every other model",
 }
 
-_IMPLIES = {  # what beats the best of many beats each
+_IMPLIES = {  # a model that beats the best of several models beats each of them
     "beyond_linear": {"any_beyond_linear"},
     "rich_beyond_fixed": {"any_beyond_linear", "any_beyond_kernel"},
     "rfm_beyond_fixed": {"any_beyond_linear", "any_beyond_kernel"},
     "beyond_all": {"any_beyond_linear", "any_beyond_kernel"},
 }
+CODES = ("nothing", "linear", "kernel", "features", "trees", "unclear")
 _WAYS = ("feature_learning", "rich_beyond_fixed"), ("recursive_features", "rfm_beyond_fixed")
 
 
 def decide(contrasts):
     """Return the Verdict of contrasts as returned by `draw_contrasts`.
 
-    Each question is answered yes, no or undecided. An undecided answer is never read as a no: the verdict is the one to
-    which all answers lead that the undecided ones may have, or 'unclear'.
+    Each question is answered yes, no or undecided. An undecided answer is never read as a no. If all possible answers
+    to the undecided questions lead to the same code, this code is the verdict; otherwise the verdict is 'unclear'.
     """
     answers = {name: None if contrast is None else contrast.answer for name, contrast in contrasts.items()}
     possible = _possible(answers)
     codes = {_code(yes) for yes in possible}
-    code = codes.pop() if len(codes) == 1 else "unclear"
+    code = next(iter(codes)) if len(codes) == 1 else "unclear"
     evidence = {
         name: {"question": _QUESTIONS[name], "answer": {True: "yes", False: "no", None: "undecided"}[answers[name]]}
         | ({} if contrast is None else {**asdict(contrast), "state": contrast.state})
         for name, contrast in contrasts.items()
     }
-    return Verdict(code, _sentence(code, answers, possible, contrasts), evidence)
+    left = tuple("several" if code == "unclear" else code for code in CODES if code in codes)
+    needs = "open"
+    if any(answers.keys() >= {*way} for way in _WAYS):  # otherwise no model that learns features was compared
+        needs = "yes" if codes == {"features"} else "no" if codes and "features" not in codes else "open"
+    return Verdict(code, _sentence(code, answers, possible, contrasts), evidence, left, needs)
 
 
 def _possible(answers):
-    """Return the sets of questions that may be answered yes, given what is decided and what a yes implies."""
+    """Return the possible sets of questions with answer yes, given the decided answers and what a yes implies."""
     decided = {name for name, answer in answers.items() if answer}
     undecided = [name for name, answer in answers.items() if answer is None]
     filled = (frozenset(decided.union(*some)) for some in product(*([set(), {name}] for name in undecided)))
@@ -306,7 +331,7 @@ def _possible(answers):
 
 
 def _code(yes):
-    """Return the verdict if the answer to some questions is yes, and to all others no."""
+    """Return the verdict if the answer to some questions is yes, and the answer to all others is no."""
     if "signal" not in yes:
         return "nothing"
     if "any_beyond_linear" not in yes:
@@ -319,33 +344,34 @@ def _code(yes):
 
 
 _CLAIMS = {  # with the contrasts that imply them
-    "nothing": ("No model does usefully better than the dummy, which ignores the columns", ["signal"]),
+    "nothing": ("No model beats the baseline, which ignores the inputs, by more than the margin", ["signal"]),
     "linear": ("A linear model is enough", ["any_beyond_linear"]),
     "kernel": ("A kernel is enough, and a linear model is not", ["beyond_linear", "any_beyond_kernel"]),
-    "features": ("This table rewards feature learning", [name for way in _WAYS for name in way]),
-    "trees": ("Trees do better here than every other model", ["beyond_all"]),
+    "features": ("Models that learn features do better than all others", [name for way in _WAYS for name in way]),
+    "trees": ("Tree ensembles do better than all other models", ["beyond_all"]),
 }
 
 
 def _sentence(code, answers, possible, contrasts):
-    """Return the verdict in words, with the contrasts that imply it or the question that is open."""
+    """Return the verdict in words, with the contrasts that imply it or the first open question."""
     if code != "unclear":
         claim, names = _CLAIMS[code]
         if code == "features":
             names = [name for way in _WAYS if all(answers.get(name) for name in way) for name in way]
         if code == "linear" and "any_beyond_linear" not in answers:
-            claim, names = "The linear model is better than the dummy", ["signal"]
+            claim, names = "The linear model beats the baseline", ["signal"]
         return f"{claim} ({_cited(names, contrasts)})."
     turning = [name for name in answers if any(yes ^ {name} in possible and _turns(yes, name) for yes in possible)]
     if not turning:
         shown = _cited(["any_beyond_linear", "beyond_linear", "any_beyond_kernel"], contrasts)
         if not possible:
-            return f"Cannot tell: the answers contradict one another ({shown})."
-        return f"No one kind of model stands out as the reason why the linear model is beaten ({shown})."
+            return f"Cannot tell: the answers contradict each other ({shown})."
+        return f"Several kinds of model beat the linear one, and none of them clearly leads ({shown})."
     contrast, question = contrasts[turning[0]], _QUESTIONS[turning[0]]
     if contrast is None:
-        return f"Cannot tell whether {question}, since models that this needs failed."
-    return f"Cannot tell whether {question} ({contrast}; about {contrast.rows_to_decide()} rows would decide it)."
+        return f"Cannot tell whether {question}, because the models that this needs failed."
+    enough = f"about {contrast.rows_to_decide()} rows would probably be enough to decide"
+    return f"Cannot tell whether {question} ({contrast}; {enough})."
 
 
 def _turns(yes, name):
@@ -353,7 +379,7 @@ def _turns(yes, name):
 
 
 def _cited(names, contrasts):
-    """Return contrasts as text, one of each pair of models."""
+    """Return contrasts as text, one for each pair of models."""
     by_pair = {}
     for name in names:
         if contrasts.get(name) is not None:

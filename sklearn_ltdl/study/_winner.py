@@ -8,6 +8,7 @@ import numpy as np
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.running._pool import JobError, run_each
+from sklearn_ltdl.study._log import LogTarget
 from sklearn_ltdl.study._models import METHODS, given
 from sklearn_ltdl.study._saved import last_step
 from sklearn_ltdl.tables._columns import hint, read_columns
@@ -23,21 +24,22 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     Parameters
     ----------
     comparison : Comparison
-        What `compare` returned.
+        The result of `compare`.
     X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
-        The table that was compared.
+        The table of the comparison.
     y : array-like of shape (n_samples,)
-        Its target; rows without one are left out.
+        The target of the comparison; rows without a target are left out.
     sample_weight : array-like of shape (n_samples,), default=None
     also : dict of str to estimator, default=None
-        As given to `compare`.
+        As passed to `compare`.
 
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
-        As made by `make_table_pipeline`, with the method of least loss, columns read as in the comparison, and classes
-        called as in `y`. A network is fitted once, with the first seed, where the comparison averages several. Of
-        methods that choose among settings, it has the one chosen.
+        As made by `make_table_pipeline`, with the method with the least loss. Columns are read as in the comparison,
+        and classes have the labels of `y`. A network is fitted once, with the first seed, while the comparison averages
+        several networks. For a method that chooses among settings, the pipeline holds the chosen model. After
+        ``log=True`` it predicts the mean of the target in its own unit, ``exp(f(x))`` times a factor; see `LogTarget`.
 
     Raises
     ------
@@ -58,9 +60,9 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
     name = comparison.best
     if name not in methods:
-        raise ValueError(f"The best model is {name!r}, which is none of the package: give it in also, as to compare.")
+        raise ValueError(f"The best model, {name!r}, is not part of the package: pass it in also, as to compare.")
     if (sample_weight is not None) != comparison.settings["weights"]:
-        raise ParameterError("sample_weight", "give the weights of the comparison, if it had any, and else none.")
+        raise ParameterError("sample_weight", "expected the weights of the comparison, or None if it had no weights.")
     X, y = as_table(X), np.asarray(y)
     present = ~is_missing(y)
     weight = {}
@@ -70,28 +72,33 @@ def winner(comparison, X, y, *, sample_weight=None, also=None):
     target = read_target(y[present], task)
     table = _as_compared(comparison.settings["columns"], X)
     labels = target.values if target.classes is None else target.classes[target.values]
-    pipeline = make_table_pipeline(methods[name].build(task, seed))
+    estimator = methods[name].build(task, seed)
+    pipeline = make_table_pipeline(LogTarget(estimator) if comparison.settings["log"] else estimator)
     pipeline.fit(table.iloc[present] if hasattr(table, "iloc") else table[present], labels, **weight)
-    chosen = getattr(pipeline[-1], "best_estimator_", None)
-    if chosen is not None:
-        pipeline.steps[-1] = ("estimator", chosen)
+    if comparison.settings["log"]:
+        pipeline[-1].estimator_ = getattr(pipeline[-1].estimator_, "best_estimator_", pipeline[-1].estimator_)
+    else:
+        pipeline.steps[-1] = ("estimator", getattr(pipeline[-1], "best_estimator_", pipeline[-1]))
     return pipeline
 
 
-def winner_in_time(comparison, X, y, *, decimal, time_limit, sample_weight=None, also=None):
-    """Return `winner` as fitted in a process that is killed at the limit, or a JobError.
+def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, sample_weight=None, also=None):
+    """Return `winner`, fitted in a process that is killed at the time limit, or a JobError.
 
     Parameters
     ----------
     decimal : {',', '.'} or None
-        Decimal sign of the file; the model keeps it as `decimal_`, so that new rows are read as these were.
+        Decimal sign of the file. The model stores it as `decimal_`, so that new rows are read in the same way.
+    strays : dict of str to tuple of str
+        The texts that were treated as missing in each column of the file. The model stores them as `strays_`.
     time_limit : float or None
-        Seconds.
+        Time limit in seconds.
     """
     fit = partial(winner, sample_weight=sample_weight, also=also)
     ((_, model),) = run_each(fit, [(comparison, X, y)], time_limit=time_limit)
     if not isinstance(model, JobError):
         model.decimal_ = decimal
+        model.strays_ = {name: list(texts) for name, texts in strays.items()}
     return model
 
 
@@ -111,7 +118,7 @@ def _as_compared(columns, X):
 
 
 def require_columns(where, names, table):
-    """Raise a ValueError that says which columns are missing, and which may be meant."""
+    """Raise a ValueError that says which columns are missing, and suggests similar names."""
     present = list(map(str, table.columns))
     missing = [name for name in names if name not in present]
     if missing:
@@ -123,12 +130,12 @@ def require_columns(where, names, table):
 
 
 def as_trained(model):
-    """Return how to read rows for a model: its categories as text, and the decimal sign of its table."""
+    """Return how to read new rows for a model: its categories as text, and the decimal sign and strays of its table."""
     encode, text = getattr(model, "named_steps", {}).get("encode"), []
     for name, _, chosen in getattr(encode, "transformers_", []):
         if name == "levels" and hasattr(encode, "feature_names_in_"):
             text = list(encode.feature_names_in_[np.asarray(chosen)])
-    return {"text": text, "decimal": getattr(model, "decimal_", None)}
+    return {"text": text, "decimal": getattr(model, "decimal_", None), "strays": getattr(model, "strays_", None)}
 
 
 def matched(where, model, table):
@@ -140,8 +147,8 @@ def matched(where, model, table):
         wanted = getattr(model, "n_features_in_", table.shape[1])
         if table.shape[1] != wanted:
             raise ValueError(
-                f"{where}: the model takes {wanted} columns, without names, but the table has {table.shape[1]} "
-                f"({listed(list(table.columns))})."
+                f"{where}: the model expects {wanted} columns, without names, but the table has {table.shape[1]} "
+                f"({listed(list(table.columns))}). Keep only the columns of the model."
             )
         return table.to_numpy(), []
     require_columns(where, names, table)

@@ -11,6 +11,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl.tables._notes import Note, listed
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked
@@ -138,8 +139,27 @@ def _open_zip(file):
     return archive.open(names[0])
 
 
-def as_utf8(where, data):
-    """Return a text file in UTF-8, and a note if it was not; raise if it is no text."""
+def as_utf8(where, data, encoding=None):
+    """Return a text file in UTF-8, and a note if it was not; raise if it is no text.
+
+    Parameters
+    ----------
+    where : str
+    data : bytes
+    encoding : str or None
+        As the user says; None recognises UTF-8 and UTF-16, and takes the rest for Windows-1252.
+    """
+    if encoding is not None:
+        try:
+            return data.decode(encoding).removeprefix("\ufeff").encode(), []
+        except LookupError:
+            raise ParameterError(
+                "encoding", f"expected an encoding that Python knows, such as cp1251 or big5, got {encoding!r}."
+            ) from None
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{where}: the file is not {encoding} (byte {error.start}: {error.reason}); try another --encoding."
+            ) from error
     start = data[:1000].lstrip()
     for magic, name in _FORMATS.items():
         if start.startswith(magic):
@@ -156,7 +176,10 @@ def as_utf8(where, data):
     for encoding, name in encodings.items():
         with suppress(UnicodeDecodeError):
             text = data.decode(encoding)
-            note = Note("encoding", f"The file is not UTF-8; it is read as {name}.")
+            text_note = (
+                f"The file is not UTF-8; it is read as {name}; --encoding NAME, such as cp1251 or big5, reads others."
+            )
+            note = Note("encoding", text_note)
             return text.encode(), [note] if name else []
     if data[257:262] == b"ustar":
         raise ValueError(f"{where}: expected a table, got a tar archive; unpack it and name one file.")

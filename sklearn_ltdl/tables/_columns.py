@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
-from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, typed
+from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, strays_of, typed
 from sklearn_ltdl.tables._notes import Note, listed
 
 RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
@@ -17,10 +17,15 @@ OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart,
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # mean number of words from which a text is a sentence
 _DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
-_IDENTIFIER = re.compile(  # customer_id, PassengerId, but not "paid"
-    r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|row[_ ]?(?:id|number|no|nr))|index|idx|key)|.*[a-z](?:ID|Id)"
+_IDENTIFIER = re.compile(  # customer_id, PassengerId, SK_ID_CURR, but not "paid"
+    r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|uid|pk|row[_. ]?(?:id|number|no|nr|names?))|index|idx|key|unnamed: \d+)"
+    r"|.*[a-z](?:ID|Id)|.*_ID_.*"
 )
-MOST_COLUMNS = 2000  # beyond, forests and feature machines take many minutes a fold
+_ROW_NAME = re.compile(  # of a column that counts rows if its numbers increase: X and ...1 are what R calls it
+    r"(?i:x|\.\.\.\d+|#|(?:.*[\W_])?(?:no|nr|num|number|obs|observation|case|row|record|serial|seq|sequence|sample)"
+    r"|subject|patient|customer)\.?|.*[a-z](?:No|Nr|Num|Number)"
+)
+MOST_COLUMNS = 20_000  # to predict from
 MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
 MOST_LEVELS = 50  # columns that one categorical column may become
 MOST_LINES = 8  # of one kind, of what is told of the columns
@@ -61,8 +66,9 @@ def read_columns(X, *, categorical=(), numeric=()):
 
     The decision is made once, on all rows, so that it is the same in every fold; it does not look at the target.
     Columns of a DataFrame are left out that are constant, or that tell the rows apart and nothing else: text of its own
-    in nearly every row, and distinct whole numbers whose name says that they are identifiers. A categorical or float
-    dtype is taken as the user's word, and keeps such a column. Of an array, all columns are kept.
+    in nearly every row, distinct whole numbers whose name says that they are identifiers, and row numbers: whole
+    numbers from 0 or 1 that count the rows, whatever their name. A categorical or float dtype is taken as the user's
+    word, and keeps such a column. Of an array, all columns are kept.
 
     Parameters
     ----------
@@ -78,6 +84,8 @@ def read_columns(X, *, categorical=(), numeric=()):
     """
     X = as_table(X)
     names = [str(name) for name in getattr(X, "columns", range(X.shape[1]))]
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(too_many("X", len(names)))
     require_distinct("X", names)
     kinds = {type(label) for label in getattr(X, "columns", ())}
     if str in kinds and len(kinds) > 1:
@@ -107,7 +115,10 @@ def read_columns(X, *, categorical=(), numeric=()):
         if not kept:
             reasons = "; ".join(f"{column.name}: {column.note}" for column in columns[:5])
             more = "; ..." if len(columns) > 5 else ""
-            raise ValueError(f"No column is left to predict from ({reasons}{more}).")
+            raise ValueError(
+                f"No column is left to predict from ({reasons}{more}). numeric= or categorical= (--numeric NAME or "
+                "--categorical NAME) keeps one."
+            )
         X = DataFrame(kept, index=frame.index)
     kept = [column for column in columns if column.kind != "left out"]
     _require_finite(kept, X)
@@ -124,6 +135,14 @@ def require_distinct(where, names):
             f"{where}: expected distinct column names, got {listed(repeated)} more than once; rename or remove the "
             "copies."
         )
+
+
+def too_many(where, count):
+    """Return the sentence on a table that is too wide."""
+    return (
+        f"{where}: expected at most {MOST_COLUMNS} columns to predict from, got {count}; drop the needless ones, or "
+        "reduce them first, for example to principal components."
+    )
 
 
 def _known(wanted, names):
@@ -164,9 +183,17 @@ def _read(name, series, given, named):
         series, strays = coerced(name, series)
         note = ""
         if strays:
-            note = Note("coerced", f"{len(strays)} values that are no numbers are missing, such as {strays[0]!r}")
+            note = Note(
+                "coerced", f"non-numeric values are treated as missing ({len(strays)} of them, such as {strays[0]!r})"
+            )
         return Column(name, "number", note, int(series.isna().sum())), series
     kind, n_missing, note = given or kind_of(series), int(series.isna().sum()), ""
+    strays = strays_of(series) if given is None and kind == "category" else []
+    if strays:
+        texts, counted = listed(list(dict.fromkeys(strays))), f"{len(strays)} row{'s' * (len(strays) != 1)}"
+        note = Note("strays", f"{texts} among numbers is missing, in {counted}; --categorical keeps the text")
+        series = coerced(name, series)[0]
+        return Column(name, "number", note, int(series.isna().sum())), series
     if given is None and named:
         seen = _Seen(name, series, kind)
         reason = _first(LEAVE_OUT, seen)
@@ -236,11 +263,28 @@ def _identifier(column):
     n = len(column.series)
     whole = column.kind == "number" and column.series.dtype.kind in "iu"
     if whole and column.n_distinct == n > RARE_LEVEL and _IDENTIFIER.fullmatch(column.name):
-        return Note("identifier", "an identifier by its name, another whole number in every row")
+        return Note("identifier", "looks like an identifier (name, and all values distinct)")
+    return None
+
+
+def _row_number(column):
+    """Take for row numbers what counts the rows, from 0 or 1, or increases under the name of a number of rows."""
+    whole = column.kind == "number" and column.series.dtype.kind in "iu"
+    if not whole or not column.n_known == len(column.series) > RARE_LEVEL:
+        return None
+    steps = np.diff(column.series.to_numpy())
+    first = int(column.series.iloc[0])
+    if first in (0, 1) and (steps == 1).all():
+        hint = "; if it is the time, --time" if re.fullmatch("(?i)t|time|period|day|week|month", column.name) else ""
+        return Note("row number", f"counts the rows from {first}: tells their order and nothing of new ones{hint}")
+    if (steps > 0).all() and _ROW_NAME.fullmatch(column.name):
+        return Note("row number", "a row number by its name, larger in every row than in the one before")
     return None
 
 
 def _free_text(column):
+    if column.kind != "category":
+        return None
     few = column.texts.iloc[:1000]
     if len(column.texts) <= RARE_LEVEL or column.n_distinct <= OWN_SENTENCE * len(column.texts):
         return None
@@ -250,16 +294,20 @@ def _free_text(column):
 
 
 def _own_text(column):
+    if column.kind != "category":
+        return None
     texts = column.texts
     if len(texts) <= RARE_LEVEL or column.n_distinct <= OWN_TEXT * len(texts):
         return None
     if sum(map(is_numeral, set(texts))) >= column.n_distinct / 2:
         return None
     hint = "; dates are read if they are like 2024-05-31" if _DATE.fullmatch(column.example) else ""
-    return Note("own text", f"a text of its own in nearly every row, such as {column.example!r}{hint}")
+    return Note("own text", f"almost every value is unique text, such as {column.example!r}{hint}")
 
 
 def _unread_dates(column):
+    if column.kind != "category":
+        return None
     if len(column.strays) and column.strays.index.str.fullmatch(_DATE).all():
         found = column.strays.index[0]
         return Note("unread dates", f"looks like dates, which are read if they are like 2024-05-31, not {found!r}")
@@ -267,9 +315,47 @@ def _unread_dates(column):
 
 
 def _stray_words(column):
+    if column.kind != "category":
+        return None
     n, strays = len(column.texts), int(column.strays.sum())
     if 0 < strays < n / 2:
         return Note("strays", f"{n - strays} of {n} values are numbers, {column.strays.index[0]!r} is not")
+    return None
+
+
+def _look_alike(column):
+    if column.kind != "category" or not column.n_distinct:
+        return None
+    twins = look_alike(column.series.dropna().unique())
+    if twins:
+        return Note("look alike", f"differ by case, blanks or a full stop only: {listed(twins)}")
+    return None
+
+
+def look_alike(labels):
+    """Return the first labels that are equal but for case, blanks and a full stop at the end."""
+    plain = {}
+    for label in map(str, labels):
+        plain.setdefault(" ".join(label.casefold().split()).rstrip(".").rstrip(), []).append(label)
+    return next((twins for twins in plain.values() if len(twins) > 1), [])
+
+
+def _sentinel(column):
+    """Note a number such as -999 that is far from all others: everybody's sign of a missing value."""
+    if column.kind != "number" or column.n_known <= RARE_LEVEL or column.series.dtype.kind not in "iuf":
+        return None
+    values, counts = np.unique(column.series.dropna().to_numpy(dtype=float), return_counts=True)
+    if len(values) < 5:
+        return None
+    for end, others in ((0, values[1:]), (-1, values[:-1])):
+        value, count, spread = values[end], counts[end], others[-1] - others[0]
+        gap = abs(value - others[end])
+        usual = re.fullmatch(r"-?9{2,}(?:\.0|9*\.9+)?|-?9{2,}8", repr(float(value)).removesuffix(".0")) is not None
+        if gap > (1 if usual else 1000) * spread and (usual or count > 1):
+            where = f"in {count} rows" if count > 1 else "in 1 row"
+            return Note(
+                "sentinel", f"{value:g} {where} is far from all others; --missing {value:g} if it means missing"
+            )
     return None
 
 
@@ -278,13 +364,13 @@ def _repeated_identifier(column):
     if named and column.n_distinct < column.n_known:
         return Note(
             "repeated identifier",
-            "named like an identifier, but some of its values are in several rows: do these belong together (groups)?",
+            "named like an identifier, but some values occur in several rows: do these rows belong together (groups)?",
         )
     return None
 
 
-LEAVE_OUT = (_empty, _objects, _constant, _identifier, _free_text, _own_text)  # why a column is left out
-SUSPECT = (_unread_dates, _stray_words, _repeated_identifier)  # what looks like a mistake
+LEAVE_OUT = (_empty, _objects, _constant, _identifier, _row_number, _free_text, _own_text)  # why a column is left out
+SUSPECT = (_unread_dates, _stray_words, _look_alike, _sentinel, _repeated_identifier)  # what looks like a mistake
 
 
 def _first(rules, column):
@@ -308,12 +394,6 @@ def _require_finite(columns, X):
 
 
 def _require_size(columns, X):
-    if len(columns) > MOST_COLUMNS:
-        raise ParameterError(
-            "X",
-            f"expected at most {MOST_COLUMNS} columns to predict from, got {len(columns)}; drop the needless ones, "
-            "or reduce them first, for example to principal components.",
-        )
     width = sum(
         min(X.iloc[:, j].nunique(), MOST_LEVELS) if column.kind == "category" else 1 for j, column in enumerate(columns)
     )

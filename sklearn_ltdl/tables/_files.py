@@ -1,24 +1,45 @@
 """Read the file of a table, whatever its format, compression and encoding, or say what it is instead."""
 
-import csv
 import io
 import re
 import warnings
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_ltdl.tables._bytes import REMEDY, as_utf8, content, require_lines, unpacked
-from sklearn_ltdl.tables._columns import require_distinct, target_position
-from sklearn_ltdl.tables._kinds import is_numeral
-from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl.tables._bytes import as_utf8, content, require_lines, unpacked
+from sklearn_ltdl.tables._cells import Written
+from sklearn_ltdl.tables._columns import MOST_COLUMNS, target_position, too_many
+from sklearn_ltdl.tables._layout import DELIMITERS, UNNAMED, find_layout
+from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._parquet import read_parquet
-from sklearn_ltdl.tables._spelling import Written, decimal_sign, missing_labels, respelled
+from sklearn_ltdl.tables._spelling import decimal_sign, missing_labels, respelled
 
-DELIMITERS = ",;\t|"
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
-_UNNAMED = "\0"  # begins what a column without a name is called
+
+
+class Form(NamedTuple):
+    """What the user says of how a text file is written.
+
+    Parameters
+    ----------
+    sep : str or None
+        Delimiter; ``' '`` stands for one or more blanks.
+    skip_rows : int
+        Lines at the top that are left out.
+    missing : tuple of str, or dict of str to tuple of str
+        Texts that mean a missing value, beside empty cells, NA and the like: in all columns, or by column.
+    encoding : str or None
+    header : bool
+        Whether there is a line of names; else columns are called by their positions, from 1.
+    """
+
+    sep: str | None = None
+    skip_rows: int = 0
+    missing: tuple | dict = ()
+    encoding: str | None = None
+    header: bool = True
 
 
 class Table(NamedTuple):
@@ -31,19 +52,37 @@ class Table(NamedTuple):
         How it was read, where there was a choice.
     decimal : {'.', ','} or None
         Decimal sign of its numbers, so that rows to predict can be read as those of training; None if nothing tells.
+    strays : dict of str to tuple of str
+        The texts that were taken for missing among the numbers or dates of each column.
     """
 
     frame: object
     notes: list
     decimal: str | None
+    strays: dict = {}
 
 
-def read_table(path, *, text=(), target=None, least_columns=2, decimal=None):
+def read_table(
+    path,
+    *,
+    text=(),
+    target=None,
+    least_columns=2,
+    decimal=None,
+    strays=None,
+    sep=None,
+    skip_rows=0,
+    missing=(),
+    encoding=None,
+    header=True,
+):
     """Return the table in a CSV, TSV or Parquet file, compressed or not, and notes on how it was read.
 
-    The delimiter of a text file is the comma, semicolon, tab or bar that makes most columns of its header; ``?`` is a
-    missing value. Columns of dates such as 2024-05-31 or 31.05.2024, with or without a time, are read as dates. Numbers
-    may have decimal commas, and separators between thousands. What is not UTF-8 is read as Windows-1252.
+    The delimiter of a text file is the comma, semicolon, tab or bar that makes most columns of its header, else blanks.
+    Lines of comment or a title above the header, units below it, and totals or remarks at the end are left out.
+    Repeated names are made distinct. ``?`` is a missing value, and so are up to three texts in at most a tenth of a
+    column of numbers or dates. Dates are read in the form that their column tells; numbers may have decimal commas,
+    separators between thousands, and units. What is not UTF-8 is read as Windows-1252. The notes say all of it.
 
     Parameters
     ----------
@@ -58,6 +97,18 @@ def read_table(path, *, text=(), target=None, least_columns=2, decimal=None):
         One to predict from, and one to predict. With 1, there is no column to predict.
     decimal : {',', '.'} or None, default=None
         How numbers such as 1.234 are meant where the rest of the file does not tell.
+    strays : dict of str to tuple of str, default=None
+        Texts that mean a missing value in a column: those that were found in the table of training.
+    sep : str or None, default=None
+        Delimiter; ``' '`` stands for one or more blanks. None recognises it.
+    skip_rows : int, default=0
+        Lines at the top that are left out.
+    missing : collection of str, default=()
+        Texts that mean a missing value, such as ``-999``, beside those that pandas knows.
+    encoding : str or None, default=None
+        Such as ``'cp1251'``; None recognises UTF-8 and UTF-16, and takes the rest for Windows-1252.
+    header : bool, default=True
+        Whether the first line holds names; else columns are called by their positions, from ``'1'``.
 
     Returns
     -------
@@ -69,43 +120,57 @@ def read_table(path, *, text=(), target=None, least_columns=2, decimal=None):
         In one sentence, what the file is instead of a table, or what is wrong with it.
     """
     where = "standard input" if str(path) == "-" else str(path)
+    if sep is not None and len(sep) != 1 and sep not in ("\\t", "tab", "blank", "blanks"):
+        raise ParameterError("sep", f"expected one character, or tab or blanks, got {sep!r}.")
+    form = Form(sep, skip_rows, missing, encoding, header)
     try:
-        return _read(where, path, text, target, least_columns, decimal)
+        return _read(where, path, form, text, target, least_columns, decimal, strays or {})
     except MemoryError as error:
         raise MemoryError(f"{where}: the table does not fit in the memory; draw some of its rows at random.") from error
 
 
-def _read(where, path, text, target, least_columns, decimal):
+def _read(where, path, form, text, target, least_columns, decimal, strays):
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError('Reading a file needs pandas: pip install "sklearn_ltdl[report]"') from error
 
+    from pandas.api.types import infer_dtype, is_numeric_dtype
+
     data = unpacked(where, content(path))
     if data.startswith(b"PAR1"):
+        if form != Form(missing=form.missing):
+            raise ValueError(f"{where}: sep, skip_rows, encoding and header are for files of text, this is Parquet.")
         frame, notes = read_parquet(where, data, least_columns)
-        return Table(frame, notes, None)
+        return Table(frame.replace(list(form.missing), None) if form.missing else frame, notes, None)
     require_lines(where, data)
-    data, notes = as_utf8(where, data)
+    data, notes = as_utf8(where, data, form.encoding)
     data = re.sub(rb'\A"?sep=."?\r?\n', b"", data)  # which tells Excel the delimiter
-    delimiter, names, above = _header(where, data, least_columns)
+    for _ in range(form.skip_rows):
+        data = data[data.find(b"\n") + 1 or len(data) :]
+    layout = find_layout(where, data, least_columns, sep=form.sep, header=form.header)
+    if len(layout.names) > MOST_COLUMNS + 1:  # the target
+        raise ValueError(too_many(where, len(layout.names)))
+    data, names, delimiter = data[: layout.end], layout.names, layout.delimiter
+    notes += layout.notes
     options = {
         "sep": delimiter,
         "names": names,
         "header": None,
-        "skiprows": above,
+        "skiprows": layout.above,
         "index_col": False,
         "skipinitialspace": True,
         "skip_blank_lines": len(names) > 1,  # else they are missing values
         "low_memory": False,
         "encoding": "utf-8",
     }
+    unknown = {name: ["?", *form.missing, *strays.get(name, ())] for name in names}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # values that would be lost
-            named = [name for name in names if not name.startswith(_UNNAMED)]
+            named = [name for name in names if not name.startswith(UNNAMED)]
             types = {name: str for name in named if name in text}
-            table = pd.read_csv(io.BytesIO(data), na_values=["?"], dtype=types, **options)[named]
+            table = pd.read_csv(io.BytesIO(data), na_values=unknown, dtype=types, **options)[named]
             label = None if least_columns < 2 or not named else named[target_position(target, named)]
             doubtful = _doubtful(table, data, delimiter, label, text)
             raw = table[[]]
@@ -122,7 +187,10 @@ def _read(where, path, text, target, least_columns, decimal):
         raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {reason}.") from error
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
-    unnamed = [j for j, name in enumerate(names) if name.startswith(_UNNAMED)]
+    for name in table:
+        if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
+            table[name] = table[name].str.strip()  # pandas leaves the blanks after a value
+    unnamed = [j for j, name in enumerate(names) if name.startswith(UNNAMED)]
     if len(unnamed) == 1:
         place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")
         notes.append(Note("unnamed", f"The {place} column has no name and is left out."))
@@ -131,14 +199,28 @@ def _read(where, path, text, target, least_columns, decimal):
     written = _written(table, raw, label, text)
     decimal = decimal_sign(written, _fractions(table, written), delimiter, decimal)
     readings, more = respelled(written, decimal)
-    for name, values in readings.items():
-        if values is not None:
-            table[name] = values.reindex(table.index)
+    for name, reading in readings.items():
+        if reading.values is not None:
+            table[name] = reading.values.reindex(table.index)
     notes += more
     if label in raw:
         table[label], more = missing_labels(table[label], raw[label].str.strip(), label)
         notes += more
-    return Table(table, notes, decimal)
+    found = {name: reading.strays for name, reading in readings.items() if reading.strays}
+    return Table(table, notes + _line_breaks(table), decimal, found)
+
+
+def _line_breaks(table):
+    """Return a note on cells that hold line breaks: an open quotation mark may have swallowed rows."""
+    broken = {}
+    for name, values in table.items():
+        if values.dtype == object or values.dtype.name in ("str", "string"):
+            count = int(values.dropna().astype(str).str.contains("\n", regex=False).sum())
+            broken |= {name: count} if count else {}
+    if not broken:
+        return []
+    found = f"{sum(broken.values())} cells hold line breaks, in {listed(broken)}"
+    return [Note("line breaks", f"{found}; if a quotation mark was left open there, they have swallowed rows.")]
 
 
 def _written(table, raw, label, text):
@@ -158,24 +240,29 @@ def _written(table, raw, label, text):
 
 def _fractions(table, written):
     """Return the columns of numbers with fractions, and whether their points can stand between thousands."""
-    from pandas.api.types import is_float_dtype
-
     known = {column.name: column.groups_by_points for column in written if not column.is_text}
-    fractions = [name for name in table if is_float_dtype(table[name].dtype) and (table[name].dropna() % 1 != 0).any()]
-    return {name: known.get(name, False) for name in fractions}
+    return {name: known.get(name, False) for name, values in _floats(table) if (values % 1 != 0).any()}
+
+
+def _floats(table):
+    """Yield the columns of float64 by name, without missing values."""
+    for j in np.flatnonzero(table.dtypes == np.float64):
+        values = table.iloc[:, j].to_numpy()
+        yield table.columns[j], values[~np.isnan(values)]
 
 
 def _doubtful(table, data, delimiter, label, text):
     """Return the names of columns of which more must be known than pandas made of them, in the table's order."""
-    from pandas.api.types import is_float_dtype, is_integer_dtype
-
     names = {label} if label in table and table[label].isna().any() else set()
     zeros = _has_leading_zeros(data)
-    for name, column in table.items():
-        known, is_float = column.dropna(), is_float_dtype(column.dtype)
-        whole = is_integer_dtype(column.dtype) or (is_float and (known % 1 == 0).all())
-        thousands = is_float and delimiter != "," and (abs(1000 * known - (1000 * known).round()) < 1e-6).all()
-        if (whole and zeros) or thousands:
+    whole = {table.columns[j]: table.iloc[:, j].to_numpy() for j in np.flatnonzero(table.dtypes == np.int64)}
+    for name, values in _floats(table):
+        if (values % 1 == 0).all():
+            whole[name] = values
+        if delimiter != "," and (abs(1000 * values - (1000 * values).round()) < 1e-6).all():  # 1.234 may be 1234
+            names.add(name)
+    for name, values in whole.items():
+        if zeros or (values.size and values.min() >= 19000101 and values.max() <= 21001231):
             names.add(name)
     return [name for name in table if name in names - {*text}]
 
@@ -191,35 +278,3 @@ def _has_leading_zeros(data):
         if (begins[part[zero]] & digit[part[zero + 2]]).any():
             return True
     return False
-
-
-def _header(where, data, least):
-    """Return the delimiter, the names of the columns, and the number of lines up to them."""
-    parsed = {}
-    for delimiter in DELIMITERS:
-        text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
-        lines = enumerate(csv.reader(text, delimiter=delimiter, skipinitialspace=True), start=1)
-        with suppress(csv.Error):
-            parsed[delimiter] = next(((n, line) for n, line in lines if any(map(_is_name, line))), (0, []))
-    if not parsed:
-        raise ValueError(f"{where}: expected a table, got text whose first line has no end; {REMEDY}.")
-    delimiter = max(parsed, key=lambda delimiter: len(parsed[delimiter][1]))
-    above, line = parsed[delimiter]
-    names = [name.strip() or f"{_UNNAMED}{j}" for j, name in enumerate(line)]
-    if sum(map(_is_name, line)) < least:
-        raise ValueError(
-            f"{where}: expected the names of at least two columns in the first line (comma, semicolon, tab or bar "
-            f"between them), got {names[0][:40] if names else ''!r}; remove what is above the header."
-        )
-    require_distinct(where, names)
-    named = [name for name in names if not name.startswith(_UNNAMED)]
-    counted = [str(j) for j in range(len(named))]
-    if named != counted and all(is_numeral(name) and np.isfinite(float(name)) for name in named):
-        raise ValueError(
-            f"{where}: expected column names in the first line, got numbers; put a header line above them."
-        )
-    return delimiter, names, above
-
-
-def _is_name(cell):
-    return cell.strip(f"{DELIMITERS} ") != ""

@@ -103,11 +103,27 @@ def _series_to_numbers(column):
         ) from error
 
 
-def to_days(X):
-    """Return a float64 array of the days since 1970, or of the days that a duration lasts; missing values are NaN."""
+def date_parts(X):
+    """Yield for each column a dict of its days, under an empty name, and of dates the parts of the calendar.
+
+    The days are those since 1970, or those that a duration lasts. The parts are the year, and sine and cosine of the
+    month in the year, of the day in the week and of the time in the day.
+    Missing values are NaN.
+    """
     X = as_table(X)
-    columns = (X.iloc[:, j] if hasattr(X, "iloc") else X[:, j] for j in range(X.shape[1]))
-    return np.column_stack([_series_to_days(column) for column in columns])
+    for j in range(X.shape[1]):
+        column = X.iloc[:, j] if hasattr(X, "iloc") else X[:, j]
+        days = _series_to_days(column)
+        parts = {"": days}
+        if column.dtype.kind != "m":
+            whole = np.floor(days)
+            months = np.where(np.isnan(days), 0, whole).astype("datetime64[D]").astype("datetime64[M]").astype(int)
+            months = np.where(np.isnan(days), np.nan, months)
+            parts["year"] = 1970 + np.floor(months / 12)
+            turns = {"month": months % 12 / 12, "weekday": (whole + 3) % 7 / 7, "time": days - whole}  # 1970: Thursday
+            for name, share in turns.items():
+                parts |= {f"{name}_sin": np.sin(2 * np.pi * share), f"{name}_cos": np.cos(2 * np.pi * share)}
+        yield parts
 
 
 def _series_to_days(column):
@@ -173,6 +189,21 @@ def coerced(name, series):
     if numbers.isna().all() and len(strays):
         raise ValueError(f"Column {name!r} cannot be read as numbers, its values are such as {str(strays.iloc[0])!r}.")
     return numbers, list(map(str, strays))
+
+
+def strays_of(series):
+    """Return the texts that are no numbers of a column of text, if they are few among numbers; else none."""
+    from sklearn_ltdl.tables._cells import are_few
+
+    if series.dtype != object and series.dtype.name != "str":  # another dtype is the user's word
+        return []
+    known = series.dropna()
+    texts = known.astype(str).str.strip()
+    distinct = set(texts)
+    numerals = {text for text in distinct if is_numeral(text)}
+    strays = texts[~texts.isin(numerals)]
+    codes = any(_NO_NUMBER.match(text) for text in numerals)
+    return [] if strays.empty or codes or not are_few(strays, len(texts)) else list(strays)
 
 
 def typed(series, kind):

@@ -22,6 +22,8 @@ class Note(str):
         return self.code, str(self)
 
 
-def listed(names, most=8):
-    """Return the names as a list that is not longer than `most`."""
-    return ", ".join(map(repr, map(str, names[:most]))) + (", ..." if len(names) > most else "")
+def listed(names, most=8, *, quoted=False):
+    """Return the names as a list that is not longer than `most`; they get quotes unless they have them."""
+    names = list(names)
+    shown = names[:most] if quoted else [repr(str(name)) for name in names[:most]]
+    return ", ".join(shown) + (", ..." if len(names) > most else "")

@@ -4,7 +4,7 @@ import datetime
 import io
 
 from sklearn_ltdl.tables._bytes import TooLarge, is_too_large, too_large
-from sklearn_ltdl.tables._columns import require_distinct
+from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_many
 from sklearn_ltdl.tables._notes import Note, listed
 
 _FEW_ROWS = 256  # of text that are decoded at a time: a page of a few bytes can stand for long texts
@@ -19,6 +19,8 @@ def _require_size(where, file):
     from pyarrow import types
 
     schema, groups = file.schema_arrow, range(file.num_row_groups)
+    if len(schema) > MOST_COLUMNS + 1:
+        raise TooLarge(too_many(where, len(schema)))
     plain = {column.name: _plain(column.type) for column in schema}
     for name, kind in plain.items():
         if types.is_nested(kind):

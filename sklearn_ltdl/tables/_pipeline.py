@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from sklearn_ltdl.tables._columns import MOST_LEVELS, RARE_LEVEL
-from sklearn_ltdl.tables._kinds import kinds_of, to_days, to_levels, to_numbers
+from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
 
 LARGEST_SCORE = 10.0  # standard deviations from the mean, beyond which a value is clipped
 
@@ -18,12 +18,14 @@ LARGEST_SCORE = 10.0  # standard deviations from the mean, beyond which a value 
 def make_table_pipeline(estimator) -> Pipeline:
     """Put the preprocessing of a table in front of an estimator.
 
-    Numbers and booleans, and dates and durations as days, are imputed with the median, with an indicator column for
-    each column that had missing values in training. Every other column is categorical: one column a level, a missing
-    value being a level of its own, where levels of fewer than 10 training rows, and those beyond the 50 most
-    frequent, share one column. All columns are then standardised, and clipped at 10 standard deviations, lest one
-    outlying row lead a model astray. Levels, missing values and empty columns that training has not seen do no harm at
-    prediction.
+    Numbers and booleans, and dates and durations, are imputed with the median, with an indicator column for each column
+    that had missing values in training. A duration is a number of days. A date is the days since 1970, and beside them,
+    where they vary in training, the year, and sine and cosine of the month in the year, of the day in the week and of
+    the time in the day: columns such as ``sold``, ``sold_year``, ``sold_month_sin`` and ``sold_month_cos``. Every other
+    column is categorical: one column a level, a missing value being a level of its own, where levels of fewer than 10
+    training rows, and those beyond the 50 most frequent, share one column. All columns are then standardised, and
+    clipped at 10 standard deviations, lest one outlying row lead a model astray. Levels, missing values and empty
+    columns that training has not seen do no harm at prediction.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def make_table_pipeline(estimator) -> Pipeline:
     encode = ColumnTransformer(
         [
             ("numbers", make_pipeline(_each_column(to_numbers), impute), _OfKind("number")),
-            ("dates", make_pipeline(_each_column(to_days), clone(impute)), _OfKind("date")),
+            ("dates", make_pipeline(DateParts(), clone(impute)), _OfKind("date")),
             ("levels", make_pipeline(_each_column(to_levels), one_hot), _OfKind("category")),
         ]
     )
@@ -67,6 +69,46 @@ def make_table_pipeline(estimator) -> Pipeline:
         np.clip, kw_args={"a_min": -LARGEST_SCORE, "a_max": LARGEST_SCORE}, feature_names_out="one-to-one"
     )
     return Pipeline([("encode", encode), ("scale", StandardScaler()), ("clip", clip), ("estimator", estimator)])
+
+
+class DateParts(TransformerMixin, BaseEstimator):
+    """Dates as days, and the parts of the calendar that vary in training; durations as days.
+
+    Attributes
+    ----------
+    parts_ : list of dict of str to float
+        Of each column: the parts that vary beside the days, and the median of each, which stands where a date is
+        missing.
+    """
+
+    def fit(self, X, y=None):
+        """Find which parts vary."""
+        self.parts_ = []
+        for parts in date_parts(X):
+            known = {name: values[~np.isnan(values)] for name, values in parts.items() if name}
+            varied = {name for name, values in known.items() if values.size and np.ptp(values) > 1e-9}
+            self.parts_.append({name: float(np.median(known[name])) for name in parts if name in varied})
+        return self
+
+    def transform(self, X):
+        """Return a float64 array; only the days of a missing date are missing."""
+        columns = []
+        for parts, chosen in zip(date_parts(X), self.parts_):
+            columns.append(parts[""])
+            columns += [
+                np.where(np.isnan(parts[name]), usual, parts[name]) if name in parts else np.full(len(parts[""]), usual)
+                for name, usual in chosen.items()
+            ]
+        return np.column_stack(columns)
+
+    def get_feature_names_out(self, input_features):
+        """Return names such as ``sold``, ``sold_year`` and ``sold_month_sin``."""
+        names = [
+            full
+            for name, parts in zip(input_features, self.parts_)
+            for full in (name, *(f"{name}_{part}" for part in parts))
+        ]
+        return np.array(names, dtype=object)
 
 
 def _each_column(function):

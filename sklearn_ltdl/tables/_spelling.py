@@ -4,90 +4,12 @@ A rule takes a `Written` column and the decimal sign of its file, and returns a 
 is asked. To read another spelling, add a function to `RULES` and a sentence to `SENTENCES`.
 """
 
-import re
-from contextlib import suppress
-from functools import cached_property
-from typing import NamedTuple
-
+from sklearn_ltdl.tables._cells import Reading, Written
+from sklearn_ltdl.tables._dates import compact_dates, dates, iso_dates, times_of_day
 from sklearn_ltdl.tables._notes import Note, listed
 
-MOST_LABELS = 30  # distinct whole numbers of a target up to which leading zeros make labels of them
-_ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
-_OFFSET = r".+(?:Z|[+-]\d\d:?\d\d)"
-_DATE = r"(\d{1,2})([./])(\d{1,2})\2\d{4}( \d{1,2}:\d{2}(?::\d{2})?)?"  # with points, the day is first
-_TIMES = "", " %H:%M", " %H:%M:%S"
-_DECIMAL_POINT = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?(?:[eE][+-]?\d+)?"  # 1,234.5
-_DECIMAL_COMMA = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:[.'\u00a0\u202f]\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
-_THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
-_UNIT = r"([$€£¥%])"
+MOST_LABELS = 30  # distinct whole numbers of a target up to which they may be labels
 _CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is no number
-
-
-class Written:
-    """A column as it stands in the file, to be read.
-
-    Parameters
-    ----------
-    name : str
-    texts : Series of str
-        The cells that are not missing.
-    is_target : bool
-        Whether this is the column to predict.
-    is_text : bool
-        Whether pandas makes no number of it.
-    """
-
-    def __init__(self, name, texts, *, is_target, is_text):
-        self.name = name
-        self.texts = texts
-        self.is_target = is_target
-        self.is_text = is_text
-
-    @cached_property
-    def unit(self):
-        """Currency or per cent sign that is the same in all cells that have one; else empty."""
-        units = self.texts.str.extract(_UNIT)[0].dropna().unique()
-        return units[0] if len(units) == 1 else ""
-
-    @cached_property
-    def bare(self):
-        """The texts without the unit."""
-        if not self.unit:
-            return self.texts
-        return self.texts.str.replace(rf"[ \u00a0\u202f]?{re.escape(self.unit)} ?", "", n=1, regex=True)
-
-    @cached_property
-    def is_whole(self):
-        """Whether all cells are digits only."""
-        return bool(self.texts.str.fullmatch(r"\d+").all())
-
-    @cached_property
-    def groups_by_points(self):
-        """Whether points may stand between thousands, as in 1.234, in all cells."""
-        return bool(self.texts.str.contains(".", regex=False).any() and self.texts.str.fullmatch(_THOUSANDS).all())
-
-    @cached_property
-    def style(self):
-        """How a column of text writes numbers: '.' or ',' is the decimal sign, 'either', 'whole', or '' for none."""
-        point, comma = (self.bare.str.fullmatch(pattern).all() for pattern in (_DECIMAL_POINT, _DECIMAL_COMMA))
-        if point and comma:
-            return "either" if self.bare.str.contains(",").any() else "whole"
-        return "." if point else "," if comma else ""
-
-
-class Reading(NamedTuple):
-    """What a rule makes of a column.
-
-    Parameters
-    ----------
-    values : Series or None
-        Of the cells that are not missing; None leaves the column as pandas has it.
-    said : tuple of str
-        Keys of `SENTENCES`.
-    """
-
-    values: object
-    said: tuple
 
 
 def labels(column, decimal):
@@ -115,50 +37,53 @@ def points_between_thousands(column, decimal):
 
 
 def numbers(column, decimal):
-    """Read ``1.234,5`` and ``$1,234.5``, the decimal sign being that of the file where the column does not tell."""
-    if not column.is_text or not column.style:
+    """Read ``1.234,5``, ``$1,234.5``, ``5 kg``, ``1.2K`` and ``(3)``, which is -3.
+
+    The decimal sign is that of the file where the column does not tell.
+    """
+    if not column.is_text or not column.style or not column.strays.empty:
         return None
     texts, said = column.bare, ("units",) if column.unit else ()
+    said += ("multiples",) if column.factors is not None else ()
+    said += ("parentheses",) if column.has_parentheses else ()
     if column.style == "," or (column.style == "either" and decimal == ","):
         texts = texts.str.replace(r"[.'\u00a0\u202f]", "", regex=True).str.replace(",", ".")
-        return Reading(texts.astype(float), (*said, "decimal commas"))
-    if texts.str.contains(",").any():
+        said = (*said, "decimal commas")
+    elif texts.str.contains(",").any():
         texts, said = texts.str.replace(",", ""), (*said, "thousands")
-    return Reading(texts.astype(float), said)
+    values = texts.astype(float)
+    return Reading(values if column.factors is None else values * column.factors, said, {"units": column.unit})
 
 
-def iso_dates(column, decimal):
-    """Read ``2024-05-31``, with or without a time; offsets beside none are not mixed."""
-    from pandas import to_datetime
+def numbers_with_strays(column, decimal):
+    """Read numbers among at most three texts in a tenth of the cells, such as ``nil`` or ``-``, as beside missing ones.
 
-    texts = column.texts
-    if not column.is_text or not texts.str.fullmatch(_ISO_DATE).all():
+    A target of few distinct numbers stays text: there a word may be a class.
+    """
+    if not column.is_text or column.strays.empty:
         return None
-    offsets = texts.str.fullmatch(_OFFSET).all() and texts.str.len().gt(10).all()
-    with suppress(ValueError):  # a thirteenth month
-        return Reading(to_datetime(texts, format="ISO8601", utc=bool(offsets)), ())
-    return None
-
-
-def local_dates(column, decimal):
-    """Read ``31.05.2024`` and ``5/31/2024``, if the column tells the day from the month."""
-    from pandas import to_datetime
-
-    if not column.is_text or not column.texts.str.fullmatch(_DATE).all():
+    known = column.without_strays
+    if (column.is_target and known.texts.nunique() <= MOST_LABELS) or codes(known, decimal):
         return None
-    parts = column.texts.str.extract(_DATE)
-    sign, (first, second) = parts[1].iloc[0], (parts[j].astype(int).max() > 12 for j in (0, 2))
-    colons = parts[3].fillna("").str.count(":")
-    if (parts[1] != sign).any() or (colons != colons.iloc[0]).any() or (sign == "/" and first == second):
+    numeric = Written(known.name, known.texts, is_target=known.is_target, is_text=False)
+    reading = points_between_thousands(numeric, decimal) or numbers(known, decimal)
+    if reading is None:
         return None
-    day_first = sign == "." or first
-    written = sign.join(["%d", "%m", "%Y"] if day_first else ["%m", "%d", "%Y"]) + _TIMES[colons.iloc[0]]
-    with suppress(ValueError):
-        return Reading(to_datetime(column.texts, format=written), ("day first" if day_first else "month first",))
-    return None
+    values = known.bare.astype(float) if reading.values is None else reading.values
+    return Reading.beside(column.strays, values, reading.said, reading.details)
 
 
-RULES = (labels, codes, points_between_thousands, numbers, iso_dates, local_dates)
+RULES = (
+    labels,
+    compact_dates,
+    codes,
+    points_between_thousands,
+    numbers,
+    iso_dates,
+    dates,
+    times_of_day,
+    numbers_with_strays,
+)
 SENTENCES = {
     "codes": "Numbers with leading zeros are read as categories in {}.",
     "labels": "Numbers with leading zeros are read as labels in {}.",
@@ -166,8 +91,15 @@ SENTENCES = {
     "thousands": "Separators between thousands are left out in {}.",
     "decimal points": "Points are read as decimal points, not between thousands, in {}.",
     "units": "Units are left out in {}.",
+    "multiples": "K, M and B after numbers are read as thousands, millions and billions in {}.",
+    "parentheses": "Numbers in parentheses are read as negative in {}.",
+    "compact dates": "Whole numbers such as 20240531 are read as dates in {}; --categorical NAME keeps them as text.",
     "day first": "Dates are read day first in {}.",
     "month first": "Dates are read month first in {}.",
+    "two digits": "Years of two digits are read as at most this one in {}.",
+    "ambiguous dates": "Dates stay text in {}: nothing tells the day from the month; write them as 2024-05-31.",
+    "times of day": "Times are read as hours since midnight in {}.",
+    "strays": "Other texts are taken for missing in {}; --categorical NAME keeps such a column as text.",
 }
 
 
@@ -186,10 +118,12 @@ def respelled(columns, decimal):
         reading = next((reading for reading in (rule(column, decimal) for rule in RULES) if reading), None)
         if reading is None:
             continue
-        readings[column.name] = reading.values
+        readings[column.name] = reading
         for code in reading.said:
-            said[code].append(f"{column.name} ({column.unit})" if code == "units" else column.name)
-    return readings, [Note(code, SENTENCES[code].format(listed(names))) for code, names in said.items() if names]
+            detail = reading.details.get(code)
+            said[code].append(f"{column.name!r} ({detail})" if detail else repr(column.name))
+    said = {code: listed(names, quoted=True) for code, names in said.items() if names}
+    return readings, [Note(code, SENTENCES[code].format(names)) for code, names in said.items()]
 
 
 def decimal_sign(columns, has_points, delimiter, given):
@@ -207,7 +141,7 @@ def decimal_sign(columns, has_points, delimiter, given):
     delimiter : str
     given : {'.', ','} or None
     """
-    styles = [column.style for column in columns if column.is_text and not codes(column, given)]
+    styles = [column.style for column in columns if column.is_text and not codes(column.without_strays, given)]
     if "," in styles:
         return ","
     either = "either" in styles

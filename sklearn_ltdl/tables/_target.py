@@ -90,6 +90,20 @@ def read_target(y, task):
     return Target(task, codes, classes, note)
 
 
+def in_logarithms(target):
+    """Return a Target of the logarithms of positive numbers."""
+    if target.task != "regression":
+        raise ParameterError("log", "expected a target of numbers, got classes; leave log out.")
+    if not (target.values > 0).all():
+        least, count = target.values.min(), int(np.sum(target.values <= 0))
+        raise ParameterError(
+            "log",
+            f"expected a positive target, got {count} of {len(target.values)} values up to 0, the least {least:g}; "
+            "leave log out, or predict something positive.",
+        )
+    return target._replace(values=np.log(target.values))
+
+
 def split_target(table, column=None):
     """Return the columns to predict from and the one to predict: by name, by position from 1 or -1, or the last one."""
     position = target_position(column, [str(name) for name in table.columns])

@@ -9,8 +9,8 @@ from scipy.special import logsumexp
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import LOSSES
 
-SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "auto"]
-PROXIMAL = ["saga", "svrg", "gd", "agd", "auto"]
+SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "lbfgs", "auto"]
+PROXIMAL = ["saga", "svrg", "gd", "agd", "cd", "auto"]
 
 
 def loss_of_rows(name, Z, Y):
@@ -66,6 +66,8 @@ def test_the_gap_is_never_below_the_suboptimality(case, layout, loss, l1_ratio):
         lowest = reference(loss, problem)
         solvers = SMOOTH + ["cholesky"] * (loss == "squared") if l1_ratio == 0 else PROXIMAL
         for name in solvers:
+            if name == "cd" and loss == "multinomial":
+                continue
             trace = SOLVERS[name](problem, tol=0, max_iter=12, every=1).trace
             # L-BFGS stops at 1e-15 of the objective, some hundred roundings
             assert np.all(trace.gap >= trace.primal - lowest - 1e-13 * trace.primal), name
@@ -73,7 +75,7 @@ def test_the_gap_is_never_below_the_suboptimality(case, layout, loss, l1_ratio):
                 trace.primal - trace.dual, trace.gap, rtol=0, atol=1e-14 * trace.primal[0] + 1e-15
             )
             assert np.all(trace.dual <= lowest * (1 + 1e-9))
-            assert len(trace.gap) > 1 or name in ("cholesky", "auto")
+            assert len(trace.gap) > 1 or name in ("cholesky", "cd", "auto")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -90,14 +92,16 @@ def test_values_of_losses_are_their_textbook_formulas(case, loss, rng):
 def test_solvers_reach_the_reference(case, loss, l1_ratio):
     problem = case(loss).problem(loss, l1_ratio=l1_ratio)
     lowest = reference(loss, problem)
-    for name in ("sag", "saga", "sdca", "catalyst", "agd", "newton-cg") if l1_ratio == 0 else ("saga", "agd"):
+    for name in (
+        ("sag", "saga", "sdca", "catalyst", "agd", "newton-cg", "lbfgs") if l1_ratio == 0 else ("saga", "agd", "auto")
+    ):
         solution = SOLVERS[name](problem, tol=1e-9, max_iter=3000)
         objective = problem.at(solution.coef, solution.intercept, best=False).objective
         assert objective <= lowest + 1e-9 * problem.start.objective, name
         assert solution.gap <= 1e-9 * problem.start.objective
 
 
-@pytest.mark.parametrize("name", ["sgd", "asgd", "sag", "sdca", "catalyst", "newton", "newton-cg"])
+@pytest.mark.parametrize("name", ["sgd", "asgd", "sag", "sdca", "catalyst", "newton", "newton-cg", "lbfgs"])
 def test_solvers_without_a_proximal_step_refuse_the_l1_norm(case, name):
     with pytest.raises(ValueError, match=f"solver='{name}' is for l1_ratio=0; .*'saga'"):
         SOLVERS[name](case("squared").problem("squared", l1_ratio=0.5))

@@ -1,5 +1,7 @@
+import ast
 import pickle
 import tracemalloc
+from pathlib import Path
 from typing import NamedTuple
 
 import joblib
@@ -16,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
+import sklearn_ltdl.linear
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
 
 
@@ -188,7 +191,7 @@ def test_degenerate_data_have_the_obvious_fit(solver):
     ("parameters", "message"),
     [
         ({"alpha": -1}, r"'alpha' parameter of SAGClassifier must be a float in the range \[0.0, 1e\+300\].* Got -1"),
-        ({"solver": "lbfgs"}, r"'solver' parameter .* among .*'sag', 'saga'.* Got 'lbfgs'"),
+        ({"solver": "adam"}, r"'solver' parameter .* among .*'sag', 'saga'.* Got 'adam'"),
         ({"solver": "cholesky"}, r"solver='cholesky' is for the squared loss; use solver='newton' or 'auto'"),
         ({"max_iter": 0}, r"'max_iter' parameter .* Got 0"),
         ({"tol": -1.0}, r"'tol' parameter .* Got -1.0"),
@@ -240,3 +243,14 @@ def test_a_class_without_weight_keeps_its_name_and_no_probability():
     assert model.path(X, y, [0.01], weight).coefs[0] == pytest.approx(model.coef_, abs=1e-4)
     hinge = SAGClassifier(alpha=0.01, loss="squared_hinge").fit(X, y, weight)
     assert hinge.intercept_[1] == pytest.approx(-1.0, abs=1e-6)  # where the loss of all rows is 0
+
+
+@pytest.mark.parametrize("file", sorted(Path(sklearn_ltdl.linear.__file__).parent.glob("*.py")), ids=lambda f: f.stem)
+def test_only_the_class_of_an_object_sets_its_attributes(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            taken = {a.arg for a in function.args.args + function.args.kwonlyargs} - {"self"}
+            stores = (n for n in ast.walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+            assert not {getattr(node.value, "id", None) for node in stores} & taken, function.name
+    assert "setattr" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

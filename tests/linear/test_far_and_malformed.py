@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +16,7 @@ X = np.round(64 * rng.normal(size=(24, 3))) / 64  # so that offsets of powers of
 Y = X[:, 0] - X[:, 1] + 0.1 * rng.normal(size=24)
 LABELS = (Y > 0).astype(int)
 WEIGHT = rng.uniform(0.5, 2.0, size=24)
-SOLVERS = ["sag", "saga", "svrg", "sdca", "catalyst", "gd", "agd", "newton", "newton-cg", "cholesky", "auto"]
+SOLVERS = ["sag", "saga", "svrg", "sdca", "catalyst", "gd", "agd", "newton", "newton-cg", "lbfgs", "cholesky", "auto"]
 FORMATS = ["csr", "csc", "coo", "bsr", "dok", "lil", "dia"]
 
 
@@ -74,7 +74,9 @@ def test_the_table_of_the_user_is_not_written_to():
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_array])
-@pytest.mark.parametrize("solver", ["sag", "saga", "svrg", "sdca", "catalyst", "gd", "agd", "newton-cg", "auto"])
+@pytest.mark.parametrize(
+    "solver", ["sag", "saga", "svrg", "sdca", "catalyst", "gd", "agd", "newton-cg", "lbfgs", "auto"]
+)
 def test_what_does_not_converge_is_kept_on_every_sparse_matrix(kind, solver):
     table = np.kron(np.eye(3), np.ones((10, 1))) * [1.0, 1.0, 1e4]  # columns of unlike scale are named
     model = SAGClassifier(solver=solver, max_iter=1, tol=1e-12, random_state=0)
@@ -129,7 +131,6 @@ def test_a_malformed_matrix_is_refused_by_name(form, where, value):
             use()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.lists(st.integers(-5, 8), min_size=0, max_size=12),
     st.lists(st.integers(-3, 14), min_size=7, max_size=7),
@@ -152,3 +153,19 @@ def test_any_structure_is_solved_or_refused(indices, indptr, kind):
 def test_extreme_settings_work(setting):
     assert np.all(np.isfinite(SAGRegressor(**setting).fit(X, Y).predict(X)))
     assert np.all(np.isfinite(SAGRegressor(solver="saga", **setting).fit(X, Y).predict(X)))
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "sag"])
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), (1e200, "products overflow")])
+def test_a_number_that_is_not_finite_is_refused_wherever_it_is(solver, layout, value, message):
+    for row, column in ((0, 0), (len(X) - 1, X.shape[1])):
+        table = np.column_stack([X, np.ones(len(X))])  # the last column is constant
+        table[row, column] = value
+        for weight in (None, WEIGHT, 1.0 * (np.arange(len(X)) != row)):
+            if weight is not None and weight[row] == 0 and value == 1e200:
+                continue  # a row without weight is checked and left out
+            with pytest.raises(ValueError, match=message):
+                SAGRegressor(solver=solver).fit(layout(table), Y, weight)
+            with pytest.raises(ValueError, match=message):
+                SAGClassifier(solver=solver).fit(layout(table), LABELS, weight)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from sklearn_ltdl.linear._problem import FiniteSum
+from sklearn_ltdl.linear._problem import FiniteSum, Point
 from sklearn_ltdl.linear._solvers import newton
 from sklearn_ltdl.losses import LOSSES, balanced_slopes
 
@@ -107,3 +107,15 @@ def test_a_wide_problem_is_solved_in_its_rows(case, layout, loss):
 def test_numbers_that_overflow_are_refused():
     with pytest.raises(ValueError, match=r"products overflow; standardise"):
         FiniteSum(np.full((3, 1), 1e160), np.ones((3, 1)), LOSSES["squared"], 1.0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_a_gap_is_the_objective_less_the_dual_objective_of_any_point(case, layout, loss, l1_ratio, fit_intercept, rng):
+    problem = case(loss).problem(loss, fit_intercept=fit_intercept, layout=layout, l1_ratio=l1_ratio)
+    a, b = (problem.at(rng.normal(size=problem.start.coef.shape)) for _ in range(2))
+    crossed = Point(problem, a.coef, a.intercept, a.margins, dual=b)
+    dual_objective = b.objective - b.gap
+    assert crossed.gap == pytest.approx(a.objective - dual_objective, rel=1e-12)
+    np.testing.assert_array_equal(crossed.slopes, b.slopes)

@@ -8,6 +8,8 @@ from scipy import sparse
 from scipy.optimize import root
 from scipy.special import softmax
 
+from sklearn_ltdl.linear import _coordinates, _solvers
+from sklearn_ltdl.linear._lbfgs import read
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, auto, newton, sag, saga
 from sklearn_ltdl.losses import LOSSES
@@ -66,6 +68,20 @@ def test_direct_solvers_find_the_closed_form_of_ridge(case, layout, solver, fit_
     np.testing.assert_allclose(solution.intercept, intercept, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_ridge_of_a_long_table_is_the_closed_form_after_two_reads(case, weighted, fit_intercept, monkeypatch):
+    monkeypatch.setattr(_solvers, "EXACT", 0)  # numbers of a table that is solved with more care
+    problem = case("squared", n=500).problem("squared", weighted=weighted, fit_intercept=fit_intercept)
+    coef, intercept = closed_form(problem)
+    solution = SOLVERS["cholesky"](problem)
+    assert (solution.n_iter, solution.status) == (1, Status.CONVERGED)
+    np.testing.assert_allclose(solution.coef, coef, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(solution.intercept, intercept, rtol=0, atol=1e-12)
+    assert solution.gap <= 1e-20 * problem.start.objective  # the square of the rounding of a gradient
+    assert np.abs(problem.share @ solution.slopes).max() <= 1e-15 * np.abs(solution.slopes).max() or not fit_intercept
+
+
 @pytest.mark.parametrize("loss", ["logistic", "multinomial"])
 def test_newton_is_quadratic(case, layout, loss):
     problem = case(loss).problem(loss, layout=layout)
@@ -104,6 +120,99 @@ def test_sparse_steps_are_the_dense_steps(case, loss, solver, alpha):
     a, b = (solver(problem, tol=0, max_iter=10, seed=3) for problem in (dense, lazy))
     np.testing.assert_allclose(a.coef, b.coef, rtol=0, atol=1e-12)
     np.testing.assert_allclose(a.intercept, b.intercept, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_lbfgs_reads_many_rows_a_few_times(case, loss, weighted):
+    # 3000 rows are 200 for each number of a row of coefficients, so that few of them give its metric and its start
+    problem = case(loss, n=3000).problem(loss, weighted=weighted)
+    solution = SOLVERS["lbfgs"](problem, tol=1e-9)
+    assert solution.status is Status.CONVERGED
+    assert solution.n_iter <= 12  # from 150 rows on, which leave an error of some tenths, three decades in two reads
+    best = newton(problem)
+    lowest = problem.at(best.coef, best.intercept).objective
+    assert problem.at(solution.coef, solution.intercept, best=False).objective - lowest <= solution.gap + 1e-15
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_lbfgs_goes_on_from_single_to_double_precision(case, loss, monkeypatch):
+    monkeypatch.setattr(_solvers, "EXACT", 0)  # numbers of a table that is read in double precision only
+    precisions = []
+
+    def noted(problem, *args):
+        precisions.append(problem.X.dtype.name)
+        return read(problem, *args)
+
+    monkeypatch.setattr(_solvers, "read", noted)
+    problem = case(loss).problem(loss)
+    solution = SOLVERS["lbfgs"](problem, tol=1e-11)  # single precision leads to some 1e-7
+    assert precisions == ["float32", "float64"]
+    assert solution.status is Status.CONVERGED
+    assert problem.at(solution.coef, solution.intercept, best=False).gap == pytest.approx(solution.gap, rel=1e-3)
+    best = newton(problem)
+    lowest = problem.at(best.coef, best.intercept).objective
+    assert problem.at(solution.coef, solution.intercept, best=False).objective - lowest <= solution.gap + 1e-15
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_auto_leaves_lbfgs_where_it_is_slow(loss, rng):
+    # 300 columns of 600 rows with eigenvalues from 1 to 1e-12: no 85 steps of the gradient see them all
+    X = rng.normal(size=(600, 300)) @ np.linalg.qr(rng.normal(size=(300, 300)))[0] * np.logspace(0, -6, 300)
+    X = X @ np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    y = X @ rng.normal(size=300) * 10 + 0.1 * rng.normal(size=600)
+    Y = y[:, None] if loss == "squared" else 1.0 * (y > 0)[:, None]
+    solution = auto(FiniteSum(X, Y, LOSSES[loss], 1e-8))
+    assert solution.solver == ("cholesky" if loss == "squared" else "newton")
+    assert solution.status is Status.CONVERGED
+    assert f"'{'newton-cg' if loss == 'squared' else 'lbfgs'}' was slow" in solution.reason
+    assert np.all(np.diff(solution.trace.passes) > 0)
+
+
+def sparse_problem(loss, layout, l1_ratio=1.0, n=120, p=30):
+    """Return a problem of which a few of columns whose units differ by four decades have coefficients."""
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((n, p)) < 0.5, rng.normal(1, 1, size=(n, p)), 0.0)
+    y = X[:, :4].sum(axis=1) + 0.5 * rng.normal(size=n)
+    units = 10.0 ** rng.uniform(-2, 2, size=p)
+    Y = np.c_[y, -y] if loss in ("squared", "huber") else 1.0 * (y > y.mean())[:, None]
+    return FiniteSum(layout(X * units), Y, LOSSES[loss], 0.02, rng.uniform(0.5, 2, size=n), True, l1_ratio)
+
+
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "multinomial"])
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_coordinate_descent_meets_the_conditions_of_a_minimum(layout, loss, l1_ratio):
+    problem = sparse_problem(loss, layout, l1_ratio)
+    solution = SOLVERS["cd"](problem, tol=1e-12)
+    assert solution.status is Status.CONVERGED
+    coef = solution.coef
+    slopes = problem.share[:, None] * problem.loss.derivative(problem.X @ coef.T + solution.intercept, problem.Y)
+    assert np.abs(slopes.sum(axis=0)).max() <= 1e-6
+    gradient = problem.transposed(slopes) + problem.l2 * coef
+    size = np.sqrt(problem.loss.smoothness * problem.column_sizes() ** 2)  # of a column's own second derivative
+    # an objective within 1e-12 of its minimum has coordinates whose own decrease, g^2 / 2L, is no more
+    np.testing.assert_array_less(np.abs((gradient + problem.l1 * np.sign(coef)) / size)[coef != 0], 3e-6)
+    np.testing.assert_array_less(np.abs(gradient[coef == 0]), problem.l1 * (1 + 1e-4))
+    assert 0 < np.count_nonzero(coef) < coef.size
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_columns_and_their_hessian_give_the_same_descent(loss, monkeypatch):
+    problem = sparse_problem(loss, np.asarray)
+    by_hessian = SOLVERS["cd"](problem, tol=1e-12)
+    monkeypatch.setattr(_coordinates, "FEW", 0)
+    by_columns = SOLVERS["cd"](problem, tol=1e-12)
+    np.testing.assert_array_equal(by_hessian.coef != 0, by_columns.coef != 0)
+    scale = np.abs(by_hessian.coef).max()
+    np.testing.assert_allclose(by_hessian.coef, by_columns.coef, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_the_lasso_of_orthogonal_columns_is_their_soft_thresholding(layout, rng):
+    X = np.linalg.qr(rng.normal(size=(40, 6)))[0] * np.sqrt(40)
+    Y = X @ np.array([[3.0, -2.0, 1.0, 0.5, 0.0, 0.0]]).T + 0.1 * rng.normal(size=(40, 1))
+    solution = SOLVERS["cd"](FiniteSum(layout(X), Y, LOSSES["squared"], 0.7, fit_intercept=False, l1_ratio=1.0))
+    own = (X.T @ Y)[:, 0] / 40
+    np.testing.assert_allclose(solution.coef[0], np.sign(own) * np.maximum(np.abs(own) - 0.7, 0), rtol=0, atol=1e-12)
 
 
 def test_a_sparse_epoch_does_not_visit_the_zeros(rng):

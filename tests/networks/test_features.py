@@ -6,9 +6,9 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import LazyNetRegressor, SAGRegressor, TangentFeatures
 from sklearn_ltdl.activations import ACTIVATIONS
-from sklearn_ltdl.networks._flow import _outputs
 from sklearn_ltdl.networks._linearized import tangent_gram
 from sklearn_ltdl.networks._model import Network, feature_map
+from sklearn_ltdl.networks._objective import outputs
 from sklearn_ltdl.ntk import _solvers, ntk_kernel
 from sklearn_ltdl.scalings import Scaling
 
@@ -21,7 +21,7 @@ def test_features_are_the_automatic_gradient_and_their_products_the_tangent_kern
     features, phi = map.transform(X), feature_map(X)
     network = Network(ACTIVATIONS[activation], Scaling(0.5), ACTIVATIONS[activation].gain)
     with jax.enable_x64(True):
-        gradient = jax.jacobian(lambda w: _outputs(network, w, phi)[:, 0])(map.weights_)
+        gradient = jax.jacobian(lambda w: outputs(network, w, phi)[:, 0])(map.weights_)
         expected = np.hstack([np.asarray(layer).reshape(9, -1) for layer in gradient])
     np.testing.assert_allclose(features, expected, atol=1e-13 * np.abs(expected).max())
     gram = tangent_gram(network, map.weights_, phi)

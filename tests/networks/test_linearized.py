@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from sklearn_ltdl.activations import Quadratic, Relu, Tanh
-from sklearn_ltdl.networks._flow import _outputs
 from sklearn_ltdl.networks._linearized import Tangent, pull, tangent_gram
 from sklearn_ltdl.networks._model import Network, draw_weights, feature_map
+from sklearn_ltdl.networks._objective import outputs
 from sklearn_ltdl.ntk import ntk_kernel
 from sklearn_ltdl.scalings import Scaling
 
@@ -29,7 +29,7 @@ networks = pytest.mark.parametrize(
 def automatic_gradient(network, weights, phi):
     """Return the gradients of all outputs in all weights, of shape (n_samples, n_outputs, n_weights)."""
     with jax.enable_x64(True):
-        gradient = jax.jacobian(lambda w: _outputs(network, w, phi))(weights)
+        gradient = jax.jacobian(lambda w: outputs(network, w, phi))(weights)
         return np.concatenate([np.asarray(layer).reshape(*layer.shape[:2], -1) for layer in gradient], axis=2)
 
 

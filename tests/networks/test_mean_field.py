@@ -14,7 +14,7 @@ from sklearn_ltdl import MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, c
 from sklearn_ltdl.activations import LeakyRelu
 from sklearn_ltdl.datasets import make_parity
 from sklearn_ltdl.losses import Huber
-from sklearn_ltdl.networks import _flow
+from sklearn_ltdl.networks import _flow, _objective
 from sklearn_ltdl.networks._linearized import leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, feature_map
 
@@ -38,7 +38,7 @@ def function_of(network, X):
     phi = np.hstack([X / np.sqrt(X.shape[1]), np.ones((len(X), 1))])
     activation = {"relu": lambda z: np.maximum(z, 0), "quadratic": np.square, "tanh": np.tanh}[network.activation]
     scores = activation(phi @ network.measure_.atoms.T) @ network.measure_.masses + network.intercept_
-    return (scores * network._standardisation.scale + network._standardisation.mean)[:, 0]
+    return network._units.undo(scores)
 
 
 @unconverged
@@ -272,12 +272,12 @@ def test_a_grid_of_settings_is_compiled_once(rng):
         clone(network).set_params(learning_rate=rate, alpha=alpha, random_state=seed).fit(X, y)
 
     fit(1.0, 0.1, 0)
-    compiled = _flow._descend._cache_size(), _flow.top_eigenvalue._cache_size()
+    compiled = _flow._descend._cache_size(), _objective.top_eigenvalue._cache_size()
     for rate in (0.25, 0.5, 1.0, 2.0):
         for alpha in (1e-3, 1e-2):
             for seed in (1, 2):
                 fit(rate, alpha, seed)
-    assert (_flow._descend._cache_size(), _flow.top_eigenvalue._cache_size()) == compiled
+    assert (_flow._descend._cache_size(), _objective.top_eigenvalue._cache_size()) == compiled
 
 
 def test_callbacks_are_told_of_each_block_and_can_stop(diabetes):

@@ -6,7 +6,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial, Normals, hermite_duals, hermite_lack
+from sklearn_ltdl._hermite import hermite_duals, hermite_lack
+from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial, Normals
 from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _passes, _recursion
 
 DIGITS = 60

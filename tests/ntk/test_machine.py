@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _machine, _solvers
 from sklearn_ltdl.ntk._flow import GradientFlow
+from sklearn_ltdl.ntk._machine import Machine, MachineSettings
 
 FOLDER = Path(__file__).parent
 FLOWS = json.loads((FOLDER / "golden.json").read_text())["flows"]
@@ -253,6 +255,35 @@ def test_without_depth_and_activation_three_networks_are_tried(rng):
     assert NTKKernelRegressor(depth=0).fit(X, Y).kernel_ == NTK(0)
 
 
+def test_a_machine_is_a_value_that_no_question_changes(rng):
+    X, Y = table(rng)
+    new = rng.standard_normal((5, 3))
+    machine, model = Machine.of(X, Y, np.ones(40), MachineSettings(depth=1)), NTKKernelRegressor(depth=1).fit(X, Y)
+    assert MachineSettings()._asdict() == NTKKernelRegressor().get_params()
+    before = pickle.dumps(machine)
+    np.testing.assert_array_equal(machine.evaluate(new), model.predict(new))
+    np.testing.assert_array_equal(machine.intervals(new, 0.8), model.predict_interval(new, 0.8))
+    np.testing.assert_array_equal(machine.influence(new), model.influence(new))
+    np.testing.assert_array_equal(machine.posterior_std(new), model.predict(new, return_std=True)[1])
+    assert pickle.dumps(machine) == before  # also the smoother that they share is not in it
+    with pytest.raises(FrozenInstanceError):
+        machine.alpha = 1.0
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 1, 3])
+def test_a_search_that_begins_near_the_penalty_ends_at_it(rng, monkeypatch, factor):
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", 0)
+    X, Y = table(rng, 80)
+    Y += rng.standard_normal(Y.shape)
+    settings = MachineSettings(depth=1)
+    found = Machine.of(X, Y, np.ones(80), settings)
+    again = Machine.of(X, Y, np.ones(80), settings, start=factor * found.relative_alpha)
+    assert again.alpha == pytest.approx(found.alpha, rel=1e-12)
+    np.testing.assert_allclose(again.evaluate(X + 0.1), found.evaluate(X + 0.1), rtol=1e-9)
+    assert again.n_iter < found.n_iter  # penalties tried
+
+
 def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
     X, Y = table(rng, 300)
     model = NTKKernelRegressor().fit(X, Y)
@@ -290,10 +321,18 @@ def test_bad_groups_are_named(rng):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(39))
 
 
+ERF = NTK(1, activation="erf")  # of large rows bounded off its diagonal only
+
+
 @pytest.mark.parametrize(
     ("options", "call", "message"),
     [
-        ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number between 0 and 1"),
+        ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number from 0.5"),
+        ({}, lambda m, X: m.predict_interval(X, coverage=None), "coverage is None; it must be a number from"),
+        ({}, lambda m, X: list(m.staged_predict(X, 0.5)), "times is 0.5; it must be a list of numbers"),
+        ({}, lambda m, X: list(m.staged_predict(X, ["late"])), "times has 'late'"),
+        ({"kernel": NTK()}, lambda m, X: list(m.staged_predict(1e200 * X, [1.0])), "The kernel of X overflows"),
+        ({"kernel": ERF}, lambda m, X: m.predict(1e155 * X, return_std=True), "The kernel of X overflows"),
         ({}, lambda m, X: list(m.staged_predict(X, [-1.0])), "times has -1.0"),
         ({}, lambda m, X: list(m.staged_predict(X, [np.nan])), "times has nan"),
         ({"kernel": RBF()}, lambda m, X: list(m.staged_predict(X, [1.0])), "staged predictions are of a network"),

@@ -14,6 +14,7 @@ from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, R
 from sklearn_ltdl.datasets import make_parity
 from sklearn_ltdl.ntk import _machine, _rfm, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
+from sklearn_ltdl.ntk._machine import MachineSettings
 
 
 def slopes(function, X, step=1e-5):
@@ -31,9 +32,9 @@ def rounds(X, y):
     """Yield the rounds of an RFM of depth 1, one after the other."""
     M, ones = np.eye(X.shape[1]), np.ones(len(X))
     while True:
-        step = _rfm._round(NTKKernelRegressor(depth=1), M, X, y, ones, 1.0)
+        step = _rfm.Round.of(M, X, y, ones, MachineSettings(depth=1))
         yield step.root, step.machine
-        M = step.next_metric
+        M = step.next_metric(X, ones, 1.0)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 5])
@@ -59,6 +60,17 @@ def test_gradients_at_nearly_equal_and_opposite_rows_are_finite_and_right(rng):
         np.testing.assert_allclose(ntk_gradients(X, Z, coef, depth=1), expected, rtol=1e-2)  # (step / distance)^2
     huge = 1e8 * Z
     assert np.isfinite(ntk_gradients(np.vstack([huge, -huge, 0 * Z]), huge, coef, depth=3)).all()
+
+
+@pytest.mark.parametrize("d", [3, 250])  # the second has gradients larger than the kernel's three by three tiles
+def test_half_of_the_pairs_give_the_outer_product_at_the_centres_themselves(rng, d):
+    X, coef, weight = (
+        rng.standard_normal((450, d)),
+        rng.standard_normal((450, 2)),
+        rng.random(450),
+    )  # three tiles a side
+    expected = ntk_agop(X, weight, X.copy(), coef, depth=2)
+    np.testing.assert_allclose(ntk_agop(X, weight, None, coef, depth=2), expected, atol=1e-12 * np.trace(expected))
 
 
 def test_the_outer_product_of_a_linear_prediction_is_that_of_its_coefficients(rng):
@@ -88,9 +100,9 @@ def test_the_outer_product_is_the_weighted_mean_of_the_slopes_of_the_prediction(
 def test_the_metric_of_a_round_is_the_outer_product_of_the_last_with_trace_d(rng):
     X, y = product(rng, 60)
     (_, first), (T, second) = islice(rounds(X, y), 2)
-    M = ntk_agop(X, np.ones(60), first.X_fit_, first.dual_coef_[:, None], depth=1)
+    M = ntk_agop(X, np.ones(60), first.centres, first.coef[:, None], depth=1)
     np.testing.assert_allclose(T @ T, M * 6 / np.trace(M), atol=1e-9)
-    np.testing.assert_allclose(second.predict(X), NTKKernelRegressor(depth=1).fit(X @ T, y).predict(X @ T), atol=1e-10)
+    np.testing.assert_allclose(second.evaluate(X), NTKKernelRegressor(depth=1).fit(X @ T, y).predict(X @ T), atol=1e-10)
 
 
 def test_a_rotation_of_the_features_rotates_the_outer_product_and_keeps_the_predictions(rng):
@@ -98,7 +110,7 @@ def test_a_rotation_of_the_features_rotates_the_outer_product_and_keeps_the_pred
     Q = np.linalg.qr(rng.standard_normal((6, 6)))[0]
     for (T, plain), (T_turned, turned) in islice(zip(rounds(X, y), rounds(X @ Q, y)), 4):
         np.testing.assert_allclose(T_turned, Q.T @ T @ Q, atol=1e-7)
-        np.testing.assert_allclose(turned.predict(X @ Q), plain.predict(X), atol=1e-7)
+        np.testing.assert_allclose(turned.evaluate(X @ Q), plain.evaluate(X), atol=1e-7)
 
 
 def test_no_round_is_the_kernel_machine_itself(rng):
@@ -112,11 +124,12 @@ def test_no_round_is_the_kernel_machine_itself(rng):
 
 def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
     X, y = product(rng, 60)
-    rows, errors, before = _rfm._judge(NTKKernelRegressor(depth=1, random_state=0), X, y, np.ones(60), 1.0, 3)
+    settings = MachineSettings(depth=1, random_state=0)
+    rows, errors, before = _rfm._judge(X, y, np.ones(60), 1.0, 3, settings)
     assert len(errors) == 4
     changed = y.copy()
     changed[rows[:12]] = 5.0 - changed[rows[:12]]  # the first fold
-    _, _, after = _rfm._judge(NTKKernelRegressor(depth=1, random_state=0), X, changed, np.ones(60), 1.0, 3)
+    _, _, after = _rfm._judge(X, changed, np.ones(60), 1.0, 3, settings)
     for t in range(len(after)):
         np.testing.assert_array_equal(after[t][:12], before[t][:12])
         assert np.all(after[t][12:] != before[t][12:])
@@ -144,9 +157,9 @@ def test_rounds_stop_where_there_is_nothing_to_find(name):
         X = rng.standard_normal((600, 10))
         y = ABSENT[name](X) + 0.3 * rng.standard_normal(600)
         errors, left_out = [], []
-        for _, model in islice(rounds(X[:100], y[:100]), 6):
-            errors.append(np.mean((model.predict(X[100:]) - y[100:]) ** 2) / y.var())
-            left_out.append(model.loo_error_path_.min())
+        for _, machine in islice(rounds(X[:100], y[:100]), 6):
+            errors.append(np.mean((machine.evaluate(X[100:]) - y[100:]) ** 2) / y.var())
+            left_out.append(machine.errors.min())
         model = RFMRegressor(random_state=seed).fit(X[:100], y[:100])
         chosen = {"held out": model.n_rounds_, "leave-one-out": np.argmin(left_out)}
         for rule, k in chosen.items():

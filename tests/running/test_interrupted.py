@@ -41,7 +41,7 @@ def test_an_interruption_says_what_is_kept_and_the_same_command_goes_on(table, t
     assert "fits are done and kept in" in errors
     assert "ltdl compare: interrupted; " in errors
     assert "Traceback" not in errors
-    assert "Verdict (linear)" in out or "Verdict (unclear)" in out  # of the draws of the folds that were whole
+    assert "Verdict: linear" in out or "Verdict: unclear" in out  # of the draws of the folds that were whole
     done = journal.read_text().count("\n") - 1
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     line = ""
@@ -57,7 +57,7 @@ def test_an_interruption_says_what_is_kept_and_the_same_command_goes_on(table, t
 @pytest.mark.parametrize("delay", [0.0, 0.3, 0.6, 1.0])
 def test_an_interruption_in_the_first_second_leaves_no_traceback(delay):
     within = "parser = cli._parser; cli._parser = lambda: (print(flush=True), parser())[1]; "
-    code = f"{HEARD}from sklearn_ltdl.study import cli; {within}sys.exit(cli.main(['compare']))"
+    code = f"{HEARD}from sklearn_ltdl import cli; {within}sys.exit(cli.main(['compare']))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()  # the command is about to import what it needs
     time.sleep(delay)
@@ -73,7 +73,7 @@ def test_few_plain_lines_where_there_is_no_terminal(table, capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
     assert 2 <= len(lines) <= 12  # of 200 fits
     assert "left" in lines[0]
-    assert lines[-1].startswith("[200/200]")
+    assert lines[-1].startswith("[201/201] importance")
 
 
 @POSIX
@@ -97,9 +97,9 @@ def test_one_line_is_rewritten_on_a_terminal(table):
         shown += part
     assert process.wait(timeout=60) == 0
     os.close(ours)
-    assert shown.count(b"\r\x1b[2K[") == 20
+    assert shown.count(b"\r\x1b[2K[") == 21  # the fits, and the importance of the columns
     assert shown.count(b"\n") < 12  # the notes before, and the end
-    assert b"[20/20]" in shown
+    assert b"[21/21]" in shown
 
 
 def test_rows_are_predicted_from_those_before_them(table, tmp_path, capsys):

@@ -115,10 +115,11 @@ def test_a_message_names_the_file_and_the_lines(tmp_path):
     path.write_text("\n".join([*lines[:2], lines[2].replace("0.5", "0.6"), *lines[3:]]))
     journal = Journal(path)
     assert journal.message() == (
-        f"journal={str(path)!r}: a line is not used (line 3 does not fit its digest); what it held runs again."
+        f"journal {path}: 1 line is ignored (line 3 does not match its digest); its fit runs again."
     )
     path.write_text("\n".join(lines[:1] + [line[:-4] for line in lines[1:]]))
-    assert re.search(r"20 lines are not used \(line 2 is torn or damaged; line 3 .*; \.\.\.\)", Journal(path).message())
+    message = Journal(path).message()
+    assert re.search(r"20 lines are ignored \(line 2 is incomplete or damaged; line 3 .*; \.\.\.\)", message)
     path.write_text("\r\n".join(lines))
     assert Journal(path).message() is None
     assert len(Journal(path).results) == 20
@@ -130,7 +131,7 @@ def test_a_damaged_first_line_loses_no_result(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"journal", b"jou\x00nal", 1))
     journal = Journal(path)
     assert journal.results == {"one": {"prediction": [0.5]}}
-    assert journal.dropped == {1: "is torn or damaged"}
+    assert journal.dropped == {1: "is incomplete or damaged"}
     journal.add("two", {"prediction": [0.25]})
     assert Journal(path).results.keys() == {"one", "two"}
 
@@ -235,7 +236,7 @@ EDITS = {
 
 def resumed(lines, path):
     path.write_text("\n".join(lines) + "\n")
-    with pytest.warns(UserWarning, match=re.escape(f"journal={str(path)!r}: a line is not used (line 3 ")) as caught:
+    with pytest.warns(UserWarning, match=re.escape(f"journal {path}: 1 line is ignored (line 3 ")) as caught:
         comparison = compare(X[:41], Y[:41], **OPTIONS, journal=path)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -284,7 +285,7 @@ def test_the_command_says_which_line_it_does_not_use_and_goes_on(tmp_path, capsy
     assert main(command) == 0
     printed = capsys.readouterr()
     assert re.sub(r"\d+\.\d+ +\d+\.\d+$", "", printed.out, flags=re.MULTILINE) == truth
-    sentence = f"ltdl compare: --journal {path}: a line is not used (line 2 holds no result of this fit); what it held"
+    sentence = f"ltdl compare: --journal {path}: 1 line is ignored (line 2 holds no result of this fit); its fit runs"
     assert printed.err.count(sentence) == 1
 
 
@@ -315,7 +316,7 @@ def test_what_a_comparison_writes_is_used_whatever_is_asked(tmp_path, monkeypatc
 def test_what_is_said_beside_a_fit_and_is_no_number_loses_neither_the_fit_nor_the_journal(tmp_path):
     data = Data(X[:41], Y[:41], None, "regression", None)
     rows = np.arange(20), np.arange(20, 41)
-    result = fit_and_predict(data, METHODS["linear"], 0, *rows, lambda model, x, y: {"score": float("nan")})
+    result = fit_and_predict(data, METHODS["linear"], 0, *rows, lambda *_: {"score": float("nan")})
     assert "not JSON compliant" in result["explained"]["failure"]
     Journal(tmp_path / "run.jsonl").add("one", result)
     assert Journal(tmp_path / "run.jsonl").results == {"one": result}

@@ -41,7 +41,7 @@ def test_what_a_worker_cannot_load_is_the_reason():
     exec("def double(x):\n    return 2 * x", module.__dict__)
     sys.modules["only_here"] = module
     try:
-        with pytest.raises(JobError, match=r"cannot load what it is to run .*No module named 'only_here'"):
+        with pytest.raises(JobError, match=r"cannot load its job .*No module named 'only_here'"):
             list(run_each(module.double, [(1,)], time_limit=100))
     finally:
         del sys.modules["only_here"]
@@ -77,5 +77,5 @@ def test_the_total_time_ends_what_runs_and_what_waits():
     assert time.monotonic() - start < 60
     assert results[0] is None
     assert {str(results[1]), str(results[2])} == {"stopped at the total time of 6 s"}
-    assert str(results[3]) == "not run, the total time of 6 s was over"
+    assert str(results[3]) == "not run, because the total time of 6 s was over"
     assert {results[k].missing for k in (1, 2, 3)} == {"time"}

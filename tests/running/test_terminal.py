@@ -105,7 +105,7 @@ def test_reasons_and_notes_of_a_journal_are_cleaned(tmp_path, frame, shown):
     for key in list(journal.results):
         journal.add(key, failed(HOSTILE) | {"time_limit": 100.0})
     assert main(["compare", str(table), "--target", "b", *options]) == 2
-    assert r"No model can be fitted, not even the dummy: in 2 of 2 folds, a\x1b[2J" in shown().err
+    assert r"No model can be fitted, not even the baseline: in 2 of 2 folds, a\x1b[2J" in shown().err
     path.write_text('{"journal": "ltdl compare", "format": "\x1b[2J"}\n')
     assert main(["compare", str(table), "--target", "b", *options]) == 2
     path.write_text('{"journal": "ltdl compare", "format": "\\u001b[2J"}\n')

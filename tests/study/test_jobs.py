@@ -15,9 +15,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from sklearn_ltdl import compare
-from sklearn_ltdl.running._journal import Journal
+from sklearn_ltdl.running._journal import Journal, fingerprint
 from sklearn_ltdl.study import _study
-from sklearn_ltdl.study._jobs import failed, fingerprint, run
+from sklearn_ltdl.study._jobs import failed, fit_and_predict, run
 from sklearn_ltdl.study._study import Interrupted
 
 MODELS = ["linear", "ntk"]
@@ -35,7 +35,8 @@ def counted(monkeypatch):
     names = []
 
     def count(data, function, method, *rest):
-        names.append(method)
+        if function is fit_and_predict:
+            names.append(method)
         return run(data, function, method, *rest)
 
     monkeypatch.setattr(_study, "run", count)
@@ -90,7 +91,7 @@ def test_a_fingerprint_is_of_values_types_and_names():
     ]
     assert len({fingerprint(other) for other in [frame, *others]}) == 6
     code = (
-        "import pandas as pd; from sklearn_ltdl.study._jobs import fingerprint; "
+        "import pandas as pd; from sklearn_ltdl.running._journal import fingerprint; "
         "print(fingerprint(pd.DataFrame({'a': [1.0, 2.0], 'b': ['x', None]})))"
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -153,7 +154,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(n_jobs, tmp_path, counted):
     assert len(counted) == 15 - known
     assert outcome(resumed) == outcome(compare(X, y, **options))
     lines = [json.loads(line) for line in journal.read_text().splitlines() if line.endswith("}")]
-    assert len({line["key"] for line in lines[1:]}) == len(lines[1:]) == 15
+    assert len({line["key"] for line in lines[1:]}) == len(lines[1:]) == 15 + 1  # the importance of the columns
 
 
 def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
@@ -176,7 +177,7 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
         compare(X, y, models=["linear"], repeats=3, cv=2)
     partial = caught.value.comparison
     assert partial.settings["repeats"] == 1
-    assert "The time was over after 1 of 3 draws" in partial.settings["notes"][-1]
+    assert "The total time was over after 1 of 3 draws" in partial.settings["notes"][-1]
     monkeypatch.undo()
     whole = compare(X, y, models=["linear"], repeats=1, cv=2)
     assert partial.verdict == whole.verdict  # that of the draws which are whole
@@ -218,7 +219,9 @@ def test_what_failed_is_tried_again_and_changed_code_is_other_code(tmp_path, mon
     assert scores[1] == pytest.approx(scores[2])
     assert scores[1] < 0.01
     assert scores[3] > 0.4
-    assert len(Journal(tmp_path / "run.jsonl").results) == 5 * (2 + 3)  # dummy, linear, and what did not fail
+    assert (
+        len(Journal(tmp_path / "run.jsonl").results) == 5 * (2 + 3) + 1
+    )  # dummy, linear, what did not fail; importance
 
 
 def test_an_estimator_that_cannot_be_pickled_is_named_and_a_function_of_its_own_is_not(tmp_path, counted):
@@ -233,7 +236,7 @@ def test_an_estimator_that_cannot_be_pickled_is_named_and_a_function_of_its_own_
         assert len(counted) - before == new
     broken = Ridge()
     broken.set_params(alpha=(number for number in (1.0, 2.0)))
-    with pytest.raises(TypeError, match="also: 'broken' cannot be pickled, as worker processes need"):
+    with pytest.raises(TypeError, match="also: 'broken' cannot be pickled, which worker processes need"):
         compare(X, y, also={"broken": broken}, **options)
 
 

@@ -119,7 +119,7 @@ def refused(tmp_path, capsys):
 @pytest.mark.parametrize("protocol", range(6))
 def test_no_pickle_is_run_unless_it_is_trusted(pack, protocol, refused, tmp_path):
     evil = pickle.dumps(Evil(f"touch {tmp_path / 'ran'}"), protocol)
-    refused(pack(evil), "a file of pickle or joblib runs the code in it", "--trust pickle")
+    refused(pack(evil), "loading a pickle or joblib file runs the code in it", "--trust pickle")
 
 
 @pytest.mark.parametrize("compress", [0, 3, ("lzma", 3)])
@@ -181,7 +181,7 @@ def arguments(command):
         (lambda c: node("PartialNode", "functools", "partial", content={}), "PartialNode"),
         (lambda c: node("MethodNode", "os", "system", content={}), "MethodNode"),
         (lambda c: node("ReduceNode", "os", "system", **{"__reduce__": {"args": arguments(c)}}), "ReduceNode"),
-        (lambda c: node("ObjectNode", "sklearn_ltdl.study._jobs", "Journal", content=arguments(c)), "Journal"),
+        (lambda c: node("ObjectNode", "sklearn_ltdl.running._journal", "Journal", content=arguments(c)), "Journal"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.cli", "main"), "main"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.ntk._neural_tangents", "_unpickled"), "_unpickled"),
         (lambda c: node("FunctionNode", "sklearn_ltdl.no_module", "f"), "sklearn_ltdl.no_module.f"),
@@ -214,7 +214,7 @@ def test_bombs_and_damaged_files_are_one_sentence(refused):
     def zipped(schema, members):
         members[schema["content"]["content"]["coef_"]["file"]] = packed({"x.npy": b""})
 
-    refused(altered(LINE, zipped), "is no array")
+    refused(altered(LINE, zipped), "is not an array")
 
     def pickled(schema, members):
         file = io.BytesIO()
@@ -244,7 +244,7 @@ def test_trees_lead_somewhere(model, field, value, refused, rng):
 def test_trees_take_the_features_of_their_forest(refused, rng):
     model = RandomForestRegressor(3).fit(rng.standard_normal((50, 2)), np.arange(50.0))
     model.n_features_in_ = 1
-    refused(skops.io.dumps(model), "features that the model does not take")
+    refused(skops.io.dumps(model), "features that the model does not have")
 
 
 class Mine(RegressorMixin, BaseEstimator):

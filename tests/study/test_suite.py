@@ -1,7 +1,10 @@
 import json
+import re
 import signal
 import subprocess
 import sys
+from html import unescape
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -54,6 +57,28 @@ def test_every_table_is_a_row_and_the_ranks_are_those_of_its_losses(folder, tmp_
     assert "<svg" in (tmp_path / "ranks.svg").read_text()
 
 
+def test_the_page_of_a_suite_has_the_sentences_and_links_to_a_page_of_each_table(folder, tmp_path, capsys):
+    out = tmp_path / "pages" / "all.html"
+    out.parent.mkdir()
+    json_file = tmp_path / "suite.json"
+    command = ["suite", str(folder), *FAST, "-t", "y", "-o", str(out), "--json", str(json_file), "-q"]
+    assert main(command) == 1
+    assert capsys.readouterr().err == ""  # nothing but the result
+    page = unescape(out.read_text())
+    comparisons = json.loads(json_file.read_text())["comparisons"]
+    linked = re.findall(r'<a href="([^"]+)">([^<]+)</a>', page)
+    assert [name for _, name in linked] == list(comparisons)
+    for link, name in linked:
+        sentence = comparisons[name]["verdict"]["recommendation"]["sentence"]
+        assert sentence in page
+        table = unescape((out.parent / unquote(link)).read_text())
+        assert sentence in table
+        command = f"ltdl compare {folder / name} --target y --models linear ntk rbf --cv 2 --n-jobs 1"
+        assert f"$ {command} --save model.skops" in table
+    assert "expected at least two distinct values" in page
+    assert sorted(path.name for path in out.parent.iterdir()) == sorted(["all.html", *(link for link, _ in linked)])
+
+
 def test_how_a_table_was_read_is_told_with_its_name(folder, capsys):
     for path in folder.glob("[!l]*"):
         if path.is_file():
@@ -87,7 +112,7 @@ def test_a_named_target_and_a_single_table(folder, capsys):
     assert main(["suite", str(folder), *FAST, "--target", "a"]) == 0
     printed = capsys.readouterr()
     assert "predicting column 'a' of each" in printed.err
-    assert "Mean ranks need two tables" in printed.out
+    assert "Mean ranks need at least two tables" in printed.out
     assert main(["suite", str(folder), *FAST, "--target", "nowhere"]) == 1
     assert "line.csv                     failed: The table has no column 'nowhere'" in capsys.readouterr().out
 

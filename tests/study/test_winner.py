@@ -82,9 +82,9 @@ def test_weights_and_other_estimators_are_those_of_the_comparison(rng):
     expected.fit(X[weight > 0], y[weight > 0], estimator__sample_weight=weight[weight > 0])
     model = winner(comparison, X, y, sample_weight=weight, also=also)
     np.testing.assert_array_equal(model.predict(X), expected.predict(X))
-    with pytest.raises(ValueError, match="best model is 'forest2', which is none of the package"):
+    with pytest.raises(ValueError, match="best model, 'forest2', is not part of the package"):
         winner(comparison, X, y, sample_weight=weight)
-    with pytest.raises(ValueError, match="give the weights of the comparison"):
+    with pytest.raises(ValueError, match="expected the weights of the comparison"):
         winner(comparison, X, y, also=also)
 
 
@@ -186,7 +186,7 @@ def test_a_model_without_names_takes_as_many_columns(tmp_path, capsys):
     np.testing.assert_allclose(predict(tmp_path / "model.skops", new, capsys)[0]["prediction"], [1, 2])
     new.assign(w=1).to_csv(tmp_path / "new.csv")
     assert main(["predict", str(tmp_path / "model.skops"), str(tmp_path / "new.csv")]) == 2
-    assert "the model takes 2 columns, without names, but the table has 3 ('u', 'v', 'w')" in capsys.readouterr().err
+    assert "the model expects 2 columns, without names, but the table has 3 ('u', 'v', 'w')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

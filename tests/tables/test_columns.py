@@ -9,11 +9,15 @@ from sklearn.linear_model import Ridge
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.tables import _columns
 from sklearn_ltdl.tables._columns import describe, read_columns
-from sklearn_ltdl.tables._kinds import kinds_of, to_days, to_levels, to_numbers
+from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
 from sklearn_ltdl.tables._notes import Note
 
 N = 40
 ROWS = np.arange(N)
+
+
+def days_of(table):
+    return np.column_stack([parts[""] for parts in date_parts(table)])
 
 
 def read(**columns):
@@ -25,7 +29,7 @@ def read(**columns):
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        (ROWS, "number"),
+        (ROWS * 2, "number"),
         (ROWS % 2 == 0, "number"),
         ([None, True, False, True] * 10, "number"),
         ([None, 1, "2", 3.5] * 10, "number"),
@@ -37,6 +41,11 @@ def read(**columns):
         (pd.Series(["1_100", "1_200"] * 20, dtype=object), "category"),  # a number for Python alone
         (["a", "b", None, "a"] * 10, "category"),
         ([1, "one", None, 1.5] * 10, "category"),
+        (["nil", "one", *map(str, ROWS[2:])], "number"),  # a few marks among numbers
+        (["n/a"] * 15 + [1.5] * 25, "number"),
+        (["rotary"] * 5 + [1.5] * 35, "category"),
+        (["a", "b", "c", "d", *map(str, ROWS[4:])], "category"),
+        (["nil", "01", "02", *map(str, ROWS[3:])], "category"),
         (pd.Categorical(ROWS), "category"),
         (pd.Series(["01", "02", "11", "30"] * 10, dtype=object), "category"),  # codes
         (pd.Series(["1", "2", "11", "30"] * 10, dtype="string"), "category"),  # the dtype says text
@@ -49,14 +58,24 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
-        ("text", [f"row {i}" for i in ROWS], "a text of its own in nearly every row, such as 'row 0'"),
-        ("text", [f"row {i}" for i in ROWS[:-3]] + ["row 1", None, None], "a text of its own"),
+        ("text", [f"row {i}" for i in ROWS], "almost every value is unique text, such as 'row 0'"),
+        ("text", [f"row {i}" for i in ROWS[:-3]] + ["row 1", None, None], "almost every value is unique text"),
         ("day", [f"{i % 28 + 1}/{i % 12 + 1}/2024" for i in ROWS], "dates are read if they are like 2024-05-31"),
         ("review", [f"I stayed here on day {2 * i // 3}" for i in ROWS], "free text, such as 'I stayed here on day 0'"),
-        ("id", ROWS[::-1], "an identifier by its name"),
-        ("customer_id", 7919 * ROWS % 10007, "an identifier by its name"),
-        ("PassengerId", ROWS + 1, "an identifier by its name"),
-        ("row number", ROWS + 1, "an identifier by its name"),
+        ("id", ROWS[::-1], "looks like an identifier"),
+        ("customer_id", 7919 * ROWS % 10007, "looks like an identifier"),
+        ("PassengerId", ROWS + 1, "looks like an identifier"),
+        ("row number", ROWS + 1, "looks like an identifier"),
+        ("Unnamed: 0", ROWS * 2, "looks like an identifier"),
+        ("SK_ID_CURR", ROWS[::-1] + 100002, "looks like an identifier"),
+        ("uid", 3 * ROWS + 5, "looks like an identifier"),
+        ("t", ROWS, "of new ones; if it is the time, --time"),
+        ("anything", ROWS + 1, "counts the rows from 1"),
+        ("X", 3 * ROWS + 7, "a row number by its name"),
+        ("cust_no", 3 * ROWS + 7, "a row number by its name"),
+        ("EmployeeNumber", 3 * ROWS + 7, "a row number by its name"),
+        ("obs", 3 * ROWS + 7, "a row number by its name"),
+        ("...1", 3 * ROWS + 7, "a row number by its name"),
         ("constant", [3.0] * N, "the same value in every row"),
         ("constant", ["a"] * N, "the same value in every row"),
         ("empty", [None] * N, "empty"),
@@ -73,11 +92,15 @@ def test_columns_that_say_nothing_are_left_out_with_a_reason(name, values, reaso
     ("name", "values"),
     [
         ("year", 1980 + ROWS),  # counts the rows, but may matter
-        ("t", ROWS),
-        ("paid", ROWS),
-        ("grid", ROWS),
-        ("idle", ROWS),
-        ("humidity_index", ROWS),
+        ("t", ROWS + 2),
+        ("t", ROWS * 2),
+        ("count", ROWS[::-1]),  # does not count the rows
+        ("X", (3 * ROWS) % 11),
+        ("paid", ROWS * 2),
+        ("grid", ROWS * 2),
+        ("idle", ROWS * 2),
+        ("casino", ROWS * 2),
+        ("humidity_index", ROWS * 2),
         ("id", ROWS * 1.5),
         ("id", ROWS.astype(float)),  # the user's word
         ("id", ROWS // 2),  # several rows each
@@ -95,7 +118,7 @@ def test_the_user_has_the_last_word():
     X = pd.DataFrame({"id": ROWS, "name": [f"row {i}" for i in ROWS], "size": [str(i) for i in ROWS[:-1]] + ["n/a?"]})
     table, columns = read_columns(X, categorical=["name"], numeric=["id", "size"])
     assert [column.kind for column in columns] == ["number", "category", "number"]
-    assert columns[2].note == "1 values that are no numbers are missing, such as 'n/a?'"
+    assert columns[2].note == "non-numeric values are treated as missing (1 of them, such as 'n/a?')"
     assert table["size"].isna().to_numpy().tolist() == [False] * (N - 1) + [True]
     with pytest.raises(ValueError, match="no column 'nam'; did you mean 'name'"):
         read_columns(X, categorical=["nam"])
@@ -119,6 +142,18 @@ def test_reading_a_table_that_was_read_changes_nothing():
     assert table["mixed"].cat.categories.tolist() == ["1", "1.5", "one"]
     pd.testing.assert_frame_equal(read_columns(table)[0], table)
     assert kinds_of(table.iloc[[0, 4, 8]]).tolist() == ["number", "category", "number"]  # of any of its rows
+
+
+def test_a_few_texts_among_numbers_are_missing_and_said():
+    values = pd.Series(["nil", 2.5, None, *range(37)], dtype=object)
+    for X in (pd.DataFrame({"x": ROWS * 0.37, "size": values}), np.column_stack([ROWS * 0.37, values]).astype(object)):
+        table, columns = read_columns(X)
+        assert columns[1].kind == "number"
+        assert columns[1].n_missing == 2
+        assert columns[1].note == "'nil' among numbers is missing, in 1 row; --categorical keeps the text"
+        assert pd.DataFrame(table).iloc[1, 1] == 2.5
+        name = columns[1].name
+        assert read_columns(X, categorical=[name])[1][1].kind == "category"  # the way back
 
 
 def test_a_column_that_is_mixed_in_a_few_rows_is_of_one_kind_in_every_fold(rng):
@@ -154,7 +189,7 @@ def test_dates_of_objects_are_days():
     frame = pd.DataFrame({"day": pd.Series(days, dtype=object)})
     for table in (frame, frame.to_numpy()):
         assert kinds_of(table).tolist() == ["date"]
-        np.testing.assert_array_equal(to_days(table)[:, 0], [2, np.nan, 0])
+        np.testing.assert_array_equal(days_of(table)[:, 0], [2, np.nan, 0])
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
@@ -176,17 +211,17 @@ def test_levels_that_are_the_same_number_are_one():
 
 
 def test_dates_are_days_since_1970_and_durations_are_days():
-    days = to_days(pd.DataFrame({"a": ["1970-01-03", None], "b": pd.to_timedelta(["36h", "1h"])}))
+    days = days_of(pd.DataFrame({"a": ["1970-01-03", None], "b": pd.to_timedelta(["36h", "1h"])}))
     np.testing.assert_allclose(days, [[2, 1.5], [np.nan, 1 / 24]])
     offsets = pd.Series(["1970-01-02T01:00+01:00", "1970-01-01T23:00-01:00", "1970-01-02"]).to_frame()
-    np.testing.assert_allclose(to_days(offsets)[:, 0], 1)
+    np.testing.assert_allclose(days_of(offsets)[:, 0], 1)
 
 
 def test_what_looks_like_a_mistake_is_said():
-    size = [str(i) for i in range(29)] + ["n/a?"] + [str(i) for i in range(10)]
+    size = [str(i) for i in range(29)] + ["a", "b", "c", "n/a?"] + [str(i) for i in range(7)]
     columns = read(size=size, user_id=ROWS // 2, day=["1/2/2024", "3/4/2024"] * 20)
     assert columns["day"].note == "looks like dates, which are read if they are like 2024-05-31, not '1/2/2024'"
-    assert columns["size"].note == "39 of 40 values are numbers, 'n/a?' is not"
+    assert columns["size"].note == "36 of 40 values are numbers, 'a' is not"
     assert "belong together" in columns["user_id"].note
 
 
@@ -217,7 +252,7 @@ def test_the_description_has_every_kind_and_stays_short():
         (pd.DataFrame([[1, 2]] * 5, columns=["a", "a"]), "distinct column names, got 'a' more than once"),
         (pd.DataFrame({"a": [1.0, np.inf, 2.0], "b": [1, 2, 3]}), r"column 'a' holds infinite values \(1 of 3\)"),
         (pd.DataFrame({"a": [1.0] * 3, "b": ["u"] * 3}), "No column is left to predict from .a: the same value in"),
-        (np.zeros((3, 2001)), "at most 2000 columns to predict from, got 2001"),
+        (np.zeros((3, 20_001)), "at most 20000 columns to predict from, got 20001"),
     ],
 )
 def test_tables_that_cannot_be_used_are_named(X, message):
@@ -259,7 +294,11 @@ def test_polars_frames_are_read_as_pandas_frames():
         ([3] * 12, "x", "constant"),
         ([3] * 11 + [np.nan], "x", ""),  # known or not is a difference
         (range(12), "customer_id", "identifier"),
-        (range(12), "paid", ""),
+        (range(0, 24, 2), "paid", ""),
+        (range(1, 13), "paid", "row number"),
+        (range(1950, 1962), "year", ""),
+        (range(3, 39, 3), "case", "row number"),
+        (range(9), "x", ""),  # too few rows to tell
         (range(9), "id", ""),  # too few rows to tell
         ([f"the words of row number {k}" for k in range(12)], "x", "free text"),
         ([f"A{k}" for k in range(12)], "x", "own text"),
@@ -279,6 +318,15 @@ def test_why_a_column_is_left_out(values, name, code):
         (["1", "2", "n.a.", "3"] * 3, "x", "strays"),
         (["1", "a", "b", "c"] * 3, "x", ""),
         ([1, 1, 2] * 4, "patient_id", "repeated identifier"),
+        (["Yes", "yes", "No", "NO"] * 3, "x", "look alike"),
+        (["<=50K", "<=50K.", ">50K"] * 4, "x", "look alike"),
+        (["a b", "a  b", "c"] * 4, "x", "look alike"),
+        (["u", "v", "w"] * 4, "x", ""),
+        ([0.5, 1.5, 2.5, 3.5, 4.5, -999.0] * 2, "x", "sentinel"),
+        ([5, 15, 25, 36, 46, 99] * 2, "x", "sentinel"),
+        ([5, 15, 25, 36, 46, 77, 99] * 2, "x", ""),  # about as far from the others as these among themselves
+        ([0.5, 1.5, 2.5, 3.5, 4.5, 1e6] * 2, "x", "sentinel"),  # repeated, and very far
+        ([0.5, 1.5, 2.5, 3.5, 4.5, 100.0] * 2, "x", ""),  # an outlier
         ([1, 1, 2] * 4, "x", ""),
     ],
 )

@@ -53,6 +53,42 @@ def test_each_kind_of_column_is_encoded_as_documented(mixed, rng):
     assert np.allclose(standardised[:, varied].std(axis=0), 1)
 
 
+def test_the_parts_of_dates_that_vary_reach_the_models():
+    days = pd.date_range("2022-12-15", periods=400)
+    X = pd.DataFrame(
+        {"sold": days, "noon": days[0] + pd.to_timedelta(np.arange(400) % 24, unit="h"), "x": np.arange(400) % 7}
+    )
+    Z = encoded(make_table_pipeline(LinearRegression()).fit(X, np.arange(400.0)), X)
+    assert list(Z) == [
+        "x", "sold", "sold_year", "sold_month_sin", "sold_month_cos", "sold_weekday_sin", "sold_weekday_cos",
+        "noon", "noon_time_sin", "noon_time_cos",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(Z["sold_year"], days.year)
+    turn = np.arctan2(Z["sold_month_sin"], Z["sold_month_cos"]) / (2 * np.pi) % 1
+    np.testing.assert_array_equal((12 * turn).round() + 1, days.month)
+    turn = np.arctan2(Z["sold_weekday_sin"], Z["sold_weekday_cos"]) / (2 * np.pi) % 1
+    np.testing.assert_array_equal((7 * turn).round(), days.day_of_week)
+    turn = np.arctan2(Z["noon_time_sin"], Z["noon_time_cos"]) / (2 * np.pi) % 1
+    np.testing.assert_array_equal((24 * turn).round(), np.arange(400) % 24)
+
+
+def test_a_model_sees_the_seasons_of_dates(rng):
+    days = pd.Series(pd.date_range("2015-01-01", periods=3000))
+    y = np.cos(2 * np.pi * (days.dt.month - 7) / 12) + (days.dt.day_of_week >= 5) + 0.1 * rng.standard_normal(3000)
+    X = days.to_frame("day")
+    score = make_table_pipeline(LinearRegression()).fit(X[:2000], y[:2000]).score(X[2000:], y[2000:])
+    assert score > 0.85  # as days alone: 0
+
+
+def test_a_missing_date_has_usual_parts_and_one_indicator():
+    days = pd.Series(pd.date_range("2024-01-01", periods=60)).where(np.arange(60) % 6 != 5)
+    pipeline = make_table_pipeline(LinearRegression()).fit(days.to_frame("day"), np.arange(60.0))
+    Z = encoded(pipeline, days.to_frame("day"))
+    assert [name for name in Z if name.startswith("missing")] == ["missingindicator_day"]
+    assert Z["day_month_cos"][5] == np.median(Z["day_month_cos"][np.arange(60) % 6 != 5])
+    assert np.isfinite(pipeline.predict(pd.DataFrame({"day": [pd.NaT, pd.Timestamp(2030, 1, 1)]}))).all()
+
+
 def test_rare_levels_share_one_column():
     levels = ["common"] * 40 + ["other"] * 11 + [f"rare {i}" for i in range(9)]
     X = pd.DataFrame({"level": levels, "id": [f"id {i}" for i in range(60)]})

@@ -1,11 +1,14 @@
 """Each rule that reads how cells are written, by itself: what it takes, what it leaves to the next rule."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from sklearn_ltdl.tables import _spelling
-from sklearn_ltdl.tables._spelling import RULES, SENTENCES, Written, decimal_sign, respelled
+from sklearn_ltdl.tables._cells import Written
+from sklearn_ltdl.tables._spelling import RULES, SENTENCES, decimal_sign, respelled
 
 
 def written(*texts, is_target=False, is_text=True):
@@ -56,6 +59,14 @@ def test_points_between_thousands():
         (("1,234", "2"), ",", [1.234, 2.0], ("decimal commas",)),
         (("$1,200", "$3"), ".", [1200.0, 3.0], ("units", "thousands")),
         (("12 %", "3.5 %"), None, [12.0, 3.5], ("units",)),
+        (("50 kg", "51.5kg", "-2 kg"), None, [50.0, 51.5, -2.0], ("units",)),
+        (("80 km/h", "1,200 km/h"), ".", [80.0, 1200.0], ("units", "thousands")),
+        (("EUR 12", "EUR 3.5"), None, [12.0, 3.5], ("units",)),
+        (("1.2K", "850", "3M"), None, [1200.0, 850.0, 3e6], ("multiples",)),
+        (("$1.2k", "$3k"), None, [1200.0, 3000.0], ("units", "multiples")),
+        (("(1,234.50)", "2"), None, [-1234.5, 2.0], ("parentheses", "thousands")),
+        (("($3.50)", "$2"), None, [-3.5, 2.0], ("units", "parentheses")),
+        (("\u22123", "4"), None, [-3.0, 4.0], ()),
         (("1e3", "99999999999999999999"), None, [1e3, 1e20], ()),
     ],
 )
@@ -67,6 +78,26 @@ def test_numbers_leaves_words_and_mixed_units():
     assert read("numbers", "1", "two") is None
     assert read("numbers", "$1", "€2") is None
     assert read("numbers", "1.5", is_text=False) is None  # pandas has read it
+    assert read("numbers", "3 kg", "4 lb") is None
+    assert read("numbers", *"1234567", "136A") is None  # one letter is no unit
+    assert read("numbers", *map(str, range(99)), "12B") is None  # nor a billion
+
+
+def test_numbers_with_strays():
+    numbers = [str(k) for k in range(40)]
+    values, said = read("numbers_with_strays", *numbers, "nil", "-", "nil")
+    assert (values, said) == ([float(k) for k in range(40)], ("strays",))
+    reading = _spelling.numbers_with_strays(written(*numbers, "nil", "-", "nil"), None)
+    assert (reading.strays, reading.details["strays"]) == (("nil", "-"), "'nil', '-' in 3 rows")
+    assert read("numbers_with_strays", *numbers, *"abcd") is None  # four texts
+    assert read("numbers_with_strays", *numbers, *["rotary"] * 5) is None  # in more than a tenth
+    assert read("numbers_with_strays", *numbers, *["-"] * 35)[1] == ("strays",)  # but a usual mark
+    assert read("numbers_with_strays", *["01234", "99999"] * 20, "?") is None  # codes
+    assert read("numbers_with_strays", "1,5", *["2.000,5"] * 20, "nil")[0][:2] == [1.5, 2000.5]
+    assert read("numbers_with_strays", "1.234", *["12"] * 20, "nil", decimal=",")[0][:2] == [1234.0, 12.0]
+    assert read("numbers_with_strays", *["$3"] * 20, "free")[1] == ("units", "strays")
+    assert read("numbers_with_strays", *["1", "2"] * 20, "nil", is_target=True) is None  # may be a class
+    assert read("numbers_with_strays", *numbers, "nil", is_target=True)[1] == ("strays",)
 
 
 def test_iso_dates():
@@ -78,13 +109,81 @@ def test_iso_dates():
     assert read("iso_dates", "2024-05-31", "soon") is None
 
 
-def test_local_dates():
-    assert read("local_dates", "31.05.2024", "1.6.2024")[0] == [pd.Timestamp(2024, 5, 31), pd.Timestamp(2024, 6, 1)]
-    assert read("local_dates", "5/31/2024", "12/1/2023")[1] == ("month first",)
-    assert read("local_dates", "31/5/2024", "1/12/2023")[1] == ("day first",)
-    assert read("local_dates", "1/2/2024", "3/4/2024") is None  # either
-    assert read("local_dates", "31.05.2024", "5/31/2024") is None  # two signs
-    assert read("local_dates", "31.05.2024 9:30", "1.6.2024 10:00")[0][0] == pd.Timestamp(2024, 5, 31, 9, 30)
+def test_compact_dates():
+    assert read("compact_dates", "20240531", "20240601", is_text=False)[0][0] == pd.Timestamp(2024, 5, 31)
+    assert read("compact_dates", "20240531", "20241301", is_text=False) is None  # no month
+    assert read("compact_dates", "20240230", "20240601", is_text=False) is None  # no day of February
+    assert read("compact_dates", "20240531", "20240601", is_text=False, is_target=True) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "day", "said"),
+    [
+        (("31.05.2024", "1.6.2024"), "2024-05-31", ("day first",)),
+        (("1.5.2024", "1.6.2024"), "2024-05-01", ("day first",)),  # with points the day is first
+        (("5/31/2024", "12/1/2023"), "2024-05-31", ("month first",)),
+        (("31/5/2024", "1/12/2023"), "2024-05-31", ("day first",)),
+        (("17-08-1984", "01-02-1990"), "1984-08-17", ("day first",)),
+        (("2012/01/02", "2012/03/04"), "2012-01-02", ()),
+        (("25/11/63", "01/02/99"), "1963-11-25", ("day first", "two digits")),
+        (("6-Aug-09", "17-Sep-10"), "2009-08-06", ("two digits",)),
+        (("31-OCT-2023", "1-NOV-2023"), "2023-10-31", ()),
+        (("1/13/2023 1:30 PM", "1/1/2023 12:30 AM"), "2023-01-13 13:30", ("month first",)),
+        (("Jan 1 2000", "Feb 12 2001"), "2000-01-01", ()),
+        (("January 01, 2023", "May 02, 2023"), "2023-01-01", ()),
+        (("31.05.2024 9:30", "1.6.2024 10:00"), "2024-05-31 09:30", ("day first",)),
+        (("Jan 2020", "May 2021"), "2020-01-01", ()),
+        (("2020-05", "2020-06"), "2020-05-01", ()),
+        (("2/2/2024", "3/3/2024"), "2024-02-02", ("month first",)),  # the same days in either order
+    ],
+)
+def test_dates(texts, day, said):
+    values, found = read("dates", *texts)
+    assert (values[0], found) == (pd.Timestamp(day), said)
+
+
+def test_dates_leaves_what_is_none():
+    for texts in (
+        ("31.05.2024", "5/31/2024"),
+        ("31.05.2024", "32.05.2024"),
+        ("may", "june"),
+        ("1.5", "A1"),
+        ("x", "y"),
+    ):
+        assert read("dates", *texts) is None
+    assert read("dates", "2012", "2013") is None
+
+
+def test_dates_that_may_be_read_in_either_order_stay_text_and_say_so():
+    assert read("dates", "1/2/2024", "3/4/2024") == (None, ("ambiguous dates",))
+    assert read("dates", "01-02-03", "04-05-06") == (None, ("ambiguous dates",))
+    assert read("dates", *["1/2/2024"] * 30, "13/1/2024")[1] == ("day first",)  # one row tells
+
+
+def test_dates_with_strays():
+    days = [f"{day}/1/2024" for day in range(1, 29)]
+    values, said = read("dates", "unknown", *days)
+    assert (values[0], said) == (pd.Timestamp(2024, 1, 1), ("day first", "strays"))
+    assert read("iso_dates", "unknown", *["2024-01-31"] * 9)[1] == ("strays",)
+    assert read("iso_dates", "what", *["2024-01-31"] * 8) is None  # in more than a tenth
+
+
+def test_years_of_two_digits_are_not_in_the_future():
+    this = datetime.date.today().year
+    assert read("dates", f"25/11/{this % 100:02}", "13/1/99")[0][0].year == this
+    assert read("dates", f"25/11/{(this + 1) % 100:02}", "13/1/99")[0][0].year == this + 1 - 100
+
+
+def test_times_of_day():
+    assert read("times_of_day", "14:05", "9:30") == (
+        [pd.Timedelta(minutes=845), pd.Timedelta(minutes=570)],
+        ("times of day",),
+    )
+    assert read("times_of_day", "14:05:30", "0:00:00")[0][0] == pd.Timedelta("14:05:30")
+    assert read("times_of_day", "2:05 PM", "12:30 am")[0] == [pd.Timedelta(minutes=845), pd.Timedelta(minutes=30)]
+    assert read("times_of_day", "14:05", "2:05 PM") is None  # two clocks
+    assert read("times_of_day", "14:65", "9:30") is None
+    assert read("times_of_day", *["14:05"] * 20, "closed")[1] == ("times of day", "strays")
 
 
 def test_the_first_rule_that_applies_decides():
@@ -94,11 +193,12 @@ def test_the_first_rule_that_applies_decides():
         Written("word", pd.Series(["a", "b"]), is_target=False, is_text=True),
     ]
     readings, notes = respelled(columns, ",")
-    assert {name: list(values) for name, values in readings.items()} == {"zip": ["01234", "99999"], "price": [1.5, 2.0]}
+    values = {name: list(reading.values) for name, reading in readings.items()}
+    assert values == {"zip": ["01234", "99999"], "price": [1.5, 2.0]}
     assert {note.code: str(note) for note in notes} == {
         "codes": "Numbers with leading zeros are read as categories in 'zip'.",
         "decimal commas": "Decimal commas are read in 'price'.",
-        "units": "Units are left out in 'price (€)'.",
+        "units": "Units are left out in 'price' (€).",
     }
 
 

@@ -101,8 +101,7 @@ def data_of(rng, n, d, loss_name, outputs):
 def test_the_gap_bounds_the_suboptimality_at_every_step(activation, free_intercept, loss, outputs, rng):
     data = data_of(rng, 40, 1, loss, outputs)
     best = frank_wolfe(activation, LOSSES[loss], data, 5e-3, tol=1e-9, free_intercept=free_intercept)
-    # several outputs and ReLU are searched by many starts, which in two dimensions miss nothing
-    assert best.certificate.rigorous == (outputs == 1 or activation == Quadratic())
+    assert best.certificate.rigorous  # on one column the supremum is enumerated, for several outputs too
     assert best.certificate.relative_gap <= 1e-5
     objectives, gaps = np.array(best.objectives), np.array(best.gaps)
     assert objectives[0] > 1.2 * best.certificate.primal  # there was something to learn

@@ -12,7 +12,7 @@ import pytest
 from sklearn_ltdl.activations import Relu
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.networks._certificate import certificate_of_layer
-from sklearn_ltdl.networks._flow import descend
+from sklearn_ltdl.networks._flow import Accelerated, train
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
 from sklearn_ltdl.networks._model import Network, draw_weights
 from sklearn_ltdl.results import Certificate
@@ -40,9 +40,10 @@ def runs(circle_problem):
             rng = np.random.default_rng(100 + seed)
             start = draw_weights(2, 1, width=width, depth=1, doubled=False, rng=rng)
             zero = tuple(np.zeros_like(layer) for layer in start)
-            trained = descend(
-                network, Squared(), start, data, intercept=False, alpha=ALPHA, reference=zero, max_iter=2000
-            )
+            trained = train(
+                network, Squared(), start, data, Accelerated(),
+                fit_intercept=False, alpha=ALPHA, reference=zero, max_iter=2000,
+            )  # fmt: skip
             hidden, readout = (layer[0] for layer in trained.weights)
             certificate = certificate_of_layer(Relu(), Squared(), hidden, readout, data, ALPHA, free_intercept=False)
             runs[width].append(Run(trained.losses[-1], certificate, best))

@@ -11,7 +11,7 @@ from sklearn_ltdl import LazyNetRegressor, MeanFieldTwoLayerNet, NTKKernelRegres
 from sklearn_ltdl.activations import Tanh
 from sklearn_ltdl.diagnostics import fit_rate
 from sklearn_ltdl.losses import Squared
-from sklearn_ltdl.networks._flow import descend
+from sklearn_ltdl.networks._flow import Accelerated, train
 from sklearn_ltdl.networks._linearized import Tangent, tangent_gram
 from sklearn_ltdl.networks._model import Data, Network, displacement, draw_weights, feature_map
 from sklearn_ltdl.scalings import Scaling
@@ -29,7 +29,7 @@ def one_run(scale, centering):
     first = network.outputs(start, phi)
     data = Data(phi, y, first if centering == "subtract" else 0 * first, np.full(n, 1 / n))
     # a small step, so that the kernel's growth, where nothing is centred, does not force a smaller one
-    trained = descend(network, Squared(), start, data, max_iter=STEPS, momentum=0.0, learning_rate=0.5)
+    trained = train(network, Squared(), start, data, Accelerated(learning_rate=0.5, momentum=0.0), max_iter=STEPS)
     K0, KT = tangent_gram(network, start, phi), tangent_gram(network, trained.weights, phi)
     linear = first - data.offset
     for _ in range(STEPS):
@@ -68,7 +68,7 @@ def test_linearised_descent_is_a_power_of_its_kernel():
     network = Network(Tanh(), Scaling(0.5))
     start = draw_weights(6, 1, width=60, depth=1, doubled=False, rng=rng)
     model, data = Tangent(network, start), Data(phi, y, 0 * y, np.full(n, 1 / n))
-    trained = descend(model, Squared(), start, data, intercept=False, max_iter=T, momentum=0.0)
+    trained = train(model, Squared(), start, data, Accelerated(momentum=0.0), fit_intercept=False, max_iter=T)
     K = tangent_gram(network, start, phi)
     assert trained.eta * np.linalg.eigvalsh(K / n)[-1] == pytest.approx(1, abs=1e-6)
     expected = np.linalg.matrix_power(np.eye(n) - trained.eta * K / n, T) @ y

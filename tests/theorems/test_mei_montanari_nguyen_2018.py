@@ -12,8 +12,9 @@ from sklearn_ltdl._backends.jax import fast, precise
 from sklearn_ltdl.activations import Identity, Relu, Tanh
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.networks import _flow
-from sklearn_ltdl.networks._flow import Run, descend, epoch, wander
+from sklearn_ltdl.networks._flow import Accelerated, Noisy, Run, epoch, train
 from sklearn_ltdl.networks._model import Data, Network, draw_weights
+from sklearn_ltdl.networks._objective import Problem
 from sklearn_ltdl.scalings import Scaling
 
 
@@ -28,9 +29,9 @@ def test_linear_neurons_are_gaussian_around_ridge_regression(rng):
     y = X @ rng.standard_normal((d, 1)) + 0.3 * rng.standard_normal((n, 1))
     network = Network(Identity(), Scaling(1.0), readout=np.ones((1, width, 1)))
     start = (rng.standard_normal((1, width, d)),)
-    run = wander(
-        network, Squared(), start, plain(X, y),
-        temperature=T, intercept=False, alpha=alpha, learning_rate=0.5, max_iter=600,
+    run = train(
+        network, Squared(), start, plain(X, y), Noisy(T, learning_rate=0.5),
+        fit_intercept=False, alpha=alpha, reference=(np.zeros_like(start[0]),), max_iter=600,
     )  # fmt: skip
     w = run.weights[0][0]
     ridge = np.linalg.solve(X.T @ X / n + alpha * np.eye(d), X.T @ y[:, 0] / n)
@@ -46,9 +47,9 @@ def test_tanh_neurons_have_the_gibbs_law_of_their_own_potential(rng):
     x = rng.uniform(-2, 2, (n, 1))
     y = np.sin(2 * x)
     network = Network(Tanh(), Scaling(1.0), readout=np.ones((1, width, 1)))
-    run = wander(
-        network, Squared(), (rng.standard_normal((1, width, 1)),), plain(x, y),
-        temperature=T, intercept=False, alpha=alpha, learning_rate=0.5, max_iter=800,
+    run = train(
+        network, Squared(), (rng.standard_normal((1, width, 1)),), plain(x, y), Noisy(T, learning_rate=0.5),
+        fit_intercept=False, alpha=alpha, reference=(np.zeros((1, width, 1)),), max_iter=800,
     )  # fmt: skip
     grid = np.linspace(-8, 8, 4001)
     features, f = np.tanh(x * grid), np.zeros(n)
@@ -82,11 +83,9 @@ def test_runs_of_different_seeds_agree_as_one_over_the_root_of_width(rng):
             start = draw_weights(10, 1, width=width, depth=1, doubled=False, rng=np.random.default_rng(seed))
             with precise():
                 rows = jax.tree.map(jax.numpy.asarray, data)
-                unit = float(_flow._stable_step(network, Squared(), start, rows, 0.0, None))
-            run = descend(
-                network, Squared(), start, data,
-                intercept=False, momentum=0.0, max_iter=100, learning_rate=1.0 / unit,  # one time for all
-            )  # fmt: skip
+                unit = float(Problem(network, Squared(), rows, 0.0, start).stable_step(start, None))
+            rule = Accelerated(learning_rate=1.0 / unit, momentum=0.0)  # one time for all
+            run = train(network, Squared(), start, data, rule, fit_intercept=False, max_iter=100)
             assert run.eta == pytest.approx(1.0)
             predictions.append(network.outputs(run.weights, X)[:, 0])
         spread.append(np.std(predictions, axis=0).mean())
@@ -112,7 +111,7 @@ def population_loss(width, seed):
         zero = jax.tree.map(jax.numpy.zeros_like, run.weights)
         for _ in range(60):
             data = _flow.single(rows(20_000))
-            run, _, _ = epoch(network, Squared(), run, data, order, 0.0, zero, 0.03, rule="sgd")
+            run, _, _ = epoch(Problem(network, Squared(), data, 0.0, zero), run, order, 0.03, method="sgd")
         weights = jax.tree.map(np.asarray, run.weights)
     fresh = rows(20_000)
     return 0.5 * np.mean((network.outputs(weights, fresh.phi) - fresh.targets) ** 2)

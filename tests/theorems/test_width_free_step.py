@@ -10,8 +10,9 @@ from sklearn_ltdl._backends.jax import precise
 from sklearn_ltdl.activations import Relu
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.networks import _flow
-from sklearn_ltdl.networks._flow import wander
+from sklearn_ltdl.networks._flow import Noisy, train
 from sklearn_ltdl.networks._model import Data, Network, draw_weights, feature_map
+from sklearn_ltdl.networks._objective import Problem
 from sklearn_ltdl.scalings import Scaling
 
 RATES = 2.0 ** np.arange(-4, 5)
@@ -29,22 +30,16 @@ def best_rate(power, width, d, *, steps=100):
     losses = []
     for rate in RATES:
         try:
-            run = wander(
-                network,
-                Squared(),
-                start,
-                data,
-                temperature=0.0,
-                learning_rate=rate / _flow._LANGEVIN_STEP,
-                max_iter=steps,
-            )
+            plain = Noisy(temperature=0.0, learning_rate=rate / _flow._LANGEVIN_STEP)
+            run = train(network, Squared(), start, data, plain, max_iter=steps)
             losses.append(run.losses[-1])
         except ValueError:  # diverged
             losses.append(np.inf)
     best = np.argmin(losses)
     assert 0 < best < len(RATES) - 1
     with precise():
-        unit = _flow._stable_step(network, Squared(), start, jax.tree.map(jax.numpy.asarray, data), 0.0, np.zeros(1))
+        problem = Problem(network, Squared(), jax.tree.map(jax.numpy.asarray, data), 0.0, start)
+        unit = problem.stable_step(start, np.zeros(1))
     return np.log2(RATES[best]), np.log2(RATES[best] * float(unit) * network.scaling.step(width))
 
 

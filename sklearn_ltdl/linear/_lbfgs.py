@@ -1,0 +1,201 @@
+"""Limited-memory BFGS in which an iteration is one read of the data.
+
+The read gives the objective and its gradient, a block of rows at a time. The coordinates are the coefficients and the
+intercept of centred columns: ``margins = (X - centre) @ coef + intercept``. A `Metric`, about the inverse Hessian,
+comes from few rows: it is factorised where there are many rows for each column, and a diagonal elsewhere.
+"""
+
+from collections import deque
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
+from sklearn_ltdl.linear._problem import Point
+from sklearn_ltdl.losses import of_rows
+
+MEMORY = 20  # pairs of steps and changes of the gradient
+SAMPLE = 1000  # rows of a diagonal metric
+LARGEST = 1000  # side of a factorised metric
+
+
+class Pass(NamedTuple):
+    """What one read of the data gives at a point.
+
+    Parameters
+    ----------
+    coef, gradient : ndarray of shape (n_outputs, n_features)
+    intercept, slope : ndarray of shape (n_outputs,)
+        The intercept, and the derivative in it.
+    objective : float
+    margins : ndarray of shape (n_samples, n_outputs)
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    objective: float
+    gradient: np.ndarray
+    slope: np.ndarray
+    margins: np.ndarray
+
+
+def read(problem, coef, intercept) -> Pass:
+    """Return the objective less its l1 norm, and the gradient; products with X are in its precision."""
+    X, Y, loss, share = problem.X, problem.Y, problem.loss, problem.share
+    factors = coef.astype(X.dtype, copy=False)
+    margins, pull = np.empty_like(Y), np.zeros_like(coef)
+    slope, mean_loss = np.zeros(len(coef)), 0.0
+    for rows in [slice(None)] if sparse.issparse(X) else problem.blocks():
+        A, y, q, z = X[rows], Y[rows], share[rows], margins[rows]
+        z[:] = (A @ factors[0])[:, None] if len(coef) == 1 else A @ factors.T
+        z += intercept
+        mean_loss += q @ of_rows(loss, loss.value(z, y))
+        u = q[:, None] * loss.derivative(z, y)
+        slope += u.sum(axis=0)
+        u = u.astype(X.dtype, copy=False)
+        pull += (A.T @ u[:, 0])[None] if len(coef) == 1 else (A.T @ u).T  # the block is in the cache
+    objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
+    slope *= float(problem.fit_intercept)
+    return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins)
+
+
+class Metric(NamedTuple):
+    """About the inverse Hessian, from a point of a problem of few rows.
+
+    Parameters
+    ----------
+    point : Point
+    centre : ndarray of shape (n_features,)
+        The mean of the columns in proportion to the curvatures. It leaves the Hessian without entries between
+        coefficients and intercept.
+    of_coef : callable
+        From a gradient in the coefficients to their step.
+    of_intercept : ndarray of shape (n_outputs,)
+    is_diagonal : bool
+    """
+
+    point: Point
+    centre: np.ndarray
+    of_coef: Any
+    of_intercept: np.ndarray
+    is_diagonal: bool
+
+    @classmethod
+    def at(cls, few, coef, intercept, is_diagonal):
+        """Return the metric of few rows at coefficients."""
+        point = few.at(coef, intercept)
+        weights = curvatures(point)
+        of_outputs = np.maximum(weights.sum(axis=0), 1e-2 * few.loss.smoothness)
+        centre = np.zeros(few.X.shape[1])
+        if few.fit_intercept and weights.any():
+            centre = weights.sum(axis=1) @ few.X / weights.sum()
+        if not is_diagonal:
+            return cls(point, centre, newton_step(point), 1 / of_outputs, is_diagonal)
+        diagonal = hessian_diagonal(point)
+        diagonal = np.maximum(diagonal - of_outputs[:, None] * centre**2, 1e-3 * diagonal)
+        return cls(point, centre, lambda gradient: gradient / diagonal, 1 / of_outputs, is_diagonal)
+
+    def gradient(self, here):
+        """Return the gradient of a pass in the coordinates of the method, of shape (n_outputs, n_features + 1)."""
+        return np.column_stack([here.gradient - here.slope[:, None] * self.centre, here.slope])
+
+    def __call__(self, gradient):
+        """Return the step of a gradient."""
+        return np.column_stack([self.of_coef(gradient[:, :-1]), self.of_intercept * gradient[:, -1]])
+
+    def moved(self, problem, here, step):
+        """Return the pass at the end of a step back."""
+        coef, intercept = step[:, :-1], step[:, -1] - step[:, :-1] @ self.centre
+        return read(problem, here.coef - coef, here.intercept - intercept * float(problem.fit_intercept))
+
+    def first_scale(self, gradient):
+        """Return the factor that makes the first step as long as the curvature of the few rows along it says."""
+        step = self(gradient)[:, :-1]
+        bend = np.vdot(step, hessian_product(self.point)(step))
+        return float(np.vdot(gradient[:, :-1], step) / bend) if bend > 0 else 1.0
+
+
+def no_pairs():
+    """Return the memory of the method: steps, changes of the gradient and their products."""
+    return deque(maxlen=MEMORY)
+
+
+def passes(problem, here, metric, pairs=None):
+    """Yield the best pass after each read that L-BFGS takes from `here` on; end where rounding hides any decrease.
+
+    `pairs`, which change, are those of earlier passes in the same metric.
+    """
+    pairs = no_pairs() if pairs is None else pairs
+    gradient = metric.gradient(here)
+    scale = metric.first_scale(gradient) if metric.is_diagonal else 1.0
+    noise = max(1e-9, 10 * np.finfo(problem.X.dtype).eps)
+    while True:
+        step = _two_loops(gradient, pairs, metric, scale)
+        decrease = np.vdot(gradient, step)
+        if not decrease > 0:
+            return
+        for _ in range(40):
+            there = metric.moved(problem, here, step)
+            rounding = noise * here.objective + problem.resolution
+            if there.objective <= here.objective - 1e-4 * decrease or decrease <= rounding:
+                break
+            yield here
+            rise = there.objective - here.objective + decrease  # of a parabola through both points
+            shorter = np.clip(decrease / (2 * rise), 0.1, 0.5) if rise < np.inf else 0.1
+            step, decrease = shorter * step, shorter * decrease
+        else:
+            return
+        change = metric.gradient(there) - gradient
+        here, gradient = there, gradient + change
+        bend = -np.vdot(step, change)
+        if bend > 1e-12 * np.linalg.norm(step) * np.linalg.norm(change):
+            pairs.append((-step, change, bend))
+            if metric.is_diagonal:
+                scale = bend / np.vdot(change, metric(change))
+        yield here
+
+
+def _two_loops(gradient, pairs, metric, scale):
+    """Return the inverse Hessian that the pairs correct, times the gradient (Nocedal 1980)."""
+    rest, shares = gradient.copy(), []
+    for step, change, bend in reversed(pairs):
+        shares.append(np.vdot(step, rest) / bend)
+        rest -= shares[-1] * change
+    result = scale * metric(rest)
+    for (step, change, bend), share in zip(pairs, reversed(shares)):
+        result += (share - np.vdot(change, result) / bend) * step
+    return result
+
+
+def first_metric(problem, coef, intercept, side):
+    """Return a metric, and coefficients and an intercept to begin with.
+
+    Where 50 rows for each column of the Hessian are a quarter of the rows at most, and their Hessian costs no more than
+    two reads, these few are minimised as far as they stand for all rows, and their Hessian is factorised.
+    """
+    n = len(problem.Y)
+    if not (is_tall(problem, side) and n >= 200 * side and 1.5 * n >= side**2):
+        return Metric.at(problem.sample(min(n, SAMPLE)), coef, intercept, True), coef, intercept
+    few = problem.sample(max(n // 20, 50 * side))
+    metric = Metric.at(few.sample(SAMPLE), coef, intercept, True)
+    here = read(few, coef, intercept)
+    for most in (8, 20):
+        for there in islice(passes(few, here, metric), most):
+            decrease, was_longer = here.objective - there.objective, there is here
+            here = there
+            if not was_longer and decrease <= 0.1 * side / len(few.Y) * here.objective:
+                break
+        metric = Metric.at(few, here.coef, here.intercept, False)
+    return metric, here.coef, here.intercept
+
+
+def factored_metric(problem, here, side):
+    """Return the metric of 5 rows for each column of the Hessian, at least a 20th of all."""
+    return Metric.at(problem.sample(max(len(problem.Y) // 20, 5 * side)), here.coef, here.intercept, False)
+
+
+def is_tall(problem, side):
+    """Return whether few of the rows give a Hessian that stands for all."""
+    return not sparse.issparse(problem.X) and side <= LARGEST and len(problem.Y) >= 20 * side

@@ -1,0 +1,168 @@
+"""A column as its cells are written in the file, and what a rule makes of it."""
+
+import re
+from functools import cached_property
+from typing import NamedTuple
+
+from sklearn_ltdl.tables._notes import listed
+
+MOST_STRAYS = 3  # distinct texts among numbers or dates that are taken for missing
+STRAY_SHARE = 0.1  # of the cells
+MARK_SHARE = 0.5  # the same for texts that everybody writes for a missing value
+MARKS = frozenset((
+    "-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "*", "**", ":", "?", "na", "n/a", "n.a.", "n.a", "n/d",
+    "nd", "nan", "nil", "none", "null", "unknown", "unk", "missing", "not available", "not applicable", "no data",
+    "#n/a", "#na", "#value!", "#div/0!", "#ref!",
+))  # fmt: skip
+_DECIMAL_POINT = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)?(?:(?<=\d)\.?|\.\d+)(?:[eE][+-]?\d+)?"  # 1,234.5
+_DECIMAL_COMMA = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:[.'\u00a0\u202f]\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
+_THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
+_SIGN = r"([$€£¥%])"
+_BEFORE = r"[+-]?\s?((?:US|R|A|C)\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|Rs\.?)\s?[\d.,(+-].*"
+_AFTER = r".*\d\)?\s?([A-Za-z°µ][A-Za-z°µ/²³]{0,7}\d?)"  # kg, km/h, m2
+_MULTIPLE = r".*\d\.?\s?(k|K|M|mn|B|bn)\)?"
+_FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "B": 1e9, "bn": 1e9}
+
+
+def are_few(strays, n):
+    """Return whether the cells that do not fit the others, of `n`, can be taken for missing.
+
+    Parameters
+    ----------
+    strays : Series of str
+    n : int
+    """
+    texts = set(strays)
+    share = MARK_SHARE if {text.strip().lower() for text in texts} <= MARKS else STRAY_SHARE
+    return len(strays) <= share * n and len(texts) <= MOST_STRAYS
+
+
+class Written:
+    """A column as it stands in the file, to be read.
+
+    Parameters
+    ----------
+    name : str
+    texts : Series of str
+        The cells that are not missing, without blanks around them.
+    is_target : bool
+        Whether this is the column to predict.
+    is_text : bool
+        Whether pandas makes no number of it.
+    """
+
+    def __init__(self, name, texts, *, is_target, is_text):
+        self.name = name
+        self.texts = texts
+        self.is_target = is_target
+        self.is_text = is_text
+
+    @cached_property
+    def unit(self):
+        """Currency or per cent sign that is the same in all cells that have one, or unit in letters; else empty."""
+        signs = self.texts.str.extract(_SIGN)[0].dropna().unique()
+        if len(signs) == 1 and not self.texts.str.match(r"[A-Z]+\$").any():
+            return signs[0]
+        for pattern in (_BEFORE, _AFTER):
+            units = self.texts.str.extract(rf"^{pattern}$")[0]
+            usual = units.dropna().unique()
+            if len(usual) == 1 and usual[0] not in _FACTORS and units.notna().mean() >= 1 - STRAY_SHARE:
+                return usual[0]
+        return ""
+
+    @cached_property
+    def _without_unit(self):
+        if not self.unit:
+            return self.texts
+        unit = re.escape(self.unit)
+        if len(self.unit) == 1 and not self.unit.isalpha():
+            return self.texts.str.replace(rf"[ \u00a0\u202f]?{unit} ?", "", n=1, regex=True)
+        return self.texts.str.replace(rf"^([+-]?)\s?{unit}\s?|\s?{unit}(\)?)$", r"\1\2", n=1, regex=True)
+
+    @cached_property
+    def factors(self):
+        """What the letters K, M and B after the numbers stand for, or None where cells have none of them."""
+        letters = self._without_unit.str.extract(rf"^{_MULTIPLE}$")[0]
+        share = letters.notna().mean()
+        if share < 0.05 or letters.notna().sum() < 2:  # else a letter that is part of a code
+            return None
+        return letters.map(_FACTORS).fillna(1.0).astype(float)
+
+    @cached_property
+    def has_parentheses(self):
+        """Whether a cell has parentheses around a number, as accountants write what is below zero."""
+        return bool(self._without_unit.str.fullmatch(r"\([^()+-]*\d[^()+-]*\)").any())
+
+    @cached_property
+    def bare(self):
+        """The numbers alone: without unit and letters of thousands, and with the minus of the keyboard."""
+        texts = self._without_unit.str.replace("\u2212", "-")
+        if self.has_parentheses:
+            texts = texts.str.replace(r"^\(([^()+-]*)\)$", r"-\1", regex=True)
+        if self.factors is not None:
+            texts = texts.str.replace(r"\s?(?:k|K|M|mn|B|bn)$", "", regex=True)
+        return texts.str.strip()
+
+    @cached_property
+    def strays(self):
+        """The cells that are no numbers, if they are few; else none."""
+        known = self.bare.str.fullmatch(_DECIMAL_POINT) | self.bare.str.fullmatch(_DECIMAL_COMMA)
+        strays = self.texts[~known]
+        return strays if are_few(strays, len(self.texts)) else strays[:0]
+
+    @cached_property
+    def without_strays(self):
+        """The other cells, as a column."""
+        if self.strays.empty:
+            return self
+        return Written(self.name, self.texts.drop(self.strays.index), is_target=self.is_target, is_text=self.is_text)
+
+    @cached_property
+    def is_whole(self):
+        """Whether all cells are digits only."""
+        return bool(self.texts.str.fullmatch(r"\d+").all())
+
+    @cached_property
+    def groups_by_points(self):
+        """Whether points may stand between thousands, as in 1.234, in all cells."""
+        return bool(self.texts.str.contains(".", regex=False).any() and self.texts.str.fullmatch(_THOUSANDS).all())
+
+    @cached_property
+    def style(self):
+        """How a column of text writes numbers: '.' or ',' is the decimal sign, 'either', 'whole', or '' for none."""
+        texts = self.without_strays.bare
+        point, comma = (texts.str.fullmatch(pattern).all() for pattern in (_DECIMAL_POINT, _DECIMAL_COMMA))
+        if point and comma:
+            return "either" if texts.str.contains(",").any() else "whole"
+        return "." if point else "," if comma else ""
+
+
+class Reading(NamedTuple):
+    """What a rule makes of a column.
+
+    Parameters
+    ----------
+    values : Series or None
+        Of the cells that are not missing; None leaves the column as pandas has it.
+    said : tuple of str
+        Keys of `SENTENCES`.
+    details : dict of str to str
+        What a sentence says of the column beside its name.
+    strays : tuple of str
+        The texts that are taken for missing.
+    """
+
+    values: object
+    said: tuple
+    details: dict = {}
+    strays: tuple = ()
+
+    @classmethod
+    def beside(cls, strays, values, said, details=None):
+        """Return a reading of the cells beside some strays, which are missing."""
+        if strays.empty:
+            return cls(values, said, details or {})
+        texts = list(dict.fromkeys(strays))
+        rows = f"{len(strays)} row{'s' * (len(strays) != 1)}"
+        details = {**(details or {}), "strays": f"{listed(texts)} in {rows}"}
+        return cls(values, (*said, "strays"), details, tuple(texts))

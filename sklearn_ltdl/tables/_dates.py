@@ -1,0 +1,143 @@
+"""Rules that read the text of a column as dates or times; they belong to the ordered list of `_spelling`."""
+
+import datetime
+import re
+import warnings
+from contextlib import suppress
+
+from sklearn_ltdl.tables._cells import Reading, are_few
+
+_SEEN = 20  # distinct cells from which the form of dates is guessed
+_ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
+_OFFSET = r".+(?:Z|[+-]\d\d:?\d\d)"
+_COMPACT = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # 20240531
+_WORD, _BETWEEN = r"[A-Za-z]{3,9}\.?", r"(?:[-/. ]|, ?)"
+_DATE_LIKE = re.compile(
+    rf"(?:{_WORD},? )?(?:\d{{1,4}}|{_WORD}){_BETWEEN}(?:\d{{1,2}}|{_WORD}){_BETWEEN}\d{{1,4}}(?:[T ,].*)?"
+    rf"|{_WORD}{_BETWEEN}\d{{2,4}}|\d{{4}}[-/]\d{{2}}|\d{{2}}/\d{{4}}"
+)
+_DAYS = (  # that pandas does not guess: years of two digits, clocks of twelve hours, months
+    "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%d.%m.%y", "%d-%b-%y", "%d %b %y", "%b %d %y", "%b %d, %y",
+    "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%Y-%m-%d", "%Y/%m/%d", "%d-%b-%Y", "%d %b %Y",
+    "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%b %Y", "%b-%Y", "%B %Y", "%b-%y", "%m/%Y", "%Y/%m",
+)  # fmt: skip
+_CLOCKS = "", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %H:%M", " %H:%M:%S"
+_TIME = r"\d{1,2}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?"
+_TWELVE = r"(?:0?[1-9]|1[0-2]):[0-5]\d(?::[0-5]\d)? ?[AaPp]\.?[Mm]\.?"
+
+
+def compact_dates(column, decimal):
+    """Read ``20240531``, if all whole numbers of the column are days of the calendar."""
+    from pandas import to_datetime
+
+    if column.is_target or not column.is_whole or column.texts.nunique() < 2:
+        return None
+    if not column.texts.str.fullmatch(_COMPACT).all():
+        return None
+    with suppress(ValueError):  # the 30th of February
+        return Reading(to_datetime(column.texts, format="%Y%m%d"), ("compact dates",))
+    return None
+
+
+def iso_dates(column, decimal):
+    """Read ``2024-05-31``, with or without a time; offsets beside none are not mixed."""
+    from pandas import to_datetime
+
+    if not column.is_text:
+        return None
+    known = column.texts.str.fullmatch(_ISO_DATE)
+    strays, texts = column.texts[~known], column.texts[known]
+    if not are_few(strays, len(column.texts)):
+        return None
+    offsets = texts.str.fullmatch(_OFFSET).all() and texts.str.len().gt(10).all()
+    with suppress(ValueError):  # a thirteenth month
+        return Reading.beside(strays, to_datetime(texts, format="ISO8601", utc=bool(offsets)), ())
+    return None
+
+
+def dates(column, decimal):
+    """Read dates in the one form that all cells but a few have, if the column tells the day from the month."""
+    from pandas import Series
+
+    if not column.is_text:
+        return None
+    distinct = Series(column.texts.unique())
+    seen = [text for text in distinct[:_SEEN] if _DATE_LIKE.fullmatch(text)]
+    if len(seen) < min(_SEEN, len(distinct)) / 2:
+        return None
+    found = {written: _parsed(distinct, written) for written in _forms(seen)}
+    found = {
+        written: days
+        for written, days in found.items()
+        if are_few(column.texts[column.texts.isin(distinct[days.isna()])], len(column.texts))
+    }
+    if not found:
+        return None
+    fewest = min(int(days.isna().sum()) for days in found.values())
+    found = {written: days for written, days in found.items() if int(days.isna().sum()) == fewest}
+    written, days = min(found.items(), key=lambda item: _preference(item[0]))
+    if any(_preference(other) == _preference(written) and not days.equals(found[other]) for other in found):
+        return Reading(None, ("ambiguous dates",))
+    values = column.texts.map(dict(zip(distinct, days)))
+    strays = column.texts[values.isna()]
+    said = ("two digits",) if "%y" in written else ()
+    if re.search("%d.%m", written):
+        said = ("day first", *said)
+    elif re.search("%m.%d.%[yY]", written):
+        said = ("month first", *said)
+    return Reading.beside(strays, values[values.notna()], said)
+
+
+def _forms(texts):
+    """Return the forms, as of strptime, that some of the texts may have: pandas' guesses, else those of a list."""
+    from pandas.tseries.api import guess_datetime_format
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of dates whose order does not depend on `dayfirst`
+        guesses = [guess_datetime_format(text, dayfirst=first) for text in texts for first in (False, True)]
+    forms = {written: None for written in guesses if written and re.search("%[yY]", written)}
+    listed = [day + clock for day in _DAYS for clock in _CLOCKS] if not forms else []
+    return list(forms) or [written for written in listed if any(_fits(text, written) for text in texts)]
+
+
+def _fits(text, written):
+    with suppress(ValueError):
+        return bool(datetime.datetime.strptime(text, written))
+    return False
+
+
+def _preference(written):
+    """Return a rank: year, month, day before all; with points the day is first; else either order is as good."""
+    return 0 if re.search("%Y.%m|%d[.]%m|%[bB]", written) else 2 if re.search("%Y.%d", written) else 1
+
+
+def _parsed(texts, written):
+    """Return the dates in a form, missing where the text has another; years of two digits are not in the future."""
+    from pandas import DateOffset, to_datetime
+
+    days = to_datetime(texts, format=written, errors="coerce", utc="%z" in written)
+    if "%y" in written:
+        later = days.dt.year > datetime.datetime.now(tz=datetime.UTC).year
+        days = days.where(~later, days - DateOffset(years=100))
+    return days
+
+
+def times_of_day(column, decimal):
+    """Read ``14:05``, ``14:05:30`` and ``2:05 PM`` as the time since midnight."""
+    from pandas import to_datetime, to_timedelta
+
+    texts = column.texts
+    if not column.is_text or column.is_target:
+        return None
+    twelve, plain = texts.str.fullmatch(_TWELVE), texts.str.fullmatch(_TIME)
+    strays = texts[~(twelve | plain)]
+    if not are_few(strays, len(texts)) or (twelve.any() and plain.any()):
+        return None
+    known = texts[twelve | plain]
+    if plain.any():
+        values = to_timedelta(known.where(known.str.count(":") == 2, known + ":00"))
+        return Reading.beside(strays, values, ("times of day",))
+    plainer = known.str.replace(".", "").str.replace(" ", "").str.upper()
+    plainer = plainer.where(plainer.str.count(":") == 2, plainer.str.slice(0, -2) + ":00" + plainer.str.slice(-2))
+    moments = to_datetime(plainer, format="%I:%M:%S%p")
+    return Reading.beside(strays, moments - moments.dt.normalize(), ("times of day",))

@@ -1,0 +1,226 @@
+"""Warnings on a table that protect from wrong conclusions: rules, asked in order, each of which may find one.
+
+A rule takes an `Examined` table and returns a Note or None. To add one, add a function to `WARNINGS`.
+"""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_ltdl.tables._columns import look_alike
+from sklearn_ltdl.tables._kinds import date_parts, to_levels, to_numbers
+from sklearn_ltdl.tables._notes import Note, listed
+
+FEW_EVENTS = 10  # rows of a class below which intervals miss too often: 45 % of those of 80 % with 6 events
+FEW_EFFECTIVE = 50  # effective rows below which intervals of losses are too narrow
+_NORMAL = 5.0  # of a normal target a third of the rows is effective; less than a fifth is a heavy tail
+_ALONE_R2 = 0.999  # of one column, beyond which it may know the target
+_ALONE_LOSS = 0.95  # share of the log loss that one column saves, the same
+_ALONE_ERRORS = 0.9  # share of the errors, and the accuracy that two classes reach
+_ALONE_ACCURACY = 0.98
+_SEEN = 2000  # rows that are looked at, fewer of wide tables
+_LEAST = 30  # rows from which one column is no chance
+_ENTITY = re.compile(
+    r"(?i)(?:.*[\W_])?(?:patient|subject|person|people|customer|client|user|member|employee|student|child|animal|chick"
+    r"|household|family|school|class|hospital|clinic|centre|center|site|store|shop|firm|company|country|state|plant"
+    r"|device|machine|sensor|session|batch|donor|player|team)(?:[\W_]?(?:id|no|nr|num|number|code|name))?"
+)
+_TIME = re.compile(r"(?i)(?:.*[\W_])?(?:year|yr|date|time|timestamp|month|quarter|week|day|period)")
+
+
+class Examined(NamedTuple):
+    """A table with what is known of it.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_rows, n_columns)
+        As models see it.
+    columns : list of Column
+        How each column of `X` is read.
+    target : Target
+    row : integer ndarray of shape (n_rows,)
+        Number of each row in the user's table, from 1.
+    is_grouped : bool
+        Whether the user gave groups.
+    is_log : bool
+        Whether the target is the logarithm of what the user gave.
+    """
+
+    X: object
+    columns: list
+    target: object
+    row: np.ndarray
+    is_grouped: bool
+    is_log: bool
+
+    def column(self, j):
+        """Return a column as a table of one."""
+        return self.X.iloc[:, [j]] if hasattr(self.X, "iloc") else self.X[:, [j]]
+
+
+def leak(table):
+    """Warn of columns that alone predict nearly all of the target."""
+    n = len(table.X)
+    if n < _LEAST:
+        return None
+    rows = np.arange(n)
+    most = _SEEN if len(table.columns) <= 200 else _SEEN // 4
+    if n > most:
+        rows = np.random.default_rng(0).choice(n, most, replace=False)
+    y = table.target.values[rows]
+    knows = _knows_numbers if table.target.task == "regression" else _knows_classes
+    found = []
+    for j, column in enumerate(table.columns):
+        if column.kind in ("number", "category"):
+            values = to_numbers(table.column(j)) if column.kind == "number" else to_levels(table.column(j))
+            values = values[rows, 0]
+            if knows(_codes(values) if column.kind == "category" else values, y, column.kind):
+                found.append(column.name)
+    if not found:
+        return None
+    alone = "predicts nearly all of the target by itself" if len(found) == 1 else "predict nearly all, each by itself"
+    return Note("leak", f"{listed(found)} {alone}: is it known before the target is? If not, --drop it.")
+
+
+def _codes(levels):
+    return np.unique(levels.astype(str), return_inverse=True)[1].astype(float)
+
+
+def _knows_numbers(x, y, kind):
+    """Return whether numbers follow from one column: on a line, in their order, or by the level."""
+    known = np.isfinite(x)
+    if known.mean() < 0.9 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
+        return False
+    x, y = x[known], y[known]
+    if kind == "category":
+        counts = np.bincount(x.astype(int))
+        if len(counts) > len(y) / 5:
+            return False
+        means = np.bincount(x.astype(int), y) / np.maximum(counts, 1)
+        return np.mean((y - means[x.astype(int)]) ** 2) < (1 - _ALONE_R2) * np.var(y)
+    by_line = np.corrcoef(x, y)[0, 1] ** 2
+    few = len(np.unique(x)) < len(y) / 5
+    return by_line > _ALONE_R2 or (not few and np.corrcoef(_ranks(x), _ranks(y))[0, 1] ** 2 > _ALONE_R2)
+
+
+def _ranks(values):
+    from scipy.stats import rankdata
+
+    return rankdata(values)
+
+
+def _knows_classes(x, y, kind):
+    """Return whether classes follow from one column, by a few thresholds or by the level."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    counts = np.bincount(y)
+    counts = counts[counts > 0]
+    x = np.where(np.isfinite(x), x, np.nan)
+    levels = len(np.unique(x))
+    if len(counts) < 2 or levels < 2 or (kind == "category" and levels > len(y) / 5):
+        return False
+    leaves = levels if kind == "category" else len(counts)
+    tree = DecisionTreeClassifier(max_leaf_nodes=max(2, leaves), min_samples_leaf=5, random_state=0)
+    chances = tree.fit(x[:, None], y).predict_proba(x[:, None])
+    place = np.searchsorted(tree.classes_, y)
+    n = len(y)
+    right = (n * chances[np.arange(n), place] + 1) / (n + len(counts))
+    saved = 1 + np.log(right).mean() / -(counts / n * np.log(counts / n)).sum()
+    accuracy, errors = np.mean(chances.argmax(axis=1) == place), 1 - counts.max() / n
+    sure = len(counts) == 2 and accuracy >= _ALONE_ACCURACY and 1 - accuracy <= (1 - _ALONE_ERRORS) * errors
+    return bool(saved > _ALONE_LOSS or sure)
+
+
+def sorted_time(table):
+    """Warn of rows in the order of a column of dates, or of years: random folds then predict the past."""
+    if table.is_grouped:
+        return None
+    for j, column in enumerate(table.columns):
+        named = column.kind == "number" and _TIME.fullmatch(column.name)
+        if column.kind != "date" and not named:
+            continue
+        values = table.column(j)
+        number = next(date_parts(values))[""] if column.kind == "date" else to_numbers(values)[:, 0]
+        steps = np.diff(number[~np.isnan(number)])
+        if len(steps) < 9 or not ((steps >= 0).all() or (steps <= 0).all()):
+            continue
+        if np.sum(steps != 0) >= len(steps) / 20 and np.sum(steps != 0) > 4:
+            text = f"The rows are in the order of {column.name!r}, and the folds are drawn at random"
+            return Note("sorted time", f"{text}: if new rows will be later ones, say --time {column.name}.")
+    return None
+
+
+def repeated_identifiers(table):
+    """Warn of identifiers that several rows share: these rows are not independent."""
+    if table.is_grouped:
+        return None
+    n, found = len(table.X), []
+    for j, column in enumerate(table.columns):
+        noted = getattr(column.note, "code", "") == "repeated identifier"
+        if not noted and not (column.kind in ("number", "category") and _ENTITY.fullmatch(column.name)):
+            continue
+        distinct = len(np.unique(to_levels(table.column(j)).astype(str)))
+        if noted or 10 <= distinct <= n / 2:
+            found.append(column.name)
+    if not found:
+        return None
+    text = f"Several rows share a value of {listed(found)}: if these belong together"
+    return Note("repeated identifiers", f"{text}, say --groups {found[0]}, lest models recognise them.")
+
+
+def few_events(table):
+    """Warn of classes of fewer than ten rows."""
+    few = few_of(table.target)
+    if not few:
+        return None
+    text = ", ".join(f"{label!r} {count}" for label, count in list(few.items())[:5]) + (", ..." if len(few) > 5 else "")
+    return Note("few events", f"Classes of fewer than {FEW_EVENTS} rows: {text}. So few decide nothing.")
+
+
+def few_of(target):
+    """Return the classes of fewer than ten rows, with their counts."""
+    return {label: count for label, count in counts_of(target).items() if count < FEW_EVENTS}
+
+
+def counts_of(target):
+    """Return the number of rows of each class."""
+    if target.classes is None:
+        return {}
+    counts = np.bincount(target.values, minlength=len(target.classes))
+    return {str(label): int(count) for label, count in zip(target.classes, counts)}
+
+
+def look_alike_classes(table):
+    """Warn of classes that are equal but for case, blanks or a full stop."""
+    twins = look_alike(table.target.classes) if table.target.classes is not None else []
+    if not twins:
+        return None
+    text = f"Classes differ by case, blanks or a full stop only: {listed(twins)}"
+    return Note("look alike", f"{text}. They count as different; repair the file if they are one.")
+
+
+def heavy_tails(table):
+    """Warn if few rows make most of the loss: with losses l, (sum l)^2 / sum l^2 rows are effective."""
+    if table.target.task != "regression":
+        return None
+    y = table.target.values
+    loss = (y - y.mean()) ** 2
+    effective = loss.sum() ** 2 / np.sum(loss**2)
+    if effective >= min(FEW_EFFECTIVE, len(y) / _NORMAL):
+        return None
+    order = np.argsort(-loss)
+    half = int(np.searchsorted(np.cumsum(loss[order]), loss.sum() / 2)) + 1
+    rows = ", ".join(map(str, table.row[order[:half]][:5])) + (", ..." if half > 5 else "")
+    made = f"Row {rows} makes" if half == 1 else f"{half} rows ({rows}) make"
+    text = f"{made} half of the loss, and {effective:.0f} of {len(y)} rows are effective: intervals are too narrow"
+    advice = "; try --log" if not table.is_log and (y > 0).all() else ""
+    return Note("heavy tails", f"{text}{advice}.")
+
+
+WARNINGS = (leak, sorted_time, repeated_identifiers, few_events, look_alike_classes, heavy_tails)
+
+
+def warnings_of(table):
+    """Return what is found, as a list of Note."""
+    return [note for note in (rule(table) for rule in WARNINGS) if note is not None]
