@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_changes_no_result(cluster, tmp_path):
     there = compare(X, y, **options, backend="dask", scheduler=cluster.scheduler_address, journal=journal)
     assert (tmp_path / "killed").exists()
     assert there.failed == []
-    assert len(Journal(journal).results) == 9
+    assert len(Journal(journal).results) == 10
     assert outcome(there) == outcome(compare(X, y, **options))
 
 

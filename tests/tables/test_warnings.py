@@ -109,7 +109,7 @@ def test_warnings_are_settings_and_come_first(rng):
     assert comparison.settings["class_counts"] == {"ill": 5, "well": 195}
     assert "2 classes by rows: 'well' 195, 'ill' 5." in comparison.settings["notes"]
     page = comparison.to_html()
-    assert page.index("The rows are in the order of") < page.index('class="verdict"')
+    assert page.index("The rows are in the order of") < page.index("<h2")  # before the models
 
 
 def test_the_verdict_on_few_events_is_unclear(rng):
