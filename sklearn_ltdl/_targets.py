@@ -207,8 +207,8 @@ class Standardisation(NamedTuple):
         return (Y - self.mean) / self.scale
 
     def undo(self, Z):
-        """Return columns in the target's units; a constant column is exact."""
-        return Z * np.where(self.constant, 0.0, self.scale) + self.mean
+        """Return columns in the target's units; a constant column is exact, and infinite ends of intervals stay."""
+        return np.where(self.constant & np.isfinite(Z), 0.0, Z * self.scale) + self.mean
 
 
 def encode_classes(y, weight, classes=None):
