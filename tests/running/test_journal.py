@@ -169,7 +169,7 @@ def test_another_file_is_left_alone_in_one_sentence(content, message, tmp_path, 
     path.write_bytes(content)
     assert main(["compare", "diabetes", "--models", "linear", "--n-jobs", "1", "--journal", str(path)]) == 2
     error = capsys.readouterr().err
-    assert f"ltdl compare: --journal {path}: " in error
+    assert f"ltdl compare: journal {path}: " in error
     assert message in error
     assert "Traceback" not in error
     assert path.read_bytes() == content
@@ -285,7 +285,7 @@ def test_the_command_says_which_line_it_does_not_use_and_goes_on(tmp_path, capsy
     assert main(command) == 0
     printed = capsys.readouterr()
     assert re.sub(r"\d+\.\d+ +\d+\.\d+$", "", printed.out, flags=re.MULTILINE) == truth
-    sentence = f"ltdl compare: --journal {path}: 1 line is ignored (line 2 holds no result of this fit); its fit runs"
+    sentence = f"ltdl compare: journal {path}: 1 line is ignored (line 2 holds no result of this fit); its fit runs"
     assert printed.err.count(sentence) == 1
 
 
