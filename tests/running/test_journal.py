@@ -15,7 +15,7 @@ from sklearn_ltdl.running import _journal
 from sklearn_ltdl.running._journal import Journal, conforms
 from sklearn_ltdl.study import _study
 from sklearn_ltdl.study._evidence import EXPLAINED, is_path
-from sklearn_ltdl.study._jobs import Data, fit_and_predict
+from sklearn_ltdl.study._jobs import Data, as_plain, fit_and_predict
 from sklearn_ltdl.study._models import METHODS
 
 HEADER = b'{"journal": "ltdl compare", "format": 3}'
@@ -318,8 +318,8 @@ def test_what_is_said_beside_a_fit_and_is_no_number_loses_neither_the_fit_nor_th
     rows = np.arange(20), np.arange(20, 41)
     result = fit_and_predict(data, METHODS["linear"], 0, *rows, lambda *_: {"score": float("nan")})
     assert "not JSON compliant" in result["explained"]["failure"]
-    Journal(tmp_path / "run.jsonl").add("one", result)
-    assert Journal(tmp_path / "run.jsonl").results == {"one": result}
+    Journal(tmp_path / "run.jsonl").add("one", as_plain(result))
+    assert Journal(tmp_path / "run.jsonl").results == {"one": as_plain(result)}
 
 
 def test_predictions_of_another_shape_are_a_failure_and_not_broadcast():
