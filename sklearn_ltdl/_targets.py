@@ -14,6 +14,7 @@ from sklearn_ltdl._sklearn import checked_rows, refuse_masked
 from sklearn_ltdl.losses import Logistic, Multinomial, total
 
 LARGEST, SMALLEST = 1e100, 1e-100  # of a target: beyond, squares times weights and curvatures overflow or vanish
+NEGLIGIBLE = 1e-100  # of the largest weight
 
 
 def read_regression(estimator, X, y, sample_weight=None, *, reset=True, **layout):
@@ -85,7 +86,8 @@ def checked_labels(y, name="y"):
 def checked_weights(sample_weight, n_samples, name="sample_weight"):
     """Return weights of shape (n_samples,), ones for None.
 
-    Only ratios of weights matter to a fit. If their sums would overflow or vanish, they are divided by the largest.
+    Only ratios of weights matter to a fit. If their sums would overflow or vanish, they are divided by the largest, and
+    weights below 1e-100 of it are 0, since quotients of such shares overflow.
     """
     if sample_weight is None:
         return np.ones(n_samples)
@@ -104,7 +106,11 @@ def checked_weights(sample_weight, n_samples, name="sample_weight"):
 
 def _in_ratio(weight):
     """Return weights with finite, positive sums and squares, divided by the largest weight if necessary."""
-    return weight if SMALLEST <= weight.max() <= LARGEST else weight / weight.max()
+    largest = weight.max()
+    if not SMALLEST <= largest <= LARGEST:
+        weight, largest = weight / largest, 1.0
+    vanishing = weight < NEGLIGIBLE * largest
+    return np.where(vanishing, 0.0, weight) if vanishing.any() else weight
 
 
 def counted(weight):
@@ -207,8 +213,8 @@ class Standardisation(NamedTuple):
         return (Y - self.mean) / self.scale
 
     def undo(self, Z):
-        """Return columns in the target's units; a constant column is exact."""
-        return Z * np.where(self.constant, 0.0, self.scale) + self.mean
+        """Return columns in the target's units; a constant column is exact, and infinite ends of intervals stay."""
+        return np.where(self.constant & np.isfinite(Z), 0.0, Z * self.scale) + self.mean
 
 
 def encode_classes(y, weight, classes=None):

@@ -148,6 +148,15 @@ def test_only_ratios_of_weights_matter(name, unit):
     np.testing.assert_allclose(*outputs, rtol=1e-6, atol=1e-9)  # rounding, which steps of networks amplify
 
 
+@pytest.mark.parametrize("solver", ["exact", "nystroem", "pcg"])
+def test_weights_that_vanish_beside_the_largest_are_zero(solver):
+    weight = 10.0 ** np.random.default_rng(0).uniform(-300, 300, 20)
+    model = sklearn_ltdl.NTKKernelRegressor(depth=1, solver=solver, n_components=5, random_state=0)
+    kept = np.where(weight < 1e-100 * weight.max(), 0.0, weight)
+    some, other = (clone(model).fit(X, Y, sample_weight=w) for w in (weight, kept))
+    np.testing.assert_array_equal(some.predict(X), other.predict(X))
+
+
 @pytest.mark.parametrize("factor", [-1.0, 0.0, np.nan, np.inf, "x", True])
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if hasattr(small(name), "class_weight")])
 def test_class_weights_are_positive_numbers(name, factor):

@@ -620,7 +620,8 @@ def lbfgs(problem, state, *, tol):
         state.update(coef=here.coef, intercept=here.intercept)
         errors.append(_relative_gap(problem, here, metric))
         to_come = _reads_to_come(errors, tol)
-        slow = to_come > budget
+        can_factor = metric.is_diagonal and is_long
+        slow = to_come > budget and not can_factor
         is_near = slow or stalled or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
         if near is not problem and is_near:  # as near as single precision leads
             near, here, stalled = problem, read(problem, here.coef, here.intercept), False
@@ -633,7 +634,7 @@ def lbfgs(problem, state, *, tol):
             yield 1.0, Point(problem, here.coef, here.intercept, here.margins)
         else:
             yield 1.0, (here.coef, here.intercept)
-        if metric.is_diagonal and to_come > 8 + size / 50 and is_long:
+        if can_factor and to_come > 8 + size / 50:
             metric, errors = factored_metric(problem, here, size), []
             steps = passes(problem, here, metric)
 

@@ -252,8 +252,10 @@ def _conjugate_gradients(multiply, sides, n_outputs, tol):
     direction, squares = sides.copy(), np.sum(sides**2, axis=0)
     target = tol**2 * squares
     for n_iter in range(1, MAX_STEPS + 1):
-        product, active = multiply(direction), squares > target
-        step = np.divide(squares, np.sum(direction * product, axis=0), out=np.zeros_like(squares), where=active)
+        product = multiply(direction)
+        curvature = np.sum(direction * product, axis=0)
+        active = (squares > target) & (curvature > 0)  # of a direction of no curvature there is nothing but rounding
+        step = np.divide(squares, curvature, out=np.zeros_like(squares), where=active)
         beta += step * direction
         residual -= step * product
         previous, squares = squares, np.sum(residual**2, axis=0)

@@ -135,6 +135,17 @@ def test_lbfgs_reads_many_rows_a_few_times(case, loss, weighted):
     assert problem.at(solution.coef, solution.intercept, best=False).objective - lowest <= solution.gap + 1e-15
 
 
+def test_lbfgs_factorises_few_rows_before_it_gives_up(rng):
+    # 80 columns of 4000 rows with eigenvalues from 1 to 1e-8: 50 rows a column, of which 5 a column make the metric
+    turn = np.linalg.qr(rng.normal(size=(80, 80)))[0]
+    X = (rng.normal(size=(4000, 80)) * np.logspace(0, -4, 80)) @ turn
+    y = X @ (turn.T @ np.logspace(0, 4, 80)) / 9 + rng.logistic(size=4000)
+    problem = FiniteSum(X, 1.0 * (y > 0)[:, None], LOSSES["logistic"], 1e-9)
+    solution = SOLVERS["lbfgs"](problem, state={"budget": 30})  # what auto gives to this side
+    assert solution.status is Status.CONVERGED
+    assert solution.n_iter <= 60
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_lbfgs_goes_on_from_single_to_double_precision(case, loss, monkeypatch):
     monkeypatch.setattr(_solvers, "EXACT", 0)  # numbers of a table that is read in double precision only

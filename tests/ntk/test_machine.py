@@ -134,6 +134,13 @@ def test_intervals_have_no_end_when_rows_are_too_few_for_them(rng):
     assert np.all(upper == np.inf)
 
 
+def test_intervals_of_few_rows_have_no_end_and_of_many_no_width_if_the_target_is_constant(rng):
+    X = rng.standard_normal((30, 2))
+    few, many = (NTKKernelRegressor(depth=1).fit(X[:n], np.full(n, 7.0)) for n in (5, 30))
+    assert [ends.tolist() for ends in few.predict_interval(X[:2])] == [[-np.inf] * 2, [np.inf] * 2]
+    assert [ends.tolist() for ends in many.predict_interval(X[:2])] == [[7.0] * 2, [7.0] * 2]
+
+
 def sample_of(rng, problem, n):
     X = rng.standard_normal((n, 4))
     noise = {"smooth": 0.3, "pure noise": 1.0, "heavy tails": 0.3, "heteroscedastic": 0.1 + 0.5 * np.abs(X[:, 0])}

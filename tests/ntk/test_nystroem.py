@@ -240,3 +240,13 @@ def test_groups_are_refused_with_centres(rng):
     X, y = large_table(rng)
     with pytest.raises(ValueError, match=r"groups are left out together by solver='exact' only"):
         NTKKernelRegressor(solver="nystroem", n_components=20).fit(X, y, groups=np.arange(600) // 2)
+
+
+@pytest.mark.filterwarnings("ignore:The columns of X", "ignore:The solver 'pcg' stopped")
+@pytest.mark.parametrize("n", [60, 90])
+def test_conjugate_gradients_on_equal_rows_give_numbers(n):  # their curvature is rounding, or none
+    rng = np.random.default_rng(0)
+    X, y = 1e-100 * rng.standard_normal((n, 4)), rng.standard_normal(n)
+    model = NTKKernelRegressor(depth=1, alpha=0.0, solver="pcg", random_state=0).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), y.mean(), atol=1e-6)  # all that is known of rows that are one
+    assert np.isfinite(model.loo_predictions_).all()

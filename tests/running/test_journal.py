@@ -15,7 +15,7 @@ from sklearn_ltdl.running import _journal
 from sklearn_ltdl.running._journal import Journal, conforms
 from sklearn_ltdl.study import _study
 from sklearn_ltdl.study._evidence import EXPLAINED, is_path
-from sklearn_ltdl.study._jobs import Data, fit_and_predict
+from sklearn_ltdl.study._jobs import Data, as_plain, fit_and_predict
 from sklearn_ltdl.study._models import METHODS
 
 HEADER = b'{"journal": "ltdl compare", "format": 3}'
@@ -169,7 +169,7 @@ def test_another_file_is_left_alone_in_one_sentence(content, message, tmp_path, 
     path.write_bytes(content)
     assert main(["compare", "diabetes", "--models", "linear", "--n-jobs", "1", "--journal", str(path)]) == 2
     error = capsys.readouterr().err
-    assert f"ltdl compare: --journal {path}: " in error
+    assert f"ltdl compare: journal {path}: " in error
     assert message in error
     assert "Traceback" not in error
     assert path.read_bytes() == content
@@ -285,7 +285,7 @@ def test_the_command_says_which_line_it_does_not_use_and_goes_on(tmp_path, capsy
     assert main(command) == 0
     printed = capsys.readouterr()
     assert re.sub(r"\d+\.\d+ +\d+\.\d+$", "", printed.out, flags=re.MULTILINE) == truth
-    sentence = f"ltdl compare: --journal {path}: 1 line is ignored (line 2 holds no result of this fit); its fit runs"
+    sentence = f"ltdl compare: journal {path}: 1 line is ignored (line 2 holds no result of this fit); its fit runs"
     assert printed.err.count(sentence) == 1
 
 
@@ -318,8 +318,8 @@ def test_what_is_said_beside_a_fit_and_is_no_number_loses_neither_the_fit_nor_th
     rows = np.arange(20), np.arange(20, 41)
     result = fit_and_predict(data, METHODS["linear"], 0, *rows, lambda *_: {"score": float("nan")})
     assert "not JSON compliant" in result["explained"]["failure"]
-    Journal(tmp_path / "run.jsonl").add("one", result)
-    assert Journal(tmp_path / "run.jsonl").results == {"one": result}
+    Journal(tmp_path / "run.jsonl").add("one", as_plain(result))
+    assert Journal(tmp_path / "run.jsonl").results == {"one": as_plain(result)}
 
 
 def test_predictions_of_another_shape_are_a_failure_and_not_broadcast():
