@@ -26,6 +26,7 @@ MAY_USE = {
     "tables": set(),
     "running": set(),
     "study": {"linear", "networks", "ntk", "diagnostics", "tables", "running"},
+    "_arguments.py": {"tables", "running", "study"},
     "cli.py": {"diagnostics", "tables", "running", "study"},
     "torch.py": {"diagnostics"},
 }

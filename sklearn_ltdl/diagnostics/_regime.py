@@ -236,10 +236,6 @@ def regime_report(
     C0, C, T = (centred(gram) for gram in (K0, K, targets @ targets.T))
     ridges = [kernel_ridge(trained, gram, X, y) for gram in (K0, K)]
     gaps = linearization_gap(trained, X), prediction_gap(*ridges)
-    if gaps[1] is None:
-        notes.append("Neither kernel predicts this target: prediction_gap is unknown, and mean_gap the other gap.")
-        if _predicts(trained, y, prediction):
-            notes.append("But the network does. Is X standardised? A verdict of 'lazy' is not given here.")
     values = {
         "displacement": moved(first, weights),
         "kernel_angle": 1 - cosine(K0, K),
@@ -260,14 +256,10 @@ def regime_report(
         "directions_before": _directions(spectra[0]),
         "directions_after": _directions(spectra[1]),
     }
-    if flips is None:
-        notes.append(f"A {trained.kind} does not show its activations: activation_flips is unknown.")
-    if values["kappa"] is None:
-        notes.append("kappa needs second derivatives, which are not computed here.")
-    if values["directions_after"] is None:
-        notes.append("The rows are not all real numbers: which directions the network reads is unknown.")
+    learned = gaps[1] is None and _predicts(trained, y, prediction)  # what neither kernel predicts
+    notes += _unknown(trained, values, learned)
     verdict = verdict_of(values)
-    if verdict == "lazy" and gaps[1] is None and _predicts(trained, y, prediction):
+    if verdict == "lazy" and learned:
         verdict = "between"
     score = "R2" if trained.classes is None else "accuracy"
     return RegimeReport(
@@ -280,6 +272,20 @@ def regime_report(
         len(X),
         tuple(notes),
     )
+
+
+def _unknown(trained, values, learned):
+    """Yield notes on the diagnostics that are unknown."""
+    if values["prediction_gap"] is None:
+        yield "Neither kernel predicts this target: prediction_gap is unknown, and mean_gap the other gap."
+        if learned:
+            yield "But the network does. Is X standardised? A verdict of 'lazy' is not given here."
+    if values["activation_flips"] is None:
+        yield f"A {trained.kind} does not show its activations: activation_flips is unknown."
+    if values["kappa"] is None:
+        yield "kappa needs second derivatives, which are not computed here."
+    if values["directions_after"] is None:
+        yield "The rows are not all real numbers: which directions the network reads is unknown."
 
 
 def verdict_of(diagnostics):

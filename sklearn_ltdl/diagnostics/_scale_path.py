@@ -224,21 +224,8 @@ def scale_path(
     if _is_factory(estimator):
         if sample_weight is not None:
             raise ValueError("sample_weight is not known for a factory. Leave it out.")
-        X, layout = rows_of(estimator, X)
-        X_test = None if X_test is None else rows_of(estimator, X_test, "X_test")[0]
-        training, held_out = _split(X, y, None, X_test, y_test, None, rng, _are_classes(y))
-        fields = columns_of(
-            estimator,
-            training[:2],
-            held_out[:2],
-            layout,
-            scales,
-            classes=_are_classes(y),
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=draw_seed(random_state),
-        )
-        return ScalePath(scales, alpha=0.0, score="accuracy" if _are_classes(y) else "R2", **fields)
+        training = {"epochs": epochs, "batch_size": batch_size, "seed": draw_seed(random_state)}
+        return _path_of_factory(estimator, X, y, scales, X_test, y_test, rng, training)
     estimator = _default(y) if estimator is None else clone(estimator)
     network = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     if not isinstance(network, (LazyNetRegressor, LazyNetClassifier)):
@@ -273,6 +260,16 @@ def scale_path(
         limit.alpha_,
         score,
     )
+
+
+def _path_of_factory(factory, X, y, scales, X_test, y_test, rng, options):
+    """Return the path of networks that a factory makes."""
+    X, layout = rows_of(factory, X)
+    X_test = None if X_test is None else rows_of(factory, X_test, "X_test")[0]
+    classes = _are_classes(y)
+    training, held_out = _split(X, y, None, X_test, y_test, None, rng, classes)
+    fields = columns_of(factory, training[:2], held_out[:2], layout, scales, classes=classes, **options)
+    return ScalePath(scales, alpha=0.0, score="accuracy" if classes else "R2", **fields)
 
 
 def _split(X, y, sample_weight, X_test, y_test, sample_weight_test, rng, classes):

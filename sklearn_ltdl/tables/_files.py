@@ -133,11 +133,9 @@ def read_table(
 
 def _read(where, path, form, text, target, least_columns, decimal, strays):
     try:
-        import pandas as pd
+        from pandas.api.types import infer_dtype, is_numeric_dtype
     except ImportError as error:
         raise ImportError('Reading a file needs pandas: pip install "sklearn_ltdl[report]"') from error
-
-    from pandas.api.types import infer_dtype, is_numeric_dtype
 
     data = unpacked(where, content(path))
     if data.startswith(b"PAR1"):
@@ -155,6 +153,37 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
         raise ValueError(too_many(where, len(layout.names)))
     data, names, delimiter = data[: layout.end], layout.names, layout.delimiter
     notes += layout.notes
+    table, raw, label = _parsed(where, data, layout, form, text, target, least_columns, strays)
+    if table.empty:
+        raise ValueError(f"{where}: expected rows below the header, got none.")
+    for name in table:
+        if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
+            table[name] = table[name].str.strip()  # pandas leaves the blanks after a value
+    unnamed = [j for j, name in enumerate(names) if name.startswith(UNNAMED)]
+    if len(unnamed) == 1:
+        place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")
+        notes.append(Note("unnamed", f"The {place} column has no name and is left out."))
+    elif unnamed:
+        notes.append(Note("unnamed", f"{len(unnamed)} columns have no name and are left out."))
+    written = _written(table, raw, label, text)
+    decimal = decimal_sign(written, _fractions(table, written), delimiter, decimal)
+    readings, more = respelled(written, decimal)
+    for name, reading in readings.items():
+        if reading.values is not None:
+            table[name] = reading.values.reindex(table.index)
+    notes += more
+    if label in raw:
+        table[label], more = missing_labels(table[label], raw[label].str.strip(), label)
+        notes += more
+    found = {name: reading.strays for name, reading in readings.items() if reading.strays}
+    return Table(table, notes + _line_breaks(table), decimal, found)
+
+
+def _parsed(where, data, layout, form, text, target, least_columns, strays):
+    """Return the table as pandas reads it, the texts of doubtful columns, and the name of the target."""
+    import pandas as pd
+
+    names, delimiter = layout.names, layout.delimiter
     options = {
         "sep": delimiter,
         "names": names,
@@ -187,29 +216,7 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
         if "EOF inside string" in reason:
             reason = "a quotation mark that opens is never closed"
         raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {reason}.") from error
-    if table.empty:
-        raise ValueError(f"{where}: expected rows below the header, got none.")
-    for name in table:
-        if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
-            table[name] = table[name].str.strip()  # pandas leaves the blanks after a value
-    unnamed = [j for j, name in enumerate(names) if name.startswith(UNNAMED)]
-    if len(unnamed) == 1:
-        place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")
-        notes.append(Note("unnamed", f"The {place} column has no name and is left out."))
-    elif unnamed:
-        notes.append(Note("unnamed", f"{len(unnamed)} columns have no name and are left out."))
-    written = _written(table, raw, label, text)
-    decimal = decimal_sign(written, _fractions(table, written), delimiter, decimal)
-    readings, more = respelled(written, decimal)
-    for name, reading in readings.items():
-        if reading.values is not None:
-            table[name] = reading.values.reindex(table.index)
-    notes += more
-    if label in raw:
-        table[label], more = missing_labels(table[label], raw[label].str.strip(), label)
-        notes += more
-    found = {name: reading.strays for name, reading in readings.items() if reading.strays}
-    return Table(table, notes + _line_breaks(table), decimal, found)
+    return table, raw, label
 
 
 def _line_breaks(table):

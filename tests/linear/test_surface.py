@@ -486,7 +486,9 @@ def test_comparisons_of_nothing_are_refused(diabetes):
 def test_numbers_whose_squares_vanish_or_overflow_are_refused(diabetes, factor):
     X, y, _ = diabetes
     for data in ((X, factor * y), (sparse.csr_array(factor * X), y)):
-        with pytest.raises(ValueError, match=r"(slopes vanish|slopes overflow|products overflow|squares vanish|squares overflow)"):
+        with pytest.raises(
+            ValueError, match=r"(slopes vanish|slopes overflow|products overflow|squares vanish|squares overflow)"
+        ):
             SAGRegressor(solver="saga").fit(*data)
 
 
