@@ -99,7 +99,7 @@ def _knows_numbers(x, y, kind):
             return False
         means = np.bincount(x.astype(int), y) / np.maximum(counts, 1)
         return np.mean((y - means[x.astype(int)]) ** 2) < (1 - _ALONE_R2) * np.var(y)
-    by_line = np.corrcoef(x, y)[0, 1] ** 2
+    by_line = np.corrcoef(x / np.abs(x).max(), y / np.abs(y).max())[0, 1] ** 2  # of numbers whose squares exist
     few = len(np.unique(x)) < len(y) / 5
     return by_line > _ALONE_R2 or (not few and np.corrcoef(_ranks(x), _ranks(y))[0, 1] ** 2 > _ALONE_R2)
 
@@ -116,7 +116,9 @@ def _knows_classes(x, y, kind):
 
     counts = np.bincount(y)
     counts = counts[counts > 0]
-    x = np.where(np.isfinite(x), x, np.nan)
+    known = np.isfinite(x)
+    x = np.where(known, x, np.nan)
+    x[known] = _ranks(x[known])  # which a tree reads in single precision
     levels = len(np.unique(x))
     if len(counts) < 2 or levels < 2 or (kind == "category" and levels > len(y) / 5):
         return False

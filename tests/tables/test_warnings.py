@@ -28,6 +28,14 @@ def test_every_rule_has_a_test():
     assert {f"test_{rule.__name__}" for rule in WARNINGS} <= {*globals()}
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_leak_in_any_unit(rng, unit):
+    z = rng.standard_normal(N)
+    for y in (z, (z > 0).astype(int)):
+        assert found("leak", y, x=unit * rng.standard_normal(N)) is None
+        assert found("leak", y, copy=unit * z).code == "leak"
+
+
 def test_leak(rng):
     x, z = rng.standard_normal((2, N))
     y = z + 0.5 * rng.standard_normal(N)
