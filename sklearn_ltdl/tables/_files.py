@@ -18,6 +18,7 @@ from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._parquet import read_parquet
 from sklearn_ltdl.tables._spelling import decimal_sign, missing_labels, respelled
 
+_LARGEST_DOUBTFUL = 1e12  # of a number whose points may stand between thousands
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
 
 
@@ -254,10 +255,10 @@ def _fractions(table, written):
 
 
 def _floats(table):
-    """Yield the columns of float64 by name, without missing values."""
+    """Yield the columns of float64 by name, their finite values."""
     for j in np.flatnonzero(table.dtypes == np.float64):
         values = table.iloc[:, j].to_numpy()
-        yield table.columns[j], values[~np.isnan(values)]
+        yield table.columns[j], values[np.isfinite(values)]
 
 
 def _doubtful(table, data, delimiter, label, text):
@@ -268,8 +269,9 @@ def _doubtful(table, data, delimiter, label, text):
     for name, values in _floats(table):
         if (values % 1 == 0).all():
             whole[name] = values
-        if delimiter != "," and (abs(1000 * values - (1000 * values).round()) < 1e-6).all():  # 1.234 may be 1234
-            names.add(name)
+        small = np.abs(values).max(initial=0.0) < _LARGEST_DOUBTFUL
+        if delimiter != "," and small and (abs(1000 * values - (1000 * values).round()) < 1e-6).all():
+            names.add(name)  # 1.234 may be 1234
     for name, values in whole.items():
         if zeros or (values.size and values.min() >= 19000101 and values.max() <= 21001231):
             names.add(name)

@@ -341,3 +341,10 @@ def test_whole_numbers_beyond_machine_words_are_numbers(tmp_path):
     table, *_ = read_table(file)
     assert table["id"].tolist() == [12345678901234567890123400.0] * 2
     assert table["x"].tolist() == [1.5, 2.5]
+
+
+def test_infinite_and_huge_numbers_are_read_without_a_warning(read):
+    table, notes = read(b"x;z;y\n1.5;inf;1\n1e308;2.5;2\n-1e308;1;3\n")  # warnings are errors in tests
+    assert table["x"].tolist() == [1.5, 1e308, -1e308]
+    assert table["z"].tolist() == [np.inf, 2.5, 1.0]
+    assert notes == []
