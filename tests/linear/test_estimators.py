@@ -161,10 +161,10 @@ def test_stopping_early_warns_with_the_certified_gap(diabetes):
 
 def test_separable_classes_without_penalty_warn():
     X, y = load_iris(return_X_y=True)
-    with pytest.warns(ConvergenceWarning, match=r"hyperplane .* alpha=0 .* Give alpha a positive value"):
+    with pytest.warns(ConvergenceWarning, match=r"hyperplane .* alpha=0\. Give alpha a positive value"):
         SAGClassifier(alpha=0).fit(X[:100], y[:100])
     for intercept in (True, False):  # of the three, the first class is apart, the others overlap
-        with pytest.warns(ConvergenceWarning, match=r"hyperplane .* alpha=0 .* Give alpha a positive value"):
+        with pytest.warns(ConvergenceWarning, match=r"hyperplane .* alpha=0\. Give alpha a positive value"):
             SAGClassifier(alpha=0, fit_intercept=intercept).fit(X - X.mean(axis=0), y)
 
 
