@@ -19,7 +19,7 @@ def test_on_wide_tables_the_models_that_can_run_do(rng, monkeypatch):
     notes = [note for note in comparison.settings["notes"] if note.code == "too wide"]
     assert [note.split()[0] for note in notes] == ["rfm", "forest"]
     assert all(f"  {note}" in str(comparison) for note in notes)
-    assert "(Of linear, ntk alone.)" in comparison.verdict.sentence
+    assert "(Models compared: linear, ntk.)" in comparison.verdict.sentence
 
 
 def test_up_to_2000_columns_all_models_run():
