@@ -359,7 +359,8 @@ class NetworkRegressor(RegressorMixin, _TrainedEstimator):
         -------
         ndarray
         """
-        return self._units.undo(_scores(self, X))
+        scores = _scores(self, X)  # which says first that nothing was fitted
+        return self._units.undo(scores)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
