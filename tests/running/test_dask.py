@@ -110,8 +110,9 @@ def test_a_scheduler_that_does_not_answer_is_told_soon(capsys):
 def test_an_address_with_tls_takes_certificates(capsys, tmp_path):
     options = ["compare", "diabetes", "--models", "linear", "--scheduler", "tls://127.0.0.1:8786"]
     assert main(options) == 2
-    assert "for 'tls://127.0.0.1:8786', expected certificates of the client in Dask's configuration, which has none" in (
-        capsys.readouterr().err
+    assert (
+        "for 'tls://127.0.0.1:8786', expected certificates of the client in Dask's configuration, which has none"
+        in (capsys.readouterr().err)
     )
     names = ("ca-file", "client.cert", "client.key")
     with dask.config.set({f"distributed.comm.tls.{name}": str(tmp_path / "none.pem") for name in names}):
