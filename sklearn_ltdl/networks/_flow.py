@@ -233,8 +233,9 @@ class Noisy(NamedTuple):
             first = losses[0] if first is None else first
             if not np.all(np.abs(losses) <= _DIVERGED * max(first, self.temperature)):
                 safe = self.learning_rate * float(problem.stable_step(before, intercept) / eta)
+                safe = min(safe if safe > 0 else 1.0, self.learning_rate / 2)
                 raise _diverged(
-                    self.learning_rate, first, losses[-1], min(safe if safe > 0 else 1.0, self.learning_rate / 2)
+                    self.learning_rate, first, losses[-1], safe, f", or a lower temperature than {self.temperature:g}"
                 )
             yield Block(losses, weights, intercept, eta)
         return True
@@ -427,10 +428,10 @@ def _sizes(n_steps, size):
     return (min(size, n_steps - done) for done in range(0, n_steps, size))
 
 
-def _diverged(learning_rate, first, last, safe):
+def _diverged(learning_rate, first, last, safe, remedy=""):
     return ValueError(
         f"learning_rate={learning_rate:g} is too large: the loss went from {first:.3g} to {last:.3g}. Use at most "
-        f"{safe:.2g}."
+        f"{safe:.2g}{remedy}."
     )
 
 
