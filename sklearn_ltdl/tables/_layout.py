@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn_ltdl.tables._notes import Note, listed
 DELIMITERS = ",;\t|"
 BLANKS = r"\s+"  # as pandas calls a delimiter of one or more blanks
 UNNAMED = "\0"  # begins what a column without a name is called
+_MOST_NAMED = 8  # renamed columns in a note
 _SEEN = 50  # lines below the header that are looked at
 _LONGEST = 1 << 16  # bytes of a line below the table
 _MOST_CELLS = 100_000  # that are looked at
@@ -266,21 +268,21 @@ def _is_series(numerals, like):
 
 def _distinct(names):
     """Return names of which none comes twice, and a note on those that are renamed."""
-    taken, renamed = {*names}, {}
-    seen, given = set(), []
+    taken, renamed, copies, given = {*names}, {}, {}, []
     for name in names:
-        new, k = name, 0
-        while name in seen and new in taken:
-            k += 1
-            new = f"{name}.{k}"
+        new = name
+        while name in copies and new in taken:
+            copies[name] += 1  # so that a million copies of one name take a million steps
+            new = f"{name}.{copies[name]}"
+        copies.setdefault(name, 0)
         if new != name:
             renamed[new] = name
             taken.add(new)
-        seen.add(name)
         given.append(new)
     if not renamed:
         return given, []
-    text = ", ".join(f"{name!r} as {new!r}" for new, name in renamed.items())
+    text = ", ".join(f"{name!r} as {new!r}" for new, name in islice(renamed.items(), _MOST_NAMED))
+    text += ", ..." * (len(renamed) > _MOST_NAMED)
     return given, [Note("repeated names", f"Names that come more than once are made distinct: {text}.")]
 
 
