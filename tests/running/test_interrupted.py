@@ -56,7 +56,7 @@ def test_an_interruption_says_what_is_kept_and_the_same_command_goes_on(table, t
 @POSIX
 @pytest.mark.parametrize("delay", [0.0, 0.3, 0.6, 1.0])
 def test_an_interruption_in_the_first_second_leaves_no_traceback(delay):
-    within = "parser = cli._parser; cli._parser = lambda: (print(flush=True), parser())[1]; "
+    within = "parser = cli.parser_of; cli.parser_of = lambda runs: (print(flush=True), parser(runs))[1]; "
     code = f"{HEARD}from sklearn_ltdl import cli; {within}sys.exit(cli.main(['compare']))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()  # the command is about to import what it needs
