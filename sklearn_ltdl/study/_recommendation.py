@@ -87,15 +87,9 @@ def recommend(losses, families, held_out, margin, needs_features, explained):
 
 def _savings(name, losses, held_out):
     """Return the upper ends of the intervals of the loss that each other method saves over a method."""
-    unit = held_out.mean(losses["dummy"])
-    ends = {}
-    for other in losses:
-        if other != name:
-            saved = losses[name] - losses[other]
-            mean = float(held_out.mean(saved) / unit)
-            _, half = held_out.interval((saved - mean * losses["dummy"]) / unit, LEVEL)
-            ends[other] = mean + half
-    return ends
+    others = (other for other in losses if other != name)
+    shares = {other: held_out.share(losses[name] - losses[other], losses["dummy"], LEVEL) for other in others}
+    return {other: mean + half for other, (mean, half) in shares.items()}
 
 
 def in_words(task, target, scores):

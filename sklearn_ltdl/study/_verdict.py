@@ -184,6 +184,15 @@ class HeldOut(NamedTuple):
         correction = np.sqrt(1 + np.sum(seen) / self.n_train)
         return float(mean), float(stats.t.ppf((1 + level) / 2, size - 1) * correction * student)
 
+    def share(self, values, baseline, level):
+        """Return the mean of values over that of the baseline's losses, and half the width of the ratio's interval.
+
+        The unit is an estimate, too: the error of the ratio is that of the numerator minus the ratio times the unit.
+        """
+        unit = self.mean(baseline)
+        ratio = float(self.mean(values) / unit)
+        return ratio, self.interval((values - ratio * baseline) / unit, level)[1]
+
 
 def best_of(losses, names, held_out):
     """Return the losses of the best method of a family, and the name that was picked most often.
@@ -253,8 +262,7 @@ def draw_contrasts(losses, families, held_out, margin):
         None for a contrast whose answer a failed method might have changed; contrasts that were not requested are left
         out.
     """
-    unit = held_out.mean(losses["dummy"])
-    if unit == 0:
+    if held_out.mean(losses["dummy"]) == 0:
         raise ParameterError(
             "y", "the baseline predicts every held-out row exactly, so no model can be better; use other splits."
         )
@@ -266,10 +274,7 @@ def draw_contrasts(losses, families, held_out, margin):
             contrasts[name] = None
             continue
         (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
-        saved = reference - candidate
-        mean = float(held_out.mean(saved) / unit)
-        # The unit is an estimate, too: the error of the ratio is that of the numerator minus the ratio times the unit.
-        _, half = held_out.interval((saved - mean * losses["dummy"]) / unit, LEVEL)
+        mean, half = held_out.share(reference - candidate, losses["dummy"], LEVEL)
         contrast = Contrast(name, candidate_name, reference_name, mean, mean - half, mean + half, margin, n_rows)
         lost = [len(some) < len(side) for some, side in zip(alive, sides)]
         if (lost[0] and contrast.answer is not True) or (lost[1] and contrast.answer is not False):
