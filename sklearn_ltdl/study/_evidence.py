@@ -1,15 +1,12 @@
 """Analyses that are shown with the verdict but do not decide it, as plain data; tables are dicts of lists."""
 
-import time
-import warnings
-
 import numpy as np
 
 from sklearn_ltdl.diagnostics import regime_report, scale_path
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._folds import smaller
-from sklearn_ltdl.study._jobs import finite, is_stopped, rows_of, seconds
+from sklearn_ltdl.study._jobs import is_stopped, rows_of, seconds, timed
 from sklearn_ltdl.study._models import RICH_SCALE
 from sklearn_ltdl.study._observed import is_left_out, left_out
 from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
@@ -73,14 +70,7 @@ EXPLAINED = {"rich": _is_regime, "rfm": _is_agop, "ntk": is_left_out}  # the for
 
 def path_along_scale(data, seed, train, test):
     """Return the scores and displacements of the network of the comparison at several scales, on some rows."""
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            path = finite(_path(data, seed, train, test))
-        except Exception as error:
-            return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-    return path | {"failure": None, "fit_seconds": time.perf_counter() - start}
+    return timed(_path, data, seed, train, test)
 
 
 def is_path(result):

@@ -1,12 +1,9 @@
 """How much worse a model predicts rows that it has not seen when one of their columns is shuffled."""
 
-import time
-import warnings
-
 import numpy as np
 
 from sklearn_ltdl.running._journal import conforms
-from sklearn_ltdl.study._jobs import finite, fitted, is_stopped, seconds
+from sklearn_ltdl.study._jobs import fitted, is_stopped, seconds, timed
 from sklearn_ltdl.study._models import per_row_loss, predict
 from sklearn_ltdl.study._verdict import SCORE_LEVEL
 from sklearn_ltdl.tables._kinds import rows_of
@@ -47,14 +44,7 @@ def importance_by_permutation(data, method, folds, held_out, unit):
         Of plain values: n_rows, n_permutations, and one a column, in units of the baseline's loss, importances, low and
         high; failure and fit_seconds.
     """
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = finite(_importance(data, method, folds, held_out, unit))
-        except Exception as error:
-            return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-    return found | {"failure": None, "fit_seconds": time.perf_counter() - start}
+    return timed(_importance, data, method, folds, held_out, unit)
 
 
 def _importance(data, method, folds, held_out, unit):

@@ -137,7 +137,7 @@ def _is_usable(prediction):
         return bool(np.isfinite(np.square(prediction, dtype=float).sum()))
 
 
-def finite(result):
+def _finite(result):
     """Return plain values that JSON can store, or raise a ValueError now instead of when they are written."""
     json.dumps(result, allow_nan=False)
     return result
@@ -197,12 +197,19 @@ def _weights(estimator, weight, train):
     return {"estimator__sample_weight": weight[train]}
 
 
+def timed(function, *arguments):
+    """Return what a job other than a fit finds, with its failure, which is None, and its seconds; or its failure."""
+    start = time.perf_counter()
+    found = _explained(function, *arguments)
+    return found if "failure" in found else found | {"failure": None, "fit_seconds": time.perf_counter() - start}
+
+
 def _explained(explain, *arguments):
-    """Return the further analysis of a fitted pipeline; an exception here does not make the fit fail."""
+    """Return a further analysis, of plain values; an exception in it is a reason and makes no fit fail."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return finite(explain(*arguments))
+            return _finite(explain(*arguments))
         except Exception as error:
             return {"failure": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
