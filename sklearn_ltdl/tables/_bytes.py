@@ -1,14 +1,16 @@
 """The bytes of a file of a table: read, unpacked, bounded and in UTF-8, or what the file is instead."""
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
 import re
 import sys
+import tempfile
 import zipfile
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from sklearn_ltdl._errors import ParameterError
@@ -16,7 +18,7 @@ from sklearn_ltdl.tables._notes import Note, listed
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked
 LONGEST_LINE = 1 << 24  # bytes
-_PART = 1 << 20  # bytes that are unpacked at a time
+PART = 1 << 20  # bytes that are read and unpacked at a time
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -43,44 +45,113 @@ REMEDY = "save the table as CSV or Parquet"
 
 def content(path):
     """Return the bytes of a file."""
+    with _file(path) as file:
+        return _bounded("standard input" if str(path) == "-" else path, _read_parts(file))
+
+
+@contextmanager
+def _file(path):
+    """Yield an open file, or the standard input."""
     try:
         if str(path) == "-":
-            data = _read_parts(sys.stdin.buffer)
+            yield sys.stdin.buffer
         elif Path(path).is_dir():
             raise ValueError(f"{path}: expected a CSV, TSV or Parquet file, got a folder.")
         else:
             with Path(path).open("rb") as file:
-                data = _read_parts(file)
+                yield file
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file.") from None
     except OSError as error:
-        raise ValueError(f"{path}: the file cannot be read ({error.strerror}).") from error
-    return _bounded("standard input" if str(path) == "-" else path, data)
+        raise ValueError(f"{path}: the file cannot be read ({error.strerror or error}).") from error
+
+
+@contextmanager
+def opened(where, path):
+    """Yield the file of a table, unpacked, to be read in parts; what cannot be read twice is copied to the disk."""
+    with _file(path) as source, on_disk(parts(source)) if str(path) == "-" else nullcontext(source) as file:
+        packing = _packing(file.read(max(map(len, _PACKED))))
+        file.seek(0)
+        if packing is None:
+            yield file
+        else:
+            with _damage(where, packing), _UNPACKERS[packing](file) as unpacked:
+                yield unpacked
+
+
+def parts(file):
+    """Return an iterator over the bytes of a stream."""
+    return iter(lambda: file.read(PART), b"")
+
+
+@contextmanager
+def on_disk(parts):
+    """Yield a copy of a stream in a temporary file, which can be read from anywhere."""
+    with tempfile.TemporaryFile() as copy:
+        copy.writelines(parts)
+        copy.seek(0)
+        yield copy
 
 
 def _read_parts(file):
     """Return the bytes of a file up to one more than is read; a buffer for so many is not asked for at once."""
     content = io.BytesIO()
-    while content.tell() <= LARGEST_FILE and (part := file.read(_PART)):
+    while content.tell() <= LARGEST_FILE and (part := file.read(PART)):
         content.write(part)
     return content.getvalue()
+
+
+def first_bytes(where, file, size):
+    """Return the first bytes of a stream; fewer than `size` are all."""
+    found = io.BytesIO()
+    while found.tell() < size and (part := file.read(min(PART, size - found.tell()))):
+        found.write(part)
+    return _filled(where, found.getvalue())
+
+
+def is_on_disk(file):
+    """Return whether a file can be read from anywhere, at no cost."""
+    return isinstance(getattr(file, "raw", None), io.FileIO)
 
 
 def _bounded(where, data):
     if len(data) > LARGEST_FILE:
         raise too_large(where)
+    return _filled(where, data)
+
+
+def _filled(where, data):
     if not data.strip():
         raise ValueError(f"{where}: expected a header line and rows, got an empty file.")
     return data
 
 
-def is_too_large(size):
-    """Return whether a table of so many bytes is not read."""
-    return size > LARGEST_FILE
+def largest(sample):
+    """Return the bytes up to which a table is read; with a sample, or all rows by the user's word, what the memory has.
+
+    A comparison takes a few copies of a table in memory.
+    """
+    return LARGEST_FILE if sample is None else max(LARGEST_FILE, memory() // 4)
 
 
-def too_large(where):
-    return TooLarge(f"{where}: expected at most {LARGEST_FILE >> 30} GiB of data; draw some of its rows at random.")
+def memory():
+    """Return the bytes of memory that are available, as far as the system says so; else 0."""
+    found = []
+    with suppress(OSError, ValueError, IndexError):
+        found.append(1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]))
+    with suppress(OSError, ValueError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with suppress(ImportError, AttributeError):  # Windows has no such limits
+        import resource
+
+        limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+        found += [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    return min(found, default=0)
+
+
+def too_large(where, limit=None):
+    most = (LARGEST_FILE if limit is None else limit) / (1 << 30)
+    return TooLarge(f"{where}: expected at most {most:.3g} GiB of data; draw some of its rows at random (--sample N).")
 
 
 class TooLarge(ValueError):
@@ -99,24 +170,35 @@ def require_lines(where, data):
 
 def unpacked(where, data):
     """Return the bytes of a compressed file; the content says how it is compressed."""
-    packing = next((name for magic, name in _PACKED.items() if data.startswith(magic)), None)
+    packing = _packing(data)
     if packing is None:
         return data
-    unpackers = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "zstd": _open_zstd, "zip": _open_zip}
-    try:
-        with unpackers[packing](io.BytesIO(data)) as file:  # counted first: a refusal takes no memory
+    with _damage(where, packing):
+        with _UNPACKERS[packing](io.BytesIO(data)) as file:  # counted first: a refusal takes no memory
             size = 0
-            while size <= LARGEST_FILE and (part := file.read(_PART)):
+            while size <= LARGEST_FILE and (part := file.read(PART)):
                 size += len(part)
         if size > LARGEST_FILE:
             raise too_large(where)
-        with unpackers[packing](io.BytesIO(data)) as file:
+        with _UNPACKERS[packing](io.BytesIO(data)) as file:
             unpacked = file.read(size)
+    return _bounded(where, unpacked)
+
+
+def _packing(data):
+    """Return the name of a compression, or None."""
+    return next((name for magic, name in _PACKED.items() if data.startswith(magic)), None)
+
+
+@contextmanager
+def _damage(where, packing):
+    """Raise what unpacking raises as a ValueError in one sentence."""
+    try:
+        yield
     except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise ValueError(f"{where}: the {packing} file is damaged or encrypted ({error}).") from error
     except _NoTable as error:
         raise ValueError(f"{where}: expected a table, got {error}") from error
-    return _bounded(where, unpacked)
 
 
 class _NoTable(Exception):
@@ -139,6 +221,36 @@ def _open_zip(file):
     return archive.open(names[0])
 
 
+_UNPACKERS = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "zstd": _open_zstd, "zip": _open_zip}
+
+
+def read_as(name):
+    """Return a note on the encoding of a file."""
+    return Note(
+        "encoding",
+        f"The file is not UTF-8; it is read as {name}; --encoding NAME, such as cp1251 or big5, reads others.",
+    )
+
+
+def not_encoded(where, encoding, place, reason):
+    """Return the error on a byte that an encoding does not have."""
+    return ValueError(f"{where}: the file is not {encoding} (byte {place}: {reason}); try another --encoding.")
+
+
+def decoder_of(encoding):
+    """Return an incremental decoder of an encoding that the user names."""
+    try:
+        return codecs.getincrementaldecoder(encoding)()
+    except LookupError:
+        raise _unknown(encoding) from None
+
+
+def _unknown(encoding):
+    return ParameterError(
+        "encoding", f"expected an encoding that Python knows, such as cp1251 or big5, got {encoding!r}."
+    )
+
+
 def as_utf8(where, data, encoding=None):
     """Return a text file in UTF-8, and a note if it was not; raise if it is no text.
 
@@ -153,13 +265,9 @@ def as_utf8(where, data, encoding=None):
         try:
             return data.decode(encoding).removeprefix("\ufeff").encode(), []
         except LookupError:
-            raise ParameterError(
-                "encoding", f"expected an encoding that Python knows, such as cp1251 or big5, got {encoding!r}."
-            ) from None
+            raise _unknown(encoding) from None
         except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{where}: the file is not {encoding} (byte {error.start}: {error.reason}); try another --encoding."
-            ) from error
+            raise not_encoded(where, encoding, error.start, error.reason) from error
     start = data[:1000].lstrip()
     for magic, name in _FORMATS.items():
         if start.startswith(magic):
@@ -176,11 +284,7 @@ def as_utf8(where, data, encoding=None):
     for encoding, name in encodings.items():
         with suppress(UnicodeDecodeError):
             text = data.decode(encoding)
-            text_note = (
-                f"The file is not UTF-8; it is read as {name}; --encoding NAME, such as cp1251 or big5, reads others."
-            )
-            note = Note("encoding", text_note)
-            return text.encode(), [note] if name else []
+            return text.encode(), [read_as(name)] if name else []
     if data[257:262] == b"ustar":
         raise ValueError(f"{where}: expected a table, got a tar archive; unpack it and name one file.")
     raise ValueError(f"{where}: expected a table, got binary data; {REMEDY}.")

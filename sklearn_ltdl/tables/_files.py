@@ -5,19 +5,24 @@ import os
 import re
 import warnings
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
-from sklearn_ltdl.tables._bytes import as_utf8, content, require_lines, unpacked
+from sklearn_ltdl.tables._bytes import content, first_bytes, is_on_disk, on_disk, opened, parts, unpacked
 from sklearn_ltdl.tables._cells import Written
-from sklearn_ltdl.tables._columns import MOST_COLUMNS, target_position, too_many
-from sklearn_ltdl.tables._layout import DELIMITERS, UNNAMED, find_layout
+from sklearn_ltdl.tables._columns import target_position
+from sklearn_ltdl.tables._layout import DELIMITERS, UNNAMED
 from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._parquet import read_parquet
+from sklearn_ltdl.tables._sample import Sample
 from sklearn_ltdl.tables._spelling import decimal_sign, missing_labels, respelled
+from sklearn_ltdl.tables._text import sampled_text, whole_text
 
+WHOLE = 1 << 25  # bytes up to which a text is read whole, and then sampled
 _LARGEST_DOUBTFUL = 1e12  # of a number whose points may stand between thousands
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
 
@@ -57,12 +62,15 @@ class Table(NamedTuple):
         Decimal sign of its numbers, so that rows to predict can be read as those of training; None if nothing tells.
     strays : dict of str to tuple of str
         The texts that were taken for missing among the numbers or dates of each column.
+    sample : Sample or None
+        Which rows of the file these are, for `compare`; None if it was read without `sample`.
     """
 
     frame: Any
     notes: list[Note]
     decimal: str | None
     strays: dict[str, tuple[str, ...]] = {}
+    sample: Sample | None = None
 
 
 def read_table(
@@ -78,6 +86,7 @@ def read_table(
     missing: Collection[str] = (),
     encoding: str | None = None,
     header: bool = True,
+    sample: int | str | None = None,
 ) -> Table:
     """Return the table in a CSV, TSV or Parquet file, compressed or not, and notes on how it was read.
 
@@ -112,6 +121,10 @@ def read_table(
         Such as ``'cp1251'``; None recognises UTF-8 and UTF-16, and takes the rest for Windows-1252.
     header : bool, default=True
         Whether the first line holds names; else columns are called by their positions, from ``'1'``.
+    sample : int, 'all' or None, default=None
+        Number of rows to draw from a longer table, of any size: it is read in blocks, and rows beyond the sample are
+        forgotten. The rows with the least hashes of their numbers are drawn, and the index of `frame` has these
+        numbers, from 0. 'all' reads all rows if they fit in memory. None reads them up to 1 GiB.
 
     Returns
     -------
@@ -127,36 +140,56 @@ def read_table(
         raise ParameterError("sep", f"expected one character, or tab or blanks, got {sep!r}.")
     form = Form(sep, skip_rows, missing, encoding, header)
     try:
-        return _read(where, path, form, text, target, least_columns, decimal, strays or {})
+        return _read(where, path, form, least_columns, sample, (text, target, decimal, strays or {}))
     except MemoryError as error:
         raise MemoryError(f"{where}: the table does not fit in the memory; draw some of its rows at random.") from error
 
 
-def _read(where, path, form, text, target, least_columns, decimal, strays):
+def _read(where, path, form, least, size, spelled):
+    """Return the Table; `spelled` are the further arguments of `_of_text`."""
+    if size is None:
+        data = unpacked(where, content(path))
+        if data.startswith(b"PAR1"):
+            return _of_parquet(where, io.BytesIO(data), form, least, None)
+        return _of_text(where, whole_text(where, data, form, least), form, least, *spelled)
+    with opened(where, path) as file:
+        head = first_bytes(where, file, WHOLE)
+        blocks = chain([head], parts(file))
+        if head.startswith(b"PAR1"):
+            with nullcontext(file) if is_on_disk(file) else on_disk(blocks) as found:
+                return _of_parquet(where, found, form, least, size)
+        if len(head) == WHOLE:
+            found = sampled_text(where, blocks, form, least, size)
+        else:
+            found = whole_text(where, head, form, least)
+    table = _of_text(where, found, form, least, *spelled)
+    sample = found.sample or Sample.draw(len(table.frame), size)
+    frame = table.frame.iloc[sample.rows] if found.sample is None else table.frame
+    return table._replace(frame=frame.set_axis(sample.rows), sample=sample)
+
+
+def _of_parquet(where, file, form, least, size):
+    """Return the Table of a Parquet file."""
+    if form != Form(missing=form.missing):
+        raise ValueError(f"{where}: sep, skip_rows, encoding and header are for files of text, this is Parquet.")
+    frame, notes, sample = read_parquet(where, file, least, size)
+    return Table(frame.replace(list(form.missing), None) if form.missing else frame, notes, None, {}, sample)
+
+
+def _of_text(where, found, form, least_columns, text, target, decimal, strays):
+    """Return the Table of a Text."""
     try:
         from pandas.api.types import infer_dtype, is_numeric_dtype
     except ImportError as error:
         raise ImportError('Reading a file needs pandas: pip install "sklearn_ltdl[report]"') from error
 
-    data = unpacked(where, content(path))
-    if data.startswith(b"PAR1"):
-        if form != Form(missing=form.missing):
-            raise ValueError(f"{where}: sep, skip_rows, encoding and header are for files of text, this is Parquet.")
-        frame, notes = read_parquet(where, data, least_columns)
-        return Table(frame.replace(list(form.missing), None) if form.missing else frame, notes, None)
-    require_lines(where, data)
-    data, notes = as_utf8(where, data, form.encoding)
-    data = re.sub(rb'\A"?sep=."?\r?\n', b"", data)  # which tells Excel the delimiter
-    for _ in range(form.skip_rows):
-        data = data[data.find(b"\n") + 1 or len(data) :]
-    layout = find_layout(where, data, least_columns, sep=form.sep, header=form.header)
-    if len(layout.names) > MOST_COLUMNS + 1:  # the target
-        raise ValueError(too_many(where, len(layout.names)))
-    data, names, delimiter = data[: layout.end], layout.names, layout.delimiter
-    notes += layout.notes
+    data, layout, notes, sample = found.data, found.layout, [*found.notes], found.sample
+    names, delimiter = layout.names, layout.delimiter
     table, raw, label = _parsed(where, data, layout, form, text, target, least_columns, strays)
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
+    if sample is not None and len(table) != len(sample.rows):
+        raise ValueError(f"{where}: quotation marks leave open where rows end; repair them, or say --sample all.")
     for name in table:
         if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
             table[name] = table[name].str.strip()  # pandas leaves the blanks after a value

@@ -22,6 +22,7 @@ _SEEN = 50  # lines below the header that are looked at
 _LONGEST = 1 << 16  # bytes of a line below the table
 _MOST_CELLS = 100_000  # that are looked at
 _AGREE = 5  # lines of one width that make what is above them a title
+LAST_LINES = 5  # that may be totals and remarks
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T].*)?")
 _TOTAL = re.compile(
@@ -43,15 +44,12 @@ class Layout(NamedTuple):
         Of the columns; those without begin with `UNNAMED`.
     above : int
         Lines up to the first row.
-    end : int
-        Bytes up to the end of the last row.
     notes : list of Note
     """
 
     delimiter: str
     names: list
     above: int
-    end: int
     notes: list
 
 
@@ -67,7 +65,7 @@ class _Line(NamedTuple):
 
 
 def find_layout(where, data, least, *, sep=None, header=True):
-    """Return the Layout of a file in UTF-8.
+    """Return the Layout of a file in UTF-8, of which the first lines are enough.
 
     The delimiter is the comma, semicolon, tab or bar that makes most columns of a header with which the lines below
     agree; else of one below a title; else blanks.
@@ -105,8 +103,7 @@ def find_layout(where, data, least, *, sep=None, header=True):
     if header and _is_units(rows, len(names)):
         above = rows[0].number
         notes.append(Note("units row", f"The line below the header is left out: {_shown(rows[0])}."))
-    end, more = _end(data, delimiter, len(names))
-    return Layout(BLANKS if delimiter == " " else delimiter, names, above, end, notes + more)
+    return Layout(BLANKS if delimiter == " " else delimiter, names, above, notes)
 
 
 def _signs(sep):
@@ -302,10 +299,11 @@ def _is_units(rows, width):
     return bool(words) and not any(map(is_numeral, numeric)) and (len(words) > 1 or bracketed)
 
 
-def _end(data, delimiter, width):
-    """Return where the last row ends, and notes on totals and remarks below it."""
-    end, notes = len(data), []
-    for _ in range(_AGREE if width > 1 else 0):
+def find_end(data, layout):
+    """Return where the last row of a file in UTF-8 ends, and notes on totals and remarks below it."""
+    end, notes, width = len(data), [], len(layout.names)
+    delimiter = " " if layout.delimiter == BLANKS else layout.delimiter
+    for _ in range(LAST_LINES if width > 1 else 0):
         tail = data[max(0, end - _LONGEST) : end].rstrip()
         start = max(tail.rfind(b"\n"), tail.rfind(b"\r")) + 1
         line = tail[start:].decode(errors="replace")

@@ -1,12 +1,16 @@
 """Tables in Parquet files, refused if they unfold to more than is read."""
 
 import datetime
-import io
 
-from sklearn_ltdl.tables._bytes import TooLarge, is_too_large, too_large
+import numpy as np
+
+from sklearn_ltdl.tables._blocks import batches
+from sklearn_ltdl.tables._bytes import TooLarge, largest, too_large
 from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_many
 from sklearn_ltdl.tables._notes import Note, listed
+from sklearn_ltdl.tables._sample import Sample
 
+_BUFFER = 1 << 18  # bytes of a column that are read at a time
 _FEW_ROWS = 256  # of text that are decoded at a time: a page of a few bytes can stand for long texts
 
 
@@ -14,11 +18,10 @@ class _NestedColumn(ValueError):
     """A column that is no column of a table."""
 
 
-def _require_size(where, file):
-    """Raise a ValueError if a Parquet file has nested columns, or decodes to more than is read."""
+def _plain_columns(where, schema):
+    """Return the types of the columns by name, or raise a ValueError if they are too many, or nested."""
     from pyarrow import types
 
-    schema, groups = file.schema_arrow, range(file.num_row_groups)
     if len(schema) > MOST_COLUMNS + 1:
         raise TooLarge(too_many(where, len(schema)))
     plain = {column.name: _plain(column.type) for column in schema}
@@ -28,20 +31,27 @@ def _require_size(where, file):
                 f"{where}: column {name!r} is nested ({str(kind)[:40]}); expected numbers, text or dates in each "
                 "column, so make columns of its parts, or leave it out."
             )
+    return plain
+
+
+def _require_size(where, file, plain, most):
+    """Raise a ValueError if a Parquet file decodes to more bytes than `most`."""
+    groups = range(file.num_row_groups)
     rows = max(file.metadata.num_rows, sum(file.metadata.row_group(k).num_rows for k in groups))
     chunks = (file.metadata.row_group(k).column(j) for k in groups for j in range(file.metadata.num_columns))
-    largest = max((chunk.total_uncompressed_size for chunk in chunks), default=0)
+    longest = max((chunk.total_uncompressed_size for chunk in chunks), default=0)
     size = 8 * rows * len(plain)  # of numbers, or of what points to texts
-    if is_too_large(max(size, largest)):
+    if max(size, longest) > most:
         raise TooLarge(
-            f"{where}: {rows} rows of {len(plain)} columns are too many for the memory; draw some rows at random."
+            f"{where}: {rows} rows of {len(plain)} columns are too many for the memory; draw some rows at random "
+            "(--sample N)."
         )
     for few, names in ((1 << 16, False), (_FEW_ROWS, True)):
         chosen = [name for name, kind in plain.items() if _is_text(kind) == names]
         for batch in file.iter_batches(few, columns=chosen, use_threads=False) if chosen else ():
             size += sum(_unfolded(column).nbytes for column in batch.columns)
-            if is_too_large(size):
-                raise too_large(where)
+            if size > most:
+                raise too_large(where, most)
 
 
 def _plain(kind):
@@ -66,14 +76,56 @@ def _unfolded(column):
     return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
-def read_parquet(where, data, least):
+def _sampled(where, source, plain, schema, size):
+    """Return some rows of a Parquet file, which is read in blocks, and their Sample."""
+    from pyarrow import Table
+    from pyarrow.parquet import ParquetFile
+
+    texts = [name for name, kind in plain.items() if _is_text(kind)]
+    picked, n_bytes, most = [], 0, largest(size)
+    options = {"pre_buffer": False, "buffer_size": _BUFFER, "read_dictionary": texts}
+    with ParquetFile(source, **options) as file:  # dictionaries, for a text in many rows is there once
+        n_rows = sum(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))
+        sample = Sample.draw(n_rows, size)
+        for start, batch in batches(file, list(plain), has_text=bool(texts)):
+            low, high = np.searchsorted(sample.rows, [start, start + len(batch)])
+            for first in range(low, high, _FEW_ROWS):
+                few = batch.take(sample.rows[first : min(first + _FEW_ROWS, high)] - start)
+                n_bytes += sum(_unfolded(column).nbytes for column in few.columns)
+                if n_bytes > most:
+                    raise too_large(where, most)
+                picked.append(few)
+    table = Table.from_batches(picked).select(schema.names).cast(schema.remove_metadata())
+    return table.replace_schema_metadata(schema.metadata).to_pandas(), sample
+
+
+def read_parquet(where, source, least, size):
+    """Return a table, notes, and its Sample.
+
+    Parameters
+    ----------
+    where : str
+    source : binary file
+    least : int
+        Columns that are expected.
+    size : int, 'all' or None
+        Rows to draw; None reads all, up to 1 GiB.
+    """
+    sample = None
     try:
         import pandas as pd
         from pyarrow.parquet import ParquetFile
 
-        with ParquetFile(io.BytesIO(data), pre_buffer=False) as file:
-            _require_size(where, file)
-        table = pd.read_parquet(io.BytesIO(data))
+        with ParquetFile(source, pre_buffer=False) as file:
+            schema = file.schema_arrow
+            plain = _plain_columns(where, schema)
+            is_whole = size in (None, "all") or size >= file.metadata.num_rows
+            if is_whole:
+                _require_size(where, file, plain, largest(size))
+        source.seek(0)
+        table, sample = (
+            (pd.read_parquet(source), None) if is_whole else _sampled(where, source, plain, schema, size)
+        )
     except ImportError as error:
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
     except (TooLarge, _NestedColumn):
@@ -96,4 +148,6 @@ def read_parquet(where, data, least):
         values = table[name].dropna()
         if not values.empty and all(isinstance(value, datetime.date) for value in values):
             table[name] = pd.to_datetime(table[name])
-    return table.reset_index(drop=True), notes
+    if sample is None and size is not None:
+        sample = Sample.draw(len(table), "all")
+    return (table.reset_index(drop=True) if sample is None else table.set_axis(sample.rows)), notes, sample

@@ -1,0 +1,114 @@
+"""The text of a table: the whole file, or a sample of its rows, in UTF-8, and where the table is in it."""
+
+import codecs
+import re
+import sys
+from itertools import chain
+from typing import NamedTuple
+
+from sklearn_ltdl.tables._blocks import records, recoded
+from sklearn_ltdl.tables._bytes import as_utf8, largest, read_as, require_lines, too_large
+from sklearn_ltdl.tables._columns import MOST_COLUMNS, too_many
+from sklearn_ltdl.tables._layout import LAST_LINES, Layout, find_end, find_layout
+from sklearn_ltdl.tables._sample import Drawing, Sample
+
+_BEGIN = re.compile(rb'(?:\xef\xbb\xbf)?(?:"?sep=."?\r?\n)?')  # the second part tells Excel the delimiter
+
+
+class Text(NamedTuple):
+    """What is read of a text file.
+
+    Parameters
+    ----------
+    data : bytes
+        The lines above the rows, and the rows, in UTF-8.
+    layout : Layout
+    notes : list of Note
+    sample : Sample or None
+        Which rows these are; None if they are all.
+    """
+
+    data: bytes
+    layout: Layout
+    notes: list
+    sample: Sample | None
+
+
+def whole_text(where, data, form, least):
+    """Return the Text of a file in memory; `form` is what the user says of it."""
+    require_lines(where, data)
+    data, notes = as_utf8(where, data, form.encoding)
+    data = data[_begin(data, form) :]
+    layout = _layout(where, data, form, least)
+    end, more = find_end(data, layout)
+    return Text(data[:end], layout, notes + layout.notes + more, None)
+
+
+def sampled_text(where, blocks, form, least, size):
+    """Return the Text of a sample of the rows of a file that is read once and never kept.
+
+    Parameters
+    ----------
+    where : str
+    blocks : iterator of bytes
+        The file; what is above its rows is in the first block.
+    form : Form
+    least : int
+        Columns that are expected.
+    size : int or 'all'
+    """
+    head, notes, encoding = next(blocks), [], form.encoding
+    if encoding is None and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding, notes = "utf-16", [read_as("UTF-16")]
+    blocks = chain([head], blocks)
+    if encoding is not None:
+        blocks = recoded(where, blocks, encoding)
+        head = next(blocks)
+        blocks = chain([head], blocks)
+    head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
+    as_utf8(where, head)  # raises if this is no text
+    begin = _begin(head, form)
+    layout = _layout(where, as_utf8(where, head[begin:])[0], form, least)
+    above, rows, sample, more = _drawn(where, blocks, begin, layout, size)
+    data, encoded = as_utf8(where, b"".join(above + rows))
+    return Text(data, layout, notes + encoded + layout.notes + more, sample)
+
+
+def _begin(data, form):
+    """Return where a text begins, below a mark of its encoding and the lines that the user leaves out."""
+    place = _BEGIN.match(data).end()
+    for _ in range(form.skip_rows):
+        place = data.find(b"\n", place) + 1 or len(data)
+    return place
+
+
+def _layout(where, data, form, least):
+    layout = find_layout(where, data, least, sep=form.sep, header=form.header)
+    if len(layout.names) > MOST_COLUMNS + 1:  # the target
+        raise ValueError(too_many(where, len(layout.names)))
+    return layout
+
+
+def _drawn(where, blocks, begin, layout, size):
+    """Return the lines above the rows, the rows that are drawn, their Sample, and notes on lines below the rows."""
+    drawing, above, last, n_bytes = Drawing(sys.maxsize if size == "all" else size), [], [], 0
+    most = largest(size)
+    first = next(blocks)
+    for block in records(where, chain([first[begin:]], blocks), layout.delimiter):
+        missing = layout.above - len(above)
+        above += block[:missing] if missing > 0 else []
+        last += block[max(0, missing) :]
+        if len(layout.names) > 1:  # else they are missing values
+            last = [record for record in last if record.strip(b" \r\n")]
+        drawing.add(last[:-LAST_LINES])
+        last = last[-LAST_LINES:]
+        n_bytes = n_bytes + sum(map(len, block)) if size == "all" else sum(map(len, drawing.kept))
+        if n_bytes > most:
+            raise too_large(where, most)
+    text = b"".join([*above, *drawing.kept, *last])
+    end, notes = find_end(text, layout)
+    while last and end < len(text):
+        end += len(last.pop())
+    drawing.add(last)
+    sample, rows = drawing.done()
+    return above, rows, sample, notes
