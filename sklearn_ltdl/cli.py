@@ -111,7 +111,9 @@ def _compare(arguments):
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
     X, y, columns, origin, spelled = _load(arguments)
-    _remark(arguments, f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
+    drawn = columns.get("sample")
+    of = "" if drawn is None or drawn.is_whole else f" of {drawn.n_rows}"
+    _remark(arguments, f"{origin}: {X.shape[0]}{of} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
     from sklearn_ltdl.study._study import Interrupted, compare
 
     protocol = _protocol(arguments)
@@ -122,7 +124,7 @@ def _compare(arguments):
             raise ValueError(f"--repeats {arguments.repeats}: the parts of --time are not drawn, and not repeated.")
         X, protocol["cv"] = splits_by_time(X, arguments.time, arguments.cv)
     try:
-        comparison = compare(X, y, **columns, **protocol, verbose=0 if arguments.quiet else 1)
+        comparison = compare(X, y, **protocol | columns, verbose=0 if arguments.quiet else 1)
     except Interrupted as stop:
         if stop.comparison is not None:
             _report(stop.comparison, origin, arguments)
@@ -153,14 +155,15 @@ def _save_winner(comparison, X, y, fit, spelled, arguments):
     from sklearn_ltdl.study._winner import winner_in_time
 
     name, n_rows = comparison.best, comparison.settings["n_rows"]
+    rows = f"all {n_rows} rows" if comparison.settings["n_rows_of_table"] is None else f"the {n_rows} rows drawn"
     model = winner_in_time(
         comparison, X, y, decimal=spelled[0], strays=spelled[1], time_limit=arguments.time_limit, **fit
     )
     if isinstance(model, JobError):
-        say(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
+        say(f"{arguments.save}: not written, the fit of {name} on {rows} failed: {model}.")
         return False
     applied = " ".join(["ltdl predict", *(f"--trust {needed}" for needed in save(model, arguments.save))])
-    _print(f"{arguments.save}: {name}, the model of least loss, fitted on all {n_rows} rows ({applied} applies it).")
+    _print(f"{arguments.save}: {name}, the model of least loss, fitted on {rows} ({applied} applies it).")
     return True
 
 
@@ -192,9 +195,9 @@ def _suite(arguments):
     suite, status, protocol = Suite(), DONE, _protocol(arguments)
 
     def load(path):
-        table, notes, *_ = read_table(path, target=arguments.target, **_form(arguments))
-        _remark(arguments, *(f"{path.name}: {note}" for note in notes))
-        return split_target(table, arguments.target)
+        table = read_table(path, target=arguments.target, sample=protocol["sample"], **_form(arguments))
+        _remark(arguments, *(f"{path.name}: {note}" for note in table.notes))
+        return *split_target(table.frame, arguments.target), table.sample
 
     show(suite.header)
     try:
@@ -317,16 +320,16 @@ def _load(arguments):
     from sklearn_ltdl.tables._files import read_table
     from sklearn_ltdl.tables._target import split_target
 
-    table, notes, *spelled = read_table(data, text=named["categorical"], target=target, **_form(arguments))
-    X, y = split_target(table, target)
-    _remark(arguments, *notes)
+    table = read_table(data, text=named["categorical"], target=target, sample=arguments.sample, **_form(arguments))
+    X, y = split_target(table.frame, target)
+    _remark(arguments, *table.notes)
     for option, names in named.items():
         for name in names:
             if name == y.name:
                 raise ValueError(f"--{option} {name}: this is the column to predict (see --target).")
             if name not in X.columns:
                 raise ValueError(f"--{option} {name}: there is no such column; {hint(name, list(X.columns))}")
-    columns = {option: named[option] for option in ("categorical", "numeric")}
+    columns = {option: named[option] for option in ("categorical", "numeric")} | {"sample": table.sample}
     if arguments.groups is not None:
         columns["groups"] = X[arguments.groups].to_numpy()
     if arguments.weights is not None:
@@ -337,7 +340,7 @@ def _load(arguments):
     origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
     if target is None:
         origin += " (the last column; --target takes another)"
-    return X, y, columns, origin, spelled
+    return X, y, columns, origin, (table.decimal, table.strays)
 
 
 def _weights(column):

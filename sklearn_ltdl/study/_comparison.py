@@ -60,7 +60,8 @@ class Comparison(Shown):
             classes, the limit is a probability of the row's own class, and the strength how much more probable the
             predicted one is; of numbers, both are in robust standard deviations of the leave-one-out residuals.
     settings : dict
-        Task, sizes, folds, margin, seed and versions; `warnings`, a list of `Note` with a `code`, on what in the table
+        Task, sizes, folds, margin, seed and versions; `n_rows_of_table`, the number of rows of the table from which
+        `n_rows` were drawn, None if all are used; `warnings`, a list of `Note` with a `code`, on what in the table
         may lead to wrong conclusions: 'leak', 'sorted time', 'repeated identifiers', 'few events', 'look alike' and
         'heavy tails'.
     """
@@ -150,7 +151,8 @@ class Comparison(Shown):
         return self.settings.get("warnings", [])
 
     def _headline(self):
-        return f"{self.verdict.code}: {self.verdict.sentence}"
+        at = f", {self.verdict.at}" if self.verdict.at else ""
+        return f"{self.verdict.code}{at}: {self.verdict.sentence}"
 
     def _questions(self):
         """Return the contrasts as lines of a table."""

@@ -22,6 +22,8 @@ class Number(NamedTuple):
         Text that says in an error what was expected.
     without : float or None
         A number that is not allowed.
+    words : tuple of str
+        What may stand for a number.
     """
 
     kind: type
@@ -30,9 +32,12 @@ class Number(NamedTuple):
     closed: str
     expected: str
     without: float | None = None
+    words: tuple = ()
 
     def read(self, text):
         """Return the number in a text, or raise a ValueError that says which number was expected."""
+        if text in self.words:
+            return text
         try:
             number = self.kind(text)
         except ValueError:
@@ -119,6 +124,10 @@ OPTIONS = (
     Option(
         "scoring", "comparison", Text(), None, "NAME",
         "score of scikit-learn to show (default: R2 or accuracy, and AUC of two classes)",
+    ),
+    Option(
+        "sample", "comparison", Number(int, 10, None, "left", "a whole number of at least 10, or all", words=("all",)),
+        20_000, "N", "rows to draw at random from a longer table; 'all' takes all",
     ),
     Option("cv", "comparison", Number(int, 2, None, "left", "a whole number of at least 2"), 5, "N", "number of folds"),
     Option(

@@ -19,8 +19,9 @@ from sklearn_ltdl.study._jobs import Data, fit_and_predict, identity, is_fit, ve
 from sklearn_ltdl.study._models import FAMILIES, METHODS, Contender, given
 from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut
 from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
-from sklearn_ltdl.tables._kinds import rows_of
-from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl.tables._kinds import as_table, rows_of
+from sklearn_ltdl.tables._notes import Note, spaced
+from sklearn_ltdl.tables._sample import Sample
 from sklearn_ltdl.tables._target import Target, in_logarithms, read_target
 from sklearn_ltdl.tables._warnings import Examined, counts_of, warnings_of
 
@@ -47,7 +48,11 @@ class Rows(NamedTuple):
     groups, copies : ndarray of shape (n_rows,) or None
         Number of the group of each row; without groups, a number that copies of a row share, if there are any.
     kept : boolean ndarray
-        Mask over all rows; True for the rows that are used.
+        Mask over all rows that were given; True for the rows that are used.
+    number : integer ndarray of shape (n_rows,)
+        Number of each row in the user's table, from 0.
+    n_rows_of_table : int or None
+        Number of rows of the table from which these were drawn; None if they were not drawn.
     columns : list of Column
     name : str or None
         Name of the target.
@@ -62,6 +67,8 @@ class Rows(NamedTuple):
     groups: np.ndarray | None
     copies: np.ndarray | None
     kept: np.ndarray
+    number: np.ndarray
+    n_rows_of_table: int | None
     columns: list
     name: str | None
     warnings: list
@@ -75,7 +82,7 @@ class Rows(NamedTuple):
     @property
     def labels(self):
         """The index of a DataFrame, or the number of each row of an array, as text."""
-        return [str(label) for label in getattr(self.X, "index", np.flatnonzero(self.kept))]
+        return [str(label) for label in getattr(self.X, "index", self.number)]
 
     @property
     def data(self):
@@ -84,13 +91,12 @@ class Rows(NamedTuple):
         return Data(self.X, target.values, weight, target.task, None if target.classes is None else len(target.classes))
 
 
-def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
+def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight, sample):
     """Return the Rows of a table, and notes on how it is read; the parameters are those of `compare`."""
     for values, name in ((X, "X"), (y, "y"), (sample_weight, "sample_weight"), (groups, "groups")):
         refuse_masked(values, name)
     name = None if getattr(y, "name", None) is None else str(y.name)
-    X, columns = read_columns(X, categorical=categorical, numeric=numeric)
-    y = np.asarray(y)
+    X, y = as_table(X), np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -99,6 +105,12 @@ def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
         )
     groups = None if groups is None else np.asarray(groups)
     check_consistent_length(X, y, groups, sample_weight)
+    n_given = len(y)
+    sample, given = _drawn(sample, n_given)
+    if len(given) < n_given:
+        X, y = rows_of(X, given), y[given]
+        groups, sample_weight = (part if part is None else np.asarray(part)[given] for part in (groups, sample_weight))
+    X, columns = read_columns(X, categorical=categorical, numeric=numeric, rows=sample.rows)
     present = ~is_missing(y)
     weight = np.ones(len(y)) if sample_weight is None else np.where(present, sample_weight, 0.0)
     if present.any() and not weight.any():
@@ -108,7 +120,8 @@ def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
     weight = checked_weights(weight, len(y))
     kept = present & (weight > 0)
     X, target = rows_of(X, kept), read_target(y[kept], "regression" if log and task == "auto" else task)
-    notes = [Note("column", line) for line in describe(columns)] + ([target.note] if target.note else [])
+    notes = [] if sample.is_whole else [_about(sample)]
+    notes += [Note("column", line) for line in describe(columns)] + ([target.note] if target.note else [])
     if log:
         target = in_logarithms(target)
         notes.append(Note("log", "The logarithm of the target is predicted: losses and scores are of the logarithm."))
@@ -117,10 +130,36 @@ def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
     groups = None if groups is None else group_numbers(groups[kept])
     copies = None if groups is not None else copied(X, target.values)
     seen = [column for column in columns if column.kind != "left out"]
-    warnings = warnings_of(Examined(X, seen, target, np.flatnonzero(kept) + 1, groups is not None, log))
+    number = sample.rows[kept]
+    examined = Examined(X, seen, target, number + 1, groups is not None, log, not sample.is_whole)
+    warnings = warnings_of(examined)
     notes += [Note("classes", line) for line in _counted(target)]
     weighted = sample_weight is not None
-    return Rows(X, target, weight[kept], weighted, groups, copies, kept, columns, name, warnings), notes
+    mask = np.zeros(n_given, dtype=bool)
+    mask[given[kept]] = True
+    n_rows = None if sample.is_whole else sample.n_rows
+    weight = weight[kept]
+    return Rows(X, target, weight, weighted, groups, copies, mask, number, n_rows, columns, name, warnings), notes
+
+
+def _drawn(sample, n_given):
+    """Return the Sample of the user's table, and the numbers of its rows among those that were given."""
+    if isinstance(sample, Sample):
+        if len(sample.rows) != n_given:
+            raise ParameterError("sample", f"expected a sample of the {n_given} rows of X, got {len(sample.rows)}.")
+        return sample, np.arange(n_given)
+    drawn = Sample.draw(n_given, sample)
+    return drawn, drawn.rows
+
+
+def _about(sample):
+    """Return a note on a sample."""
+    few, all_rows = spaced(len(sample.rows)), spaced(sample.n_rows)
+    text = (
+        f"{few} of {all_rows} rows are drawn at random. What is said of columns, classes and copies is said of these "
+        "rows; sample=N (--sample N) draws more."
+    )
+    return Note("sample", text)
 
 
 def _counted(target):

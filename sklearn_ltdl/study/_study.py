@@ -35,7 +35,8 @@ from sklearn_ltdl.study._plan import (
 from sklearn_ltdl.study._recommendation import in_words, recommend
 from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
 from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
-from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl.tables._notes import Note, spaced
+from sklearn_ltdl.tables._sample import Sample
 from sklearn_ltdl.tables._warnings import FEW_EVENTS, counts_of
 
 
@@ -55,6 +56,7 @@ def _constraints():
             allowed = ["boolean"]
         elif isinstance(takes, Number):
             allowed = [Interval(kinds[takes.kind], takes.low, takes.high, closed=takes.closed)]
+            allowed += [StrOptions({*takes.words})] if takes.words else []
         else:
             allowed = [StrOptions({*takes.words})] if isinstance(takes, Choice) else [str]
         constraints[option.name] = allowed + [None] * (option.default is None)
@@ -64,6 +66,7 @@ def _constraints():
         "cv": [*constraints["cv"], HasMethods(["split", "get_n_splits"]), "array-like"],
         "scoring": [str, callable, None],
         "journal": [str, os.PathLike, None],
+        "sample": [*constraints["sample"], Sample],
         "scheduler": "no_validation",
         "random_state": ["random_state"],
     }
@@ -81,6 +84,7 @@ def compare(
     log: bool = False,
     models: Sequence[str] | None = None,
     also: Mapping[str, Any] | None = None,
+    sample: int | str | Sample = 20_000,
     cv: Any = 5,
     repeats: int = 1,
     groups: ArrayLike | None = None,
@@ -131,6 +135,11 @@ def compare(
     also : dict of str to estimator or Contender, default=None
         Further estimators to show, by name. They do not affect the verdict, unless a `sklearn_ltdl.study.Contender`
         gives the family to which they belong.
+    sample : int, 'all' or Sample, default=20000
+        Number of rows to draw from a longer table: those with the least hashes of their numbers, the same for every
+        `random_state`, in their order. The verdict says how many there are. With `groups` and `sample_weight`, rows are
+        drawn alike. Of splits in `cv`, the rows that are drawn are left. 'all' draws none. The `sample` that
+        `read_table` returns says that the rows of `X` are drawn from a longer file.
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
         of time. Rows that are not predicted in any split are not evaluated.
@@ -197,7 +206,15 @@ def compare(
             f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
         )
     rows, notes = read_rows(
-        X, y, categorical=categorical, numeric=numeric, task=task, log=log, groups=groups, sample_weight=sample_weight
+        X,
+        y,
+        categorical=categorical,
+        numeric=numeric,
+        task=task,
+        log=log,
+        groups=groups,
+        sample_weight=sample_weight,
+        sample=sample,
     )
     methods, too_wide = that_can_run(methods, rows.X.shape[1])
     notes += too_wide
@@ -238,6 +255,7 @@ def _described(rows, methods, cv):
         "classes": None if target.classes is None else [str(label) for label in target.classes],
         "class_counts": counts_of(target) or None,
         "n_rows": n,
+        "n_rows_of_table": rows.n_rows_of_table,
         "n_columns": rows.X.shape[1],
         "n_clusters": int(rows.cluster.max()) + 1,
         "columns": [column._asdict() for column in rows.columns],
@@ -379,6 +397,9 @@ def _judge(plan, results):
     families = {name: method.family for name, method in plan.methods.items()}
     contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
     verdict = decide(contrasts)
+    if settings["n_rows_of_table"] is not None:
+        at = f"at {spaced(held_out.n_train)} training rows of {spaced(settings['n_rows_of_table'])}"
+        verdict = replace(verdict, at=at)
     if any(note.code == "few events" for note in settings["warnings"]) and verdict.code != "unclear":
         text = (
             f"Some class has fewer than {FEW_EVENTS} rows, too few for a verdict; else it would be: {verdict.sentence}"

@@ -36,14 +36,15 @@ class Suite:
         Parameters
         ----------
         name : str
-        load : callable () -> X, y
+        load : callable () -> X, y or X, y, sample
         **protocol : arguments of `compare`
         """
         start = time.monotonic()
         row = dict.fromkeys(("table", "n_rows", "n_columns", "task", "verdict", "best", "score", "seconds", "failure"))
         row["table"] = name
         try:
-            comparison = compare(*load(), **protocol)
+            X, y, *sample = load()
+            comparison = compare(X, y, **protocol | ({"sample": sample[0]} if sample else {}))
         except Exception as error:  # the other tables are still compared
             told = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
             row["failure"] = " ".join(f"{'' if told else f'{type(error).__name__}: '}{error}".split())

@@ -94,6 +94,8 @@ class Verdict(Shown):
         'yes' if 'features' is the only code that is left, 'no' if 'features' is not left, and 'open' otherwise.
     recommendation : Recommendation or None
         The model to use; None if it was not computed.
+    at : str
+        Of a sample of a longer table, the number of training rows that the verdict is about; else empty.
     evidence : dict
         One entry per contrast: its question and the answer ('yes', 'no' or 'undecided'), and the fields of `Contrast`
         with its state. These fields are missing if the contrast could not be computed because its models failed.
@@ -105,12 +107,14 @@ class Verdict(Shown):
     possible: tuple[str, ...] = ()
     needs_features: str = "open"
     recommendation: object = None
+    at: str = ""
 
     @property
     def line(self) -> str:
         """The verdict in one line: its code, or the codes that are left, and whether the table needs features."""
         left = "" if len(self.possible) < 2 else f" ({' or '.join(self.possible)})"
-        return f"{self.code}{left}. Needs features: {self.needs_features}."
+        at = f", {self.at}" if self.at else ""
+        return f"{self.code}{left}{at}. Needs features: {self.needs_features}."
 
     def _headline(self):
         advice = "" if self.recommendation is None else f" {self.recommendation.sentence}"

@@ -111,6 +111,7 @@ def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, sample_weig
     if not isinstance(model, JobError):
         model.decimal_ = decimal
         model.strays_ = {name: list(texts) for name, texts in strays.items()}
+        model.is_sampled_ = comparison.settings["n_rows_of_table"] is not None
     return model
 
 
@@ -144,10 +145,19 @@ def require_columns(where, names, table):
 def as_trained(model):
     """Return how to read new rows for a model: its categories as text, and the decimal sign and strays of its table."""
     encode, text = getattr(model, "named_steps", {}).get("encode"), []
-    for name, _, chosen in getattr(encode, "transformers_", []):
-        if name == "levels" and hasattr(encode, "feature_names_in_"):
-            text = list(encode.feature_names_in_[np.asarray(chosen)])
+    if hasattr(encode, "feature_names_in_"):
+        text = list(encode.feature_names_in_[_of_kind(model, "levels")])
     return {"text": text, "decimal": getattr(model, "decimal_", None), "strays": getattr(model, "strays_", None)}
+
+
+def _of_kind(model, kind):
+    """Return a mask of the columns of a pipeline that one of its encoders takes: numbers, dates or levels."""
+    encode = model.named_steps["encode"]
+    chosen = np.zeros(encode.n_features_in_, dtype=bool)
+    for name, _, columns in encode.transformers_:
+        if name == kind:
+            chosen[np.arange(len(chosen))[columns]] = True
+    return chosen
 
 
 def matched(where, model, table):
@@ -165,7 +175,37 @@ def matched(where, model, table):
         return table.to_numpy(), []
     require_columns(where, names, table)
     others = [name for name in table.columns if name not in names]
-    return table[names], [f"The model does not use {listed(others)}."] if others else []
+    notes = [f"The model does not use {listed(others)}."] if others else []
+    X, more = _fitting(model, table[names]) if getattr(model, "is_sampled_", False) else (table[names], [])
+    return X, notes + more
+
+
+def _fitting(model, X):
+    """Return new rows for a model that has seen a sample of its table, where what does not fit is missing, and notes."""
+    lost = {}
+    for kind, read in (("numbers", _as_numbers), ("dates", _as_dates)):
+        for name in X.columns[_of_kind(model, kind)]:
+            if X[name].dtype.kind not in "mM":
+                column = read(X[name])
+                n_lost = int((column.isna() & X[name].notna()).sum())
+                lost |= {name: n_lost} if n_lost else {}
+                X = X.assign(**{name: column})
+    if not lost:
+        return X, []
+    values = f"{sum(lost.values())} value{'s' * (sum(lost.values()) != 1)} in {listed(lost)}"
+    return X, [f"The model was fitted on a sample: {values}, unlike those that it has seen, are treated as missing."]
+
+
+def _as_numbers(column):
+    from pandas import to_numeric
+
+    return to_numeric(column, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+
+
+def _as_dates(column):
+    from pandas import to_datetime
+
+    return to_datetime(column.astype(object), format="ISO8601", utc=True, errors="coerce")
 
 
 def predictions(model, X, *, proba=False):

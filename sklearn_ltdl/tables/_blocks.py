@@ -36,7 +36,7 @@ def records(where, blocks, delimiter):
     delimiter : str
     """
     sign = rb"[ \t]" if delimiter == BLANKS else re.escape(delimiter.encode())
-    opening = re.compile(rb'(?:^|' + sign + rb') *"')
+    opening = re.compile(rb"(?:^|" + sign + rb') *"')
     rest, begun = b"", []  # of a line, and lines of a record
     for block in chain(blocks, [None]):
         data = rest + (block or b"")

@@ -9,6 +9,7 @@ import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.tables._bytes import memory
 from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, strays_of, typed
 from sklearn_ltdl.tables._notes import Note, listed
 
@@ -26,7 +27,8 @@ _ROW_NAME = re.compile(  # of a column that counts rows if its numbers increase:
     r"|subject|patient|customer)\.?|.*[a-z](?:No|Nr|Num|Number)"
 )
 MOST_COLUMNS = 20_000  # to predict from
-MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
+MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB, which fit in any memory
+_COPIES = 8  # of it in a fit
 MOST_LEVELS = 50  # columns that one categorical column may become
 MOST_LINES = 8  # of one kind, of what is told of the columns
 
@@ -61,7 +63,7 @@ def group_numbers(groups):
     return np.unique(groups.astype(str), return_inverse=True)[1]
 
 
-def read_columns(X, *, categorical=(), numeric=()):
+def read_columns(X, *, categorical=(), numeric=(), rows=None):
     """Return the table that models see, each of its columns of one kind, and how every column of `X` is read.
 
     The decision is made once, on all rows, so that it is the same in every fold; it does not look at the target.
@@ -76,6 +78,8 @@ def read_columns(X, *, categorical=(), numeric=()):
     categorical, numeric : sequence of str or int, default=()
         Columns, by name or by number in an array, that are taken for categories, or for numbers, where other values are
         missing.
+    rows : integer ndarray of shape (n_samples,), default=None
+        Numbers of the rows in the table from which they were drawn; None if these are all rows.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def read_columns(X, *, categorical=(), numeric=()):
         frame = X if named else DataFrame(X)
         columns, kept = [], {}
         for name, (label, series) in zip(names, frame.items()):
-            column, series = _read(name, series, asked.get(name), named)
+            column, series = _read(name, series, asked.get(name), named, rows)
             columns.append(column)
             if column.kind != "left out":
                 kept[label] = series
@@ -177,7 +181,7 @@ def target_position(column, names):
     return number - 1 if number > 0 else number + len(names)
 
 
-def _read(name, series, given, named):
+def _read(name, series, given, named, rows):
     """Return the Column, and the series as models see it."""
     if given == "number":
         series, strays = coerced(name, series)
@@ -195,7 +199,7 @@ def _read(name, series, given, named):
         series = coerced(name, series)[0]
         return Column(name, "number", note, int(series.isna().sum())), series
     if given is None and named:
-        seen = _Seen(name, series, kind)
+        seen = _Seen(name, series, kind, rows)
         reason = _first(LEAVE_OUT, seen)
         if reason:
             return Column(name, "left out", reason, n_missing), series
@@ -206,10 +210,11 @@ def _read(name, series, given, named):
 class _Seen:
     """A column whose kind is known, and what rules ask of it."""
 
-    def __init__(self, name, series, kind):
+    def __init__(self, name, series, kind, rows=None):
         self.name = name
         self.series = series
         self.kind = kind
+        self.rows = np.arange(len(series)) if rows is None else rows
 
     @cached_property
     def n_known(self):
@@ -272,12 +277,12 @@ def _row_number(column):
     whole = column.kind == "number" and column.series.dtype.kind in "iu"
     if not whole or not column.n_known == len(column.series) > RARE_LEVEL:
         return None
-    steps = np.diff(column.series.to_numpy())
-    first = int(column.series.iloc[0])
-    if first in (0, 1) and (steps == 1).all():
+    values = column.series.to_numpy()
+    first = int(values[0]) - int(column.rows[0])
+    if first in (0, 1) and (np.diff(values) == np.diff(column.rows)).all():
         hint = "; if it is the time, --time" if re.fullmatch("(?i)t|time|period|day|week|month", column.name) else ""
         return Note("row number", f"counts the rows from {first}: tells their order and nothing of new ones{hint}")
-    if (steps > 0).all() and _ROW_NAME.fullmatch(column.name):
+    if (np.diff(values) > 0).all() and _ROW_NAME.fullmatch(column.name):
         return Note("row number", "a row number by its name, larger in every row than in the one before")
     return None
 
@@ -397,12 +402,17 @@ def _require_size(columns, X):
     width = sum(
         min(X.iloc[:, j].nunique(), MOST_LEVELS) if column.kind == "category" else 1 for j, column in enumerate(columns)
     )
-    if len(X) * width > MOST_CELLS:
+    if len(X) * width > most_cells():
         raise ParameterError(
             "X",
             f"{len(X)} rows of {width} columns (a category has one a level) do not fit in memory several times; "
-            f"draw about {MOST_CELLS // width} of the rows at random.",
+            f"draw about {most_cells() // width} of the rows at random (sample=, --sample).",
         )
+
+
+def most_cells():
+    """Return how many cells of an encoded table the memory has room for."""
+    return max(MOST_CELLS, memory() // (8 * _COPIES))
 
 
 _TITLES = {"number": ("number", "numbers"), "date": ("date", "dates"), "category": ("category", "categories")}

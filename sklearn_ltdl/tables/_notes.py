@@ -22,6 +22,11 @@ class Note(str):
         return self.code, str(self)
 
 
+def spaced(number):
+    """Return a whole number, with blanks between thousands from 10 000 on."""
+    return f"{number:,.0f}".replace(",", " ") if number >= 10_000 else f"{number:.0f}"
+
+
 def listed(names, most=8, *, quoted=False):
     """Return the names as a list that is not longer than `most`; they get quotes unless they have them."""
     names = list(names)

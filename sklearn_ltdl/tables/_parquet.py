@@ -123,9 +123,7 @@ def read_parquet(where, source, least, size):
             if is_whole:
                 _require_size(where, file, plain, largest(size))
         source.seek(0)
-        table, sample = (
-            (pd.read_parquet(source), None) if is_whole else _sampled(where, source, plain, schema, size)
-        )
+        table, sample = (pd.read_parquet(source), None) if is_whole else _sampled(where, source, plain, schema, size)
     except ImportError as error:
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
     except (TooLarge, _NestedColumn):

@@ -8,7 +8,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-SAMPLE = 20_000  # rows beyond which a comparison draws a sample
 _BLOCK = 1 << 20  # rows that are hashed at a time
 
 

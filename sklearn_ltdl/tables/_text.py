@@ -6,12 +6,13 @@ import sys
 from itertools import chain
 from typing import NamedTuple
 
-from sklearn_ltdl.tables._blocks import records, recoded
-from sklearn_ltdl.tables._bytes import as_utf8, largest, read_as, require_lines, too_large
+from sklearn_ltdl.tables._blocks import recoded, records
+from sklearn_ltdl.tables._bytes import PART, as_utf8, largest, read_as, require_lines, too_large
 from sklearn_ltdl.tables._columns import MOST_COLUMNS, too_many
 from sklearn_ltdl.tables._layout import LAST_LINES, Layout, find_end, find_layout
 from sklearn_ltdl.tables._sample import Drawing, Sample
 
+_SEEN = 1 << 22  # bytes, to the end of their line, in which the layout is looked for
 _BEGIN = re.compile(rb'(?:\xef\xbb\xbf)?(?:"?sep=."?\r?\n)?')  # the second part tells Excel the delimiter
 
 
@@ -51,7 +52,7 @@ def sampled_text(where, blocks, form, least, size):
     ----------
     where : str
     blocks : iterator of bytes
-        The file; what is above its rows is in the first block.
+        The file; what is above its rows, and some of them, are in the first block.
     form : Form
     least : int
         Columns that are expected.
@@ -60,16 +61,14 @@ def sampled_text(where, blocks, form, least, size):
     head, notes, encoding = next(blocks), [], form.encoding
     if encoding is None and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding, notes = "utf-16", [read_as("UTF-16")]
-    blocks = chain([head], blocks)
     if encoding is not None:
-        blocks = recoded(where, blocks, encoding)
+        blocks = recoded(where, chain([head], blocks), encoding)
         head = next(blocks)
-        blocks = chain([head], blocks)
-    head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
-    as_utf8(where, head)  # raises if this is no text
     begin = _begin(head, form)
-    layout = _layout(where, as_utf8(where, head[begin:])[0], form, least)
-    above, rows, sample, more = _drawn(where, blocks, begin, layout, size)
+    seen = head[begin : begin + max(_SEEN, head.find(b"\n", begin + _SEEN) + 1)]
+    seen = seen[: max(seen.rfind(b"\n"), seen.rfind(b"\r")) + 1]
+    layout = _layout(where, as_utf8(where, seen)[0], form, least)
+    above, rows, sample, more = _drawn(where, chain(_cut(head[begin:]), blocks), layout, size)
     data, encoded = as_utf8(where, b"".join(above + rows))
     return Text(data, layout, notes + encoded + layout.notes + more, sample)
 
@@ -89,12 +88,17 @@ def _layout(where, data, form, least):
     return layout
 
 
-def _drawn(where, blocks, begin, layout, size):
+def _cut(data):
+    """Yield bytes in parts."""
+    for start in range(0, len(data), PART):
+        yield data[start : start + PART]
+
+
+def _drawn(where, blocks, layout, size):
     """Return the lines above the rows, the rows that are drawn, their Sample, and notes on lines below the rows."""
     drawing, above, last, n_bytes = Drawing(sys.maxsize if size == "all" else size), [], [], 0
     most = largest(size)
-    first = next(blocks)
-    for block in records(where, chain([first[begin:]], blocks), layout.delimiter):
+    for block in records(where, blocks, layout.delimiter):
         missing = layout.above - len(above)
         above += block[:missing] if missing > 0 else []
         last += block[max(0, missing) :]

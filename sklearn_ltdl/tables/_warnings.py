@@ -45,6 +45,8 @@ class Examined(NamedTuple):
         Whether the user gave groups.
     is_log : bool
         Whether the target is the logarithm of what the user gave.
+    is_sample : bool
+        Whether the rows are drawn from a longer table.
     """
 
     X: object
@@ -53,6 +55,7 @@ class Examined(NamedTuple):
     row: np.ndarray
     is_grouped: bool
     is_log: bool
+    is_sample: bool = False
 
     def column(self, j):
         """Return a column as a table of one."""
@@ -177,7 +180,8 @@ def few_events(table):
     if not few:
         return None
     text = ", ".join(f"{label!r} {count}" for label, count in list(few.items())[:5]) + (", ..." if len(few) > 5 else "")
-    return Note("few events", f"Classes of fewer than {FEW_EVENTS} rows: {text}. So few decide nothing.")
+    more = " A larger --sample has more of them." if table.is_sample else ""
+    return Note("few events", f"Classes of fewer than {FEW_EVENTS} rows: {text}. So few decide nothing.{more}")
 
 
 def few_of(target):

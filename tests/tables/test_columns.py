@@ -262,6 +262,7 @@ def test_tables_that_cannot_be_used_are_named(X, message):
 
 def test_a_table_that_would_fill_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr(_columns, "MOST_CELLS", 1000)
+    monkeypatch.setattr(_columns, "memory", lambda: 0)
     X = pd.DataFrame({"x": np.arange(100.0), "level": [f"level {i % 20}" for i in range(100)]})
     with pytest.raises(ValueError, match=r"100 rows of 21 columns .* draw about 47 of the rows"):
         read_columns(X)
