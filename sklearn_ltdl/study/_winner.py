@@ -181,7 +181,7 @@ def matched(where, model, table):
 
 
 def _fitting(model, X):
-    """Return new rows for a model that has seen a sample of its table, where what does not fit is missing, and notes."""
+    """Return new rows for a model fitted on a sample, where what does not fit is missing, and notes on it."""
     lost = {}
     for kind, read in (("numbers", _as_numbers), ("dates", _as_dates)):
         for name in X.columns[_of_kind(model, kind)]:
