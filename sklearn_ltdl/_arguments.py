@@ -95,6 +95,12 @@ def _add_compare(commands):
         "--json", type=Path, metavar="FILE", help="write the verdict, the evidence and the results of every fold"
     )
     command.add_argument(
+        "--confirm",
+        action="store_true",
+        help="after a sample, fit the recommended model and its strongest rival on all rows that fit in memory, and "
+        "compare them on rows held out; --save then fits all rows as well",
+    )
+    command.add_argument(
         "--save",
         type=Path,
         metavar="FILE",

@@ -110,7 +110,9 @@ def _compare(arguments):
     if arguments.html is not None:
         import jinja2  # noqa: F401  that it is missing is told now, not after the work
         import matplotlib  # noqa: F401
-    X, y, columns, origin, spelled = _load(arguments)
+    if arguments.confirm and arguments.data == "-":
+        raise ValueError("--confirm reads the table twice, which the standard input cannot be; name a file.")
+    X, y, columns, origin, spelled = _load(arguments, arguments.sample)
     drawn = columns.get("sample")
     of = "" if drawn is None or drawn.is_whole else f" of {drawn.n_rows}"
     _remark(arguments, f"{origin}: {X.shape[0]}{of} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
@@ -129,12 +131,32 @@ def _compare(arguments):
         if stop.comparison is not None:
             _report(stop.comparison, origin, arguments)
         raise
+    if arguments.confirm and (drawn is None or drawn.is_whole):
+        _remark(arguments, "--confirm: all rows are compared, so there is nothing to confirm.")
+    elif arguments.confirm:
+        comparison, X, y, columns, spelled = _confirmed(comparison, X, arguments, protocol["also"])
     _report(comparison, origin, arguments)
     if arguments.save is not None:
         fit = {"sample_weight": columns.get("sample_weight"), "also": protocol["also"]}
         if not _save_winner(comparison, X, y, fit, spelled, arguments):
             return SOME_FAILED
     return SOME_FAILED if comparison.failed else DONE
+
+
+def _confirmed(comparison, X, arguments, also):
+    """Return the comparison, confirmed on the rows that fit in memory, and what `_load` returns of them."""
+    from sklearn_ltdl.study._confirm import confirm, rows_that_fit
+    from sklearn_ltdl.study._folds import splits_by_time
+
+    X, y, columns, _, spelled = _load(arguments, rows_that_fit(comparison, X), is_told=False)
+    split = None
+    if arguments.time is not None:
+        X, splits = splits_by_time(X, arguments.time, arguments.cv)
+        split = splits[-1]
+    _remark(arguments, f"Fitting the recommended model and its strongest rival on up to {len(X)} rows.")
+    chosen = {name: columns[name] for name in ("sample", "sample_weight", "groups") if name in columns}
+    limits = {"n_jobs": arguments.n_jobs, "time_limit": arguments.time_limit}
+    return confirm(comparison, X, y, **chosen, also=also, split=split, **limits), X, y, columns, spelled
 
 
 def _report(comparison, origin, arguments):
@@ -155,7 +177,7 @@ def _save_winner(comparison, X, y, fit, spelled, arguments):
     from sklearn_ltdl.study._winner import winner_in_time
 
     name, n_rows = comparison.best, comparison.settings["n_rows"]
-    rows = f"all {n_rows} rows" if comparison.settings["n_rows_of_table"] is None else f"the {n_rows} rows drawn"
+    rows = f"all {n_rows} rows" if comparison.settings["n_rows_of_table"] is None else f"the {len(X)} rows drawn"
     model = winner_in_time(
         comparison, X, y, decimal=spelled[0], strays=spelled[1], time_limit=arguments.time_limit, **fit
     )
@@ -305,7 +327,7 @@ def _close_output():
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _load(arguments):
+def _load(arguments, size, is_told=True):
     """Return the columns, the target, arguments of `compare` on columns, a line on the origin, and the spelling."""
     data, target = arguments.data, arguments.target
     named = {option: _names(getattr(arguments, option)) for option in ("categorical", "numeric", "drop")}
@@ -320,9 +342,10 @@ def _load(arguments):
     from sklearn_ltdl.tables._files import read_table
     from sklearn_ltdl.tables._target import split_target
 
-    table = read_table(data, text=named["categorical"], target=target, sample=arguments.sample, **_form(arguments))
+    table = read_table(data, text=named["categorical"], target=target, sample=size, **_form(arguments))
     X, y = split_target(table.frame, target)
-    _remark(arguments, *table.notes)
+    if is_told:
+        _remark(arguments, *table.notes)
     for option, names in named.items():
         for name in names:
             if name == y.name:

@@ -7,6 +7,7 @@ _MODULE_OF = {
     "Comparison": "_comparison",
     "Contender": "_models",
     "compare": "_study",
+    "confirm": "_confirm",
     "ComparisonDisplay": "_display",
     "LazyToRichDisplay": "_display",
     "ContrastCurveDisplay": "_display",
@@ -18,6 +19,7 @@ _MODULE_OF = {
 
 if TYPE_CHECKING:  # for editors and type checkers; a test holds it equal to the mapping
     from sklearn_ltdl.study._comparison import Comparison
+    from sklearn_ltdl.study._confirm import confirm
     from sklearn_ltdl.study._display import (
         ComparisonDisplay,
         ContrastCurveDisplay,
@@ -38,6 +40,7 @@ __all__ = [
     "LazyToRichDisplay",
     "MeanRanks",
     "compare",
+    "confirm",
     "mean_ranks",
     "winner",
 ]

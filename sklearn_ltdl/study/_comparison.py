@@ -59,9 +59,12 @@ class Comparison(Shown):
             observed, predicted and strength. A row is named by the index of a DataFrame, or its number from 0. Of
             classes, the limit is a probability of the row's own class, and the strength how much more probable the
             predicted one is; of numbers, both are in robust standard deviations of the leave-one-out residuals.
+        confirmed : dict, of `sklearn_ltdl.study.confirm` and ``--confirm``
+            The recommended model of a sample and its strongest rival, fitted on all rows: n_train, n_test, a sentence,
+            the fields of their contrast, and lists method, loss, score, fit_seconds and failure.
     settings : dict
-        Task, sizes, folds, margin, seed and versions; `n_rows_of_table`, the number of rows of the table from which
-        `n_rows` were drawn, None if all are used; `warnings`, a list of `Note` with a `code`, on what in the table
+        Task, sizes, folds, margin, seed and versions; `n_drawn` and `n_rows_of_table`, the numbers of rows that were
+        drawn and of their table, None if all are used; `warnings`, a list of `Note` with a `code`, on what in the table
         may lead to wrong conclusions: 'leak', 'sorted time', 'repeated identifiers', 'few events', 'look alike' and
         'heavy tails'.
     """
@@ -101,8 +104,11 @@ class Comparison(Shown):
     def summary(self) -> str:
         """The answer in a few lines: the verdict, and the model to use with a bound on what this choice can cost."""
         advice = self.verdict.recommendation
-        text = f"Verdict: {self.verdict.line}"
-        return text if advice is None else f"{text}\n{textwrap.fill(advice.sentence, 100)}"
+        lines = [f"Verdict: {self.verdict.line}"]
+        lines += [] if advice is None else [textwrap.fill(advice.sentence, 100)]
+        if self.evidence.get("confirmed"):
+            lines.append(textwrap.fill(self.evidence["confirmed"]["sentence"], 100))
+        return "\n".join(lines)
 
     @property
     def failed(self) -> list[str]:

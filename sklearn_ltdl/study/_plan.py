@@ -51,8 +51,8 @@ class Rows(NamedTuple):
         Mask over all rows that were given; True for the rows that are used.
     number : integer ndarray of shape (n_rows,)
         Number of each row in the user's table, from 0.
-    n_rows_of_table : int or None
-        Number of rows of the table from which these were drawn; None if they were not drawn.
+    n_drawn, n_rows_of_table : int or None
+        Numbers of rows that were drawn, and of the table from which they were; None if they were not drawn.
     columns : list of Column
     name : str or None
         Name of the target.
@@ -68,6 +68,7 @@ class Rows(NamedTuple):
     copies: np.ndarray | None
     kept: np.ndarray
     number: np.ndarray
+    n_drawn: int | None
     n_rows_of_table: int | None
     columns: list
     name: str | None
@@ -137,9 +138,9 @@ def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight, s
     weighted = sample_weight is not None
     mask = np.zeros(n_given, dtype=bool)
     mask[given[kept]] = True
-    n_rows = None if sample.is_whole else sample.n_rows
+    drawn = (None, None) if sample.is_whole else (len(sample.rows), sample.n_rows)
     weight = weight[kept]
-    return Rows(X, target, weight, weighted, groups, copies, mask, number, n_rows, columns, name, warnings), notes
+    return Rows(X, target, weight, weighted, groups, copies, mask, number, *drawn, columns, name, warnings), notes
 
 
 def _drawn(sample, n_given):

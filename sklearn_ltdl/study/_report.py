@@ -198,10 +198,12 @@ def box(comparison):
     """Return the answer in a box, and the warnings in another, as HTML."""
     verdict, warned = comparison.verdict, comparison.settings["warnings"]
     advice = verdict.sentence if verdict.recommendation is None else verdict.recommendation.sentence
+    found = comparison.evidence.get("confirmed")
+    confirmed = f'<p style="margin: .35em 0 0">{escape(found["sentence"])}</p>' if found else ""
     parts = [
         f'<section class="verdict" aria-label="Verdict" style="{_BOX}; border: 2px solid #1a1a1a">'
         f'<p class="claim" style="font-size: 1.15em; font-weight: 600; margin: 0 0 .35em">{escape(advice)}</p>'
-        f'<p style="margin: 0; color: #555">Verdict: {escape(verdict.line)}</p></section>'
+        f'<p style="margin: 0; color: #555">Verdict: {escape(verdict.line)}</p>{confirmed}</section>'
     ]
     if warned:
         items = "".join(f"<li>{escape(str(text))}</li>" for text in warned)

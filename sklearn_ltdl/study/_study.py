@@ -255,6 +255,7 @@ def _described(rows, methods, cv):
         "classes": None if target.classes is None else [str(label) for label in target.classes],
         "class_counts": counts_of(target) or None,
         "n_rows": n,
+        "n_drawn": rows.n_drawn,
         "n_rows_of_table": rows.n_rows_of_table,
         "n_columns": rows.X.shape[1],
         "n_clusters": int(rows.cluster.max()) + 1,
@@ -424,7 +425,7 @@ def _collate(plan, results):
         judged.verdict,
         tuple(summary for summary, _, _ in scored),
         tuple(result for _, rows, _ in scored for result in rows),
-        {**_of_networks(plan, results, judged), **_of_rows(plan, results, judged)},
+        {**_of_networks(plan, results, judged), **_of_rows(plan, results, judged), "confirmed": None},
         judged.settings,
     )
 

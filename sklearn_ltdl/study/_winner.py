@@ -82,7 +82,7 @@ def winner(
         present &= np.asarray(sample_weight) > 0
         weight = {"estimator__sample_weight": np.asarray(sample_weight)[present]}
     target = read_target(y[present], task)
-    table = _as_compared(comparison.settings["columns"], X)
+    table = as_compared(comparison.settings, X)
     labels = target.values if target.classes is None else target.classes[target.values]
     estimator = methods[name].build(task, seed)
     pipeline = make_table_pipeline(LogTarget(estimator) if comparison.settings["log"] else estimator)
@@ -115,8 +115,11 @@ def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, sample_weig
     return model
 
 
-def _as_compared(columns, X):
-    """Return the table with its columns read as they were in the comparison."""
+def as_compared(settings, X):
+    """Return the table with its columns read as in the comparison; after a sample, infinite values are missing."""
+    columns = settings["columns"]
+    if settings["n_rows_of_table"] is not None:
+        X = X.replace([np.inf, -np.inf], np.nan) if hasattr(X, "iloc") else X
     by_kind = {kind: [c["name"] for c in columns if c["kind"] == kind] for kind in ("number", "category")}
     if not hasattr(X, "iloc"):
         numeric = [] if X.dtype.kind in "biuf" else by_kind["number"]

@@ -399,15 +399,18 @@ def _require_finite(columns, X):
 
 
 def _require_size(columns, X):
-    width = sum(
-        min(X.iloc[:, j].nunique(), MOST_LEVELS) if column.kind == "category" else 1 for j, column in enumerate(columns)
-    )
+    width = encoded_width([column.kind for column in columns], X)
     if len(X) * width > most_cells():
         raise ParameterError(
             "X",
             f"{len(X)} rows of {width} columns (a category has one a level) do not fit in memory several times; "
             f"draw about {most_cells() // width} of the rows at random (sample=, --sample).",
         )
+
+
+def encoded_width(kinds, X):
+    """Return about how many columns a table has once categories are spread over their levels."""
+    return sum(min(X.iloc[:, j].nunique(), MOST_LEVELS) if kind == "category" else 1 for j, kind in enumerate(kinds))
 
 
 def most_cells():

@@ -19,7 +19,12 @@ def hashes(start, stop):
     start, stop : int
         The first row number, and the one after the last.
     """
-    z = (np.arange(start, stop, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    return hashes_of(np.arange(start, stop, dtype=np.uint64))
+
+
+def hashes_of(rows):
+    """Return the hashes of an array of row numbers."""
+    z = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

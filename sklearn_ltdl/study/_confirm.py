@@ -1,0 +1,188 @@
+"""Does the recommendation of a sample hold on the whole table? A few models are fitted on all its rows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.running._pool import JobError, run_each
+from sklearn_ltdl.study._comparison import Comparison
+from sklearn_ltdl.study._folds import Split
+from sklearn_ltdl.study._jobs import Data, failed, fit_and_predict, run
+from sklearn_ltdl.study._models import METHODS, given, per_row_loss
+from sklearn_ltdl.study._plan import seed_of
+from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut
+from sklearn_ltdl.study._winner import as_compared
+from sklearn_ltdl.tables._columns import encoded_width, group_numbers, most_cells
+from sklearn_ltdl.tables._kinds import as_table, rows_of
+from sklearn_ltdl.tables._notes import spaced
+from sklearn_ltdl.tables._sample import Sample, hashes, hashes_of
+from sklearn_ltdl.tables._target import in_logarithms, read_target
+
+HELD_OUT = 20_000  # rows that judge, a fifth of the table at most
+
+
+def confirm(
+    comparison: Comparison,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    also: Mapping[str, Any] | None = None,
+    sample: Sample | None = None,
+    split: tuple[ArrayLike, ArrayLike] | None = None,
+    n_jobs: int | None = None,
+    time_limit: float | None = None,
+) -> Comparison:
+    """Fit the recommended model of a sample and its strongest rival on all rows, and compare them on rows held out.
+
+    The rows that judge are not in the sample, so that they had no part in the recommendation, and train no model.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        The result of `compare` on a sample of the table.
+    X, y, sample_weight, groups, also
+        As passed to `compare`.
+    sample : Sample, default=None
+        That of `read_table`, if `X` is itself drawn from a file: it must be larger than the sample of the comparison.
+    split : pair of integer arrays, default=None
+        The rows that train and the rows that judge, such as earlier and later ones. None draws those that judge, as
+        whole groups if there are groups.
+    n_jobs, time_limit
+        As in `compare`.
+
+    Returns
+    -------
+    comparison : Comparison
+        With ``evidence['confirmed']``: n_train, n_test, a sentence, the fields of the `Contrast` of the rival and the
+        recommended model, and lists method, loss, score (R2 or accuracy), fit_seconds and failure.
+
+    Examples
+    --------
+    >>> from sklearn_ltdl import compare
+    >>> from sklearn_ltdl.datasets import make_multi_index
+    >>> from sklearn_ltdl.study import confirm
+    >>> X, y = make_multi_index(3000, random_state=0)
+    >>> comparison = compare(X, y, models=["linear"], sample=300)
+    >>> part = confirm(comparison, X, y).evidence["confirmed"]
+    >>> part["n_train"], part["n_test"]
+    (2400, 600)
+    """
+    settings = comparison.settings
+    if settings["n_rows_of_table"] is None:
+        raise ValueError("There is nothing to confirm: the comparison has used all rows.")
+    X, y = as_table(X), np.asarray(y)
+    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    number = np.arange(len(y)) if sample is None else sample.rows
+    kept = np.flatnonzero(~is_missing(y) & (weight > 0))
+    target = read_target(y[kept], settings["task"])
+    target = in_logarithms(target) if settings["log"] else target
+    table = as_compared(settings, rows_of(X, kept))
+    cluster = np.arange(len(kept)) if groups is None else group_numbers(np.asarray(groups)[kept])
+    weight = weight[kept]
+    n_classes = None if target.classes is None else len(target.classes)
+    data = Data(table, target.values, None if sample_weight is None else weight, target.task, n_classes)
+    if split is None:
+        train, test = _held_out(number[kept], settings["n_drawn"], None if groups is None else cluster)
+    else:
+        place = np.full(len(y), -1)
+        place[kept] = np.arange(len(kept))
+        train, test = (place[rows][place[rows] >= 0] for rows in map(np.asarray, split))
+        test = np.sort(test[np.argsort(hashes(0, len(test)))[:HELD_OUT]])
+    split = Split(0, 0, train, test)
+    methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
+    reference, candidate = _pair(comparison)
+    names = list(dict.fromkeys(["dummy", "linear", reference, candidate]))
+    fits = _fitted(data, {name: methods[name] for name in names}, split, settings["seed"], n_jobs, time_limit)
+    part = _judged(fits, data, split, HeldOut.of([split], weight, cluster), (candidate, reference), settings)
+    return replace(comparison, evidence={**comparison.evidence, "confirmed": part})
+
+
+def rows_that_fit(comparison, X):
+    """Return how many rows of the table of a comparison the memory has room for; `X` are some of them."""
+    columns = [column for column in comparison.settings["columns"] if column["kind"] != "left out"]
+    kinds = [column["kind"] for column in columns]
+    return most_cells() // encoded_width(kinds, as_compared(comparison.settings, as_table(X)))
+
+
+def _pair(comparison):
+    """Return the recommended model, and the one of least loss among its rivals, or among all others."""
+    advice = comparison.verdict.recommendation
+    losses = {row["method"]: row["loss"] for row in comparison.methods if not row["failure"]}
+    others = [name for name in losses if name not in (advice.model, "dummy")]
+    rivals = [name for name in advice.rivals if name in others] or others
+    return advice.model, min(rivals, key=losses.get) if rivals else "dummy"
+
+
+def _held_out(number, n_drawn, groups):
+    """Return the rows that train and those that judge: not drawn for the comparison, or whole groups."""
+    most = min(HELD_OUT, len(number) // 5)
+    if groups is None:
+        order = np.argsort(hashes_of(number), kind="stable")
+        test = np.sort(order[n_drawn:][:most])
+        if len(test) < 2:
+            raise ParameterError("X", f"expected more than the {n_drawn} rows of the comparison, got {len(number)}.")
+    else:
+        sizes = np.bincount(groups)
+        order = np.argsort(hashes(0, len(sizes)))
+        chosen = order[np.cumsum(sizes[order]) <= most] if sizes[order[0]] <= most else order[:1]
+        test = np.flatnonzero(np.isin(groups, chosen))
+    return np.setdiff1d(np.arange(len(number)), test), test
+
+
+def _fitted(data, methods, split, seed, n_jobs, time_limit):
+    """Return the results of the fits of each method, by name."""
+    jobs = [(name, s) for name, method in methods.items() for s in range(method.n_seeds)]
+    arguments = [(fit_and_predict, methods[name], seed_of(seed, 0, s), split.train, split.test) for name, s in jobs]
+    fits = {name: [] for name in methods}
+    for index, result in run_each(run, arguments, shared=(data,), n_jobs=n_jobs, time_limit=time_limit):
+        fits[jobs[index][0]].append(failed(str(result)) if isinstance(result, JobError) else result)
+    return fits
+
+
+def _judged(fits, data, split, held_out, pair, settings):
+    """Return the part of the evidence."""
+    y, weight = data.y[split.test], held_out.weight[split.test]
+    part = {"n_train": len(split.train), "n_test": len(split.test)}
+    part |= {key: [] for key in ("method", "loss", "score", "fit_seconds", "failure")}
+    losses = {}
+    for name, results in fits.items():
+        failure = next((result["failure"] for result in results if result["failure"]), None)
+        loss = score = None
+        if failure is None:
+            prediction = np.mean([result["prediction"] for result in results], axis=0, dtype=float)
+            losses[name] = per_row_loss(data.task, prediction, y, len(split.train))
+            loss = float(np.average(losses[name], weights=weight))
+            if data.task == "regression":
+                score = 1 - loss / np.average((y - np.average(y, weights=weight)) ** 2, weights=weight)
+            else:
+                score = np.average(prediction.argmax(axis=1) == y, weights=weight)
+        seconds = sum(result["fit_seconds"] for result in results)
+        row = name, loss, None if score is None else float(score), seconds, failure
+        for key, value in zip(("method", "loss", "score", "fit_seconds", "failure"), row):
+            part[key].append(value)
+    candidate, reference = pair
+    lost = [name for name in ("dummy", *pair) if name not in losses]
+    if lost:
+        failure = part["failure"][part["method"].index(lost[0])]
+        return part | {"sentence": f"Not confirmed: the fit of {lost[0]} on {part['n_train']} rows failed: {failure}."}
+    mean, half = held_out.share(losses[reference] - losses[candidate], losses["dummy"], LEVEL)
+    contrast = Contrast(
+        "confirmed", candidate, reference, mean, mean - half, mean + half, settings["margin"], len(split.test)
+    )
+    return part | {"sentence": _sentence(part, contrast)} | asdict(contrast)
+
+
+def _sentence(part, contrast):
+    outcome = {
+        "above": f"On all rows, prefer {contrast.candidate}",
+        "undecided": f"On all rows, the choice between {contrast.reference} and {contrast.candidate} is open",
+    }.get(contrast.state, f"On all rows, {contrast.reference} is confirmed")
+    sizes = f"fitted on {spaced(part['n_train'])} rows and judged on {spaced(part['n_test'])} others"
+    return f"{outcome}: {sizes}, {contrast}."
