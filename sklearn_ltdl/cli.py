@@ -112,7 +112,7 @@ def _compare(arguments):
         import matplotlib  # noqa: F401
     if arguments.confirm and arguments.data == "-":
         raise ValueError("--confirm reads the table twice, which the standard input cannot be; name a file.")
-    X, y, columns, origin, spelled = _load(arguments, arguments.sample)
+    X, y, columns, origin, spelled = _load(arguments, _rows_to_draw(arguments))
     drawn = columns.get("sample")
     of = "" if drawn is None or drawn.is_whole else f" of {drawn.n_rows}"
     _remark(arguments, f"{origin}: {X.shape[0]}{of} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
@@ -217,7 +217,7 @@ def _suite(arguments):
     suite, status, protocol = Suite(), DONE, _protocol(arguments)
 
     def load(path):
-        table = read_table(path, target=arguments.target, sample=protocol["sample"], **_form(arguments))
+        table = read_table(path, target=arguments.target, sample=_rows_to_draw(arguments), **_form(arguments))
         _remark(arguments, *(f"{path.name}: {note}" for note in table.notes))
         return *split_target(table.frame, arguments.target), table.sample
 
@@ -325,6 +325,15 @@ def _print(text, end="\n"):
 
 def _close_output():
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _rows_to_draw(arguments):
+    """Return how many rows of a longer file are read."""
+    if arguments.stages is None:
+        return arguments.sample
+    from sklearn_ltdl.study._stages import rows_to_draw, sizes_of
+
+    return rows_to_draw(sizes_of(arguments.stages))
 
 
 def _load(arguments, size, is_told=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_ltdl._shown import Shown
 from sklearn_ltdl.running._written import write_whole
-from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL, Verdict
+from sklearn_ltdl.study._verdict import SCORE_LEVEL, Verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -31,7 +31,9 @@ class Comparison(Shown):
         Analyses that are shown with the verdict but did not decide it. A part is None if it was not requested, and has
         only the key 'failure' if it failed.
 
-        differences : dict of lists, with ``curves=True``
+        stages : list of dict, with `stages`
+            Of each stage: n_train, verdict, possible, needs_features, and model and bound of its recommendation.
+        differences : dict of lists, with ``curves=True`` or `stages`
             Learning curves of the contrasts, over the number of training rows: columns contrast, n_train, candidate,
             reference, difference, low and high, as in the evidence of the verdict.
         scale_path : dict, with ``curves=True``
@@ -143,7 +145,7 @@ class Comparison(Shown):
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
         lines += [f"  {note}" for note in self.settings["notes"] if getattr(note, "code", "") == "too wide"]
-        lines += ["", *self._questions(), ""]
+        lines += ["", *self._questions(), "", *self._stages()]
         return "\n".join([*lines, self.summary, "", textwrap.fill(f"Why: {self.verdict.sentence}", 100)])
 
     def _repr_html_(self) -> str:
@@ -160,10 +162,29 @@ class Comparison(Shown):
         at = f", {self.verdict.at}" if self.verdict.at else ""
         return f"{self.verdict.code}{at}: {self.verdict.sentence}"
 
+    def _stages(self):
+        """Return how verdict and contrasts moved with the training rows, as lines of a table; none without stages."""
+        stages, table = self.evidence.get("stages"), self.evidence.get("differences")
+        if not stages:
+            return
+        sizes = [stage["n_train"] for stage in stages]
+        yield f"{'Training rows':<50} " + " ".join(f"{size:>9}" for size in sizes)
+        titles = {"verdict": "verdict", "needs_features": "needs features", "model": "recommended model"}
+        for key, title in titles.items():
+            yield f"{title:<50} " + " ".join(f"{stage[key]:>9}" for stage in stages)
+        places = zip(table["contrast"], table["n_train"])
+        moved = {place: 100 * value for place, value in zip(places, table["difference"])}
+        for name, contrast in self.verdict.evidence.items():
+            found = [moved.get((name, size)) for size in sizes]
+            cells = ["" if value is None else f"{value:.1f}" for value in found]
+            yield f"{contrast['question']:<50} " + " ".join(f"{cell:>9}" for cell in cells)
+        yield ""
+
     def _questions(self):
         """Return the contrasts as lines of a table."""
         margin = f"below {100 * self.settings['margin']:g} % is treated as no difference"
-        yield f"Loss reduction of the first model over the second (% of baseline loss, {100 * LEVEL:.0f} % interval;"
+        interval = f"{100 * self.settings['level']:.0f} % interval"
+        yield f"Loss reduction of the first model over the second (% of baseline loss, {interval};"
         yield f"{margin}):"
         shown = set()
         for contrast in self.verdict.evidence.values():

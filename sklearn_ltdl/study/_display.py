@@ -261,14 +261,14 @@ class LazyToRichDisplay:
 class ContrastCurveDisplay:
     """How the differences between models move with the number of training rows.
 
-    Each line is a contrast: the share of the baseline's loss that its first model saves over the second, with an 80 %
-    interval, for folds whose training rows were thinned at random. Within the margin, shaded, two models count as
+    Each line is a contrast: the share of the baseline's loss that its first model saves over the second, with its
+    interval, for folds whose training rows were thinned at random, or for stages of growing training sets. Within the margin, shaded, two models count as
     equal. A difference that still grows at the right may be decided by more rows.
 
     Parameters
     ----------
     comparison : Comparison
-        What `compare` returns with ``curves=True``.
+        What `compare` returns with ``curves=True`` or with `stages`.
     contrasts : list of str, default=('beyond_linear', 'feature_learning', 'recursive_features', 'beyond_all')
         Names in ``comparison.verdict.evidence``; those that were not drawn are left out.
 

@@ -140,23 +140,25 @@ def differences(splits, losses_of, families, weight, cluster, margin, whole):
     table : dict of lists
         Columns contrast, n_train, candidate, reference, difference, low and high.
     """
-    names = ("contrast", "n_train", "candidate", "reference", "difference", "low", "high")
-    table = {name: [] for name in names}
-
-    def add(contrasts, n_train):
-        for name, contrast in contrasts.items():
-            if contrast is not None:
-                values = (name, n_train, *(getattr(contrast, column) for column in names[2:]))
-                for column, value in zip(names, values):
-                    table[column].append(value)
-
+    found = []
     for share in sorted({split.share for split in splits.values()}):
         chosen = [k for k, split in splits.items() if split.share == share]
         losses = {name: loss for name in families if (loss := losses_of(name, chosen)) is not None}
         if "dummy" in losses:
             some = [splits[k] for k in chosen]
             contrasts = draw_contrasts(losses, families, HeldOut.of(some, weight, cluster), margin)
-            add(contrasts, int(np.mean([len(split.train) for split in some])))
-    n_train, contrasts = whole
-    add(contrasts, n_train)
+            found.append((int(np.mean([len(split.train) for split in some])), contrasts))
+    return curves_of([*found, whole])
+
+
+def curves_of(found):
+    """Return pairs of a number of training rows and contrasts as a dict of lists, as `differences` does."""
+    names = ("contrast", "n_train", "candidate", "reference", "difference", "low", "high")
+    table = {name: [] for name in names}
+    for n_train, contrasts in found:
+        for name, contrast in contrasts.items():
+            if contrast is not None:
+                values = (name, n_train, *(getattr(contrast, column) for column in names[2:]))
+                for column, value in zip(names, values):
+                    table[column].append(value)
     return table

@@ -129,6 +129,10 @@ OPTIONS = (
         "sample", "comparison", Number(int, 10, None, "left", "a whole number of at least 10, or all", words=("all",)),
         20_000, "N", "rows to draw at random from a longer table; 'all' takes all",
     ),
+    Option(
+        "stages", "comparison", Text(), None, "N,N,...",
+        "growing numbers of training rows of a long table, such as 2000,8000,32000, until two stages agree",
+    ),
     Option("cv", "comparison", Number(int, 2, None, "left", "a whole number of at least 2"), 5, "N", "number of folds"),
     Option(
         "repeats", "comparison", Number(int, 1, None, "left", "a whole number of at least 1"), 1, "N",

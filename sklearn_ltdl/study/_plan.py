@@ -269,6 +269,7 @@ class Plan(NamedTuple):
     methods: dict
     splits: list
     jobs: dict  # (name, number of the split, number of the seed) -> Job
+    later: list  # of such dicts: the jobs of later stages
     weight: np.ndarray
     cluster: np.ndarray
     scorer: object

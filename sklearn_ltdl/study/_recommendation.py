@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sklearn_ltdl._shown import Shown
-from sklearn_ltdl.study._verdict import HELD_BACK, LEVEL
+from sklearn_ltdl.study._verdict import HELD_BACK
 
 SIMPLEST_FIRST = ("dummy", "linear", "kernel", "rfm", "trees", "network", "other")
 _NOUNS = {
@@ -88,7 +88,7 @@ def recommend(losses, families, held_out, margin, needs_features, explained):
 def _savings(name, losses, held_out):
     """Return the upper ends of the intervals of the loss that each other method saves over a method."""
     others = (other for other in losses if other != name)
-    shares = {other: held_out.share(losses[name] - losses[other], losses["dummy"], LEVEL) for other in others}
+    shares = {other: held_out.share(losses[name] - losses[other], losses["dummy"], held_out.level) for other in others}
     return {other: mean + half for other, (mean, half) in shares.items()}
 
 

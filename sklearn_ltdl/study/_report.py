@@ -31,7 +31,7 @@ from sklearn_ltdl.study._drawings import (
 )
 from sklearn_ltdl.study._evidence import DIAGNOSTICS
 from sklearn_ltdl.study._models import METHODS
-from sklearn_ltdl.study._verdict import LEVEL, SCORE_LEVEL
+from sklearn_ltdl.study._verdict import SCORE_LEVEL
 
 MOST_NAMES = 12  # of columns of one kind, and of classes
 _KINDS = {
@@ -103,7 +103,7 @@ def to_html(comparison):
         recommended=recommended(comparison),
         loss="squared error" if settings["task"] == "regression" else "log loss",
         margin=f"{100 * settings['margin']:g}",
-        level=f"{100 * LEVEL:.0f}",
+        level=f"{100 * settings['level']:.0f}",
         score_level=f"{100 * SCORE_LEVEL:.0f}",
         pairs=_pairs(verdict),
         figures=figures,
@@ -111,6 +111,7 @@ def to_html(comparison):
         confusions=[part for part in comparison.evidence["predicted"] if "confusion" in part],
         importance=_known(comparison, "importance"),
         suspects=_known(comparison, "suspects"),
+        stages=comparison.evidence["stages"],
         regime=_known(comparison, "regime"),
         target=_target(settings),
         columns=_columns(settings["columns"]),
@@ -344,7 +345,9 @@ def _figures(comparison):
         ax = _axes(0.9 + 0.3 * max(3, len(pairs_of(comparison.verdict))))
         draw_contrasts(ax, comparison)
         figures["contrasts"] = _drawing(
-            ax, f"Loss saved by one model over another, with {100 * LEVEL:.0f} % intervals, as in the table."
+            ax,
+            f"Loss saved by one model over another, with {100 * comparison.settings['level']:.0f} % intervals, as in "
+            "the table.",
         )
     for part in evidence["predicted"]:
         if "observed" in part:

@@ -17,7 +17,7 @@ from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.running._progress import Progress
 from sklearn_ltdl.running._terminal import say
 from sklearn_ltdl.study._comparison import Comparison, Interrupted
-from sklearn_ltdl.study._evidence import differences, smaller_splits
+from sklearn_ltdl.study._evidence import curves_of, differences, smaller_splits
 from sklearn_ltdl.study._importance import MOST_COLUMNS, importance_part
 from sklearn_ltdl.study._jobs import as_array, as_plain, failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
@@ -34,6 +34,8 @@ from sklearn_ltdl.study._plan import (
 )
 from sklearn_ltdl.study._recommendation import in_words, recommend
 from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
+from sklearn_ltdl.study._stages import in_words as about_stages
+from sklearn_ltdl.study._stages import is_settled, plan_stages, rows_to_draw, sizes_of, stage_part
 from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note, spaced
 from sklearn_ltdl.tables._sample import Sample
@@ -67,6 +69,7 @@ def _constraints():
         "scoring": [str, callable, None],
         "journal": [str, os.PathLike, None],
         "sample": [*constraints["sample"], Sample],
+        "stages": ["array-like", str, None],
         "scheduler": "no_validation",
         "random_state": ["random_state"],
     }
@@ -85,6 +88,7 @@ def compare(
     models: Sequence[str] | None = None,
     also: Mapping[str, Any] | None = None,
     sample: int | str | Sample = 20_000,
+    stages: Sequence[int] | str | None = None,
     cv: Any = 5,
     repeats: int = 1,
     groups: ArrayLike | None = None,
@@ -140,6 +144,11 @@ def compare(
         `random_state`, in their order. The verdict says how many there are. With `groups` and `sample_weight`, rows are
         drawn alike. Of splits in `cv`, the rows that are drawn are left. 'all' draws none. The `sample` that
         `read_table` returns says that the rows of `X` are drawn from a longer file.
+    stages : sequence of int or str, default=None
+        Growing numbers of training rows of a long table, such as ``(2000, 8000, 32_000)``, instead of folds. Each stage
+        has four training sets, none of which shares a row (or group) with another; one test part of up to 20 000 rows
+        judges all of them. The comparison ends when two stages running have the same verdict. As many rows are drawn as
+        the stages use, whatever `sample`. Intervals are wider than 80 %, for there are several verdicts (Bonferroni).
     cv : int, splitter or iterable of (train, test), default=5
         Number of folds, drawn at random; or the splits themselves, such as ``TimeSeriesSplit(5)`` for rows in the order
         of time. Rows that are not predicted in any split are not evaluated.
@@ -205,6 +214,11 @@ def compare(
             f"a Dask cluster needs backend 'dask' and the address of its scheduler, such as "
             f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
         )
+    sizes = None if stages is None else sizes_of(stages)
+    if sizes and (not isinstance(cv, Integral) or repeats != 1 or curves):
+        raise ParameterError("stages", "the stages draw their own rows; leave out cv (--time), repeats and curves.")
+    if sizes and not isinstance(sample, Sample):
+        sample = rows_to_draw(sizes)
     rows, notes = read_rows(
         X,
         y,
@@ -219,8 +233,9 @@ def compare(
     methods, too_wide = that_can_run(methods, rows.X.shape[1])
     notes += too_wide
     seed = draw_seed(random_state)
-    splits, more = plan_splits(rows, cv, repeats, seed)
+    splits, more = plan_splits(rows, cv, repeats, seed) if sizes is None else plan_stages(rows, sizes)
     notes += more
+    n_stages = 0 if sizes is None else splits[-1].repeat + 1
     scorer = as_scorer(scoring, rows.data, rows.target.classes, splits)
     if verbose:
         say(*notes)
@@ -228,6 +243,8 @@ def compare(
         splits += smaller_splits(splits, rows.target, seed)
     settings = _described(rows, methods, cv) | {
         "repeats": int(repeats),
+        "stages": sizes and sizes[:n_stages],
+        "level": HeldOut.of(splits[:1], rows.weight, rows.cluster, n_stages).level,
         "groups": groups is not None,
         "weights": rows.is_weighted,
         "scoring": scoring if isinstance(scoring, str) else "score" if scoring else score_name(rows.target.task),
@@ -241,7 +258,12 @@ def compare(
         "versions": versions(),
     }
     jobs = jobs_of(rows.data, methods, splits, curves, seed)
-    plan = Plan(rows.data, methods, splits, jobs, rows.weight, rows.cluster, scorer, settings, rows.labels, seed)
+    parts = [jobs]
+    if sizes:
+        parts = [{name: job for name, job in jobs.items() if splits[name[1]].repeat == s} for s in range(n_stages)]
+    plan = Plan(
+        rows.data, methods, splits, parts[0], parts[1:], rows.weight, rows.cluster, scorer, settings, rows.labels, seed
+    )
     return _carried_out(plan, journal, n_jobs, {"time_limit": time_limit, "total_time": total_time}, scheduler, verbose)
 
 
@@ -302,8 +324,8 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
             warn(journal.message())
 
     ask(plan.jobs)
-    if not missing:
-        ask(_follow_up(plan, results))
+    while len(results) == len(plan.jobs) and (more := _follow_up(plan, results)):
+        ask(more)
     if verbose and results:
         say(f"{len(results)} of {len(plan.jobs)} fits are in {journal.path}.")
     progress = Progress([name for name, *_ in missing], verbose)
@@ -319,14 +341,22 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
                 journal.results.pop(plan.jobs[identifier].key)
             results[identifier] = result
             seconds = result.get("fit_seconds", 0.0) + result.get("predict_seconds", 0.0)
-            if len(results) == len(plan.jobs):
-                n_asked = len(missing)
-                ask(_follow_up(plan, results))
+            n_asked = len(missing)
+            while len(results) == len(plan.jobs) and (more := _follow_up(plan, results)):
+                ask(more)
                 for other, *_ in missing[n_asked:]:
                     progress.expect(other)
-            progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
+            progress.tell(name, _place(plan, k), seconds, result["failure"])
     finally:
         progress.close()
+
+
+def _place(plan, k):
+    """Return which split a job is of."""
+    split = plan.splits[k]
+    if plan.settings["stages"] is None:
+        return f"fold {split.fold + 1}"
+    return f"{len(split.train)} rows, set {split.fold + 1}"
 
 
 def _with_array(result, n_classes):
@@ -342,6 +372,10 @@ def _follow_up(plan, results):
         judged = _judge(plan, results)
     except RuntimeError:  # not even the baseline could be fitted
         return {}
+    if plan.later and not _unfinished(plan, results) and not is_settled(judged.verdicts):
+        more = plan.later.pop(0)
+        plan.jobs.update(more)
+        return more
     name = judged.verdict.recommendation.model
     if plan.methods[name].family == "dummy" or plan.data.X.shape[1] > MOST_COLUMNS:
         return {}
@@ -367,6 +401,8 @@ class Judged(NamedTuple):
     families : dict of str
     contrasts : dict of Contrast or None
     verdict : Verdict
+    earlier : tuple of Judged
+        Of earlier stages.
     """
 
     settings: dict
@@ -377,20 +413,50 @@ class Judged(NamedTuple):
     families: dict
     contrasts: dict
     verdict: Verdict
+    earlier: tuple = ()
+
+    @property
+    def verdicts(self):
+        """The verdicts of all stages, the last of which is the verdict."""
+        return [*(judged.verdict for judged in self.earlier), self.verdict]
 
 
 def _judge(plan, results):
     """Return the Judged of the results of all fits."""
     settings, notes = plan.settings, []
-    main = [k for k, split in enumerate(plan.splits) if split.share == 1]
+    main = [k for k, split in enumerate(plan.splits) if split.share == 1 and ("dummy", k, 0) in plan.jobs]
     whole = sorted({plan.splits[k].repeat for k in main} - _unfinished(plan, results))
+    if settings["stages"] is not None:
+        return _judge_stages(plan, results, main, whole)
     if whole and len(whole) < settings["repeats"]:
         main = [k for k in main if plan.splits[k].repeat in whole]
         settings = {**settings, "repeats": len(whole)}
         text = f"The total time was over after {len(whole)} of {plan.settings['repeats']} draws of the folds."
         notes = [Note("repeats", text)]
-    settings = {**settings, "notes": settings["notes"] + notes}
-    held_out = HeldOut.of([plan.splits[k] for k in main], plan.weight, plan.cluster)
+    return _judge_splits(plan, results, main, {**settings, "notes": settings["notes"] + notes})
+
+
+def _judge_stages(plan, results, main, whole):
+    """Return the Judged of the last stage whose fits are done, with those of the stages before it."""
+    sizes = plan.settings["stages"]
+    found = [
+        _judge_splits(plan, results, [k for k in main if plan.splits[k].repeat == stage], plan.settings)
+        for stage in whole or [0]
+    ]
+    last, verdicts = found[-1], [judged.verdict for judged in found]
+    said = about_stages(sizes, verdicts)
+    verdict = replace(last.verdict, sentence=f"{last.verdict.sentence} {said}".rstrip())
+    settings = last.settings
+    if len(found) < len({plan.splits[k].repeat for k in main}):
+        text = f"The time was over in the stage of {spaced(sizes[len(found)])} training rows."
+        settings = {**settings, "notes": [*settings["notes"], Note("stages", text)]}
+    return last._replace(verdict=verdict, settings=settings, earlier=tuple(found[:-1]))
+
+
+def _judge_splits(plan, results, main, settings):
+    """Return the Judged of some splits."""
+    n_looks = len(settings["stages"] or ())
+    held_out = HeldOut.of([plan.splits[k] for k in main], plan.weight, plan.cluster, n_looks)
     scored = {name: score_of(plan, results, name, main, held_out) for name in plan.methods}
     losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
     if "dummy" not in losses:
@@ -398,8 +464,9 @@ def _judge(plan, results):
     families = {name: method.family for name, method in plan.methods.items()}
     contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
     verdict = decide(contrasts)
-    if settings["n_rows_of_table"] is not None:
-        at = f"at {spaced(held_out.n_train)} training rows of {spaced(settings['n_rows_of_table'])}"
+    if settings["n_rows_of_table"] is not None or n_looks:
+        n_rows = settings["n_rows_of_table"] or settings["n_rows"]
+        at = f"at {spaced(held_out.n_train)} training rows of {spaced(n_rows)}"
         verdict = replace(verdict, at=at)
     if any(note.code == "few events" for note in settings["warnings"]) and verdict.code != "unclear":
         text = (
@@ -432,7 +499,12 @@ def _collate(plan, results):
 
 def _of_networks(plan, results, judged):
     """Return the parts of the evidence on what the models learned, and on their learning curves."""
-    evidence = {"differences": None, "scale_path": None, "regime": None, "agop": None}
+    evidence = {"stages": None, "differences": None, "scale_path": None, "regime": None, "agop": None}
+    if plan.settings["stages"] is not None:
+        sizes = plan.settings["stages"]
+        evidence["stages"] = stage_part(sizes, judged.verdicts)
+        found = [part.contrasts for part in (*judged.earlier, judged)]
+        evidence["differences"] = curves_of(list(zip(sizes, found)))
     for part, identifier in {"regime": ("rich", 0, 0), "agop": ("rfm", 0, 0)}.items():
         evidence[part] = results[identifier].get("explained") if identifier in results else None
     if ("scale_path", 0, 0) in results:

@@ -30,10 +30,12 @@ class Contrast:
     candidate, reference : str
         The two methods; for a family, the method that was picked most often.
     difference, low, high : float
-        Estimate and 80 % interval, in units of the baseline's mean loss.
+        Estimate and interval, in units of the baseline's mean loss.
     margin : float
         Differences within (-margin, margin) count as ties.
     n_rows : int
+    level : float
+        Of the interval: 0.8, or more if there are several stages.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Contrast:
     high: float
     margin: float
     n_rows: int
+    level: float = LEVEL
 
     @property
     def state(self) -> str:
@@ -73,7 +76,7 @@ class Contrast:
     def __str__(self) -> str:
         return (
             f"{self.candidate} saves {100 * self.difference:z.1f} % of the baseline's loss over {self.reference}, "
-            f"{100 * LEVEL:.0f} % interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
+            f"{100 * self.level:.0f} % interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
         )
 
 
@@ -136,6 +139,9 @@ class HeldOut(NamedTuple):
         Rows of one cluster are not independent evidence.
     n_train : float
         Mean number of training rows over the splits.
+    n_looks : int
+        0 for splits whose training rows overlap. For disjoint training sets that predict the same rows, the number of
+        stages after each of which a verdict is made.
     """
 
     row: np.ndarray
@@ -143,14 +149,20 @@ class HeldOut(NamedTuple):
     weight: np.ndarray
     cluster: np.ndarray
     n_train: float
+    n_looks: int = 0
+
+    @property
+    def level(self):
+        """Level of the intervals that decide."""
+        return 1 - (1 - LEVEL) / max(1, self.n_looks)
 
     @classmethod
-    def of(cls, splits, weight, cluster):
+    def of(cls, splits, weight, cluster, n_looks=0):
         """Return the predictions of a list of Split."""
         sizes = [len(split.test) for split in splits]
         row = np.concatenate([split.test for split in splits])
         n_train = float(np.mean([len(split.train) for split in splits]))
-        return cls(row, np.repeat(np.arange(len(splits)), sizes), weight, cluster, n_train)
+        return cls(row, np.repeat(np.arange(len(splits)), sizes), weight, cluster, n_train, n_looks)
 
     def mean(self, values, chosen=slice(None)):
         """Return the weighted mean over rows of the chosen predictions, each row averaged over its predictions."""
@@ -167,6 +179,9 @@ class HeldOut(NamedTuple):
         It takes the fitted models as given. Its width is therefore multiplied by the root of ``1 + n / n_train`` for n
         predicted rows, the factor of Nadeau and Bengio (2003, Machine Learning 52, eq. 16) for the effect of other
         training rows. They estimate the variance from the few means of the splits; here it comes from all rows.
+
+        Disjoint training sets need no such factor. The variance of the mean over sets and rows is at most that of the
+        means of the sets plus that of the means of the rows, and Satterthwaite's formula has its degrees of freedom.
 
         Parameters
         ----------
@@ -185,8 +200,19 @@ class HeldOut(NamedTuple):
         by_cluster = np.bincount(clusters, (self.weight * (by_row - mean))[seen])
         size = max(2, len(by_cluster))
         student = np.sqrt(size / (size - 1) * np.sum(by_cluster**2)) / self.weight[seen].sum()
+        if self.n_looks:
+            return float(mean), self._crossed(values, student, size, level)
         correction = np.sqrt(1 + np.sum(seen) / self.n_train)
         return float(mean), float(stats.t.ppf((1 + level) / 2, size - 1) * correction * student)
+
+    def _crossed(self, values, error_of_rows, n_rows, level):
+        """Return half the width of an interval of a mean over training sets and over rows."""
+        by_set = [self.mean(values, self.split == k) for k in np.unique(self.split)]
+        parts = np.array([np.var(by_set, ddof=1) / len(by_set), error_of_rows**2])
+        if not parts.any():
+            return 0.0
+        freedom = parts.sum() ** 2 / np.sum(parts**2 / [len(by_set) - 1, n_rows - 1])
+        return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(parts.sum()))
 
     def share(self, values, baseline, level):
         """Return the mean of values over that of the baseline's losses, and half the width of the ratio's interval.
@@ -278,8 +304,9 @@ def draw_contrasts(losses, families, held_out, margin):
             contrasts[name] = None
             continue
         (candidate, candidate_name), (reference, reference_name) = (best_of(losses, side, held_out) for side in alive)
-        mean, half = held_out.share(reference - candidate, losses["dummy"], LEVEL)
-        contrast = Contrast(name, candidate_name, reference_name, mean, mean - half, mean + half, margin, n_rows)
+        mean, half = held_out.share(reference - candidate, losses["dummy"], held_out.level)
+        ends = mean, mean - half, mean + half
+        contrast = Contrast(name, candidate_name, reference_name, *ends, margin, n_rows, held_out.level)
         lost = [len(some) < len(side) for some, side in zip(alive, sides)]
         if (lost[0] and contrast.answer is not True) or (lost[1] and contrast.answer is not False):
             contrast = None  # the failed method might have been better
