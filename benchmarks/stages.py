@@ -1,14 +1,14 @@
 """How often is a verdict over growing stages of training rows wrong?
 
-`compare(stages=...)` looks at four disjoint training sets of 2000, 8000 and 32 000 rows, judged by the same 20 000 rows,
-and ends when two stages running have the same verdict. Here the contrast of two models is simulated instead of fitted:
-its truth at n rows, an effect of each training set, heavy-tailed effects of each test row that are the same in all
-stages, and noise. The interval is the one of the package. Its question is whether the gain is above the margin of 1 %.
+`compare(stages=...)` looks at four disjoint training sets of 2000, 8000 and 32 000 rows, judged by the same 20 000
+rows, and ends when two stages running have the same verdict. Here the contrast of two models is simulated instead of
+fitted: its truth at n rows, an effect of each training set, heavy-tailed effects of each test row that are the same in
+all stages, and noise. The interval is the one of the package. The question is whether the gain exceeds the margin, 1 %.
 
     python benchmarks/stages.py            # 1000 draws a case, half a minute
 
-For each rule the table gives how often the answer is wrong about the number of rows at which it is given, wrong about all
-rows, and open; and the training rows that the fits have used.
+For each rule the table gives how often the answer is wrong about the number of rows at which it is given, wrong about
+all rows, and open; and the training rows that the fits have used.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def answers(truths, rng, level):
     found = []
     for truth in truths[:-1]:
         n = len(found) + 1
-        spread = 0.5 / 2 ** (n - 1)  # of the means of the training sets, in per cent: as one over the root of their rows
+        spread = 0.5 / 2 ** (n - 1)  # of the means of training sets, per cent, as one over the root of rows
         sets = rng.normal(0, spread, SETS)[:, None]
         values = truth + sets + SCALE * (rows + rng.standard_t(3, (SETS, TEST)) * ROW)
         splits = [Split(0, k, np.arange(SIZES[n - 1]), np.arange(TEST)) for k in range(SETS)]

@@ -275,7 +275,7 @@ def _predict(arguments):
     _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
     model, notes = load(arguments.model, arguments.trust)
     trained = _winner.as_trained(model)
-    table, more, *_ = read_table(arguments.data, least_columns=1, **trained, **_form(arguments))
+    table, more, *_ = read_table(arguments.data, least_columns=1, sample="all", **trained, **_form(arguments))
     X, unused = _winner.matched(arguments.data, model, table)
     for name in _names(arguments.numeric):
         if name not in getattr(X, "columns", []):
@@ -299,7 +299,7 @@ def _regime(arguments):
 
     model, notes = load(arguments.model, arguments.trust)
     trained = _winner.as_trained(model)
-    table, more, *_ = read_table(arguments.data, target=arguments.target, **trained, **_form(arguments))
+    table, more, *_ = read_table(arguments.data, target=arguments.target, sample="all", **trained, **_form(arguments))
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     _remark(arguments, *notes, *more, *unused)

@@ -262,8 +262,8 @@ class ContrastCurveDisplay:
     """How the differences between models move with the number of training rows.
 
     Each line is a contrast: the share of the baseline's loss that its first model saves over the second, with its
-    interval, for folds whose training rows were thinned at random, or for stages of growing training sets. Within the margin, shaded, two models count as
-    equal. A difference that still grows at the right may be decided by more rows.
+    interval, for folds whose training rows were thinned at random, or for stages of growing training sets. Within the
+    margin, shaded, two models count as equal. A difference that still grows at the right may be decided by more rows.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from itertools import chain
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,6 +139,8 @@ def read_table(
     where = "standard input" if str(path) == "-" else str(path)
     if sep is not None and len(sep) != 1 and sep not in ("\\t", "tab", "blank", "blanks"):
         raise ParameterError("sep", f"expected one character, or tab or blanks, got {sep!r}.")
+    if not (sample is None or sample == "all" or (isinstance(sample, Integral) and sample > 0)):
+        raise ParameterError("sample", f"expected a number of rows above 0, 'all' or None, got {sample!r}.")
     form = Form(sep, skip_rows, missing, encoding, header)
     try:
         return _read(where, path, form, least_columns, sample, (text, target, decimal, strays or {}))

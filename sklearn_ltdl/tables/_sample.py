@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-_BLOCK = 1 << 20  # rows that are hashed at a time
+_BLOCK = 1 << 16  # rows that are hashed at a time
 
 
 def hashes(start, stop):

@@ -131,7 +131,7 @@ def test_same_seed_same_numbers_and_everything_is_json(cheap, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
     assert set(json.loads(text)) == {"verdict", "methods", "results", "evidence", "settings"}
     assert set(json.loads(text)["verdict"]) == {
-        "code", "sentence", "evidence", "possible", "needs_features", "recommendation",
+        "code", "sentence", "evidence", "possible", "needs_features", "recommendation", "at",
     }  # fmt: skip
     assert str(pickle.loads(pickle.dumps(first))) == str(first)
 

@@ -226,7 +226,7 @@ def test_a_file_is_never_whole_in_memory(kind, tmp_path, rng):
     run = subprocess.run([sys.executable, "-c", MEASURED, path], capture_output=True, text=True, check=True)
     n_rows, added = map(int, run.stdout.split())
     assert n_rows == 1000
-    assert added < 150_000  # KiB
+    assert added < 200_000  # KiB; pandas takes 490 000 for the second file
 
 
 def test_a_lack_of_memory_for_all_rows_is_told(frame, tmp_path, monkeypatch, in_blocks):
@@ -239,6 +239,12 @@ def test_a_lack_of_memory_for_all_rows_is_told(frame, tmp_path, monkeypatch, in_
         assert len(read_table(tmp_path / "t", sample=20).frame) == 20
     monkeypatch.setattr(_bytes, "memory", lambda: 10**9)
     assert len(read_table(tmp_path / "t", sample="all").frame) == 3000
+
+
+def test_sizes_that_are_no_number_of_rows_are_rejected(tmp_path):
+    for size in (0, -1, 2.5, "some"):
+        with pytest.raises(ValueError, match="sample: expected a number of rows above 0, 'all' or None"):
+            read_table(tmp_path / "t.csv", sample=size)
 
 
 def test_few_events_of_a_sample_ask_for_more_rows():
