@@ -18,7 +18,7 @@ FAST = {"models": ["linear"], "cv": 3}
 @pytest.fixture
 def table(rng):
     n = 2000
-    frame = pd.DataFrame({"row": np.arange(n), "x": rng.normal(size=n), "t": rng.choice(["a", "b"], n)})
+    frame = pd.DataFrame({"k": np.arange(n), "x": rng.normal(size=n), "t": rng.choice(["a", "b"], n)})
     return frame.assign(y=frame["x"] + (frame["t"] == "a") + rng.normal(size=n))
 
 
@@ -33,7 +33,7 @@ def losses(comparison):
 def test_frames_arrays_and_files_have_one_sample_and_one_verdict(table, tmp_path):
     X, y = columns(table)
     rows = Sample.draw(2000, 300).rows
-    expected = compare(X.iloc[rows].drop(columns="row"), y.iloc[rows], **FAST)
+    expected = compare(X.iloc[rows].drop(columns="k"), y.iloc[rows], **FAST)
     found = compare(X, y, sample=300, **FAST)
     assert losses(found) == losses(expected)
     assert found.settings["columns"][0]["note"].code == "row number"  # which the rows of the sample do not count
@@ -69,7 +69,7 @@ def test_weights_and_groups_go_with_their_rows(table, rng):
     y = y.where(rng.random(2000) > 0.1)
     found = compare(X, y, sample=300, sample_weight=weight, groups=groups, **FAST)
     expected = compare(
-        X.iloc[rows].drop(columns="row"), y.iloc[rows], sample_weight=weight[rows], groups=groups[rows], **FAST
+        X.iloc[rows].drop(columns="k"), y.iloc[rows], sample_weight=weight[rows], groups=groups[rows], **FAST
     )
     assert losses(found) == losses(expected)
     assert found.settings["n_clusters"] == expected.settings["n_clusters"]
@@ -78,7 +78,7 @@ def test_weights_and_groups_go_with_their_rows(table, rng):
 def test_of_given_splits_the_rows_that_are_drawn_are_left(table):
     X, y = columns(table)
     rows = Sample.draw(2000, 300).rows
-    some = X.iloc[rows].drop(columns="row"), y.iloc[rows]
+    some = X.iloc[rows].drop(columns="k"), y.iloc[rows]
     found = compare(X, y, sample=300, models=["linear"], cv=TimeSeriesSplit(3))
     assert losses(found) == losses(compare(*some, models=["linear"], cv=TimeSeriesSplit(3)))
     pairs = list(KFold(3, shuffle=True, random_state=0).split(X))
