@@ -148,7 +148,7 @@ def _confirmed(comparison, X, arguments, also):
     from sklearn_ltdl.study._confirm import confirm, rows_that_fit
     from sklearn_ltdl.study._folds import splits_by_time
 
-    X, y, columns, _, spelled = _load(arguments, rows_that_fit(comparison, X), is_told=False)
+    X, y, columns, _, spelled = _load(arguments, rows_that_fit(comparison, X, arguments.n_jobs), is_told=False)
     split = None
     if arguments.time is not None:
         X, splits = splits_by_time(X, arguments.time, arguments.cv)

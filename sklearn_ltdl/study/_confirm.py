@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -104,11 +105,12 @@ def confirm(
     return replace(comparison, evidence={**comparison.evidence, "confirmed": part})
 
 
-def rows_that_fit(comparison, X):
-    """Return how many rows of the table of a comparison the memory has room for; `X` are some of them."""
+def rows_that_fit(comparison, X, n_jobs=None):
+    """Return how many rows of the table of a comparison fit in memory, with a fit in each job; `X` are some of them."""
     columns = [column for column in comparison.settings["columns"] if column["kind"] != "left out"]
     kinds = [column["kind"] for column in columns]
-    return most_cells() // encoded_width(kinds, as_compared(comparison.settings, as_table(X)))
+    width = encoded_width(kinds, as_compared(comparison.settings, as_table(X)))
+    return most_cells() // (width * joblib.effective_n_jobs(n_jobs))
 
 
 def _pair(comparison):

@@ -6,9 +6,12 @@ from sklearn_ltdl.diagnostics import regime_report, scale_path
 from sklearn_ltdl.networks import LazyNetClassifier, LazyNetRegressor
 from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._folds import smaller
+from sklearn_ltdl.study._importance import importance_part
 from sklearn_ltdl.study._jobs import is_stopped, rows_of, seconds, timed
 from sklearn_ltdl.study._models import RICH_SCALE
-from sklearn_ltdl.study._observed import is_left_out, left_out
+from sklearn_ltdl.study._observed import is_left_out, left_out, predicted_classes, predicted_numbers, suspects
+from sklearn_ltdl.study._scores import losses_of, prediction_of
+from sklearn_ltdl.study._stages import stage_part
 from sklearn_ltdl.study._verdict import HeldOut, draw_contrasts
 from sklearn_ltdl.tables._pipeline import make_table_pipeline
 
@@ -162,3 +165,51 @@ def curves_of(found):
                 for column, value in zip(names, values):
                     table[column].append(value)
     return table
+
+
+def of_networks(plan, results, judged):
+    """Return the parts of the evidence on what the models learned, and on their learning curves."""
+    evidence = {"stages": None, "differences": None, "scale_path": None, "regime": None, "agop": None}
+    if plan.settings["stages"] is not None:
+        sizes = plan.settings["stages"]
+        evidence["stages"] = stage_part(sizes, judged.verdicts)
+        found = [part.contrasts for part in (*judged.earlier, judged)]
+        evidence["differences"] = curves_of(list(zip(sizes, found)))
+    for part, identifier in {"regime": ("rich", 0, 0), "agop": ("rfm", 0, 0)}.items():
+        evidence[part] = results[identifier].get("explained") if identifier in results else None
+    if ("scale_path", 0, 0) in results:
+        evidence["scale_path"] = results["scale_path", 0, 0]
+        smaller = [k for k, split in enumerate(plan.splits) if split.share < 1]
+        n_train = int(np.mean([len(plan.splits[k].train) for k in judged.main]))
+        evidence["differences"] = differences(
+            {k: plan.splits[k] for k in smaller},
+            lambda name, chosen: losses_of(plan, results, name, chosen),
+            judged.families,
+            plan.weight,
+            plan.cluster,
+            judged.settings["margin"],
+            (n_train, judged.contrasts),
+        )
+    return evidence
+
+
+def of_rows(plan, results, judged):
+    """Return the parts of the evidence on single rows and columns, of the recommended and of the linear model."""
+    evidence = {"predicted": [], "importance": None, "suspects": None}
+    data, classes, model = plan.data, judged.settings["classes"], judged.verdict.recommendation.model
+    splits = [plan.splits[k] for k in judged.main]
+    for name in dict.fromkeys((model, "linear")):
+        if name in judged.losses and judged.families[name] != "dummy":
+            predictions = [prediction_of(plan, results, name, k) for k in judged.main]
+            if classes is None:
+                part = predicted_numbers(data.y, splits, predictions, plan.seed)
+            else:
+                part = predicted_classes(data.y, classes, splits, predictions)
+            evidence["predicted"].append({"method": name, **part})
+    if ("importance", 0, 0) in results:
+        columns = [column["name"] for column in judged.settings["columns"] if column["kind"] != "left out"]
+        evidence["importance"] = importance_part(results["importance", 0, 0], model, columns)
+    if ("ntk", 0, 0) in results:
+        found = results["ntk", 0, 0].get("explained")
+        evidence["suspects"] = found and suspects(found, data.y, classes, plan.splits[0], plan.labels)
+    return evidence

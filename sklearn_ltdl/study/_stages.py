@@ -20,8 +20,17 @@ JUDGES = 20_000  # rows that all stages predict and none trains on, at most a fi
 FEWEST = 20  # training rows
 
 
-def sizes_of(stages):
-    """Return the numbers of training rows of the stages, given as numbers or as a text such as ``'2000,8000'``."""
+def sizes_of(stages, *, is_alone=True):
+    """Return the numbers of training rows of the stages, given as numbers or as a text such as ``'2000,8000'``.
+
+    Parameters
+    ----------
+    stages : sequence of int or str
+    is_alone : bool
+        Whether no other option says which rows train.
+    """
+    if not is_alone:
+        raise ParameterError("stages", "the stages draw their own rows; leave out cv (--time), repeats and curves.")
     words = stages.split(",") if isinstance(stages, str) else list(stages)
     try:
         sizes = [int(word) for word in words]
@@ -82,6 +91,13 @@ def plan_stages(rows, sizes):
         for size in sizes[len(found) :]
     ]
     return splits, notes
+
+
+def in_stages(jobs, splits, n_stages):
+    """Return a list of dicts with the jobs of each stage, by (name, split, seed); without stages, of all jobs."""
+    if not n_stages:
+        return [jobs]
+    return [{name: job for name, job in jobs.items() if splits[name[1]].repeat == stage} for stage in range(n_stages)]
 
 
 def is_settled(verdicts):

@@ -6,7 +6,6 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from sklearn_ltdl._errors import ParameterError
@@ -17,11 +16,10 @@ from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.running._progress import Progress
 from sklearn_ltdl.running._terminal import say
 from sklearn_ltdl.study._comparison import Comparison, Interrupted
-from sklearn_ltdl.study._evidence import curves_of, differences, smaller_splits
-from sklearn_ltdl.study._importance import MOST_COLUMNS, importance_part
+from sklearn_ltdl.study._evidence import of_networks, of_rows, smaller_splits
+from sklearn_ltdl.study._importance import MOST_COLUMNS
 from sklearn_ltdl.study._jobs import as_array, as_plain, failed, may_change, run, versions
 from sklearn_ltdl.study._models import METHODS
-from sklearn_ltdl.study._observed import predicted_classes, predicted_numbers, suspects
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
 from sklearn_ltdl.study._plan import (
     Plan,
@@ -33,9 +31,9 @@ from sklearn_ltdl.study._plan import (
     that_can_run,
 )
 from sklearn_ltdl.study._recommendation import in_words, recommend
-from sklearn_ltdl.study._scores import as_scorer, losses_of, prediction_of, score_name, score_of
+from sklearn_ltdl.study._scores import as_scorer, score_name, score_of
+from sklearn_ltdl.study._stages import in_stages, is_settled, plan_stages, rows_to_draw, sizes_of
 from sklearn_ltdl.study._stages import in_words as about_stages
-from sklearn_ltdl.study._stages import is_settled, plan_stages, rows_to_draw, sizes_of, stage_part
 from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
 from sklearn_ltdl.tables._notes import Note, spaced
 from sklearn_ltdl.tables._sample import Sample
@@ -214,9 +212,9 @@ def compare(
             f"a Dask cluster needs backend 'dask' and the address of its scheduler, such as "
             f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
         )
-    sizes = None if stages is None else sizes_of(stages)
-    if sizes and (not isinstance(cv, Integral) or repeats != 1 or curves):
-        raise ParameterError("stages", "the stages draw their own rows; leave out cv (--time), repeats and curves.")
+    sizes = (
+        None if stages is None else sizes_of(stages, is_alone=isinstance(cv, Integral) and repeats == 1 and not curves)
+    )
     if sizes and not isinstance(sample, Sample):
         sample = rows_to_draw(sizes)
     rows, notes = read_rows(
@@ -257,13 +255,8 @@ def compare(
         "warnings": rows.warnings,
         "versions": versions(),
     }
-    jobs = jobs_of(rows.data, methods, splits, curves, seed)
-    parts = [jobs]
-    if sizes:
-        parts = [{name: job for name, job in jobs.items() if splits[name[1]].repeat == s} for s in range(n_stages)]
-    plan = Plan(
-        rows.data, methods, splits, parts[0], parts[1:], rows.weight, rows.cluster, scorer, settings, rows.labels, seed
-    )
+    jobs, *later = in_stages(jobs_of(rows.data, methods, splits, curves, seed), splits, n_stages)
+    plan = Plan(rows.data, methods, splits, jobs, later, rows.weight, rows.cluster, scorer, settings, rows.labels, seed)
     return _carried_out(plan, journal, n_jobs, {"time_limit": time_limit, "total_time": total_time}, scheduler, verbose)
 
 
@@ -492,57 +485,9 @@ def _collate(plan, results):
         judged.verdict,
         tuple(summary for summary, _, _ in scored),
         tuple(result for _, rows, _ in scored for result in rows),
-        {**_of_networks(plan, results, judged), **_of_rows(plan, results, judged), "confirmed": None},
+        {**of_networks(plan, results, judged), **of_rows(plan, results, judged), "confirmed": None},
         judged.settings,
     )
-
-
-def _of_networks(plan, results, judged):
-    """Return the parts of the evidence on what the models learned, and on their learning curves."""
-    evidence = {"stages": None, "differences": None, "scale_path": None, "regime": None, "agop": None}
-    if plan.settings["stages"] is not None:
-        sizes = plan.settings["stages"]
-        evidence["stages"] = stage_part(sizes, judged.verdicts)
-        found = [part.contrasts for part in (*judged.earlier, judged)]
-        evidence["differences"] = curves_of(list(zip(sizes, found)))
-    for part, identifier in {"regime": ("rich", 0, 0), "agop": ("rfm", 0, 0)}.items():
-        evidence[part] = results[identifier].get("explained") if identifier in results else None
-    if ("scale_path", 0, 0) in results:
-        evidence["scale_path"] = results["scale_path", 0, 0]
-        smaller = [k for k, split in enumerate(plan.splits) if split.share < 1]
-        n_train = int(np.mean([len(plan.splits[k].train) for k in judged.main]))
-        evidence["differences"] = differences(
-            {k: plan.splits[k] for k in smaller},
-            lambda name, chosen: losses_of(plan, results, name, chosen),
-            judged.families,
-            plan.weight,
-            plan.cluster,
-            judged.settings["margin"],
-            (n_train, judged.contrasts),
-        )
-    return evidence
-
-
-def _of_rows(plan, results, judged):
-    """Return the parts of the evidence on single rows and columns, of the recommended and of the linear model."""
-    evidence = {"predicted": [], "importance": None, "suspects": None}
-    data, classes, model = plan.data, judged.settings["classes"], judged.verdict.recommendation.model
-    splits = [plan.splits[k] for k in judged.main]
-    for name in dict.fromkeys((model, "linear")):
-        if name in judged.losses and judged.families[name] != "dummy":
-            predictions = [prediction_of(plan, results, name, k) for k in judged.main]
-            if classes is None:
-                part = predicted_numbers(data.y, splits, predictions, plan.seed)
-            else:
-                part = predicted_classes(data.y, classes, splits, predictions)
-            evidence["predicted"].append({"method": name, **part})
-    if ("importance", 0, 0) in results:
-        columns = [column["name"] for column in judged.settings["columns"] if column["kind"] != "left out"]
-        evidence["importance"] = importance_part(results["importance", 0, 0], model, columns)
-    if ("ntk", 0, 0) in results:
-        found = results["ntk", 0, 0].get("explained")
-        evidence["suspects"] = found and suspects(found, data.y, classes, plan.splits[0], plan.labels)
-    return evidence
 
 
 def _unfinished(plan, results):
