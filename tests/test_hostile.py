@@ -238,6 +238,7 @@ def test_every_parameter_works_or_is_refused_by_name(name, parameter):
 floats = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True, width=64)
 
 
+@pytest.mark.slow
 @given(arrays.arrays(np.float64, (6, 2), elements=floats), arrays.arrays(np.float64, 6, elements=floats))
 def test_any_floats_are_fitted_or_refused(table, target):
     with np.errstate(all="ignore"):
