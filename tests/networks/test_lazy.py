@@ -365,7 +365,7 @@ def test_a_warm_start_with_another_network_is_refused_and_the_old_one_kept(param
 def test_a_warm_start_with_other_targets_is_refused(rng):
     X, Y, _ = table(rng, n_outputs=2)
     net = LazyNetRegressor(max_iter=10, warm_start=True, **SMALL).fit(X, Y[:, 0])
-    with pytest.raises(ValueError, match="y has 2 columns; the fit that goes on had 1"):
+    with pytest.raises(ValueError, match="y has 2 columns, but the last fit had 1"):
         net.fit(X, Y)
     net = LazyNetClassifier(max_iter=10, warm_start=True, **SMALL).fit(X, classes_of(X))
     with pytest.raises(ValueError, match=r"y has classes \[2\], which are not among"):
