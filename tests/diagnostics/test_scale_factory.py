@@ -122,7 +122,7 @@ def test_a_rate_that_blows_up_is_halved(data):
 
 
 def test_sample_weights_are_refused(data):
-    with pytest.raises(ValueError, match="sample_weight is not known for a factory"):
+    with pytest.raises(ValueError, match="sample_weight is not supported for a factory"):
         scale_path(**data, scales=[1.0], estimator=(first_weights, apply_fn), sample_weight=np.ones(100))
 
 

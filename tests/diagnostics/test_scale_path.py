@@ -90,7 +90,7 @@ def test_weights_are_rows_given_several_times(classes):
     repeated = scale_path(X[train], y[train], [1.0], estimator=network, X_test=X[test], y_test=y[test])
     for name in ("scores", "losses", "displacements", "linearized_loss", "linearized_score"):
         assert getattr(weighted, name) == pytest.approx(getattr(repeated, name), rel=1e-4), name  # to max_iter and tol
-    with pytest.raises(ValueError, match="sample_weight_test: expected None without X_test"):
+    with pytest.raises(ValueError, match="sample_weight_test needs X_test"):
         scale_path(X, y, [1.0], sample_weight_test=np.ones(60))
 
 

@@ -375,7 +375,7 @@ def test_a_start_that_is_a_view_is_refused_with_the_remedy(rng):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: None, "before is needed: PyTorch keeps no weights"),
+        (lambda s: None, "before is required, because PyTorch does not keep"),
         (lambda s: {k: v for k, v in s.items() if k != "2.bias"}, r"missing \['2.bias'\]"),
         (lambda s: s | {"more": torch.ones(1)}, r"unexpected \['more'\]"),
         (lambda s: s | {"2.bias": torch.ones(9)}, r"2.bias has shape \(9,\)"),
@@ -428,7 +428,7 @@ def test_a_module_whose_copy_has_other_names_is_refused():
 
     module, _, X, y = Renamed("original"), *made("mlp")[1:]
     first = {key: value + 1 for key, value in module.state_dict().items()}
-    with pytest.raises(ValueError, match="A copy of this Renamed names its parameters otherwise"):
+    with pytest.raises(ValueError, match="A copy of this Renamed has other parameter names"):
         regime_report(module, X, y, before=first)
 
 
@@ -486,7 +486,7 @@ def test_patterns_name_the_weights(rng):
     for patterns, layers in (("4.*", ["4"]), (["0.weight", "4.*"], ["0", "4"]), ("*.bias", ["0", "2", "4"])):
         report = regime_report(TorchNetwork(module, first, parameters=patterns), X, y)
         assert [layer["layer"] for layer in report.layers] == layers
-    with pytest.raises(ValueError, match=r"parameters fits none of the module's: \['0.weight'"):
+    with pytest.raises(ValueError, match=r"parameters matches no parameter of the module, which has \['0.weight'"):
         regime_report(TorchNetwork(module, first, parameters="head.*"), X, y)
     with pytest.raises(TypeError, match="parameters must be callable, a pattern"):
         TorchNetwork(module, first, parameters=[1])
@@ -578,7 +578,7 @@ def test_a_wrong_seed_is_noted_and_the_right_one_is_not(rng):
         optimizer.step()
     for seed, noted in ((0, False), (1, True)):
         report = regime_report(module, X, y, before=(big, seed))
-        assert any("do not look like" in note for note in report.notes) == noted
+        assert any("are probably not those of" in note for note in report.notes) == noted
 
 
 def test_skorch_nets_and_pipelines_are_unwrapped(rng):
