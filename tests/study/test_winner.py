@@ -234,7 +234,7 @@ def test_numbers_of_new_rows_are_read_as_those_of_training(tmp_path, rng, capsys
     assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
     out, told = capsys.readouterr()
     assert [float(line) for line in out.splitlines()[1:]] == pytest.approx([20, 80], abs=1)
-    assert "Separators between thousands are left out in 'value'." in told
+    assert "Thousands separators are removed in 'value'." in told
     (tmp_path / "new.csv").write_text("value;other\n2.000;1.5\n8000.0;2\n")  # here points are decimal, and seen to be
     assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
     assert [float(line) for line in capsys.readouterr().out.splitlines()[1:]] == pytest.approx([0, 80], abs=1)

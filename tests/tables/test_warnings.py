@@ -41,7 +41,7 @@ def test_leak(rng):
     y = z + 0.5 * rng.standard_normal(N)
     assert found("leak", y, x=x, z=z) is None
     assert found("leak", y, x=x, copy=1.2 * y + 3).code == "leak"
-    assert "'curve' predicts nearly all" in found("leak", y, x=x, curve=np.exp(y))
+    assert "'curve' alone predicts nearly all" in found("leak", y, x=x, curve=np.exp(y))
     levels = np.array(list("uvw"))[rng.integers(3, size=N)]
     assert found("leak", np.searchsorted(list("uvw"), levels) + 0.001 * x, kind=levels).code == "leak"
     assert found("leak", y, kind=levels, own=[f"{k // 2}" for k in range(N)]) is None  # levels of two rows
