@@ -343,13 +343,13 @@ def test_a_warm_start_in_batches_is_judged_by_the_rows_held_out_before(alpha, rn
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"scale": 3.0}, "another width, depth, activation, scale"),
-        ({"width": 8}, "another width"),
-        ({"depth": 2}, "another width"),
-        ({"activation": "tanh"}, "another width"),
-        ({"centering": "doubled"}, "another width"),
-        ({"centering": None, "scale": 1.0}, "another width"),
-        ({"mode": "linearized"}, "another width"),
+        ({"scale": 3.0}, "a width, depth, activation, scale"),
+        ({"width": 8}, "a width, depth"),
+        ({"depth": 2}, "a width, depth"),
+        ({"activation": "tanh"}, "a width, depth"),
+        ({"centering": "doubled"}, "a width, depth"),
+        ({"centering": None, "scale": 1.0}, "a width, depth"),
+        ({"mode": "linearized"}, "a width, depth"),
     ],
 )
 def test_a_warm_start_with_another_network_is_refused_and_the_old_one_kept(parameters, message, rng):

@@ -371,7 +371,7 @@ def test_zero_initialisation_is_refused(estimator):
         ({"temperature": 0.1, "solver": "adam"}, "needs all rows at each step"),
         ({"temperature": 0.1, "early_stopping": True}, "early_stopping=True needs a validation set"),
         ({"solver": "frank_wolfe", "early_stopping": True}, "early_stopping=True needs a validation set"),
-        ({"solver": "frank_wolfe", "activation": "softplus"}, "weight decay is a norm of the measure"),
+        ({"solver": "frank_wolfe", "activation": "softplus"}, "weight decay is then a norm of the measure"),
         ({"solver": "frank_wolfe", "activation": "relu", "alpha": 0.0}, "needs a positive alpha"),
         ({"activation": "quadratic", "width": 1}, "width=1 is too small"),
     ],
@@ -454,7 +454,7 @@ def test_frank_wolfe_that_ends_early_says_how_far_it_is(diabetes):
     X, y = diabetes
     network = MeanFieldTwoLayerNet(solver="frank_wolfe", alpha=0.01, max_iter=1, random_state=0)
     with pytest.warns(
-        ConvergenceWarning, match="frank_wolfe ended after 1 steps with estimated_gap=.*Increase max_iter"
+        ConvergenceWarning, match="frank_wolfe stopped after 1 steps with estimated_gap=.*Increase max_iter"
     ):
         network.fit(X[:, :6], y)
 
