@@ -43,11 +43,22 @@ def solver(
         Whether it decides itself when to stop.
     estimates : bool, default=False
         Whether it yields a `Point` when it expects that a certificate is worth its cost.
+
+    Raises
+    ------
+    TypeError
+        If `generator` is not a generator function, or has other parameters.
     """
     if generator is None:
         return functools.partial(solver, l1=l1, direct=direct, estimates=estimates)
     name = generator.__name__.replace("_", "-")
-    taken = inspect.signature(generator).parameters
+    taken = list(inspect.signature(generator).parameters)
+    is_solver = inspect.isgeneratorfunction(generator) and taken[:2] == ["problem", "state"]
+    if not is_solver or set(taken[2:]) - {"tol", "step", "sampling"}:
+        raise TypeError(
+            f"{generator.__name__} must be a generator function of problem, state and optionally tol, step and "
+            f"sampling; got a function of {', '.join(taken)}."
+        )
 
     @functools.wraps(generator)
     def solve(
