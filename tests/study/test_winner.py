@@ -198,7 +198,7 @@ def test_a_model_without_names_takes_as_many_columns(tmp_path, capsys):
         (b"PK\x03\x04", "cannot be loaded (BadZipFile: File is not a zip file)"),
         (pickle.dumps({"x": 1}), "expected a model that predicts, got an object of type dict"),
         (b"cno_such_module\nModel\n.", "cannot be loaded (ModuleNotFoundError: No module named 'no_such_module')"),
-        (None, "there is no such file"),
+        (None, "no such file"),
     ],
 )
 def test_files_that_are_no_models_are_one_sentence(tmp_path, content, message, capsys):

@@ -56,7 +56,7 @@ def test_leak(rng):
 
 def test_sorted_time(rng):
     x, days = rng.standard_normal(N), pd.date_range("2020-01-01", periods=N)
-    assert "say --time day" in found("sorted_time", x, x=x[::-1], day=days)
+    assert "use --time day" in found("sorted_time", x, x=x[::-1], day=days)
     assert found("sorted_time", x, x=x[::-1], day=days[::-1]).code == "sorted time"
     assert found("sorted_time", x, x=x[::-1], year=np.arange(1800, 1800 + N)).code == "sorted time"
     assert found("sorted_time", x, x=x[::-1], day=days[rng.permutation(N)]) is None
