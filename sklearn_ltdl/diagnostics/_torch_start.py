@@ -153,11 +153,11 @@ class KeepFirstWeights:
     def on_train_begin(self, net: Any, *_: Any, **__: Any) -> None:
         """Keep the weights when training starts in skorch."""
         if isinstance(getattr(net, "module_", None), nn.Module):
-            self.state_dict_ = copy.deepcopy(bare(net.module_).state_dict())
+            self.state_dict_: dict[str, Any] = copy.deepcopy(bare(net.module_).state_dict())
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         """Keep the weights when training starts in Lightning."""
-        self.state_dict_ = copy.deepcopy(bare(module).state_dict())
+        self.state_dict_: dict[str, Any] = copy.deepcopy(bare(module).state_dict())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("on_", "setup", "teardown")):

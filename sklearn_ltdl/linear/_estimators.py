@@ -37,7 +37,7 @@ from sklearn_ltdl.linear._fitting import (
 )
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, members_of_linear, probabilities
-from sklearn_ltdl.results import RegularizationPath, Status, warn_unless_converged
+from sklearn_ltdl.results import RegularizationPath, Status, Trace, warn_unless_converged
 
 _CONSTRAINTS = {
     "alpha": [Interval(Real, 0, None, closed="left")],
@@ -63,6 +63,17 @@ def _has_probabilities(estimator):
 
 class _LinearModel(CallbackSupportMixin, BaseEstimator):
     """Base of the two estimators: each states its data as a `Task`; this class solves and publishes it."""
+
+    coef_: np.ndarray
+    intercept_: Any  # a float, or an array with one value per output
+    dual_coef_: np.ndarray
+    dual_gap_: float
+    n_iter_: int
+    trace_: Trace
+    solver_: str
+    solver_reason_: str
+    step_size_: float | None
+    smoothness_: tuple[float, float] | None
 
     def _objective(self):
         return Objective(self.loss, self.alpha, self.l1_ratio, self.fit_intercept)
@@ -544,7 +555,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         """
         task = self._task(X, y, sample_weight)
         fitted = self._solved(task, (X, y, sample_weight), classes_=task.classes)
-        self.classes_ = task.classes
+        self.classes_: np.ndarray = task.classes
         return self._publish(fitted)
 
     def _task(self, X, y, sample_weight, *, classes=None, reset=True, whole=True):
@@ -584,7 +595,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
             raise ValueError(f"classes={list(classes)} differ from those of the first call, {self.classes_.tolist()}.")
         task = self._task(X, y, sample_weight, classes=known, reset=fresh, whole=False)
         self._go_on(task)
-        self.classes_ = task.classes
+        self.classes_: np.ndarray = task.classes
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)

@@ -105,7 +105,9 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         X = checked_rows(self, X, reset=True)
         rng = np.random.default_rng(draw_seed(self.random_state))
-        self.weights_ = draw_weights(X.shape[1] + 1, 1, width=self.width, depth=self.depth, doubled=False, rng=rng)
+        self.weights_: tuple[np.ndarray, ...] = draw_weights(
+            X.shape[1] + 1, 1, width=self.width, depth=self.depth, doubled=False, rng=rng
+        )
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:

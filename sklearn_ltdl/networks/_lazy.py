@@ -62,6 +62,16 @@ _CONSTRAINTS: dict = {
 class _LazyNet:
     """Base of the two estimators: continue from an earlier fit, and publish the results of a fit."""
 
+    weights_init_: tuple[np.ndarray, ...]
+    weights_: tuple[np.ndarray, ...] | None
+    kernel_machine_: Any
+    alpha_: float
+    intercept_: np.ndarray
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    displacement_: float | None
+
     def _earlier(self):
         """Return the network from which training continues, or None if it starts afresh."""
         goes_on = self.warm_start and self.mode != "kernel" and getattr(self, "weights_", None) is not None
@@ -426,7 +436,7 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         table, classes = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, known=known)
         given = Given(self, X, y, sample_weight, {"classes_": classes, "kernel_machine_": None})
         found = fit_network(self, classification_loss(len(classes)), table, earlier, given)
-        self.classes_ = classes
+        self.classes_: np.ndarray = classes
         return self._publish(found)
 
 

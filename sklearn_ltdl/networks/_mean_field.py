@@ -23,7 +23,7 @@ from sklearn_ltdl.networks._certificate import (
     variation_of,
 )
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
-from sklearn_ltdl.networks._measures import balance, is_quadratic, measure_of
+from sklearn_ltdl.networks._measures import Measure, balance, is_quadratic, measure_of
 from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights
 from sklearn_ltdl.networks._training import (
     FULL_BATCH_ROWS,
@@ -63,6 +63,20 @@ _CONSTRAINTS: dict = {
 
 class _MeanFieldNet:
     """Base of the two estimators: continue from an earlier fit, and publish the results of a fit."""
+
+    particles_: np.ndarray
+    particles_init_: np.ndarray
+    intercept_: np.ndarray
+    measure_: Measure
+    alpha_: float
+    certificate_: Certificate | None
+    solver_: str
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    tv_norm_: float
+    balancedness_: float
+    displacement_: float
 
     def _earlier(self, goes_on):
         """Return the network from which training continues, or None if it starts afresh."""
@@ -505,7 +519,7 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         table, classes = self._table(X, y, sample_weight, earlier)
         given = Given(self, X, y, sample_weight, {"classes_": classes})
         found = fit_layer(self, classification_loss(len(classes)), table, earlier, given)
-        self.classes_ = classes
+        self.classes_: np.ndarray = classes
         return self._publish(found)
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -535,7 +549,7 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         earlier = self._earlier(True)
         table, classes = self._table(X, y, sample_weight, earlier, classes)
         found = fit_one_pass(self, classification_loss(len(classes)), table, earlier)
-        self.classes_ = classes
+        self.classes_: np.ndarray = classes
         return self._publish(found)
 
     def _table(self, X, y, sample_weight, earlier, classes=None):

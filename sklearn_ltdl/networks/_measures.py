@@ -35,7 +35,7 @@ class Measure(NamedTuple):
     masses: np.ndarray
 
     @property
-    def total_variation(self):
+    def total_variation(self) -> float:
         """Return the sum of the Euclidean norms of the masses."""
         return float(np.linalg.norm(self.masses, axis=1).sum())
 

@@ -30,6 +30,18 @@ _CONSTRAINTS = {
 class _KernelEstimator(BaseEstimator):
     """Base of the two estimators: settings of the machine, publication of its results, and predictions."""
 
+    kernel_: Any
+    kernel_loo_errors_: np.ndarray
+    alpha_: float
+    alphas_: np.ndarray | None
+    loo_error_path_: np.ndarray | None
+    dual_coef_: np.ndarray
+    intercept_: Any  # a float, or an array with one value per output
+    X_fit_: np.ndarray
+    solver_: str
+    n_iter_: int
+    n_features_in_: int
+
     def _settings(self):
         return MachineSettings(
             self.kernel,
@@ -230,7 +242,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         return self._publish(Machine.of(X, y, weight, settings, _checked_groups(groups, X)))
 
     def _publish(self, machine):
-        self.loo_predictions_ = machine.left_out
+        self.loo_predictions_: np.ndarray = machine.left_out
         return self._publish_machine(machine)
 
     @overload
@@ -498,8 +510,9 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         return self._publish(ClassMachine.of(X, y, weight, self._settings(), _checked_groups(groups, X)))
 
     def _publish(self, found):
-        self.classes_, self.inverse_temperature_ = found.classes, found.inverse_temperature
-        self.loo_decision_function_ = found.machine.left_out
+        self.classes_: np.ndarray = found.classes
+        self.inverse_temperature_: float = found.inverse_temperature
+        self.loo_decision_function_: np.ndarray = found.machine.left_out
         return self._publish_machine(found.machine)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:

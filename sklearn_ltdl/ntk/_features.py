@@ -108,16 +108,16 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         X = checked_rows(self, X, reset=True)
         points = distinct_rows(X, precomputed=False)[0]
         drawn = np.random.default_rng(draw_seed(self.random_state)).permutation(len(points))
-        self.component_indices_ = points[np.sort(drawn[: self.n_components])]
+        self.component_indices_: np.ndarray = points[np.sort(drawn[: self.n_components])]
         m = len(self.component_indices_)
         require_memory(m, 5, "Use fewer n_components.")
-        self.components_ = X[self.component_indices_]
-        self.kernel_ = self._kernel()
+        self.components_: np.ndarray = X[self.component_indices_]
+        self.kernel_: Any = self._kernel()
         w, U = eigh(call_kernel(self.kernel_, self.components_), overwrite_a=True, check_finite=False, driver="evd")
         if w[0] < -INDEFINITE * w[-1]:
             raise not_psd(f"an eigenvalue of {w[0]:.1e}, where the largest is {w[-1]:.1e}")
         seen = w > m * ROUNDING * w[-1]
-        self.normalization_ = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
+        self.normalization_: np.ndarray = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:

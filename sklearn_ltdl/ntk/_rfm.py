@@ -10,9 +10,10 @@ leave-one-out error given M would improve with more rounds even on pure noise.
 
 from dataclasses import replace
 from numbers import Integral
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -29,6 +30,7 @@ from sklearn_ltdl._targets import (
     read_regression,
     softened,
 )
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
@@ -51,6 +53,14 @@ _RFM_CONSTRAINTS = {
 
 class _RecursiveEstimator(BaseEstimator):
     """Base of the two estimators: run the recursion, publish its results, and predict with the last round."""
+
+    n_rounds_: int
+    cv_errors_: np.ndarray
+    agop_: np.ndarray
+    transformation_: np.ndarray
+    feature_importances_: np.ndarray
+    estimator_: NTKKernelRegressor
+    alpha_: float
 
     def _recursion(self, X, y, weight, unit, normalize_y):
         settings = MachineSettings(
@@ -165,13 +175,13 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     def __init__(
         self,
         *,
-        depth=1,
-        alpha="loo",
-        max_rounds=5,
-        solver="auto",
-        n_components=2000,
-        normalize_y=True,
-        random_state=None,
+        depth: int = 1,
+        alpha: float | str = "loo",
+        max_rounds: int = 5,
+        solver: str = "auto",
+        n_components: int = 2000,
+        normalize_y: bool = True,
+        random_state: Seed = None,
     ) -> None:
         self.depth = depth
         self.alpha = alpha
@@ -182,7 +192,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
@@ -200,7 +210,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
         return self._publish(self._recursion(X, y, weight, units.scale, self.normalize_y))
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the target.
 
         Parameters
@@ -213,7 +223,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         """
         return self._evaluate(X)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -298,7 +308,14 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     _parameter_constraints: dict = _RFM_CONSTRAINTS
 
     def __init__(
-        self, *, depth=1, alpha="loo", max_rounds=5, solver="auto", n_components=2000, random_state=None
+        self,
+        *,
+        depth: int = 1,
+        alpha: float | str = "loo",
+        max_rounds: int = 5,
+        solver: str = "auto",
+        n_components: int = 2000,
+        random_state: Seed = None,
     ) -> None:
         self.depth = depth
         self.alpha = alpha
@@ -308,7 +325,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
@@ -331,10 +348,11 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         targets, scores = (values.reshape(-1, n_outputs) for values in (found.targets, found.scores))
         targets = (targets + 1.0) / 2.0 if len(classes) == 2 else targets
         factor = fit_inverse_temperature(scores, softened(targets, counted(weight)), found.weight)
-        self.classes_, self.inverse_temperature_ = classes, factor
+        self.classes_: np.ndarray = classes
+        self.inverse_temperature_: float = factor
         return self._publish(found)
 
-    def decision_function(self, X) -> np.ndarray:
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Return one score per class; for two classes, one score that is positive for the second class.
 
         Parameters
@@ -347,7 +365,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         """
         return self._evaluate(X)
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the class with the highest score.
 
         Parameters
@@ -361,7 +379,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         scores = self.decision_function(X)
         return most_likely(self.classes_, scores)
 
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict the probabilities of the classes, in the order of `classes_`.
 
         Parameters
