@@ -94,7 +94,7 @@ def test_the_standard_deviation_is_that_of_the_gaussian_process(explained):
     [
         ([50], "rows must be indices or a mask for the 50 rows"),
         (np.ones(49, dtype=bool), "rows must be indices or a mask for the 50 rows"),
-        (np.ones(50, dtype=bool), "leave two at least"),
+        (np.ones(50, dtype=bool), "keep at least two"),
         ([0.5], "rows must be indices or a mask"),
     ],
     ids=["beyond", "short mask", "all", "no integers"],

@@ -384,7 +384,7 @@ V = {"a": 2 * np.ones((3, 1)), "b": 2 * np.ones(2)}
     [
         (broken, {}, "needs its parameters before and after"),
         (broken, {"before": W}, "needs its parameters before and after"),
-        (broken, {"before": W, "after": {"a": W["a"]}}, "one structure"),
+        (broken, {"before": W, "after": {"a": W["a"]}}, "the same structure"),
         (broken, {"before": W, "after": {"a": np.ones((4, 1)), "b": W["b"]}}, r"a has shape \(3, 1\) before"),
         (
             broken,
@@ -393,10 +393,10 @@ V = {"a": 2 * np.ones((3, 1)), "b": 2 * np.ones(2)}
         ),
         (lambda w, X: X @ w["a"] / 0.0 * jnp.nan, {"before": V, "after": W}, "not finite"),
         (lambda w, X: (X @ w["a"]).sum(), {"before": V, "after": W}, "its result has shape"),
-        (broken, {"before": {}, "after": {}}, "no parameters"),
+        (broken, {"before": {}, "after": {}}, "no floating-point parameters"),
         (broken, {"before": W, "after": {**W, "b": np.full(2, np.nan)}}, "b is not finite"),
-        (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": V, "after": W}, "row by row"),
-        (lambda w, X: X @ w["a"] * (1 + (len(X) == 1)), {"before": V, "after": W}, "row by row"),
+        (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": V, "after": W}, "each row separately"),
+        (lambda w, X: X @ w["a"] * (1 + (len(X) == 1)), {"before": V, "after": W}, "each row separately"),
         (lambda w, X: X @ w["a"] + (w["b"][0] - 1) * X.mean(), {"before": V, "after": W}, "parameters before training"),
         (lambda w, X: np.tanh(np.asarray(X @ w["a"])), {"before": V, "after": W}, "use jax.numpy"),
         (lambda w, X: jax.lax.stop_gradient(X @ w["a"]), {"before": V, "after": W}, "no tangent kernel"),
@@ -420,7 +420,7 @@ def test_rows_that_the_network_cannot_take_are_refused(rng):
         regime_report(classifier, X, np.full(40, 7))
     with pytest.raises(ValueError, match="X has 2 features"):
         regime_report(regressor, X[:, :2], X[:, 0])
-    with pytest.raises(ValueError, match=r"y has shape \(40, 2\); outputs of the network a row: 1"):
+    with pytest.raises(ValueError, match=r"y has shape \(40, 2\); the network has 1 outputs per row"):
         regime_report(regressor, X, X[:, :2])
     with pytest.raises(ValueError, match="5 rows; at least 10"):
         regime_report(regressor, X[:5], X[:5, 0])
