@@ -136,6 +136,7 @@ def solver_and_centres(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="300 rows, or 2000 with 200 centres; one repeat")
     parts = parser.add_subparsers(required=True)
     penalty = parts.add_parser("penalty")
     penalty.add_argument("--rows", type=int, default=3000)
@@ -151,6 +152,9 @@ def main():
     )
     table.set_defaults(run=large)
     options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.rows = 1, 300
+        options.sizes, options.centres = "2000", [("nystroem", 200), ("pcg", 200)]
     options.run(options)
 
 
