@@ -47,7 +47,8 @@ def leave_one_out(X, y, new):
     unit = np.diagonal(K).mean()
     K /= unit
     y = y[:, None]
-    pilot = solve_exact(K[:PILOT_ROWS, :PILOT_ROWS].copy(), y[:PILOT_ROWS], np.ones(PILOT_ROWS), ALPHAS, start=1.0)
+    n = min(PILOT_ROWS, len(X))
+    pilot = solve_exact(K[:n, :n].copy(), y[:n], np.ones(n), ALPHAS, start=1.0)
     path = solve_exact(K, y, np.ones(len(X)), ALPHAS, start=pilot.flat_end)
     return ntk_kernel(new, X) @ path.coef[:, 0] / unit + path.intercept, ALPHAS[path.best]
 

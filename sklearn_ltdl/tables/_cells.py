@@ -4,7 +4,7 @@ import re
 from functools import cached_property
 from typing import NamedTuple
 
-from sklearn_ltdl.tables._notes import listed
+from sklearn_ltdl.tables._notes import listed, rows
 
 MOST_STRAYS = 3  # maximum number of distinct texts among numbers or dates to treat as missing
 STRAY_SHARE = 0.1  # maximum share of the cells for such texts
@@ -163,6 +163,5 @@ class Reading(NamedTuple):
         if strays.empty:
             return cls(values, said, details or {})
         texts = list(dict.fromkeys(strays))
-        rows = f"{len(strays)} row{'s' * (len(strays) != 1)}"
-        details = {**(details or {}), "strays": f"{listed(texts)} in {rows}"}
+        details = {**(details or {}), "strays": f"{listed(texts)} in {rows(len(strays))}"}
         return cls(values, (*said, "strays"), details, tuple(texts))

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, strays_of, typed
-from sklearn_ltdl.tables._notes import Note, listed
+from sklearn_ltdl.tables._notes import Note, listed, rows
 
 RARE_LEVEL = 10  # levels with fewer training rows are grouped as rare
 OWN_TEXT = 0.9  # a text column with a larger share of distinct values only identifies rows
@@ -190,8 +190,8 @@ def _read(name, series, given, named):
     kind, n_missing, note = given or kind_of(series), int(series.isna().sum()), ""
     strays = strays_of(series) if given is None and kind == "category" else []
     if strays:
-        texts, counted = listed(list(dict.fromkeys(strays))), f"{len(strays)} row{'s' * (len(strays) != 1)}"
-        note = Note("strays", f"{texts} among numbers is read as missing, in {counted}; --categorical keeps the text")
+        texts, where = listed(list(dict.fromkeys(strays))), rows(len(strays))
+        note = Note("strays", f"{texts} among numbers is read as missing, in {where}; --categorical keeps the text")
         series = coerced(name, series)[0]
         return Column(name, "number", note, int(series.isna().sum())), series
     if given is None and named:
@@ -352,7 +352,7 @@ def _sentinel(column):
         gap = abs(value - others[end])
         usual = re.fullmatch(r"-?9{2,}(?:\.0|9*\.9+)?|-?9{2,}8", repr(float(value)).removesuffix(".0")) is not None
         if gap > (1 if usual else 1000) * spread and (usual or count > 1):
-            where = f"in {count} rows" if count > 1 else "in 1 row"
+            where = f"in {rows(count)}"
             return Note(
                 "sentinel", f"{value:g} {where} is far from all other values; --missing {value:g} if it means missing"
             )

@@ -6,7 +6,7 @@ the next rule. To read another format, add a function to `RULES` and a sentence 
 
 from sklearn_ltdl.tables._cells import Reading, Written
 from sklearn_ltdl.tables._dates import compact_dates, dates, iso_dates, times_of_day
-from sklearn_ltdl.tables._notes import Note, listed
+from sklearn_ltdl.tables._notes import Note, listed, rows
 
 MOST_LABELS = 30  # whole numbers of a target may be labels if at most so many are distinct
 _CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is not a number
@@ -161,16 +161,11 @@ def missing_labels(values, texts, label):
     if none.any() and not missing.all() and not is_numeric_dtype(values.dtype) and values.dtype.kind != "M":
         values = values.where(~none, "None")
         missing &= ~none
-        rows = _rows(int(none.sum()))
-        text = f"'None' is a class of {label!r}, {rows}; leave these cells empty if it means missing."
+        text = f"'None' is a class of {label!r}, {rows(int(none.sum()))}; leave these cells empty if it means missing."
         notes.append(Note("none is a class", text))
     counts = texts[missing & (texts != "")].value_counts()
     if len(counts):
-        spelled = ", ".join(f"{text!r} in {_rows(count)}" for text, count in counts.items())
+        spelled = ", ".join(f"{text!r} in {rows(count)}" for text, count in counts.items())
         text = f"In {label!r}, the column to predict, these texts are treated as missing: {spelled}."
         notes.append(Note("missing labels", text))
     return values, notes
-
-
-def _rows(count):
-    return f"{count} row{'s' * (count != 1)}"
