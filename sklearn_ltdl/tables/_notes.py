@@ -24,7 +24,7 @@ class Note(str):
 
 def rows(count):
     """Return the number of rows with its noun."""
-    return f"{count} row{'s' * (count != 1)}"
+    return f"{count} {'row' if count == 1 else 'rows'}"
 
 
 def listed(names, most=8, *, quoted=False):
