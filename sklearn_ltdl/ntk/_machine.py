@@ -94,8 +94,8 @@ class Machine:
         Standardised target less leave-one-out prediction of the points.
     row_residuals : ndarray of shape (n_kept, n_outputs)
         The same of the rows, at the penalty that would have been chosen without each.
-    made : Smoother or None
-        That of the solution, None if there is none or it has been left out of a file.
+    made : Smoother, float or None
+        That of the solution, or what is left of it in a file, its ridge; None if there is none.
     """
 
     kernel: object
@@ -114,7 +114,7 @@ class Machine:
     scale: float
     residuals: np.ndarray
     row_residuals: np.ndarray
-    made: Smoother | None
+    made: Smoother | float | None
 
     @classmethod
     def of(cls, X, y, weight, settings, groups=None, start=None):
@@ -190,8 +190,8 @@ class Machine:
 
     def __getstate__(self):
         """Return what is pickled: not the smoother, as large as the Gram matrix, if the kernel can make it again."""
-        state = {name: value for name, value in vars(self).items() if name != "smoother"}
-        return state if self.kernel is None else state | {"made": None}
+        state = {name: value for name, value in vars(self).items() if name not in {"smoother", "precise_smoother"}}
+        return state if self.kernel is None else state | {"made": self.made and float(getattr(self.made, "ridge", self.made))}
 
     @property
     def n_features(self):
@@ -243,13 +243,14 @@ class Machine:
 
     def posterior_std(self, X):
         """Return the posterior standard deviation of f(x) + b, of the shape of the predictions."""
-        smoother, kernel, sample = self._exact_smoother("return_std"), self.kernel, self.sample
+        self._require_exact("return_std")
+        kernel, sample = self.kernel, self.sample
         if kernel is None:
             raise ValueError(
                 "return_std needs the kernel of each row with itself, which kernel='precomputed' does not give; "
                 "pass a Kernel object or a callable."
             )
-        variance = np.empty(len(X))
+        smoother, variance = self.precise_smoother, np.empty(len(X))
         for rows in row_blocks(len(X), len(smoother.weight)):
             K = self._cross(X[rows])
             if isinstance(kernel, Kernel):
@@ -279,18 +280,28 @@ class Machine:
     @cached_property
     def smoother(self):
         """The solution as a function of the targets, of solver 'exact'; made again after pickling."""
-        if self.made is not None:
-            return self.made
+        return self.made if isinstance(self.made, Smoother) else self._smoother()
+
+    @cached_property
+    def precise_smoother(self):
+        """The same, with precise variances."""
+        smoother = self.smoother
+        return self._smoother(precise=True) if smoother.is_coarse else smoother
+
+    def _smoother(self, precise=False):
         K = call_kernel(self.kernel, self.centres)
         K /= self.scale
-        return Smoother.of(K, self.sample.weight, self.relative_alpha)
+        return Smoother.of(K, self.sample.weight, getattr(self.made, "ridge", self.made), precise)
 
     def _exact_smoother(self, what):
+        self._require_exact(what)
+        return self.smoother
+
+    def _require_exact(self, what):
         if self.solver != "exact":
             raise ValueError(
                 f"{what} needs solver='exact'; this fit used {self.solver!r}. Use solver='exact', or fewer rows."
             )
-        return self.smoother
 
     def _cross(self, X):
         """Return the kernel between rows and the points, over its mean diagonal."""
@@ -393,7 +404,9 @@ def _chosen(kernels, X, sample, settings, rng, needs_start):
     some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
     block = sample.block[some]
     blocks = together(block) if np.ptp(block) else []  # of one large group, rows are left out alone
-    weight = sample.weight[some] * len(some) / sample.weight[some].sum()
+    weight = sample.weight
+    if len(some) < len(weight):
+        weight = weight[some] * len(some) / weight[some].sum()
     best, errors = None, []
     for kernel in kernels:
         solved = _on_points(kernel, X, sample.points[some], sample.targets[some], weight, settings, 1.0, blocks)
