@@ -14,7 +14,7 @@ from sklearn_ltdl.ntk._gram import call_kernel, check_precomputed, cross, gram, 
 from sklearn_ltdl.ntk._intervals import jackknife, jackknife_plus
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
-from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
+from sklearn_ltdl.ntk._nystroem import independent, single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._sample import Sample, together
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
@@ -191,7 +191,9 @@ class Machine:
     def __getstate__(self):
         """Return what is pickled: not the smoother, as large as the Gram matrix, if the kernel can make it again."""
         state = {name: value for name, value in vars(self).items() if name not in {"smoother", "precise_smoother"}}
-        return state if self.kernel is None else state | {"made": self.made and float(getattr(self.made, "ridge", self.made))}
+        if self.kernel is not None and isinstance(self.made, Smoother):
+            state["made"] = float(self.made.ridge)
+        return state
 
     @property
     def n_features(self):
@@ -442,6 +444,12 @@ def _on_centres(kernel, X, sample, settings, rng):
     scale = mean_diagonal(K, sample.weight[chosen])
     K /= scale
     penalties = settings.penalties(scale)
+    leaving = chosen
+    if penalties[0] < ALPHAS[0]:  # too small to bound the coefficients of functions that are, together, nearly 0
+        kept = independent(K)
+        if len(kept) < m:
+            m, centres, chosen, leaving = len(kept), centres[kept], chosen[kept], leaving[:0]
+            K, direct = K[np.ix_(kept, kept)], direct or m <= DIRECT_CENTRES  # data of low rank precondition nothing
     in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
     single = (
         isinstance(kernel, Kernel) and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
@@ -454,7 +462,7 @@ def _on_centres(kernel, X, sample, settings, rng):
         return values
 
     if direct:
-        path = solve_nystroem(between, K, chosen, sample.targets, sample.weight, penalties)
+        path = solve_nystroem(between, K, leaving, sample.targets, sample.weight, penalties)
     else:
         path = solve_pcg(between, K, chosen, sample.targets, sample.weight, penalties)
         warn_unless_converged(path, "Increase alpha, or decrease n_components.")

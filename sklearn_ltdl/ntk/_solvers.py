@@ -172,8 +172,8 @@ class Smoother:
         The intercept has a flat prior, the noise the variance alpha times n over the weight (Rasmussen and Williams
         2006, section 2.7, where W are the weights of the best linear unbiased predictor).
 
-        With :math:`w_j, v_j` the eigenvalues and vectors, and :math:`a_j` the share of :math:`v_j` in the centred values
-        k of a new row, it is :math:`k_{xx} - \sum_j a_j^2 / (w_j + n\alpha) + \alpha`. Where :math:`w_j` is above
+        With :math:`w_j, v_j` the eigenvalues and vectors, and :math:`a_j` the share of :math:`v_j` in the centred
+        values of a new row, it is :math:`k_{xx} - \sum_j a_j^2 / (w_j + n\alpha) + \alpha`. Where :math:`w_j` is above
         :math:`n\alpha` the term is :math:`a_j^2/w_j` less its share :math:`n\alpha/(w_j + n\alpha)`, which may be all
         that is left of the variance: for the rows that the data span, the first parts cancel.
         """
@@ -226,7 +226,7 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
     coef = root * duals[..., best]
     if np.any(ROUNDING * np.abs(coef).sum(axis=0) > LOST * np.sqrt(np.mean(target**2, axis=0))):
         warn(
-            f"alpha is {alphas[tried][best]:.1e} of the kernel's mean diagonal, where rounding of the kernel may change "
+            f"alpha is {alphas[tried][best]:.1e} of the kernel's mean diagonal, where rounding may change "
             "predictions in the third digit. Increase alpha, or use alpha='loo'."
         )
     smoother = Smoother(*factor(best), row_means, weight, ridges[tried][best])

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import linear_kernel
 
 from sklearn_ltdl import NTKKernelRegressor
 from sklearn_ltdl.ntk import NNGP, RBF, _machine, _solvers
@@ -73,3 +74,16 @@ def test_a_penalty_below_the_rounding_of_a_smooth_kernel_is_warned_of(rng):
     X, y, *_ = table(rng, n=70)
     with pytest.warns(UserWarning, match="alpha is 1.0e-15 of the kernel's mean diagonal, where rounding"):
         NTKKernelRegressor(kernel=RBF(5.0), alpha=1e-15).fit(X[:, :2], y)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-14, 1e-10])
+@pytest.mark.parametrize("solver", ["nystroem", "pcg"])
+def test_centres_that_others_span_leave_least_squares(rng, solver, alpha):
+    X, y, *_ = table(rng)
+    model = NTKKernelRegressor(kernel=linear_kernel, alpha=alpha, solver=solver, random_state=0).fit(X, y)
+    D = np.column_stack([np.ones(30), X])
+    fit = D @ np.linalg.lstsq(D, y)[0]
+    np.testing.assert_allclose(model.predict(X), fit, rtol=0, atol=1e-6)
+    if solver == "nystroem":
+        left_out = (y - fit) / (1 - np.sum(np.linalg.qr(D)[0] ** 2, axis=1))
+        np.testing.assert_allclose(model.loo_predictions_, y - left_out, rtol=0, atol=1e-6)
