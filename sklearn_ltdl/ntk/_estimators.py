@@ -96,7 +96,8 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel; 0 is the limit of small ones, least squares or the interpolation of least norm. 'loo' takes the value of
-        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of identical features, or of one of the `groups` of `fit`, are left out together.
+        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of
+        identical features, or of one of the `groups` of `fit`, are left out together.
     solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
         'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
         `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory: 'nystroem' solves
@@ -372,7 +373,8 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
         kernel; 0 is the limit of small ones, least squares or the interpolation of least norm. 'loo' takes the value of
-        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of identical features, or of one of the `groups` of `fit`, are left out together.
+        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of
+        identical features, or of one of the `groups` of `fit`, are left out together.
     solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
         'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
         `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory: 'nystroem' solves
