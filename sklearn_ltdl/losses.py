@@ -288,7 +288,7 @@ def _best_of_outputs(loss: Any, scores: np.ndarray, y: np.ndarray, share: np.nda
             low, high = np.where(up <= down, t, low), np.where(up >= down, t, high)
             new = t - (up - down) / (share @ loss.second_derivative(scores + t, y))
             if np.all(np.abs(up - down) <= BALANCED * np.minimum(up, down)):
-                return np.where((low <= new) & (new <= high), new, t)
+                return np.where(np.isfinite(new) & (low <= new) & (new <= high), new, t)
             is_open = np.isinf(low) | np.isinf(high)
             is_far = ~(np.abs(new - t) <= stride)
             away = np.where(is_open, t + np.where(up < down, stride, -stride), 0.5 * low + 0.5 * high)

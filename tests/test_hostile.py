@@ -3,8 +3,10 @@
 Each case ends in a ValueError or TypeError that names it, or in finite predictions.
 """
 
+import inspect
 import re
 import warnings
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -243,3 +245,87 @@ def test_any_floats_are_fitted_or_refused(table, target):
     with np.errstate(all="ignore"):
         for name in ("SAGRegressor", "NTKKernelRegressor"):
             names_or_answers(r"\b[Xy]\b|kernel|row", small(name), table, target)
+
+
+# Arguments of public methods and functions, read from their signatures: new ones are covered by themselves.
+
+DATA = {"self", "X", "y", "X_test", "y_test", "estimator", "model", "solver", "checkpoints", "fit_params", "kwargs"}
+INHERITED = {"score", "fit_transform", "get_feature_names_out"}  # scikit-learn's own
+USUAL = {"alphas": [0.1, 0.01], "times": [1.0], "checkpoints": None}
+
+
+def methods():
+    """Yield the class, the name and an argument of every public method."""
+    for name in REGRESSORS + CLASSIFIERS + TRANSFORMERS:
+        for method, function in inspect.getmembers(getattr(sklearn_ltdl, name), inspect.isfunction):
+            if method.startswith(("_", "set_", "get_")) or method in INHERITED:
+                continue
+            for argument in inspect.signature(function).parameters:
+                if argument not in DATA:
+                    yield name, method, argument
+
+
+@cache
+def fitted(name):
+    model = small(name).set_params(random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(X, LABELS if is_classifier(model) else Y)
+
+
+def answers_or_names(argument, call):
+    """Check that a call raises a ValueError or TypeError that names the argument, or ends."""
+    try:
+        result = call()
+        if inspect.isgenerator(result):
+            list(result)
+    except (ValueError, TypeError) as error:
+        assert re.search(rf"\b{argument}\b", str(error)), repr(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(("name", "method", "argument"), methods())
+def test_arguments_of_methods_are_answered_or_refused_by_name(name, method, argument):
+    taken = inspect.signature(getattr(getattr(sklearn_ltdl, name), method)).parameters
+    for value in VALUES:
+        model = fitted(name) if "fit" not in method and method != "path" else small(name)
+        given = {key: USUAL[key] for key in taken if key in USUAL} | {argument: value}
+        if "y" in taken:
+            given["y"] = LABELS if is_classifier(model) else Y
+        answers_or_names(argument, lambda: getattr(model, method)(X, **given))  # noqa: B023
+
+
+def network(X=X, y=Y):
+    return sklearn_ltdl.MeanFieldTwoLayerNet(width=4, max_iter=5, alpha=0.1, random_state=0).fit(X, y)
+
+
+def functions():
+    """Yield functions with the arguments that a call needs, by name."""
+    net = network()
+    few = {"models": ["linear"], "cv": 2}
+    yield sklearn_ltdl.alpha_from_c, {"C": 1.0, "total_weight": 20.0}
+    yield sklearn_ltdl.alpha_from_ridge, {"alpha": 1.0, "total_weight": 20.0}
+    yield sklearn_ltdl.certify, {"estimator": net, "X": X, "y": Y}
+    yield sklearn_ltdl.duality_gap, {"estimator": fitted("SAGRegressor"), "X": X, "y": Y}
+    yield sklearn_ltdl.compare_solvers, {"X": X, "y": Y, "solvers": ["newton"]}
+    yield sklearn_ltdl.regime_report, {"model": net, "X": X, "y": Y}
+    yield sklearn_ltdl.explain_as_kernel, {"model": net, "X": X, "y": Y}
+    yield sklearn_ltdl.scale_path, {"X": X, "y": Y, "scales": [1.0, 10.0], "cv": 2, "max_iter": 2, "width": 4}
+    yield sklearn_ltdl.compare, {"X": X, "y": Y, **few}
+
+
+def arguments_of_functions():
+    for function, usual in functions():
+        for argument in inspect.signature(function).parameters:
+            if argument not in DATA:
+                yield function, usual, argument
+
+
+@pytest.mark.parametrize(
+    ("function", "usual", "argument"),
+    [pytest.param(*case, id=f"{case[0].__name__}-{case[2]}") for case in arguments_of_functions()],
+)
+def test_arguments_of_functions_are_answered_or_refused_by_name(tmp_path, monkeypatch, function, usual, argument):
+    monkeypatch.chdir(tmp_path)  # of a journal of any name
+    usual = {key: value for key, value in usual.items() if key in inspect.signature(function).parameters}
+    for value in VALUES:
+        answers_or_names(argument, lambda: function(**usual | {argument: value}))  # noqa: B023

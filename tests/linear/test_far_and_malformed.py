@@ -205,3 +205,15 @@ def test_the_best_intercept_balances_the_slopes(rng, loss, scale):
     value = total(loss, scores + best, y, share)
     for shift in scale * np.array([-1.0, -1e-3, 1e-3, 1.0]):
         assert total(loss, scores + best + shift, y, share) >= value * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("seed", [34, 41, 43, 48, 82, 103, 129, 479])
+def test_a_fit_with_nothing_but_rounding_to_gain_has_converged(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 40))
+    X, y = np.tile(10.0 ** rng.uniform(-5, 5, 2), (n, 1)), 10.0 ** rng.uniform(0, 6) * rng.normal(size=n)
+    model = SAGRegressor(loss="huber", alpha=10.0 ** rng.uniform(-8, 3), l1_ratio=0.5, solver="cd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.fit(X, y, rng.uniform(0.1, 3, n))  # both columns are constant: the intercept is all there is to fit
+    assert not model.coef_.any()
