@@ -7,10 +7,10 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
-from sklearn_ltdl._targets import most_likely, read_classification, read_regression
+from sklearn_ltdl._targets import checked_list, most_likely, read_classification, read_regression
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
@@ -589,13 +589,11 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
 def _checked_groups(groups, X):
     if groups is None:
         return None
-    groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-    check_consistent_length(X, groups)
-    return groups
+    return check_array(checked_list(groups, "groups", len(X)), ensure_2d=False, dtype=None, input_name="groups")
 
 
 def _checked_times(times):
-    if not isinstance(times, Iterable) or isinstance(times, str):
+    if not isinstance(times, Iterable) or isinstance(times, str) or np.shape(times) == ():
         raise ValueError(f"times is {times!r}; it must be a list of numbers, each at least 0.")
     for time in times:
         if not isinstance(time, Real) or isinstance(time, bool) or not time >= 0:

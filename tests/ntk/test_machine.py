@@ -324,7 +324,7 @@ def test_bad_groups_are_named(rng):
     X, Y = table(rng)
     with pytest.raises(ValueError, match="groups joins all rows"):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(40))
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match=r"groups has shape \(39,\)"):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(39))
 
 
