@@ -19,6 +19,7 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl.running._clock import TotalTime
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that is sent when the parent ends
 ANSWER_SECONDS = 10  # time limit for a scheduler to answer, and to have a worker
@@ -54,15 +55,15 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
     time_limit : float or None, default=None
         Time limit of one job in seconds, without the start of its worker. Without any limit, and with one job at a
         time, jobs run in this process.
-    total_time : float or None, default=None
-        Seconds after which running jobs are killed and no further job starts.
+    total_time : TotalTime, float or None, default=None
+        Seconds after which running jobs are killed and no further job starts. A TotalTime has begun before.
     scheduler : str, distributed.Client or None, default=None
         Address of the scheduler of a Dask cluster. Each of its workers runs one job at a time, and `n_jobs` is ignored.
     """
-    end = math.inf if total_time is None else time.monotonic() + total_time
+    clock = TotalTime.of(total_time)
     if scheduler is None:
         workers = _Processes(min(joblib.effective_n_jobs(n_jobs), len(arguments)), shared)
-        if workers.n_workers <= 1 and time_limit is None and total_time is None:
+        if workers.n_workers <= 1 and time_limit is None and not clock.is_limited:
             yield from ((index, function(*shared, *argument)) for index, argument in enumerate(arguments))
             return
     else:
@@ -76,17 +77,18 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
         running[ready] = worker, None, math.inf
 
     try:
-        for worker in range(min(workers.n_workers, len(arguments))):
+        for worker in range(min(workers.n_workers, len(arguments)) if clock.left_for_fits > 0 else 0):
             start(worker)
         while running:
-            patience = min(end, *(deadline for *_, deadline in running.values())) - time.monotonic()
+            deadline = min(deadline for *_, deadline in running.values())
+            patience = min(clock.left_for_fits, deadline - time.monotonic())
             wait(running, timeout=None if patience == math.inf else max(0, patience), return_when=FIRST_COMPLETED)
-            over = time.monotonic() > end
+            over = clock.left_for_fits <= 0
             for future, (worker, index, deadline) in list(running.items()):
                 if future.done():
                     result, alive = _result(future)
                 elif over:
-                    result, alive = JobError(f"stopped at the total time of {total_time:g} s", "time"), False
+                    result, alive = JobError(f"stopped at the total time of {clock:g} s", "time"), False
                 elif time.monotonic() > deadline:
                     result, alive = JobError(f"stopped at the time limit of {time_limit:g} s"), False
                 else:
@@ -107,8 +109,9 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
                     job = workers.submit(worker, function, workers.shared, arguments[index])
                     running[job] = worker, index, deadline
-        for index in range(started, len(arguments)):
-            yield index, JobError(f"not run, because the total time of {total_time:g} s was over", "time")
+        while started < len(arguments):
+            yield started, JobError(f"not run, because the total time of {clock:g} s was over", "time")
+            started += 1
     finally:
         workers.close(running)
 
