@@ -10,7 +10,9 @@ import pickle
 import signal
 import sys
 import time
+import warnings
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 
@@ -20,6 +22,7 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl.running._clock import TotalTime
+from sklearn_ltdl.running._shared import SharedFile, call
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that is sent when the parent ends
 ANSWER_SECONDS = 10  # time limit for a scheduler to answer, and to have a worker
@@ -73,7 +76,7 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
 
     def start(worker):
         workers.start(worker)
-        ready = workers.submit(worker, callable, (), (function,))  # imports what the function needs
+        ready = workers.submit(worker, callable, (function,), with_shared=False)  # imports what the function needs
         running[ready] = worker, None, math.inf
 
     try:
@@ -107,7 +110,7 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
                 else:
                     index, started = started, started + 1
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    job = workers.submit(worker, function, workers.shared, arguments[index])
+                    job = workers.submit(worker, function, arguments[index])
                     running[job] = worker, index, deadline
         while started < len(arguments):
             yield started, JobError(f"not run, because the total time of {clock:g} s was over", "time")
@@ -120,10 +123,13 @@ class _Processes:
     """Workers on this machine: each has an executor with one process, so that a single job can be killed."""
 
     def __init__(self, n_workers, shared):
-        self.n_workers, self.shared = n_workers, shared
-        self._executors = {}
+        self.n_workers = n_workers
+        self._shared, self._file, self._executors = shared, None, {}
 
     def start(self, worker):
+        if self._file is None and self._shared:
+            with suppress(OSError):  # no space, or no folder: the objects go with each job
+                self._file = SharedFile(self._shared)
         cores = max(1, joblib.cpu_count() // self.n_workers)
         environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
@@ -131,8 +137,11 @@ class _Processes:
             1, initializer=partial(_prepare, worker, self.n_workers, os.getpid()), env=environment
         )
 
-    def submit(self, worker, function, shared, arguments):
-        return self._executors[worker].submit(function, *shared, *arguments)
+    def submit(self, worker, function, arguments, with_shared=True):
+        submit = self._executors[worker].submit
+        if with_shared and self._file is not None:
+            return submit(call, self._file.path, function, arguments)
+        return submit(function, *(self._shared if with_shared else ()), *arguments)
 
     def kill(self, worker, future):
         self._executors[worker].shutdown(kill_workers=True)
@@ -141,8 +150,12 @@ class _Processes:
         patience = time.monotonic() + 1.0  # loky's thread fails if a job is removed while the thread passes it on
         while time.monotonic() < patience and not all(future.running() or future.done() for future in running):
             time.sleep(0.01)
-        for executor in self._executors.values():
-            executor.shutdown(kill_workers=True)
+        try:
+            for executor in self._executors.values():
+                executor.shutdown(kill_workers=True)
+        finally:
+            if self._file is not None:
+                self._file.remove()
 
 
 def _prepare(worker, n_workers, parent):
@@ -214,18 +227,28 @@ class _Cluster:
                 f"The workers of the Dask cluster have sklearn_ltdl {', '.join(sorted(theirs))}; expected "
                 f"{sklearn_ltdl.__version__} as on this machine, because results would differ. Install one version."
             )
-        self._objects, self.shared, self._tasks = list(shared), None, {}
+        self._shared, self._tasks = [self._sent(one) for one in shared], {}
+
+    def _sent(self, value):
+        """Return an object as the result of a task, which is made again if its workers are lost, unlike scattered data.
+
+        A worker gets it once, from the scheduler or from another worker.
+        """
+        from cloudpickle import dumps  # a dependency of Dask
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            return self._client.submit(pickle.loads, dumps(value), pure=False)
 
     def start(self, worker):
-        if self.shared is None:
-            put = self._client.scatter
-            self.shared = put(self._objects, broadcast=True, hash=False) if self._objects else []
+        """Do nothing: the workers run."""
 
-    def submit(self, worker, function, shared, arguments):
+    def submit(self, worker, function, arguments, with_shared=True):
         addresses = sorted(self._client.nthreads())
         from cloudpickle import dumps  # a dependency of Dask
 
         job = dumps((function, arguments))  # Dask does not report jobs that its workers cannot read
+        shared = self._shared if with_shared else []
         task = self._client.submit(
             _do, job, *shared, workers=addresses[worker % len(addresses)], allow_other_workers=True, pure=False
         )
@@ -235,7 +258,7 @@ class _Cluster:
         return future
 
     def kill(self, worker, future):
-        """Replace the process of a job, and send the shared arguments again."""
+        """Replace the process of a job."""
         task = self._tasks.pop(future)
         addresses = [address for address, keys in self._client.processing().items() if task.key in keys]
         task.cancel(force=True)
@@ -246,7 +269,6 @@ class _Cluster:
                 "A job exceeded its time limit, and its Dask worker has no nanny that could restart it; start workers "
                 "with a nanny (`dask worker` does so by default), or set no limit."
             ) from error
-        self.shared = None
 
     def close(self, running):
         for future in running:
@@ -254,7 +276,7 @@ class _Cluster:
         self._leave()
 
     def _leave(self):
-        self.shared = None
+        self._shared = []
         if self._ours:
             self._client.close()
 
