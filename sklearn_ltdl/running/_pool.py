@@ -22,6 +22,7 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl.running._clock import TotalTime
+from sklearn_ltdl.running._compiled import cache_settings
 from sklearn_ltdl.running._shared import SharedFile, call
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that is sent when the parent ends
@@ -177,6 +178,7 @@ def _prepare(worker, n_workers, parent):
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[worker::n_workers] or cores)
+    os.environ.update(cache_settings(joblib.cpu_count()))  # before JAX is imported
 
 
 def _end_with(parent):

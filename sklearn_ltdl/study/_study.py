@@ -311,7 +311,8 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
                 ask(_follow_up(plan, results))
                 for other, *_ in missing[n_asked:]:
                     progress.expect(other)
-            progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
+            compiling = result.get("compile_seconds", 0.0)
+            progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"], compiling)
     finally:
         progress.close()
 
