@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command ``ltdl``: what is slow to import is imported by the command that needs it."""
 
 import os
@@ -34,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = tell
             warnings.filterwarnings("always", "journal ")  # what runs again is no error
             parser, commands = parser_of(_RUNS)
+            if "_ARGCOMPLETE" in os.environ:  # a shell asks for what may be typed next, through argcomplete
+                import argcomplete
+
+                argcomplete.autocomplete(parser)
             arguments, unknown = parser.parse_known_args(attached(sys.argv[1:] if argv is None else argv))
             if unknown:
                 commands.get(arguments.command, parser).refuse(unknown)
