@@ -117,7 +117,7 @@ class Machine:
     made: Smoother | None
 
     @classmethod
-    def of(cls, X, y, weight, settings, groups=None, start=None):
+    def of(cls, X, y, weight, settings, groups=None, start=None, near=False):
         """Choose kernel and penalty by leave-one-out, and solve.
 
         Parameters
@@ -130,6 +130,8 @@ class Machine:
             Rows of one group are left out together.
         start : float, default=None
             Penalty over the kernel's mean diagonal at which the search among many rows begins; None for that of fewer.
+        near : bool, default=False
+            Whether the penalty is expected there, as in `solve_exact`.
         """
         if settings.precomputed:
             check_precomputed(X, weight)
@@ -152,7 +154,8 @@ class Machine:
             if pilot is not None:
                 start = pilot.path.flat_end
             blocks = together(sample.block)
-            solved = _on_points(kernel, X, sample.points, sample.targets, sample.weight, settings, start or 1.0, blocks)
+            of_points = sample.points, sample.targets, sample.weight
+            solved = _on_points(kernel, X, *of_points, settings, start or 1.0, blocks, near)
         path, scale = solved.path, solved.scale
 
         coef = path.coef / scale
@@ -405,12 +408,12 @@ def _chosen(kernels, X, sample, settings, rng, needs_start):
     return kernel, np.array(errors), solved
 
 
-def _on_points(kernel, X, points, targets, weight, settings, start, blocks):
+def _on_points(kernel, X, points, targets, weight, settings, start, blocks, near=False):
     """Return the solution with the whole Gram matrix between points."""
     K = gram(kernel, X, points)
     scale = mean_diagonal(K, weight)
     K /= scale
-    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks), scale, points)
+    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks, near), scale, points)
 
 
 def _on_centres(kernel, X, sample, settings, rng):

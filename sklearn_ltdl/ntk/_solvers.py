@@ -149,7 +149,7 @@ class Smoother:
         return np.maximum(diagonal - np.einsum("ij,ij->i", weights, cross) + constant, 0.0)
 
 
-def solve_exact(K, Y, weight, alphas, start, blocks=()):
+def solve_exact(K, Y, weight, alphas, start, blocks=(), near=False):
     """Solve with the whole Gram matrix, which is overwritten.
 
     Parameters
@@ -165,13 +165,16 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
         Penalty at which the search begins when n is above `SPECTRAL_ROWS`.
     blocks : sequence of ndarrays of int
         Rows that are left out together, two or more in each; all others are left out alone.
+    near : bool, default=False
+        Whether the least error is expected at `start` or next to it, as of the same rows with a similar kernel. The
+        search then takes single steps of the grid, and finds the same minimum of an error that has one.
     """
     n, mean = len(K), weight @ Y / len(K)
     root, row_means = _centre(K, weight)
     target = root * (Y - mean)
     solve = _spectral_path if n <= SPECTRAL_ROWS else _cholesky_search
     ridges = least_ridges(n * alphas, np.trace(K))
-    duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, blocks)
+    duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, (1,) if near else (2, 1), blocks)
 
     own = np.sum(weight[:, None, None] * left_out**2, axis=1)  # (n, n_tried)
     errors = own.sum(axis=0)
@@ -212,7 +215,7 @@ def least_ridges(ridges, trace):
     return np.maximum(ridges, 10 * ROUNDING * trace)
 
 
-def _spectral_path(K, target, root, ridges, start, blocks):
+def _spectral_path(K, target, root, ridges, start, strides, blocks):
     """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and the function `factor`."""
     n = len(K)
     w, V = eigh(K.T, lower=False, overwrite_a=True, check_finite=False, driver="evd")
@@ -238,7 +241,7 @@ def _spectral_path(K, target, root, ridges, start, blocks):
     return duals, left_out, slice(None), lambda i: np.sqrt(filters[:, i, None]) * V.T
 
 
-def _cholesky_search(K, target, root, ridges, start, blocks):
+def _cholesky_search(K, target, root, ridges, start, strides, blocks):
     """Return the same as `_spectral_path` from a few Cholesky factors: a walk down the grid in shrinking strides.
 
     Of K the part above the diagonal stays, and the factors come and go below it; the best so far has a copy.
@@ -270,8 +273,8 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
                 keep(i)
         return seen[i][0]
 
-    best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
-    for stride in (2, 1):
+    best = min(int(np.searchsorted(ridges, start * (1 - 1e-9))), len(ridges) - 1)  # of the grid, but for rounding
+    for stride in strides:
         previous = None
         while best != previous:
             previous = best
