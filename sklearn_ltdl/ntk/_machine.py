@@ -117,7 +117,7 @@ class Machine:
     made: Smoother | float | None
 
     @classmethod
-    def of(cls, X, y, weight, settings, groups=None, start=None):
+    def of(cls, X, y, weight, settings, groups=None, start=None, near=False):
         """Choose kernel and penalty by leave-one-out, and solve.
 
         Parameters
@@ -131,6 +131,8 @@ class Machine:
         start : float, default=None
             Penalty, relative to the kernel's mean diagonal, at which the search begins if there are many rows; None
             takes it from a fit to fewer rows.
+        near : bool, default=False
+            Whether the penalty is expected there, as in `solve_exact`.
         """
         if settings.precomputed:
             check_precomputed(X, weight)
@@ -153,7 +155,8 @@ class Machine:
             if pilot is not None:
                 start = pilot.path.flat_end
             blocks = together(sample.block)
-            solved = _on_points(kernel, X, sample.points, sample.targets, sample.weight, settings, start or 1.0, blocks)
+            of_points = sample.points, sample.targets, sample.weight
+            solved = _on_points(kernel, X, *of_points, settings, start or 1.0, blocks, near)
         path, scale = solved.path, solved.scale
 
         coef = path.coef / scale
@@ -421,12 +424,12 @@ def _chosen(kernels, X, sample, settings, rng, needs_start):
     return kernel, np.array(errors), solved
 
 
-def _on_points(kernel, X, points, targets, weight, settings, start, blocks):
+def _on_points(kernel, X, points, targets, weight, settings, start, blocks, near=False):
     """Return the solution with the whole Gram matrix between points."""
     K = gram(kernel, X, points)
     scale = mean_diagonal(K, weight)
     K /= scale
-    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks), scale, points)
+    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks, near), scale, points)
 
 
 def _on_centres(kernel, X, sample, settings, rng):

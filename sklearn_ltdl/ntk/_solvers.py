@@ -193,7 +193,7 @@ class Smoother:
         return rest * (rest > rounding) + squares @ spread + self.alpha  # NaN of an infinite kernel
 
 
-def solve_exact(K, Y, weight, alphas, start, blocks=()):
+def solve_exact(K, Y, weight, alphas, start, blocks=(), near=False):
     """Solve with the whole Gram matrix, which is overwritten.
 
     Parameters
@@ -209,13 +209,16 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
         Penalty at which the search begins if n is above `SPECTRAL_ROWS`.
     blocks : sequence of ndarrays of int
         Sets of two or more rows that are left out together; all other rows are left out one by one.
+    near : bool, default=False
+        Whether the least error is expected at `start` or next to it, as for the same rows with a similar kernel. The
+        search then takes single steps of the grid, and finds the same minimum of an error that has one.
     """
     n, mean = len(K), weight @ Y / len(K)
     root, row_means = _centre(K, weight)
     target = root * (Y - mean)
     ridges = least_ridges(n * alphas, np.trace(K))
     solve = _spectral_path if _needs_eigenvalues(n, ridges[0]) else _cholesky_search
-    duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, blocks)
+    duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, (1,) if near else (2, 1), blocks)
 
     own = np.sum(weight[:, None, None] * left_out**2, axis=1)  # (n, n_tried)
     errors = own.sum(axis=0)
@@ -279,7 +282,7 @@ def _factor_of(w, V, ridge):
     return np.sqrt(1.0 / (w + ridge))[:, None] * V.T
 
 
-def _spectral_path(K, target, root, ridges, start, blocks):
+def _spectral_path(K, target, root, ridges, start, strides, blocks):
     """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and the function `factor`.
 
     C y is without the eigenvectors of norm 0. For an index of those tried, `factor` returns F and the eigenvalues.
@@ -308,7 +311,7 @@ def _spectral_path(K, target, root, ridges, start, blocks):
     return duals, left_out, slice(None), lambda i: (_factor_of(w, V, ridges[i]), w)
 
 
-def _cholesky_search(K, target, root, ridges, start, blocks):
+def _cholesky_search(K, target, root, ridges, start, strides, blocks):
     """Return the same as `_spectral_path` from a few Cholesky factors, by a search on the grid in shrinking strides.
 
     The part of K above the diagonal is kept, and factors are computed below it; the best factor so far is copied.
@@ -340,8 +343,8 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
                 keep(i)
         return seen[i][0]
 
-    best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
-    for stride in (2, 1):
+    best = min(int(np.searchsorted(ridges, start * (1 - 1e-9))), len(ridges) - 1)  # of the grid, but for rounding
+    for stride in strides:
         previous = None
         while best != previous:
             previous = best
