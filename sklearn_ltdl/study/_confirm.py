@@ -39,6 +39,7 @@ def confirm(
     split: tuple[ArrayLike, ArrayLike] | None = None,
     n_jobs: int | None = None,
     time_limit: float | None = None,
+    total_time: float | None = None,
 ) -> Comparison:
     """Fit the recommended model of a sample and its strongest rival on all rows, and compare them on rows held out.
 
@@ -55,7 +56,7 @@ def confirm(
     split : pair of integer arrays, default=None
         The rows that train and the rows that judge, such as earlier and later ones. None draws those that judge, as
         whole groups if there are groups.
-    n_jobs, time_limit
+    n_jobs, time_limit, total_time
         As in `compare`.
 
     Returns
@@ -100,7 +101,8 @@ def confirm(
     methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
     reference, candidate = _pair(comparison)
     names = list(dict.fromkeys(["dummy", "linear", reference, candidate]))
-    fits = _fitted(data, {name: methods[name] for name in names}, split, settings["seed"], n_jobs, time_limit)
+    limits = {"n_jobs": n_jobs, "time_limit": time_limit, "total_time": total_time}
+    fits = _fitted(data, {name: methods[name] for name in names}, split, settings["seed"], limits)
     part = _judged(fits, data, split, HeldOut.of([split], weight, cluster), (candidate, reference), settings)
     return replace(comparison, evidence={**comparison.evidence, "confirmed": part})
 
@@ -138,12 +140,12 @@ def _held_out(number, n_drawn, groups):
     return np.setdiff1d(np.arange(len(number)), test), test
 
 
-def _fitted(data, methods, split, seed, n_jobs, time_limit):
+def _fitted(data, methods, split, seed, limits):
     """Return the results of the fits of each method, by name."""
     jobs = [(name, s) for name, method in methods.items() for s in range(method.n_seeds)]
     arguments = [(fit_and_predict, methods[name], seed_of(seed, 0, s), split.train, split.test) for name, s in jobs]
     fits = {name: [] for name in methods}
-    for index, result in run_each(run, arguments, shared=(data,), n_jobs=n_jobs, time_limit=time_limit):
+    for index, result in run_each(run, arguments, shared=(data,), **limits):
         fits[jobs[index][0]].append(failed(str(result)) if isinstance(result, JobError) else result)
     return fits
 

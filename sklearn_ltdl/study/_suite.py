@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 
+from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._written import write_whole
 from sklearn_ltdl.study._ranks import mean_ranks
 from sklearn_ltdl.study._study import compare
@@ -38,13 +39,16 @@ class Suite:
         name : str
         load : callable () -> X, y or X, y, sample
         **protocol : arguments of `compare`
+            The total time is that of each table, and counts from now.
         """
-        start = time.monotonic()
+        start, clock = time.monotonic(), TotalTime.of(protocol.get("total_time")).again()
         row = dict.fromkeys(("table", "n_rows", "n_columns", "task", "verdict", "best", "score", "seconds", "failure"))
         row["table"] = name
         try:
-            X, y, *sample = load()
-            comparison = compare(X, y, **protocol | ({"sample": sample[0]} if sample else {}))
+            with clock.preparation():
+                X, y, *sample = load()
+                drawn = {"sample": sample[0]} if sample else {}
+                comparison = compare(X, y, **protocol | drawn | {"total_time": clock})
         except Exception as error:  # the other tables are still compared
             told = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
             row["failure"] = " ".join(f"{'' if told else f'{type(error).__name__}: '}{error}".split())
@@ -111,7 +115,7 @@ class Suite:
         write_whole(path, text + "\n")
 
     def to_html(self, path, origin, commands):
-        """Write a page of all tables, and beside it a page of each table, which it links to.
+        """Write a page about all tables, and next to it one page per table, with links to them.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The bytes of a file of a table: read, unpacked, bounded and in UTF-8, or what the file is instead."""
+"""Read the bytes of a table's file: unpack, limit and convert them to UTF-8, or say what the file is instead."""
 
 import bz2
 import codecs
@@ -26,7 +26,7 @@ _PACKED = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-_FORMATS = {  # how files begin that are no table of text
+_FORMATS = {  # first bytes of files that are not text tables
     b"%PDF": "a PDF document",
     b"\x89PNG": "an image (PNG)",
     b"\xff\xd8\xff": "an image (JPEG)",
@@ -39,7 +39,9 @@ _FORMATS = {  # how files begin that are no table of text
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
 }
-_MARKUP = {rb"<[!?a-zA-Z]": "HTML or XML", rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]": "JSON"}
+_DOCUMENT = re.compile(rb"<(?:!doctype|!--|\?xml|(?:html|head|body|meta)[\s>])", re.IGNORECASE)
+_ELEMENT = re.compile(rb"<([a-z][\w:.-]*)[\s>]", re.IGNORECASE)
+_JSON = re.compile(rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]")
 REMEDY = "save the table as CSV or Parquet"
 
 
@@ -61,7 +63,7 @@ def _file(path):
             with Path(path).open("rb") as file:
                 yield file
     except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file.") from None
+        raise ValueError(f"{path}: no such file.") from None
     except OSError as error:
         raise ValueError(f"{path}: the file cannot be read ({error.strerror or error}).") from error
 
@@ -94,7 +96,7 @@ def on_disk(parts):
 
 
 def _read_parts(file):
-    """Return the bytes of a file up to one more than is read; a buffer for so many is not asked for at once."""
+    """Return the bytes of a file, stopping just above the limit; the buffer grows with the file."""
     content = io.BytesIO()
     while content.tell() <= LARGEST_FILE and (part := file.read(PART)):
         content.write(part)
@@ -155,11 +157,11 @@ def too_large(where, limit=None):
 
 
 class TooLarge(ValueError):
-    """A file that unfolds to more than is read."""
+    """A file whose content exceeds the limit."""
 
 
 def require_lines(where, data):
-    """Raise a ValueError if a line is longer than those of tables."""
+    """Raise a ValueError if a line is too long for a table."""
     start = 0
     while len(data) - start > LONGEST_LINE:
         end = max(data.rfind(sign, start, start + LONGEST_LINE + 1) for sign in (b"\n", b"\r"))
@@ -169,12 +171,12 @@ def require_lines(where, data):
 
 
 def unpacked(where, data):
-    """Return the bytes of a compressed file; the content says how it is compressed."""
+    """Return the decompressed bytes of a file; the content determines the compression."""
     packing = _packing(data)
     if packing is None:
         return data
     with _damage(where, packing):
-        with _UNPACKERS[packing](io.BytesIO(data)) as file:  # counted first: a refusal takes no memory
+        with _UNPACKERS[packing](io.BytesIO(data)) as file:  # counted first, so that a rejected file takes no memory
             size = 0
             while size <= LARGEST_FILE and (part := file.read(PART)):
                 size += len(part)
@@ -202,7 +204,7 @@ def _damage(where, packing):
 
 
 class _NoTable(Exception):
-    """What a file is instead of a table."""
+    """The file is not a table; the message says what it is."""
 
 
 def _open_zstd(file):
@@ -217,7 +219,7 @@ def _open_zip(file):
     if "[Content_Types].xml" in names or "content.xml" in names:
         raise _NoTable(f"a workbook or document; {REMEDY}.")
     if len(names) != 1 or names[0].endswith(".npy"):
-        raise _NoTable(f"a zip archive of {len(names)} files ({listed(names)}); unpack it and name one.")
+        raise _NoTable(f"a zip archive of {len(names)} files ({listed(names)}); unpack it and name one file.")
     return archive.open(names[0])
 
 
@@ -228,7 +230,7 @@ def read_as(name):
     """Return a note on the encoding of a file."""
     return Note(
         "encoding",
-        f"The file is not UTF-8; it is read as {name}; --encoding NAME, such as cp1251 or big5, reads others.",
+        f"The file is not UTF-8; it is read as {name}. For others, use --encoding NAME, such as cp1251 or big5.",
     )
 
 
@@ -251,15 +253,23 @@ def _unknown(encoding):
     )
 
 
+def _markup(start, end):
+    """Return the language of a document, whose first element or bracket is closed at its end; None of a table."""
+    element = _ELEMENT.match(start)
+    if _DOCUMENT.match(start) or (element and end.lower().endswith(b"</%s>" % element[1].lower())):
+        return "HTML or XML"
+    return "JSON" if _JSON.match(start) and end.endswith((b"]", b"}")) else None
+
+
 def as_utf8(where, data, encoding=None):
-    """Return a text file in UTF-8, and a note if it was not; raise if it is no text.
+    """Convert a text file to UTF-8, with a note if it was not; raise an error if it is not text.
 
     Parameters
     ----------
     where : str
     data : bytes
     encoding : str or None
-        As the user says; None recognises UTF-8 and UTF-16, and takes the rest for Windows-1252.
+        Encoding given by the user; None recognises UTF-8 and UTF-16, and reads other files as Windows-1252.
     """
     if encoding is not None:
         try:
@@ -272,9 +282,9 @@ def as_utf8(where, data, encoding=None):
     for magic, name in _FORMATS.items():
         if start.startswith(magic):
             raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
-    for pattern, name in _MARKUP.items():
-        if re.match(pattern, start):
-            raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
+    name = _markup(start, data[-1000:].rstrip())
+    if name:
+        raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = {"utf-16": "UTF-16"}
     elif b"\x00" in data:

@@ -1,4 +1,4 @@
-"""Tables in Parquet files, refused if they unfold to more than is read."""
+"""Read tables from Parquet files, with a limit on the decoded size."""
 
 import datetime
 
@@ -10,12 +10,12 @@ from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_man
 from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._sample import Sample
 
-_BUFFER = 1 << 18  # bytes of a column that are read at a time
-_FEW_ROWS = 256  # of text that are decoded at a time: a page of a few bytes can stand for long texts
+_BUFFER = 1 << 18  # bytes of a column to read at a time
+_FEW_ROWS = 256  # text rows decoded at a time, because a page of a few bytes can encode long texts
 
 
 class _NestedColumn(ValueError):
-    """A column that is no column of a table."""
+    """A column with nested values, which a table cannot have."""
 
 
 def _plain_columns(where, schema):
@@ -29,7 +29,7 @@ def _plain_columns(where, schema):
         if types.is_nested(kind):
             raise _NestedColumn(
                 f"{where}: column {name!r} is nested ({str(kind)[:40]}); expected numbers, text or dates in each "
-                "column, so make columns of its parts, or leave it out."
+                "column; make columns of its parts, or leave it out."
             )
     return plain
 
@@ -40,11 +40,10 @@ def _require_size(where, file, plain, most):
     rows = max(file.metadata.num_rows, sum(file.metadata.row_group(k).num_rows for k in groups))
     chunks = (file.metadata.row_group(k).column(j) for k in groups for j in range(file.metadata.num_columns))
     longest = max((chunk.total_uncompressed_size for chunk in chunks), default=0)
-    size = 8 * rows * len(plain)  # of numbers, or of what points to texts
+    size = 8 * rows * len(plain)  # numbers, or pointers to texts
     if max(size, longest) > most:
         raise TooLarge(
-            f"{where}: {rows} rows of {len(plain)} columns are too many for the memory; draw some rows at random "
-            "(--sample N)."
+            f"{where}: {rows} rows of {len(plain)} columns do not fit in memory; draw some rows at random (--sample N)."
         )
     for few, names in ((1 << 16, False), (_FEW_ROWS, True)):
         chosen = [name for name, kind in plain.items() if _is_text(kind) == names]
@@ -55,15 +54,15 @@ def _require_size(where, file, plain, most):
 
 
 def _plain(kind):
-    """Return the type of the values of an Arrow type."""
-    for inner in ("storage_type", "value_type"):  # of an extension; of a dictionary or runs
+    """Return the value type of an Arrow type."""
+    for inner in ("storage_type", "value_type"):  # for extensions; for dictionaries and runs
         if hasattr(kind, inner) and not str(kind).startswith(("list", "large_list", "fixed_size_list", "map")):
             return _plain(getattr(kind, inner))
     return kind
 
 
 def _is_text(kind):
-    """Return whether values of an Arrow type differ in length."""
+    """Return whether values of an Arrow type have variable length."""
     try:
         return kind.bit_width is None
     except ValueError:
@@ -71,7 +70,7 @@ def _is_text(kind):
 
 
 def _unfolded(column):
-    """Return an Arrow array of which each value has its own memory."""
+    """Return an Arrow array in which each value has its own memory."""
     column = getattr(column, "storage", column)
     return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
@@ -128,7 +127,7 @@ def read_parquet(where, source, least, size):
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
     except (TooLarge, _NestedColumn):
         raise
-    except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # what a damaged file raises
+    except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # errors of damaged files
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
     table.columns = [str(name) for name in table.columns]
     notes, levels = [], [name for name in table.index.names if name is not None]
@@ -138,7 +137,7 @@ def read_parquet(where, source, least, size):
         what = "a column" if len(levels) == 1 else "columns"
         notes.append(Note("index", f"The index of the table is read as {what}, {listed(levels)}."))
     elif len(table) and table.index.dtype.kind not in "iu":
-        text = f"The index of the table, such as {str(table.index[0])!r}, has no name and is left out."
+        text = f"The index of the table, such as {str(table.index[0])!r}, has no name and is ignored."
         notes.append(Note("index", text))
     if table.shape[1] < least or table.empty:
         raise ValueError(f"{where}: expected rows of at least {least} columns, got shape {table.shape}.")
