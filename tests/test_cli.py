@@ -23,6 +23,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 import sklearn_ltdl
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.cli import _save_winner, main
+from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._folds import splits_by_time
@@ -207,20 +208,23 @@ def test_what_is_predicted_in_time_is_later_than_what_is_learned(tmp_path, rng):
         splits_by_time(X.assign(day="05/31/2024"), "day", 4)
 
 
-def test_the_last_fit_keeps_to_the_limit_in_time(tmp_path, capsys, rng):
+@pytest.mark.parametrize(
+    ("time_limit", "total_time", "reason"),
+    [(3.0, None, "stopped at the time limit of 3 s"), (None, 4.0, "the total time of 4 s")],
+)
+def test_the_last_fit_keeps_to_the_limits_in_time(time_limit, total_time, reason, tmp_path, capsys, rng):
     X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
     comparison = compare(X, y, also={"slow": LinearRegression()}, models=["linear"], cv=2, repeats=1)
     slow = TransformedTargetRegressor(func=lambda y: [y, time.sleep(600)][0], inverse_func=lambda y: y)
     fit = {"sample_weight": None, "also": {"slow": slow}}
     methods = tuple(row | {"loss": 0.0} if row["method"] == "slow" else row for row in comparison.methods)
     comparison = replace(comparison, methods=methods)
-    arguments = argparse.Namespace(save=tmp_path / "model.skops", time_limit=3.0)
-    assert not _save_winner(comparison, X, y, fit, (None, {}), arguments)
+    arguments = argparse.Namespace(save=tmp_path / "model.skops", time_limit=time_limit)
+    assert not _save_winner(comparison, X, y, fit, (None, {}), TotalTime.of(total_time), arguments)
     assert not (tmp_path / "model.skops").exists()
-    assert (
-        "not written, the fit of slow on all 40 rows failed: stopped at the time limit of 3 s"
-        in capsys.readouterr().err
-    )
+    errors = capsys.readouterr().err
+    assert "not written, the fit of slow on all 40 rows failed: " in errors
+    assert reason in errors
 
 
 def compare_file(path, content, *options):
@@ -436,6 +440,25 @@ def test_short_options_are_the_long_ones_and_quiet_leaves_the_result(table, tmp_
 
 def test_models_of_the_help_are_those_of_the_comparison():
     assert tuple(METHODS) == MODELS
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ltdl com", {"compare"}),
+        ("ltdl compare --total", {"--total-time"}),
+        ("ltdl compare --task re", {"regression"}),
+        ("ltdl compare --models linear r", {"rbf", "rfm", "rich"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_values(line, expected, tmp_path):
+    pytest.importorskip("argcomplete", reason="completes the command line")
+    found = tmp_path / "found"
+    completion = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    environment = os.environ | completion | {"_ARGCOMPLETE_STDOUT_FILENAME": str(found), "_ARGCOMPLETE_IFS": "\n"}
+    command = [sys.executable, "-c", "from sklearn_ltdl.cli import main; main()"]
+    subprocess.run(command, env=environment, check=True, cwd=tmp_path)
+    assert set(found.read_text().replace(" ", "\n").split()) == expected
 
 
 def test_help_version_and_bad_usage_import_nothing_slow():

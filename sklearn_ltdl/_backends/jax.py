@@ -27,6 +27,24 @@ def fast():
     return jax.enable_x64(False)
 
 
+def compile_seconds():
+    """Return the seconds in which JAX traced and compiled functions in this process, since this was called first."""
+    return sum(_compilations())
+
+
+@functools.cache
+def _compilations():
+    """Return a list that grows by the seconds of each compilation."""
+    found = []
+
+    def add(name, seconds, **_):
+        if name.startswith("/jax/core/compile/"):
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(add)
+    return found
+
+
 def _refuse_in_a_fork():
     """Raise an error in the forked child of a process in which JAX ran, whose threads it would wait for."""
     global _ran_in

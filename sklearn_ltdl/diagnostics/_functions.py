@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_array
 
+from sklearn_ltdl._targets import checked_list
 from sklearn_ltdl.diagnostics._views import NetworkFunction, TrainedNetwork, dense
 
 _ONE_HOT = "y has a single 1 in each row and is treated as numeric. If it encodes classes, give one column of classes."
@@ -131,7 +132,7 @@ def module_of(model, before, X, layout):
 
 
 def _checked_classes(classes, n_outputs):
-    classes = check_array(classes, ensure_2d=False, dtype=None, input_name="classes")
+    classes = check_array(checked_list(classes, "classes"), ensure_2d=False, dtype=None, input_name="classes")
     if classes.ndim != 1 or len(classes) != max(2, n_outputs) or np.any(classes[1:] <= classes[:-1]):
         raise ValueError(
             f"classes must be the {max(2, n_outputs)} classes of the {n_outputs} outputs of the network, different and "

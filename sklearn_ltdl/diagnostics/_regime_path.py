@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, check_consistent_length
 
 from sklearn_ltdl._shown import Shown, columns
 from sklearn_ltdl._sklearn import Interval, validate_params
+from sklearn_ltdl._targets import checked_list
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._regime import centred, cosine, moved
 from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, network_along
@@ -185,10 +185,10 @@ def regime_path(
     trained, each, X, y, notes = network_along(
         model, checkpoints, X, y, classes=classes, max_rows=max_rows, random_state=random_state
     )
-    steps = np.arange(len(checkpoints)) if steps is None else check_array(steps, ensure_2d=False, input_name="steps")
-    check_consistent_length(steps, checkpoints)
-    if steps.ndim != 1 or np.any(np.diff(steps) <= 0):
-        raise ValueError(f"steps must be increasing, with one number per checkpoint; got {steps.tolist()}.")
+    n = len(checkpoints)
+    steps = np.arange(n) if steps is None else checked_list(steps, "steps", n, numbers=True)
+    if np.any(np.diff(steps) <= 0):
+        raise ValueError(f"steps must increase, one for each checkpoint; got {steps.tolist()}.")
     targets = trained.targets(y)
     T, points, first, last = centred(targets @ targets.T), [], None, None
     for weights in each:

@@ -12,11 +12,10 @@ from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from sklearn_ltdl._shown import Shown, columns
-from sklearn_ltdl._sklearn import draw_seed, warn
+from sklearn_ltdl._sklearn import draw_seed, generator_of, warn
 from sklearn_ltdl._targets import checked_weights
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._scale_factory import KERNEL_ROWS, columns_of, rows_of
@@ -217,8 +216,8 @@ def scale_path(
     """
     scales = _checked_scales(scales)
     if (X_test is None) != (y_test is None):
-        raise ValueError("X_test and y_test must be given together. Give both, or neither to hold out a quarter.")
-    rng = check_random_state(random_state)
+        raise ValueError("X_test and y_test come together; got one of them. Give both, or none to hold out a quarter.")
+    rng = generator_of(random_state)
     y = checked_column(y, "y")
     if len(np.unique(y.astype(str))) < 2:
         raise ValueError(f"y is {y.ravel()[0]!s} in all {len(y)} rows; at least two values are required.")
@@ -335,8 +334,10 @@ def _checked_scales(scales):
         numbers = np.unique(np.asarray(scales, dtype=float))
     except (TypeError, ValueError):
         numbers = np.empty(0)
-    if len(numbers) == 0 or not np.all((numbers > 0) & (numbers < np.inf)):
-        raise ValueError(f"scales must be positive numbers, such as np.logspace(-2, 2, 9); got {scales!r}.")
+    if len(numbers) == 0 or not np.all((numbers >= 1e-300) & (numbers <= 1e300)):  # those of the networks
+        raise ValueError(
+            f"scales must be positive numbers from 1e-300 to 1e300, such as np.logspace(-2, 2, 9); got {scales!r}."
+        )
     return numbers
 
 

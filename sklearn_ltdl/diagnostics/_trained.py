@@ -9,11 +9,11 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import checked_rows as validated_rows
-from sklearn_ltdl._sklearn import refuse_masked
+from sklearn_ltdl._sklearn import generator_of, refuse_masked
 from sklearn_ltdl._targets import checked_target
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.diagnostics._functions import Function, function_of, module_of, notes_on_scores
@@ -197,8 +197,8 @@ def some_rows(n, max_rows, random_state, what):
     require_memory(min(n, max_rows), 8, "Use a smaller max_rows.")
     if n <= max_rows:
         return slice(None), []
-    rows = np.sort(check_random_state(random_state).permutation(n)[:max_rows])
-    return rows, [f"{max_rows} of {n} {what} are used, drawn at random (max_rows={max_rows})."]
+    rows = np.sort(generator_of(random_state).permutation(n)[:max_rows])
+    return rows, [f"{max_rows} of {n} {what}, drawn at random, take part (max_rows={max_rows})."]
 
 
 def _check_values(trained, X):

@@ -1,13 +1,14 @@
 """Compare solvers of one finite sum with each other and with their theoretical rates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl._sklearn import check_number, draw_seed
 from sklearn_ltdl._types import MatrixLike, Seed
 from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, conjugate_gradients
@@ -79,11 +80,11 @@ def compare_solvers(
         estimator = SAGRegressor() if np.asarray(y).dtype.kind == "f" else SAGClassifier()
     if solvers is None:
         solvers = SHOWN_WITH_L1 if estimator.l1_ratio > 0 else SHOWN
-    unknown = [name for name in solvers if name not in SOLVERS]
+    is_list = isinstance(solvers, Iterable) and np.ndim(solvers) == 1
+    unknown = [name for name in solvers if name not in SOLVERS] if is_list else [solvers]
     if unknown or not len(solvers):
-        raise ValueError(f"solvers must be among {sorted(SOLVERS)}; got {unknown or 'none'}.")
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1; got {max_iter}.")
+        raise ValueError(f"solvers must be a list of some of {sorted(SOLVERS)}; got {unknown or 'none'}.")
+    check_number("max_iter", max_iter, Integral, 0)
     problem = clone(estimator)._task(X, y, sample_weight).problem
     if problem.alpha == 0:
         raise ValueError("compare_solvers needs alpha > 0: without a penalty there is no certified minimum to compare.")

@@ -1,5 +1,10 @@
 """Convert penalties of scikit-learn to the `alpha` of this package."""
 
+import math
+from numbers import Real
+
+from sklearn_ltdl._sklearn import check_number
+
 
 def alpha_from_ridge(alpha: float, total_weight: float) -> float:
     """Return the `alpha` of `SAGRegressor` that is equivalent to an `alpha` of ``Ridge``.
@@ -24,7 +29,10 @@ def alpha_from_ridge(alpha: float, total_weight: float) -> float:
     >>> alpha_from_ridge(7.0, total_weight=100)
     0.07
     """
-    return alpha / _positive("total_weight", total_weight)
+    if alpha != 0:  # is allowed
+        check_number("alpha", alpha, Real, 0)
+    check_number("total_weight", total_weight, Real, 0)
+    return _finite(alpha / total_weight, f"alpha={alpha!r}", total_weight)
 
 
 def alpha_from_c(C: float, total_weight: float) -> float:
@@ -50,10 +58,12 @@ def alpha_from_c(C: float, total_weight: float) -> float:
     >>> alpha_from_c(0.5, total_weight=100)
     0.02
     """
-    return 1 / (_positive("C", C) * _positive("total_weight", total_weight))
+    check_number("C", C, Real, 0)
+    check_number("total_weight", total_weight, Real, 0)
+    return _finite(1 / C / total_weight, f"C={C!r}", total_weight)
 
 
-def _positive(name, value):
-    if not value > 0:
-        raise ValueError(f"{name} must be positive; got {value!r}.")
-    return value
+def _finite(alpha, given, total_weight):
+    if alpha == math.inf:
+        raise ValueError(f"{given} and total_weight={total_weight!r} give an infinite alpha; expected larger numbers.")
+    return alpha

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import logsumexp
 
-from sklearn_ltdl._targets import encode_classes, one_hot, weights_of_classes
+from sklearn_ltdl._targets import checked_list, encode_classes, one_hot, weights_of_classes
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
 from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge
@@ -262,10 +262,10 @@ def step_on_rows(task, solver, step, state):
 
 
 def regularization_path(task, alphas, solver, **options) -> RegularizationPath:
-    """Solve for several penalties, each starting at the solution for the next larger one."""
-    alphas = np.asarray(alphas, dtype=float)
-    if alphas.ndim != 1 or not len(alphas) or not np.all(np.isfinite(alphas)) or np.any(alphas < 0):
-        raise ValueError(f"alphas must be a list of finite numbers of at least 0; got {alphas!r}.")
+    """Solve for several penalties, each from the solution of the next larger one."""
+    alphas = checked_list(alphas, "alphas", numbers=True)
+    if np.any(alphas < 0):
+        raise ValueError(f"alphas must be a list of finite numbers of at least 0; got {alphas.tolist()}.")
     state, solutions = {}, {}
     for i in np.argsort(-alphas, kind="stable"):
         solution = SOLVERS[solver](task.problem.with_alpha(alphas[i]), state=state, **options)

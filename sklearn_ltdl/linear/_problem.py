@@ -258,9 +258,8 @@ class FiniteSum:
         if self.separates(point):
             return Status.SEPARABLE
         status = Status.of(self.error(point), tol)
-        if status is not Status.CONVERGED and self.nothing_to_gain and point.gap <= self.rounding_of_gap:
-            return Status.CONVERGED
-        return status
+        rounding = self.rounding_of_gap if self.nothing_to_gain else 1000 * np.finfo(float).eps * self.start.objective
+        return Status.CONVERGED if point.gap <= rounding else status  # of a range that is hardly more than rounding
 
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""

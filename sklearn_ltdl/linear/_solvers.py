@@ -684,7 +684,7 @@ def newton_cg(problem, state, *, tol):
     The preconditioner is the diagonal of the Hessian. `budget` in the state is the maximum number of passes.
     """
     point, left = _first(problem, state), state.pop("budget", np.inf)
-    first = np.linalg.norm(point.gradient)
+    first, idle = np.linalg.norm(point.gradient), 0
     while left > 0:
         size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
         if problem.l2 > 0:  # the norm of a gradient whose gap is half the tolerance
@@ -699,10 +699,12 @@ def newton_cg(problem, state, *, tol):
             most=min(1000, left),
         )
         left -= products
-        point, decrease = _search(problem, point, step)
+        before, (point, decrease) = point, _search(problem, point, step)
+        is_idle = decrease <= 1e-12 * point.objective + 10 * problem.resolution and point.gap >= before.gap / 2
+        idle = idle + 1 if is_idle else 0
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0 + products, point
-        if decrease == 0:
+        if decrease == 0 or idle == 3:
             state["stalled"] = True
             return
 
@@ -736,13 +738,11 @@ def _search(problem, point, step):
 
     If rounding hides the decrease, return the same point and 0.
     """
-    decrease = np.sum(point.gradient * step)
+    decrease, rounding = np.sum(point.gradient * step), 1e-9 * point.objective + problem.resolution
     for halvings in range(60):
         candidate = problem.at(point.coef - step, point.intercept)
-        if (
-            candidate.objective <= point.objective - decrease / 4
-            or decrease <= 1e-9 * point.objective + problem.resolution
-        ):
+        change = candidate.objective - point.objective
+        if change <= -decrease / 4 or (decrease <= rounding and change <= rounding):
             return candidate, decrease
         if halvings >= 5 and decrease <= problem.rounding_of_objective(point):
             break

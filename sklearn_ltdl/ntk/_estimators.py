@@ -7,10 +7,10 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
-from sklearn_ltdl._targets import most_likely, read_classification, read_regression
+from sklearn_ltdl._targets import checked_list, most_likely, read_classification, read_regression
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
@@ -106,10 +106,10 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     activation : str or activation object, default=None
         Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if only `depth` is given.
     alpha : 'loo' or float, default='loo'
-        Weight of :math:`|f|_H^2 / 2` relative to the *mean* of half the squared residuals, at least 0, in units of the
-        kernel. 'loo' chooses the value with the smallest leave-one-out error from a grid between 1e-9 and 10 times the
-        mean of the kernel's diagonal. Rows with identical features are left out together, and so are the rows of a
-        group (see the parameter `groups` of `fit`).
+        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
+        kernel; 0 is the limit of small ones, least squares or the interpolation of least norm. 'loo' takes the value of
+        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of
+        identical features, or of one of the `groups` of `fit`, are left out together.
     solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
         'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
         `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory. 'nystroem' solves
@@ -387,10 +387,10 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     activation : str or activation object, default=None
         Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if only `depth` is given.
     alpha : 'loo' or float, default='loo'
-        Weight of :math:`|f|_H^2 / 2` relative to the *mean* of half the squared residuals, at least 0, in units of the
-        kernel. 'loo' chooses the value with the smallest leave-one-out error from a grid between 1e-9 and 10 times the
-        mean of the kernel's diagonal. Rows with identical features are left out together, and so are the rows of a
-        group (see the parameter `groups` of `fit`).
+        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
+        kernel; 0 is the limit of small ones, least squares or the interpolation of least norm. 'loo' takes the value of
+        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of
+        identical features, or of one of the `groups` of `fit`, are left out together.
     solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
         'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
         `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory. 'nystroem' solves
@@ -610,13 +610,11 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
 def _checked_groups(groups, X):
     if groups is None:
         return None
-    groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-    check_consistent_length(X, groups)
-    return groups
+    return check_array(checked_list(groups, "groups", len(X)), ensure_2d=False, dtype=None, input_name="groups")
 
 
 def _checked_times(times):
-    if not isinstance(times, Iterable) or isinstance(times, str):
+    if not isinstance(times, Iterable) or isinstance(times, str) or np.shape(times) == ():
         raise ValueError(f"times is {times!r}; it must be a list of numbers, each at least 0.")
     for time in times:
         if not isinstance(time, Real) or isinstance(time, bool) or not time >= 0:

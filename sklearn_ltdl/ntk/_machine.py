@@ -14,7 +14,7 @@ from sklearn_ltdl.ntk._gram import call_kernel, check_precomputed, cross, gram, 
 from sklearn_ltdl.ntk._intervals import jackknife, jackknife_plus
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
-from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
+from sklearn_ltdl.ntk._nystroem import independent, single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._sample import Sample, together
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
@@ -93,9 +93,9 @@ class Machine:
     residuals : ndarray of shape (n_points, n_outputs)
         Standardised target minus leave-one-out prediction of each point.
     row_residuals : ndarray of shape (n_kept, n_outputs)
-        The same for each row, at the penalty that would have been chosen without the row.
-    made : Smoother or None
-        Smoother of the solution; None if there is none or if it was not pickled.
+        The same of the rows, at the penalty that would have been chosen without each.
+    made : Smoother, float or None
+        That of the solution, or what is left of it in a file, its ridge; None if there is none.
     """
 
     kernel: object
@@ -114,10 +114,10 @@ class Machine:
     scale: float
     residuals: np.ndarray
     row_residuals: np.ndarray
-    made: Smoother | None
+    made: Smoother | float | None
 
     @classmethod
-    def of(cls, X, y, weight, settings, groups=None, start=None):
+    def of(cls, X, y, weight, settings, groups=None, start=None, near=False):
         """Choose kernel and penalty by leave-one-out, and solve.
 
         Parameters
@@ -131,6 +131,8 @@ class Machine:
         start : float, default=None
             Penalty, relative to the kernel's mean diagonal, at which the search begins if there are many rows; None
             takes it from a fit to fewer rows.
+        near : bool, default=False
+            Whether the penalty is expected there, as in `solve_exact`.
         """
         if settings.precomputed:
             check_precomputed(X, weight)
@@ -153,7 +155,8 @@ class Machine:
             if pilot is not None:
                 start = pilot.path.flat_end
             blocks = together(sample.block)
-            solved = _on_points(kernel, X, sample.points, sample.targets, sample.weight, settings, start or 1.0, blocks)
+            of_points = sample.points, sample.targets, sample.weight
+            solved = _on_points(kernel, X, *of_points, settings, start or 1.0, blocks, near)
         path, scale = solved.path, solved.scale
 
         coef = path.coef / scale
@@ -190,9 +193,11 @@ class Machine:
         )
 
     def __getstate__(self):
-        """Return the state to pickle, without the large smoother if the kernel can recompute it."""
-        state = {name: value for name, value in vars(self).items() if name != "smoother"}
-        return state if self.kernel is None else state | {"made": None}
+        """Return what is pickled: not the smoother, as large as the Gram matrix, if the kernel can make it again."""
+        state = {name: value for name, value in vars(self).items() if name not in {"smoother", "precise_smoother"}}
+        if self.kernel is not None and isinstance(self.made, Smoother):
+            state["made"] = float(self.made.ridge)
+        return state
 
     @property
     def n_features(self):
@@ -243,14 +248,15 @@ class Machine:
         return self.in_units(lower), self.in_units(upper)
 
     def posterior_std(self, X):
-        """Return the posterior standard deviation of f(x) + b, in the shape of the predictions."""
-        smoother, kernel, sample = self._exact_smoother("return_std"), self.kernel, self.sample
+        """Return the posterior standard deviation of f(x) + b, of the shape of the predictions."""
+        self._require_exact("return_std")
+        kernel, sample = self.kernel, self.sample
         if kernel is None:
             raise ValueError(
                 "return_std needs the kernel of each row with itself, which kernel='precomputed' does not give; "
                 "pass a Kernel object or a callable."
             )
-        variance = np.empty(len(X))
+        smoother, variance = self.precise_smoother, np.empty(len(X))
         for rows in row_blocks(len(X), len(smoother.weight)):
             K = self._cross(X[rows])
             if isinstance(kernel, Kernel):
@@ -279,19 +285,29 @@ class Machine:
 
     @cached_property
     def smoother(self):
-        """The solution of solver 'exact' as a function of the targets; recomputed after unpickling."""
-        if self.made is not None:
-            return self.made
+        """The solution as a function of the targets, of solver 'exact'; made again after pickling."""
+        return self.made if isinstance(self.made, Smoother) else self._smoother()
+
+    @cached_property
+    def precise_smoother(self):
+        """The same, with precise variances."""
+        smoother = self.smoother
+        return self._smoother(precise=True) if smoother.is_coarse else smoother
+
+    def _smoother(self, precise=False):
         K = call_kernel(self.kernel, self.centres)
         K /= self.scale
-        return Smoother.of(K, self.sample.weight, self.relative_alpha)
+        return Smoother.of(K, self.sample.weight, getattr(self.made, "ridge", self.made), precise)
 
     def _exact_smoother(self, what):
+        self._require_exact(what)
+        return self.smoother
+
+    def _require_exact(self, what):
         if self.solver != "exact":
             raise ValueError(
                 f"{what} needs solver='exact'; this fit used {self.solver!r}. Use solver='exact', or fewer rows."
             )
-        return self.smoother
 
     def _cross(self, X):
         """Return the kernel between rows and the points, divided by its mean diagonal."""
@@ -393,8 +409,10 @@ def _chosen(kernels, X, sample, settings, rng, needs_start):
     order = rng.permutation(sample.block.max() + 1)[sample.block]
     some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
     block = sample.block[some]
-    blocks = together(block) if np.ptp(block) else []  # within one large group, rows are left out one by one
-    weight = sample.weight[some] * len(some) / sample.weight[some].sum()
+    blocks = together(block) if np.ptp(block) else []  # of one large group, rows are left out alone
+    weight = sample.weight
+    if len(some) < len(weight):
+        weight = weight[some] * len(some) / weight[some].sum()
     best, errors = None, []
     for kernel in kernels:
         solved = _on_points(kernel, X, sample.points[some], sample.targets[some], weight, settings, 1.0, blocks)
@@ -406,12 +424,12 @@ def _chosen(kernels, X, sample, settings, rng, needs_start):
     return kernel, np.array(errors), solved
 
 
-def _on_points(kernel, X, points, targets, weight, settings, start, blocks):
+def _on_points(kernel, X, points, targets, weight, settings, start, blocks, near=False):
     """Return the solution with the whole Gram matrix between points."""
     K = gram(kernel, X, points)
     scale = mean_diagonal(K, weight)
     K /= scale
-    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks), scale, points)
+    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks, near), scale, points)
 
 
 def _on_centres(kernel, X, sample, settings, rng):
@@ -430,6 +448,12 @@ def _on_centres(kernel, X, sample, settings, rng):
     scale = mean_diagonal(K, sample.weight[chosen])
     K /= scale
     penalties = settings.penalties(scale)
+    leaving = chosen
+    if penalties[0] < ALPHAS[0]:  # too small to bound the coefficients of functions that are, together, nearly 0
+        kept = independent(K)
+        if len(kept) < m:
+            m, centres, chosen, leaving = len(kept), centres[kept], chosen[kept], leaving[:0]
+            K, direct = K[np.ix_(kept, kept)], direct or m <= DIRECT_CENTRES  # data of low rank precondition nothing
     in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
     single = (
         isinstance(kernel, Kernel) and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
@@ -442,7 +466,7 @@ def _on_centres(kernel, X, sample, settings, rng):
         return values
 
     if direct:
-        path = solve_nystroem(between, K, chosen, sample.targets, sample.weight, penalties)
+        path = solve_nystroem(between, K, leaving, sample.targets, sample.weight, penalties)
     else:
         path = solve_pcg(between, K, chosen, sample.targets, sample.weight, penalties)
         warn_unless_converged(path, "Increase alpha, or decrease n_components.")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.blas import get_blas_funcs
-from scipy.linalg.lapack import dpotrf, dtrtri
+from scipy.linalg.lapack import dpotrf, dpstrf, dtrtri
 
 from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _ratio, least_ridges, not_psd, row_blocks
 from sklearn_ltdl.results import Status
@@ -41,9 +41,9 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
         ``cross(rows)`` returns the kernel between rows (a slice or indices) and the centres, as a new array of shape
         (len(rows), n_centres) in single or double precision, which is overwritten.
     centre_gram : ndarray of shape (n_centres, n_centres)
-        Gram matrix of the centres, in double precision, with mean diagonal 1.
-    centres : ndarray of shape (n_centres,)
-        Row indices of the centres.
+        In double precision; mean diagonal 1.
+    centres : ndarray of shape (n_centres,) or (0,)
+        Which of the rows they are; none if others span the function of a centre that is left out.
     Y, weight, alphas
         As in `solve_exact`.
     seed : int, default=0
@@ -54,8 +54,8 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
     spectrum = _spectrum(cross, centre_gram, Y - mean, weight)
     errors, best = _choose(cross, centres, spectrum, alphas, Y - mean, weight, seed)
 
-    # With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and fit psi'g.
-    ridge = least_ridges(n * alphas[[best]], spectrum.w.sum())
+    # With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
+    ridge = least_ridges(n * alphas[[best]], spectrum.trace(n))
     R_inverse = _inverse(_factor((spectrum.U * (spectrum.w + ridge)) @ spectrum.U.T, (0.0,)))
     whiten, shift = _trmm(R_inverse, spectrum.inverse), R_inverse @ spectrum.mean
     g = R_inverse @ spectrum.moments
@@ -68,7 +68,7 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
         fit, leverage = psi.T @ g.astype(psi.dtype), np.einsum("ji,ji->i", psi, psi)[:, None]
         residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
     leave_centre_out = _leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight)
-    for rows in row_blocks(m, m):
+    for rows in row_blocks(len(centres), m):
         residuals[centres[rows]] = leave_centre_out(centres[rows])[..., 0]
     return RidgePath(whiten.T @ g, mean - shift @ g, residuals, alphas, errors, best, "nystroem")
 
@@ -170,6 +170,12 @@ def single_precision_noise(centre_gram):
     return np.finfo(np.float32).eps ** 2 * np.sum(inverse**2) / len(inverse)
 
 
+def independent(centre_gram):
+    """Return, in order, the centres that span the functions of all up to rounding, by pivoted Cholesky."""
+    _, order, rank, _ = dpstrf(centre_gram, lower=1, tol=JITTERS[0])
+    return np.sort(order[:rank] - 1)
+
+
 class _Spectrum(NamedTuple):
     r"""Moments of the features over the rows.
 
@@ -189,6 +195,10 @@ class _Spectrum(NamedTuple):
     moments: np.ndarray
     w: np.ndarray
     U: np.ndarray
+
+    def trace(self, n):
+        """Return the sum over n rows of the squared features, whose rounding the eigenvalues have."""
+        return self.w.sum() + n * self.mean @ self.mean
 
 
 def _spectrum(cross, centre_gram, Y, weight):
@@ -211,10 +221,10 @@ def _spectrum(cross, centre_gram, Y, weight):
 def _choose(cross, centres, spectrum, alphas, Y, weight, seed):
     """Return the mean squared leave-one-out residual of each penalty, and the index of the smallest."""
     some = np.sort(np.random.default_rng(seed).permutation(len(Y))[:PATH_ROWS])
-    ridges = least_ridges(len(Y) * alphas, spectrum.w.sum())
+    ridges = least_ridges(len(Y) * alphas, spectrum.trace(len(Y)))
     residuals = _leave_one_out(cross, centres, spectrum, ridges, Y, weight)
     errors = np.zeros(len(alphas))
-    for block in row_blocks(len(some), len(centres)):
+    for block in row_blocks(len(some), len(spectrum.w)):
         rows = some[block]
         errors += np.einsum("i,ikr->r", weight[rows], residuals(rows) ** 2)
     errors /= weight[some].sum()

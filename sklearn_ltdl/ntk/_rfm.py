@@ -427,17 +427,17 @@ class Recursion(NamedTuple):
         sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
         warn_of_data([NTK(settings.depth)], X)
-        n_rounds, cv_errors = 0, np.empty(0)
+        n_rounds, cv_errors, starts = 0, np.empty(0), [None]
         if max_rounds > 0 and len(X) >= FEWEST_ROWS:
-            rows, errors, held_out = _judge(X, y, weight, unit, max_rounds, settings)
+            rows, errors, held_out, starts = _judge(X, y, weight, unit, max_rounds, settings)
             n_rounds = _best_round(errors, weight[rows])
             cv_errors = np.average(errors, axis=1, weights=weight[rows])
-        M, start = np.eye(X.shape[1]), None
-        for _ in range(n_rounds):
-            step = Round.of(M, X, y, weight, settings, start)
-            M, start = step.next_metric(X, weight, unit), step.machine.relative_alpha
-            del step  # frees its smoother, which is as large as the Gram matrix
-        last = Round.of(M, X, y, weight, settings)
+        M = np.eye(X.shape[1])
+        for start in starts[:n_rounds]:
+            step = Round.of(M, X, y, weight, settings, start, near=True)
+            M = step.next_metric(X, weight, unit)
+            del step  # its smoother is as large as the Gram matrix
+        last = Round.of(M, X, y, weight, settings, starts[n_rounds], near=True)
         agop = last.agop(X, weight, unit)
         if n_rounds == 0:  # M has seen no target: leave-one-out scores of all rows are valid
             return cls(n_rounds, cv_errors, last, agop, y, last.machine.left_out, weight)
@@ -445,25 +445,29 @@ class Recursion(NamedTuple):
 
 
 def _judge(X, y, weight, unit, max_rounds, settings):
-    """Return rows and, by round, their squared errors and predictions in cross-validation of M and of the fit."""
+    """Return rows and, by round, their squared errors and predictions in cross-validation of M and of the fit.
+
+    Also return, by round, the median of the penalties of the folds, near which that of all rows will be.
+    """
     rows = np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS]
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
-    steps, errors, held_out = [None] * FOLDS, [], []
+    steps, errors, held_out, penalties = [None] * FOLDS, [], [], []
     while len(errors) <= max_rounds:
         predictions = []
         for k, (train, test) in enumerate(folds):
             M, start = np.eye(X.shape[1]), None
             if errors:
                 M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
-            step = Round.of(M, X[train], y[train], weight[train], settings, start)
+            step = Round.of(M, X[train], y[train], weight[train], settings, start, near=len(errors) > 1)
             step = step._replace(machine=replace(step.machine, made=None))  # frees the Gram matrix
             predictions.append(step.machine.evaluate(X[test]))
             steps[k] = step
+        penalties.append(float(np.median([step.machine.relative_alpha for step in steps])))
         held_out.append(np.concatenate(predictions))
         errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
         if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
             break
-    return rows, np.array(errors), held_out
+    return rows, np.array(errors), held_out, penalties
 
 
 def _best_round(errors, weight):

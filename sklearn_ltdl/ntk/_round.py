@@ -19,15 +19,15 @@ class Round(NamedTuple):
     machine: Machine
 
     @classmethod
-    def of(cls, M, X, y, weight, settings, start=None):
+    def of(cls, M, X, y, weight, settings, start=None, near=False):
         """Fit the round of a metric M on distinct rows; `settings.depth` is the depth of the tangent kernel.
 
-        `start` is the penalty at which the search begins, as in `Machine.of`.
+        The search for the penalty begins at `start`; `near` says that the best is expected there, as in `Machine.of`.
         """
         values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
         T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
         settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
+        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start, near=near))
 
     def agop(self, X, weight, unit):
         """Return the average gradient outer product at the rows of the fit, for outputs in units of `unit`."""

@@ -7,8 +7,12 @@ coefficients are :math:`\sqrt s\,C\tilde y`, and the leave-one-out residual of r
 
 .. math:: r_i = (C \tilde y)_i / (\sqrt{s_i}\,C_{ii}),
 
-where the ridge :math:`n\alpha` keeps its full-data value (Allen 1974; Cawley and Talbot 2003). Penalties are in units
-of the kernel's mean diagonal, by which K is divided before it is passed to the solvers.
+the ridge :math:`n\alpha` being kept at its full-data value (Allen 1974; Cawley and Talbot 2003). Penalties are in units
+of the kernel's mean diagonal: solvers are given K divided by it.
+
+If the kernel has a lower rank than n, as that of a linear model has, the eigenvalues after a wide gap are rounding, and
+are 0. Coefficients along their eigenvectors are functions of norm 0, which the solution does without. They stay in
+:math:`C \tilde y` and :math:`C_{ii}`, whose quotients have a limit as alpha falls to 0, that of least squares.
 """
 
 import os
@@ -23,15 +27,20 @@ from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dpotrf, dtrtri
 from sklearn.utils import gen_batches
 
+from sklearn_ltdl._sklearn import warn
 from sklearn_ltdl.results import Status
 
 ALPHAS = np.logspace(-9, 1, 41)  # the grid of alpha='loo', a quarter of a decade apart
 SPECTRAL_ROWS = 1000  # above, an eigendecomposition costs more than the about five Cholesky factors of a search
 ROUNDING = np.finfo(float).eps
-INDEFINITE = 1e-6  # a more negative eigenvalue, relative to the largest, is not rounding, not even in single precision
-PANEL_COLUMNS = 128  # columns of a panel, in which the two triangles of a matrix are processed separately
-NO_FACTOR = "no Cholesky factor, even with the penalty added to its diagonal"
-BLOCK_ENTRIES = 2**23  # entries in a block of rows; larger blocks are no faster
+GAP = 1e4  # between the rounding of eigenvalues and the next, from which on the former are 0
+LOST = 1e-3  # of the target's deviation: warn if the rounding of predictions may be more
+DEFINITE = 1e-11  # of the mean diagonal: with a smaller alpha, a Cholesky factor does not tell which eigenvalues are 0
+VARIANCE = 1e-7  # of the mean diagonal: with a smaller alpha, variances from a Cholesky factor lose their third digit
+INDEFINITE = 1e-6  # of the largest eigenvalue: a negative one beyond is no rounding, of single precision neither
+PANEL_COLUMNS = 128  # of a matrix whose two triangles are worked on apart
+NO_FACTOR = "no Cholesky factor, also with the penalty on its diagonal"
+BLOCK_ENTRIES = 2**23  # of the matrices that are worked on in row blocks; more are no faster
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,10 @@ class Smoother:
     Parameters
     ----------
     factor : ndarray of shape (n, n)
-        Matrix F such that :math:`F'F` is the inverse of :math:`\tilde K + \sqrt s\sqrt s' + n\alpha`, from eigenvectors
-        or from the inverse Cholesky factor.
+        F of which :math:`F'F` is the inverse of :math:`\tilde K + \sqrt s\sqrt s' + n\alpha`: from its eigenvectors, or
+        the inverse of its Cholesky factor.
+    eigenvalues : ndarray of shape (n,), or None
+        Of :math:`\tilde K + \sqrt s\sqrt s'`, increasing, one a row of F; None of a Cholesky factor.
     row_means : ndarray of shape (n,)
         Weighted means of the rows of the Gram matrix.
     weight : ndarray of shape (n,)
@@ -96,30 +107,46 @@ class Smoother:
     """
 
     factor: np.ndarray
+    eigenvalues: np.ndarray | None
     row_means: np.ndarray
     weight: np.ndarray
     ridge: float
 
     @classmethod
-    def of(cls, K, weight, alpha):
-        """Return the smoother for a Gram matrix with mean diagonal 1, which is overwritten."""
+    def of(cls, K, weight, ridge, precise=False):
+        """Return the smoother of `solve_exact`, to the bit, for the same Gram matrix, which is overwritten.
+
+        The one that is precise has eigenvalues, whatever the ridge.
+        """
         _, row_means = _centre(K, weight)
-        ridge = least_ridges(len(K) * alpha, np.trace(K))
+        if precise or _needs_eigenvalues(len(K), ridge):
+            w, V = _eigenvalues(K)
+            return cls(_factor_of(w, V, ridge), w, row_means, weight, ridge)
         factor = np.asfortranarray(K.T)
         if not _invert_factor(factor, np.diagonal(K) + ridge):
             raise not_psd(NO_FACTOR)
-        return cls(_lower(factor, factor), row_means, weight, ridge)
+        return cls(_lower(factor, factor), None, row_means, weight, ridge)
 
     @property
     def alpha(self):
         """Return the penalty that corresponds to the ridge."""
         return self.ridge / len(self.weight)
 
+    @property
+    def is_coarse(self):
+        """Return whether variances are imprecise."""
+        return self.eigenvalues is None and self.ridge < VARIANCE * len(self.weight)
+
+    @property
+    def rank(self):
+        """Return the number of eigenvalues that are not 0, all for a Cholesky factor."""
+        return len(self.factor) if self.eigenvalues is None else np.count_nonzero(self.eigenvalues)
+
     @cached_property
     def inverse(self):
-        r"""Return :math:`\sqrt s\,C\sqrt s'` of shape (n, n)."""
-        n, root = len(self.weight), np.sqrt(self.weight)[:, None]
-        C = self.factor.T @ self.factor
+        r"""Return :math:`\sqrt s\,C\sqrt s'` of shape (n, n), without the eigenvectors of norm 0."""
+        n, root, kept = len(self.weight), np.sqrt(self.weight)[:, None], self.factor[-self.rank :]
+        C = kept.T @ kept
         C -= root * root.T / (n * (n + self.ridge))
         C *= root
         C *= root.T
@@ -140,16 +167,33 @@ class Smoother:
         return np.sum((self.factor @ centred) ** 2, axis=0)
 
     def variance(self, cross, diagonal, weights):
-        """Return the variance of f(x) + b at new rows (m,), in units of the scale of the prior covariance.
+        r"""Return the variance of f(x) + b at new rows, over that of the noise-free prior with the kernel (m,).
 
         The intercept has a flat prior. The noise has variance n alpha divided by the weight (Rasmussen and Williams
         2006, section 2.7, where W are the weights of the best linear unbiased predictor).
+
+        With :math:`w_j, v_j` the eigenvalues and vectors, and :math:`a_j` the share of :math:`v_j` in the centred
+        values of a new row, it is :math:`k_{xx} - \sum_j a_j^2 / (w_j + n\alpha) + \alpha`. Where :math:`w_j` is above
+        :math:`n\alpha` the term is :math:`a_j^2/w_j` less its share :math:`n\alpha/(w_j + n\alpha)`, which may be all
+        that is left of the variance: for the rows that the data span, the first parts cancel.
         """
-        constant = weights @ self.row_means + self.alpha - cross @ self.weight / len(self.weight)  # W 1 = 1
-        return np.maximum(diagonal - np.einsum("ij,ij->i", weights, cross) + constant, 0.0)
+        n, share = len(self.weight), self.weight / len(self.weight)
+        if self.eigenvalues is None:
+            constant = weights @ self.row_means + self.alpha - cross @ share  # W 1 = 1
+            return np.maximum(diagonal - np.einsum("ij,ij->i", weights, cross) + constant, 0.0)
+        k = cross - self.row_means
+        own = diagonal - 2.0 * (cross @ share) + share @ self.row_means
+        k -= (k @ share)[:, None]
+        w, factor = self.eigenvalues[-self.rank :], self.factor[-self.rank :]
+        squares = ((k * np.sqrt(self.weight)) @ factor.T) ** 2  # a^2 / (w + n alpha)
+        is_large = w > self.ridge
+        spread = np.where(is_large, self.ridge / w, 0.0)
+        rest = own - squares @ (1.0 + spread)
+        rounding = 10 * ROUNDING * np.sqrt(n / w[is_large].min(initial=n)) * (diagonal + 1.0)
+        return rest * (rest > rounding) + squares @ spread + self.alpha  # NaN of an infinite kernel
 
 
-def solve_exact(K, Y, weight, alphas, start, blocks=()):
+def solve_exact(K, Y, weight, alphas, start, blocks=(), near=False):
     """Solve with the whole Gram matrix, which is overwritten.
 
     Parameters
@@ -165,13 +209,16 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
         Penalty at which the search begins if n is above `SPECTRAL_ROWS`.
     blocks : sequence of ndarrays of int
         Sets of two or more rows that are left out together; all other rows are left out one by one.
+    near : bool, default=False
+        Whether the least error is expected at `start` or next to it, as for the same rows with a similar kernel. The
+        search then takes single steps of the grid, and finds the same minimum of an error that has one.
     """
     n, mean = len(K), weight @ Y / len(K)
     root, row_means = _centre(K, weight)
     target = root * (Y - mean)
-    solve = _spectral_path if n <= SPECTRAL_ROWS else _cholesky_search
     ridges = least_ridges(n * alphas, np.trace(K))
-    duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, blocks)
+    solve = _spectral_path if _needs_eigenvalues(n, ridges[0]) else _cholesky_search
+    duals, left_out, tried, factor = solve(K, target, root, ridges, n * start, (1,) if near else (2, 1), blocks)
 
     own = np.sum(weight[:, None, None] * left_out**2, axis=1)  # (n, n_tried)
     errors = own.sum(axis=0)
@@ -180,7 +227,12 @@ def solve_exact(K, Y, weight, alphas, start, blocks=()):
         own[rows] = own[rows].sum(axis=0)
     unseen = _least(errors - own)
     coef = root * duals[..., best]
-    smoother = Smoother(factor(best), row_means, weight, ridges[tried][best])
+    if np.any(ROUNDING * np.abs(coef).sum(axis=0) > LOST * np.sqrt(np.mean(target**2, axis=0))):
+        warn(
+            f"alpha is {alphas[tried][best]:.1e} of the kernel's mean diagonal, where rounding may change "
+            "predictions in the third digit. Increase alpha, or use alpha='loo'."
+        )
+    smoother = Smoother(*factor(best), row_means, weight, ridges[tried][best])
     return RidgePath(
         coef,
         mean - row_means @ coef,
@@ -212,14 +264,33 @@ def least_ridges(ridges, trace):
     return np.maximum(ridges, 10 * ROUNDING * trace)
 
 
-def _spectral_path(K, target, root, ridges, start, blocks):
-    """Return C y and residuals (n, n_outputs, n_tried), the ridges that were tried, and the function `factor`."""
-    n = len(K)
+def _needs_eigenvalues(n, ridge):
+    return n <= SPECTRAL_ROWS or ridge < DEFINITE * n
+
+
+def _eigenvalues(K):
+    """Return eigenvalues, 0 where a gap shows that they are rounding, and eigenvectors of K, which is overwritten."""
+    rounding = least_ridges(0.0, np.trace(K))
     w, V = eigh(K.T, lower=False, overwrite_a=True, check_finite=False, driver="evd")
     if w[0] < -INDEFINITE * w[-1]:
         raise not_psd(f"an eigenvalue of {w[0]:.1e}, where the mean diagonal is 1")
-    filters = 1.0 / (np.maximum(w, 0.0)[:, None] + ridges)  # (n, n_ridges)
-    projections = V.T @ target
+    null = np.count_nonzero(w <= rounding)
+    return np.where(w > rounding, w, 0.0 if w[null] > GAP * rounding else np.maximum(w, np.finfo(float).tiny)), V
+
+
+def _factor_of(w, V, ridge):
+    return np.sqrt(1.0 / (w + ridge))[:, None] * V.T
+
+
+def _spectral_path(K, target, root, ridges, start, strides, blocks):
+    """Return C y and residuals for the ridges tried (n, n_outputs, n_tried), which, and the function `factor`.
+
+    C y is without the eigenvectors of norm 0. For an index of those tried, `factor` returns F and the eigenvalues.
+    """
+    n = len(K)
+    w, V = _eigenvalues(K)
+    filters = 1.0 / (w[:, None] + ridges)  # (n, n_ridges)
+    projections, null = V.T @ target, n - np.count_nonzero(w)
 
     def inverses(rows):
         """Yield C between the rows of a block, for each ridge in turn."""
@@ -235,10 +306,12 @@ def _spectral_path(K, target, root, ridges, start, blocks):
     for rows in blocks:
         for i, C in enumerate(inverses(rows)):
             left_out[rows, :, i] = np.linalg.solve(C, duals[rows, :, i]) / root[rows]
-    return duals, left_out, slice(None), lambda i: np.sqrt(filters[:, i, None]) * V.T
+    if null:
+        duals, _ = _filtered(V[:, null:], projections[null:], filters[null:])
+    return duals, left_out, slice(None), lambda i: (_factor_of(w, V, ridges[i]), w)
 
 
-def _cholesky_search(K, target, root, ridges, start, blocks):
+def _cholesky_search(K, target, root, ridges, start, strides, blocks):
     """Return the same as `_spectral_path` from a few Cholesky factors, by a search on the grid in shrinking strides.
 
     The part of K above the diagonal is kept, and factors are computed below it; the best factor so far is copied.
@@ -270,8 +343,8 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
                 keep(i)
         return seen[i][0]
 
-    best = min(int(np.searchsorted(ridges, start)), len(ridges) - 1)
-    for stride in (2, 1):
+    best = min(int(np.searchsorted(ridges, start * (1 - 1e-9))), len(ridges) - 1)  # of the grid, but for rounding
+    for stride in strides:
         previous = None
         while best != previous:
             previous = best
@@ -286,7 +359,7 @@ def _cholesky_search(K, target, root, ridges, start, blocks):
         if tried[i] not in kept:
             invert(tried[i])
             keep(tried[i])
-        return kept[tried[i]]
+        return kept[tried[i]], None
 
     return duals, left_out, tried, factor
 

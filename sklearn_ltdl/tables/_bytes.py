@@ -37,7 +37,9 @@ _FORMATS = {  # first bytes of files that are not text tables
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
 }
-_MARKUP = {rb"<[!?a-zA-Z]": "HTML or XML", rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]": "JSON"}
+_DOCUMENT = re.compile(rb"<(?:!doctype|!--|\?xml|(?:html|head|body|meta)[\s>])", re.IGNORECASE)
+_ELEMENT = re.compile(rb"<([a-z][\w:.-]*)[\s>]", re.IGNORECASE)
+_JSON = re.compile(rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]")
 REMEDY = "save the table as CSV or Parquet"
 
 
@@ -139,6 +141,14 @@ def _open_zip(file):
     return archive.open(names[0])
 
 
+def _markup(start, end):
+    """Return the language of a document, whose first element or bracket is closed at its end; None of a table."""
+    element = _ELEMENT.match(start)
+    if _DOCUMENT.match(start) or (element and end.lower().endswith(b"</%s>" % element[1].lower())):
+        return "HTML or XML"
+    return "JSON" if _JSON.match(start) and end.endswith((b"]", b"}")) else None
+
+
 def as_utf8(where, data, encoding=None):
     """Convert a text file to UTF-8, with a note if it was not; raise an error if it is not text.
 
@@ -164,9 +174,9 @@ def as_utf8(where, data, encoding=None):
     for magic, name in _FORMATS.items():
         if start.startswith(magic):
             raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
-    for pattern, name in _MARKUP.items():
-        if re.match(pattern, start):
-            raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
+    name = _markup(start, data[-1000:].rstrip())
+    if name:
+        raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = {"utf-16": "UTF-16"}
     elif b"\x00" in data:

@@ -62,7 +62,11 @@ def kind_of(column):
         known = values[~is_missing(values)]
         if known.size and all(isinstance(value, datetime.date | np.datetime64) for value in known):
             return "date"
-        return "number" if reads_as_float(values) else "category"
+        try:
+            return "number" if reads_as_float(values) else "category"
+        except OverflowError:
+            where = f"column {column.name!r}" if hasattr(column, "iloc") else "a column"
+            raise ParameterError("X", f"{where} holds whole numbers that float64 cannot; give them as text.") from None
     if not hasattr(column, "iloc"):
         return "number"
     from pandas.api import types
@@ -95,8 +99,11 @@ def _series_to_numbers(column):
     try:
         if column.dtype.kind in "mM":
             raise TypeError("dates")
+        if column.dtype == object:
+            values = column.to_numpy()
+            return np.where(is_missing(values), np.nan, values).astype(float)
         return to_numeric(column).to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"Column {column.name!r} held numbers when the model was fitted; expected numbers, got values of type "
             f"{column.dtype} ({error}). Correct them, treat them as missing (--numeric), or fit on text."
@@ -206,7 +213,11 @@ def strays_of(series):
 
 
 def typed(series, kind):
-    """Return a column whose dtype determines its kind, for any subset of its rows."""
+    """Return a column whose dtype says its kind, whatever rows are taken of it."""
+    if kind == "number" and series.dtype == object:
+        from pandas import Series
+
+        return Series(_series_to_numbers(series), index=series.index, name=series.name)
     if kind == "category":
         if series.dtype.name == "category":
             return series

@@ -145,8 +145,8 @@ def test_a_module_gives_the_path_of_its_states_and_files(norm, rng, tmp_path):
         ({"checkpoints": [np.ones(3)]}, "at two or more times in training"),
         ({"checkpoints": {"a": 1, "b": 2}}, "at two or more times in training"),
         ({"checkpoints": [np.ones(3), np.ones(4), 2 * np.ones(3)]}, r"checkpoints\[1\] does not fit"),
-        ({"steps": [0, 2, 1]}, "steps must be increasing"),
-        ({"steps": [0, 2]}, "inconsistent numbers"),
+        ({"steps": [0, 2, 1]}, "steps must increase"),
+        ({"steps": [0, 2]}, r"steps has shape \(2,\)"),
         ({"y": np.ones(20)}, "y is 1.0 in all 20 rows"),
     ],
 )

@@ -298,7 +298,7 @@ def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
     assert len(data) < 300 * 300  # bytes; the smoother has eight times as many
     again = pickle.loads(data)
     for mine, theirs in zip(again.predict_interval(X[:9]), model.predict_interval(X[:9])):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-7)
+        np.testing.assert_array_equal(mine, theirs)
     by_matrix = NTKKernelRegressor(kernel="precomputed").fit(NTK()(X), Y)
     again = pickle.loads(pickle.dumps(by_matrix))
     np.testing.assert_array_equal(again.influence(NTK()(X)), by_matrix.influence(NTK()(X)))
@@ -324,7 +324,7 @@ def test_bad_groups_are_named(rng):
     X, Y = table(rng)
     with pytest.raises(ValueError, match="groups joins all rows"):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(40))
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match=r"groups has shape \(39,\)"):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(39))
 
 

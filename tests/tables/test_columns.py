@@ -334,3 +334,20 @@ def test_what_looks_like_a_mistake(values, name, code):
     series = pd.Series(values, name=name)
     note = _columns._first(_columns.SUSPECT, _columns._Seen(name, series, _columns.kind_of(series)))
     assert getattr(note, "code", note) == code
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_objects_that_are_numbers_are_numbers_whatever_rows_are_taken(rng, missing):
+    X = rng.standard_normal((30, 3)).astype(object)
+    X[:5, 1] = missing
+    table, columns = read_columns(X)
+    assert [column.kind for column in columns] == ["number"] * 3
+    assert set(table.dtypes) == {np.dtype(float)}
+    assert table.isna().sum().sum() == 5
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame])
+def test_whole_numbers_beyond_floats_are_refused_by_name(make):
+    X = make([[1, 10**400]] * 20, dtype=object)
+    with pytest.raises(ValueError, match=r"X: column '?1'? holds whole numbers that float64 cannot"):
+        read_columns(X)

@@ -285,6 +285,7 @@ def test_dates_of_parquet_are_dates(read):
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", r"got an image \(JPEG\)"),
         (b"%PDF-1.7\n", "got a PDF"),
         (b"\n<!DOCTYPE html>\n<table>", "got HTML or XML"),
+        (b"<root>\n<row x='1'/>\n</root>\n", "got HTML or XML"),
         (json.dumps({"x": [1, 2]}).encode(), "got JSON"),
         (json.dumps([{"x": 1}], indent=1).encode(), "got JSON"),
         (pickle.dumps({"x": 1}), "got a pickle"),
@@ -349,3 +350,10 @@ def test_infinite_and_huge_numbers_are_read_without_a_warning(read):
     assert table["x"].tolist() == [1.5, 1e308, -1e308]
     assert table["z"].tolist() == [np.inf, 2.5, 1.0]
     assert notes == []
+
+
+@pytest.mark.parametrize("name", ["<script>", "<b>size</b>", "<a", "[1]", "<x:y>"])
+def test_a_header_that_looks_like_markup_is_a_header(tmp_path, name):
+    path = tmp_path / "table.csv"
+    path.write_text(f"{name},y\n" + "".join(f"{i},{i % 7}\n" for i in range(20)))
+    assert list(read_table(path)[0].columns) == [name, "y"]
