@@ -136,6 +136,11 @@ class Registered(NameIn):
                 f"The {self.registry.kind!r} parameter, {value!r}, has no {' and no '.join(lacking)}, which this "
                 f"estimator needs; give its class {', '.join(f'`{name}`' for name in lacking)}."
             )
+        if not lacking and not hasattr(type(item), "_fields"):
+            raise InvalidParameterError(
+                f"The {self.registry.kind!r} parameter, {value!r}, is not a NamedTuple, which compiled code needs; "
+                f"define its class as `class {type(item).__name__}(NamedTuple)`."
+            )
         return not lacking
 
     def _names(self):

@@ -293,8 +293,8 @@ def softened(targets, total):
     return (total * targets + 1.0) / (total + max(2, targets.shape[1]))
 
 
-def fit_inverse_temperature(scores, targets, weight, bounds=(0.01, 100.0)):
-    """Return the positive factor of the scores that minimises the log loss (Guo et al. 2017, temperature scaling).
+def fit_inverse_temperature(scores, targets, weight):
+    """Return the factor of the scores, 0.01 to 100, that minimises the log loss (Guo et al. 2017, temperature scaling).
 
     Parameters
     ----------
@@ -302,12 +302,10 @@ def fit_inverse_temperature(scores, targets, weight, bounds=(0.01, 100.0)):
         Scores of held-out rows: leave-one-out scores, or scores on a validation set.
     targets : ndarray of the same shape, as returned by `one_hot`
     weight : ndarray of shape (n_samples,)
-    bounds : tuple of two floats
-        The factor stays within these bounds, so the order of the scores is never lost.
     """
     loss = classification_loss(max(2, scores.shape[1]))
 
     def log_loss(log_factor):
         return total(loss, np.exp(log_factor) * scores, targets, weight / weight.sum())
 
-    return float(np.exp(minimize_scalar(log_loss, bounds=np.log(bounds), method="bounded").x))
+    return float(np.exp(minimize_scalar(log_loss, bounds=np.log([0.01, 100.0]), method="bounded").x))

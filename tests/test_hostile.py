@@ -36,7 +36,7 @@ Y = X[:, 0] + 0.1 * RNG.normal(size=20)
 LABELS = np.repeat(["a", "b"], 10)[RNG.permutation(20)]
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:The columns of X", "ignore:This training is not lazy"
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:The columns of X", "ignore:Training is not lazy"
 )
 
 
@@ -204,8 +204,8 @@ def test_columns_that_are_not_seen_are_warned_of(name, scales, message):
         small(name).fit(X * scales, Y)
 
 
-def test_a_run_that_goes_astray_is_not_described_as_falling():
-    with pytest.warns(UserWarning, match="astray|differ|ranges") as caught:
+def test_a_run_that_fails_is_not_described_as_falling():
+    with pytest.warns(UserWarning, match="training failed|differ|ranges") as caught:
         sklearn_ltdl.MeanFieldTwoLayerNet(width=8, max_iter=20, random_state=0).fit(1e9 * X, Y)
     assert not [warning for warning in caught if "still falling" in str(warning.message)]
 
@@ -241,6 +241,7 @@ def test_every_parameter_works_or_is_refused_by_name(name, parameter):
 floats = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True, width=64)
 
 
+@pytest.mark.slow
 @given(arrays.arrays(np.float64, (6, 2), elements=floats), arrays.arrays(np.float64, 6, elements=floats))
 def test_any_floats_are_fitted_or_refused(table, target):
     with np.errstate(all="ignore"):

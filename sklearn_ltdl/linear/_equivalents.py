@@ -1,4 +1,4 @@
-"""The penalty of this package from those of scikit-learn."""
+"""Convert penalties of scikit-learn to the `alpha` of this package."""
 
 import math
 from numbers import Real
@@ -7,15 +7,15 @@ from sklearn_ltdl._sklearn import check_number
 
 
 def alpha_from_ridge(alpha: float, total_weight: float) -> float:
-    """Return the `alpha` of `SAGRegressor` that is that of ``Ridge``, against the sum of the squares.
+    """Return the `alpha` of `SAGRegressor` that is equivalent to an `alpha` of ``Ridge``.
 
-    ``Ridge`` minimises ``sum_i s_i (y_i - f(x_i))^2 + alpha |w|^2``; over 2S this is the mean of half the squares plus
-    ``(alpha / S) |w|^2 / 2``.
+    ``Ridge`` minimises ``sum_i s_i (y_i - f(x_i))^2 + alpha |w|^2``. Divided by 2S, this is the mean of half the
+    squared errors plus ``(alpha / S) |w|^2 / 2``.
 
     Parameters
     ----------
     alpha : float
-        That of ``sklearn.linear_model.Ridge``.
+        The `alpha` of ``sklearn.linear_model.Ridge``.
     total_weight : float
         S, the number of samples, or the sum of their weights.
 
@@ -36,17 +36,17 @@ def alpha_from_ridge(alpha: float, total_weight: float) -> float:
 
 
 def alpha_from_c(C: float, total_weight: float) -> float:
-    """Return the `alpha` of `SAGClassifier` that is a ``C`` on the sum of the losses.
+    """Return the `alpha` of `SAGClassifier` that is equivalent to a ``C`` of scikit-learn.
 
-    ``LogisticRegression``, and ``LinearSVC`` with its squared hinge, minimise ``C sum_i s_i l_i + |w|^2 / 2``; over C S
-    this is the mean loss plus ``1 / (C S) |w|^2 / 2``.
+    ``LogisticRegression``, and ``LinearSVC`` with its squared hinge, minimise ``C sum_i s_i l_i + |w|^2 / 2``. Divided
+    by C S, this is the mean loss plus ``1 / (C S) |w|^2 / 2``.
 
     Parameters
     ----------
     C : float
-        That of ``sklearn.linear_model.LogisticRegression`` or ``sklearn.svm.LinearSVC``.
+        The `C` of ``sklearn.linear_model.LogisticRegression`` or ``sklearn.svm.LinearSVC``.
     total_weight : float
-        S, the number of samples, or the sum of their weights, those of `class_weight` included.
+        S, the number of samples, or the sum of their weights including `class_weight`.
 
     Returns
     -------

@@ -28,7 +28,7 @@ class Progress:
             self._left[method] += 1
         self.total, self.done = len(methods), 0
         self._seconds = defaultdict(list)
-        self._start, self._last_line, self._last_done = time.monotonic(), -SECONDS_BETWEEN_LINES, 0
+        self._start, self._spent, self._last_line, self._last_done = None, 0.0, -SECONDS_BETWEEN_LINES, 0
         self._verbose, self._terminal = verbose, verbose and sys.stderr.isatty()
         self._bar = _bar(self.total) if self._terminal and self.total else None
 
@@ -37,11 +37,14 @@ class Progress:
         self.total += 1
         self._left[method] += 1
 
-    def tell(self, method, fold, seconds, failure):
-        """Count a job that has ended."""
+    def tell(self, method, fold, seconds, failure, compiling=0.0):
+        """Count a job that has ended; the seconds of them in which code was compiled do not come again."""
         self.done += 1
         self._left[method] -= 1
-        self._seconds[method].append(seconds)
+        self._seconds[method].append(max(seconds - compiling, 0.0))
+        self._spent += seconds
+        if self._start is None:  # not when workers were still starting
+            self._start = time.monotonic() - seconds
         if not self._verbose:
             return
         outcome = f"failed, {failure}" if failure else f"{seconds:.1f} s"
@@ -62,12 +65,15 @@ class Progress:
             self._last_line, self._last_done = now, self.done
 
     def seconds_left(self):
-        """Return the estimated seconds for the remaining jobs, from the mean time of jobs of the same method."""
+        """Return the estimated seconds for the remaining jobs, from the mean time of jobs of the same method.
+
+        Compilation does not count.
+        """
         every = [second for seconds in self._seconds.values() for second in seconds]
         usual = sum(every) / len(every)
         means = {method: sum(seconds) / len(seconds) for method, seconds in self._seconds.items() if seconds}
         work = sum(left * means.get(method, usual) for method, left in self._left.items())
-        return work * (time.monotonic() - self._start) / max(sum(every), 1e-9)  # as parallel as so far
+        return work * (time.monotonic() - self._start) / max(self._spent, 1e-9)  # as parallel as so far
 
     def close(self):
         """End the line on the terminal."""
