@@ -19,7 +19,7 @@ _TRUST = (
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, without the usage of some thirty options."""
+    """A parser that reports an error in one line, without the usage of some thirty options."""
 
     def refuse(self, words):
         """End with what of the words is not an option, and the options that may have been meant."""

@@ -15,7 +15,7 @@ from sklearn_ltdl.running._terminal import say, show
 from sklearn_ltdl.study._options import OPTIONS
 from sklearn_ltdl.tables._sets import EMBEDDED, load_embedded
 
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit statuses, beside BAD_USAGE
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit statuses; BAD_USAGE is another
 SAVE_SHARE = 0.2  # of the total time, which is kept for the fit of the model that is saved
 
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = tell
-            warnings.filterwarnings("always", "journal ")  # what runs again is no error
+            warnings.filterwarnings("always", "journal ")  # fits that run again are no error
             parser, commands = parser_of(_RUNS)
             if "_ARGCOMPLETE" in os.environ:  # a shell asks for what may be typed next, through argcomplete
                 import argcomplete
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = arguments.run(arguments)
             sys.stdout.flush()
             return status
-    except BrokenPipeError:  # who reads has enough
+    except BrokenPipeError:  # the reader closed the pipe
         _close_output()
         return DONE
     except ParameterError as error:
@@ -114,7 +114,7 @@ def _imported(path):
 def _compare(arguments):
     _check_outputs(arguments, ("html", "json", "save", "journal"), {"the table": arguments.data})
     if arguments.html is not None:
-        import jinja2  # noqa: F401  that it is missing is told now, not after the work
+        import jinja2  # noqa: F401  reported before the work if it is missing
         import matplotlib  # noqa: F401
     clock = _clock(arguments, reserved=0.0 if arguments.save is None else SAVE_SHARE)
     with clock.preparation():
@@ -193,7 +193,7 @@ def _suite(arguments):
     inputs = {f"the table {path.name}": path for path in tables}
     _check_outputs(arguments, ("html", "json", "figure", "journal"), inputs)
     if arguments.html is not None:
-        import jinja2  # noqa: F401  that it is missing is told now, not after the work
+        import jinja2  # noqa: F401  reported before the work if it is missing
         import matplotlib
     if arguments.figure is not None:
         if arguments.figure.suffix not in (".png", ".svg", ".pdf"):
@@ -217,7 +217,7 @@ def _suite(arguments):
         for path in tables:
             row = suite.run(path.name, partial(load, path), **protocol)
             show(" ".join(suite.line(row).splitlines()))
-            _write_suite(suite, arguments, tables)  # now, lest a later table take it along
+            _write_suite(suite, arguments, tables)  # now, in case a later table stops the run
     except KeyboardInterrupt:
         say(f"Interrupted: {len(suite.rows)} of {len(tables)} tables are done.")
         status = INTERRUPTED
@@ -307,7 +307,7 @@ def _remark(arguments, *lines):
 
 
 def _print(text, end="\n"):
-    """Print a result; who reads may have enough of it, and still want the files that are to be written."""
+    """Print a result. If the reader has closed the pipe, the files are still written."""
     try:
         show(text, end=end)
     except BrokenPipeError:
@@ -383,7 +383,7 @@ def _check_outputs(arguments, options, inputs):
         try:
             if path.is_dir():
                 raise ValueError(f"--{option} {path}: expected the name of a file, got a folder.")
-            if option == "journal" and path.exists():  # to which lines are added
+            if option == "journal" and path.exists():  # lines are appended to it
                 with path.open("ab"):
                     pass
             else:

@@ -113,7 +113,7 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
             "did not answer within 10 s" if find_spec("distributed") else "needs Dask: pip install",
         ),
         (["{table}", "--journal", "{table}"], "which would be lost"),
-        (["{table}", "--numeric", "town"], "'town' cannot be read as numbers, its values are such as 'A'"),
+        (["{table}", "--numeric", "town"], "'town' cannot be read as numbers; it holds values such as 'A'"),
         (["{folder}"], "got a folder"),
         (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 rows without"),
         (["{table}", "--time", "id"], "--time id: expected numbers, or dates such as 2024-05-31, got 'row 0'; write"),
@@ -126,7 +126,7 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
             "--scheduler: for 'foo', expected the address" if find_spec("distributed") else "needs Dask: pip install",
         ),
         (["{table}", "--backend", "dask"], "--scheduler: a Dask cluster needs backend 'dask' and the address"),
-        (["{table}", "--task", "classification"], "repair its numbers, or say task='regression' (--task regression)"),
+        (["{table}", "--task", "classification"], "correct its numbers, or use task='regression' (--task regression)"),
         (["{table}", "--html", "F", "--json", "./F"], "--json F: expected another file than the file of --html"),
         (["{table}", "--save", "{folder}/../{name}/F", "--json", "{folder}/F"], "than the file of --json, which would"),
     ],
@@ -240,7 +240,7 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
     [
         ("", "bad.csv: expected a header line and rows, got an empty file."),
         ("x,kind,y\n", "bad.csv: expected rows below the header, got none."),
-        ("x,kind,y\n1,u,2\n", "target: expected many rows to learn from, got one row with a target."),
+        ("x,kind,y\n1,u,2\n", "target: expected rows to learn from, got one row with a target."),
         ("x,y\n" + "".join(f"{i % 7},one\n" for i in range(30)), "at least two distinct values, got only one"),
         ("x,y\n" + "".join(f"{i % 7},\n" for i in range(30)), "got no row with a target: its column is empty."),
         ("x,y\n" + "".join(f"{i % 7},3\n" for i in range(30)), "at least two distinct values, got only 3"),
@@ -252,7 +252,7 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
         (b"\x89PNG\r\n\x1a\n\x00\x00", "got an image (PNG)"),
         (bytes(range(256)), "got binary data"),
         (",".join(f"x{j}" for j in range(30_000)) + ("\n" + ",".join("12" * 15_000)) * 9,
-         "expected at most 20000 columns to predict from, got 30000; drop the needless ones"),
+         "expected at most 20000 columns to predict from, got 30000; drop some"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_one_sentence_and_exit_code_2(content, message, tmp_path, capsys):
@@ -267,7 +267,7 @@ def test_mixed_types_and_texts_of_missing_values_are_read_and_told(tmp_path, cap
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines)) == 0
     told = capsys.readouterr().err
     assert "3 numbers     a, holes, mixed (2 with missing values)" in told
-    assert "Other texts are taken for missing in 'mixed' ('many' in 1 row); --categorical NAME keeps" in told
+    assert "Other texts are treated as missing in 'mixed' ('many' in 1 row); --categorical NAME keeps" in told
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines), "--categorical", "mixed") == 0
     assert "1 category    mixed" in capsys.readouterr().err
     many = "a,mixed,y\n" + "".join(f"{i % 5},{'many' if i % 3 else i},{i * 0.5}\n" for i in range(40))

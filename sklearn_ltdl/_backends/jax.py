@@ -1,4 +1,4 @@
-"""How a formula reaches JAX: precision, keys, and NumPy formulas traced as jax.numpy.
+"""Formulas for JAX: precision, keys, and NumPy formulas traced with jax.numpy.
 
 The user's settings are never touched: `enable_x64` is a context that is local to the thread.
 """
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special
 
-_ran_in = None  # the process in which JAX ran first; its threads, and the locks they hold, are not those of a fork
+_ran_in = None  # the process in which JAX ran first; a forked process lacks its threads, but inherits their locks
 
 
 def precise():

@@ -193,6 +193,9 @@ def compare(
     >>> compare(X, y, models=["linear"]).verdict.code
     'linear'
     """
+    for name, value in (("categorical", categorical), ("numeric", numeric), ("models", models), ("cv", cv)):
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            raise ParameterError(name, f"expected a list, got {value!r}.")
     clock = TotalTime.of(total_time)
     methods = chosen_methods(models, also or {})
     if (backend == "dask") != (scheduler is not None):

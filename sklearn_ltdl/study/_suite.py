@@ -113,7 +113,7 @@ class Suite:
         write_whole(path, text + "\n")
 
     def to_html(self, path, origin, commands):
-        """Write a page of all tables, and beside it a page of each table, which it links to.
+        """Write a page about all tables, and next to it one page per table, with links to them.
 
         Parameters
         ----------

@@ -310,7 +310,7 @@ def test_bad_input_is_named(rng, monkeypatch, Model):
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         Model().fit(np.where(X > 1, np.nan, X), y)
     monkeypatch.setattr(_solvers, "_memory_limit", lambda: 400_000)
-    with pytest.raises(MemoryError, match=r"100 x 100 .*give fewer features"):
+    with pytest.raises(MemoryError, match=r"100 x 100 .*use fewer features"):
         Model().fit(rng.standard_normal((20, 100)), y)
 
 
