@@ -447,7 +447,9 @@ class Recursion(NamedTuple):
 def _judge(X, y, weight, unit, max_rounds, settings):
     """Return rows and, by round, their squared errors and predictions in cross-validation of M and of the fit.
 
-    Also return, by round, the median of the penalties of the folds, near which that of all rows will be.
+    Also return, by round, the median of the penalties of the folds, near which that of all rows will be. The search for
+    the penalty of a fold begins at that of the fold before, and ends where the leave-one-out error of its own rows is
+    least.
     """
     rows = np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS]
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
@@ -455,10 +457,10 @@ def _judge(X, y, weight, unit, max_rounds, settings):
     while len(errors) <= max_rounds:
         predictions = []
         for k, (train, test) in enumerate(folds):
-            M, start = np.eye(X.shape[1]), None
-            if errors:
-                M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
-            step = Round.of(M, X[train], y[train], weight[train], settings, start, near=len(errors) > 1)
+            M = steps[k].next_metric(X[train], weight[train], unit) if errors else np.eye(X.shape[1])
+            before = steps[max(k - 1, 0)]  # of this round; of the round before for the first fold
+            start = before and before.machine.relative_alpha
+            step = Round.of(M, X[train], y[train], weight[train], settings, start, near=k > 0 or len(errors) > 1)
             step = step._replace(machine=replace(step.machine, made=None))  # frees the Gram matrix
             predictions.append(step.machine.evaluate(X[test]))
             steps[k] = step

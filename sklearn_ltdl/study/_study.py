@@ -314,6 +314,9 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
                 ask(_follow_up(plan, results))
                 for other, *_ in missing[n_asked:]:
                     progress.expect(other)
+            if result.get("missing") == "time":
+                progress.leave(name, result["failure"])
+                continue
             compiling = result.get("compile_seconds", 0.0)
             progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"], compiling)
     finally:
