@@ -393,7 +393,7 @@ def _judge(plan, results):
     usual = {name: summary["usual_score"] for name, (summary, _, _) in scored.items()}
     explained = in_words(settings["task"], settings["target"], usual)
     judged = {name: loss for name, loss in losses.items() if families[name] != "other"}
-    advice = recommend(judged, families, held_out, settings["margin"], verdict.needs_features, explained)
+    advice = recommend(judged, families, held_out, settings["margin"], verdict, explained)
     verdict = replace(verdict, recommendation=advice)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
     if not set(METHODS) - {"dummy"} <= set(compared):  # the verdict says nothing about models that were left out
