@@ -208,11 +208,11 @@ def read(path, repeats):
     held_out = HeldOut(kept["row"][chosen], kept["split"][chosen], np.ones(n), np.arange(n), 0.8 * n)
     losses = dict(zip(METHODS, kept["losses"][:, chosen].astype(float)))
     contrasts = draw_contrasts(losses, FAMILIES, held_out, MARGIN)
-    needs = decide(contrasts).needs_features
+    verdict = decide(contrasts)
     return {
         "config": json.loads(str(kept["config"])), "path": path, "cpu": float(kept["cpu"]),
         "risks": dict(zip(METHODS, kept["risks"])),
-        "contrasts": contrasts, "advice": recommend(losses, FAMILIES, held_out, MARGIN, needs, lambda methods: ""),
+        "contrasts": contrasts, "advice": recommend(losses, FAMILIES, held_out, MARGIN, verdict, lambda methods: ""),
     }  # fmt: skip
 
 

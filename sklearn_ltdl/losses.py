@@ -326,7 +326,7 @@ def _best_of_classes(loss: Any, scores: np.ndarray, y: np.ndarray, share: np.nda
         step -= step.mean()  # a constant in all scores does not count
         size = np.max(np.abs(step))
         step = step if size <= most else step * (most / size) if np.isfinite(size) else -ratios
-        decrease = (found - wanted) @ step
+        decrease, candidate = (found - wanted) @ step, objective
         for _ in range(60):
             candidate = total(loss, scores + t - step, y, share)
             if candidate <= objective - decrease / 4 + 1e-9 * objective + 4 * eps * most:  # of the scores

@@ -216,7 +216,7 @@ def scale_path(
     """
     scales = _checked_scales(scales)
     if (X_test is None) != (y_test is None):
-        raise ValueError("X_test and y_test come together; got one of them. Give both, or none to hold out a quarter.")
+        raise ValueError("X_test and y_test must be given together. Give both, or neither to hold out a quarter.")
     rng = generator_of(random_state)
     y = checked_column(y, "y")
     if len(np.unique(y.astype(str))) < 2:

@@ -258,8 +258,17 @@ class FiniteSum:
         if self.separates(point):
             return Status.SEPARABLE
         status = Status.of(self.error(point), tol)
-        rounding = self.rounding_of_gap if self.nothing_to_gain else 1000 * np.finfo(float).eps * self.start.objective
-        return Status.CONVERGED if point.gap <= rounding else status  # of a range that is hardly more than rounding
+        if status is not Status.CONVERGED and point.gap <= self._rounding_at(point):
+            return Status.CONVERGED
+        return status
+
+    def _rounding_at(self, point):
+        """Return the gap that may be rounding, where the range of the objective is hardly more; else 0."""
+        if self.nothing_to_gain:
+            return self.rounding_of_gap
+        start = self.start.objective
+        is_flat = start - (point.objective - point.gap) <= 1e-9 * start
+        return 1000 * np.finfo(float).eps * start if is_flat else 0.0
 
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""

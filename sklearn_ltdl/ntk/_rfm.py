@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,10 +31,10 @@ from sklearn_ltdl._targets import (
 )
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
-from sklearn_ltdl.ntk._kernels import NTK, Transformed
-from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._kernels import NTK
+from sklearn_ltdl.ntk._machine import MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._round import Round
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import require_memory
 
@@ -54,14 +53,6 @@ _RFM_CONSTRAINTS = {
 class _RecursiveEstimator(BaseEstimator):
     """Base of the two estimators: run the recursion, publish its results, and predict with the last round."""
 
-    n_rounds_: int
-    cv_errors_: np.ndarray
-    agop_: np.ndarray
-    transformation_: np.ndarray
-    feature_importances_: np.ndarray
-    estimator_: NTKKernelRegressor
-    alpha_: float
-
     def _recursion(self, X, y, weight, unit, normalize_y):
         settings = MachineSettings(
             depth=self.depth,
@@ -76,11 +67,13 @@ class _RecursiveEstimator(BaseEstimator):
     def _publish(self, found):
         """Publish the results of a recursion, with the machine of its last round as an estimator."""
         last, agop, trace = found.last, found.agop, np.trace(found.agop)
-        self.n_rounds_, self.cv_errors_ = found.n_rounds, found.cv_errors
-        self.agop_, self.transformation_ = agop, last.root
-        self.feature_importances_ = np.diagonal(agop) / (trace if trace > 0 else 1.0)
-        self.estimator_ = NTKKernelRegressor(**last.settings._asdict())._publish(last.machine)
-        self.alpha_ = last.machine.alpha
+        self.n_rounds_: int = found.n_rounds
+        self.cv_errors_: np.ndarray = found.cv_errors
+        self.agop_: np.ndarray = agop
+        self.transformation_: np.ndarray = last.root
+        self.feature_importances_: np.ndarray = np.diagonal(agop) / (trace if trace > 0 else 1.0)
+        self.estimator_: NTKKernelRegressor = NTKKernelRegressor(**last.settings._asdict())._publish(last.machine)
+        self.alpha_: float = last.machine.alpha
         return self
 
     def _evaluate(self, X):
@@ -412,7 +405,7 @@ class Recursion(NamedTuple):
 
     n_rounds: int
     cv_errors: np.ndarray
-    last: "Round"
+    last: Round
     agop: np.ndarray
     targets: np.ndarray
     scores: np.ndarray
@@ -454,7 +447,9 @@ class Recursion(NamedTuple):
 def _judge(X, y, weight, unit, max_rounds, settings):
     """Return rows and, by round, their squared errors and predictions in cross-validation of M and of the fit.
 
-    Also return, by round, the median of the penalties of the folds, near which that of all rows will be.
+    Also return, by round, the median of the penalties of the folds, near which that of all rows will be. The search for
+    the penalty of a fold begins at that of the fold before, and ends where the leave-one-out error of its own rows is
+    least.
     """
     rows = np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS]
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
@@ -462,10 +457,10 @@ def _judge(X, y, weight, unit, max_rounds, settings):
     while len(errors) <= max_rounds:
         predictions = []
         for k, (train, test) in enumerate(folds):
-            M, start = np.eye(X.shape[1]), None
-            if errors:
-                M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
-            step = Round.of(M, X[train], y[train], weight[train], settings, start, near=len(errors) > 1)
+            M = steps[k].next_metric(X[train], weight[train], unit) if errors else np.eye(X.shape[1])
+            before = steps[max(k - 1, 0)]  # of this round; of the round before for the first fold
+            start = before and before.machine.relative_alpha
+            step = Round.of(M, X[train], y[train], weight[train], settings, start, near=k > 0 or len(errors) > 1)
             step = step._replace(machine=replace(step.machine, made=None))  # frees the Gram matrix
             predictions.append(step.machine.evaluate(X[test]))
             steps[k] = step
@@ -484,38 +479,3 @@ def _best_round(errors, weight):
     mean = np.average(gains, weights=weight)
     deviation = np.sqrt(np.sum((weight * (gains - mean)) ** 2)) / weight.sum()
     return best if mean > STANDARD_ERRORS * deviation else 0
-
-
-class Round(NamedTuple):
-    """One round: the metric M of any scale, M^(1/2) after scaling, and settings and machine for M^(1/2) x."""
-
-    metric: np.ndarray
-    root: np.ndarray
-    settings: MachineSettings
-    machine: Machine
-
-    @classmethod
-    def of(cls, M, X, y, weight, settings, start=None, near=False):
-        """Fit the round of a metric M on distinct rows; `settings.depth` is the depth of the tangent kernel.
-
-        The search for the penalty begins at `start`; `near` says that the best is expected there, as in `Machine.of`.
-        """
-        values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
-        T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start, near=near))
-
-    def agop(self, X, weight, unit):
-        """Return the average gradient outer product at the rows of the fit, for outputs in units of `unit`."""
-        T, machine, Z = self.root, self.machine, None
-        if machine.solver == "exact":
-            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
-        else:
-            Z = machine.centres @ T
-        coef = machine.coef.reshape(len(machine.coef), -1) / unit
-        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
-
-    def next_metric(self, X, weight, unit):
-        """Return the metric of the next round."""
-        agop = self.agop(X, weight, unit)
-        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has no directions

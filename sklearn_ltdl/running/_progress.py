@@ -26,7 +26,7 @@ class Progress:
         self._left = defaultdict(int)
         for method in methods:
             self._left[method] += 1
-        self.total, self.done = len(methods), 0
+        self.total, self.done, self._not_done, self._reason = len(methods), 0, 0, ""
         self._seconds = defaultdict(list)
         self._start, self._spent, self._last_line, self._last_done = None, 0.0, -SECONDS_BETWEEN_LINES, 0
         self._verbose, self._terminal = verbose, verbose and sys.stderr.isatty()
@@ -64,6 +64,11 @@ class Progress:
             say(line)
             self._last_line, self._last_done = now, self.done
 
+    def leave(self, method, reason):
+        """Count a job that is not done, for a reason that all others that are left share; `close` shows it once."""
+        self._left[method] -= 1
+        self._not_done, self._reason = self._not_done + 1, reason
+
     def seconds_left(self):
         """Return the estimated seconds for the remaining jobs, from the mean time of jobs of the same method.
 
@@ -76,11 +81,13 @@ class Progress:
         return work * (time.monotonic() - self._start) / max(self._spent, 1e-9)  # as parallel as so far
 
     def close(self):
-        """End the line on the terminal."""
+        """End the line on the terminal, and say which jobs are not done."""
         if self._bar is not None:
             self._bar(None, None, "", None)
         elif self._terminal and 0 < self.done < self.total:
             say("")
+        if self._verbose and self._not_done:
+            say(f"{self._not_done} of {self.total} fits: {self._reason}.")
 
 
 def _shown(seconds):

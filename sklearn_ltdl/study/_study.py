@@ -349,6 +349,9 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
                 ask(more)
                 for other, *_ in missing[n_asked:]:
                     progress.expect(other)
+            if result.get("missing") == "time":
+                progress.leave(name, result["failure"])
+                continue
             compiling = result.get("compile_seconds", 0.0)
             progress.tell(name, _place(plan, k), seconds, result["failure"], compiling)
     finally:
@@ -474,7 +477,7 @@ def _judge_splits(plan, results, main, settings):
     usual = {name: summary["usual_score"] for name, (summary, _, _) in scored.items()}
     explained = in_words(settings["task"], settings["target"], usual)
     judged = {name: loss for name, loss in losses.items() if families[name] != "other"}
-    advice = recommend(judged, families, held_out, settings["margin"], verdict.needs_features, explained)
+    advice = recommend(judged, families, held_out, settings["margin"], verdict, explained)
     verdict = replace(verdict, recommendation=advice)
     compared = [name for name in families if families[name] not in ("dummy", "other")]
     if not set(METHODS) - {"dummy"} <= set(compared):  # the verdict says nothing about models that were left out

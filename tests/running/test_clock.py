@@ -9,6 +9,7 @@ import pytest
 
 from sklearn_ltdl.running._clock import TimeIsOverError, TotalTime
 from sklearn_ltdl.running._pool import run_each
+from sklearn_ltdl.running._progress import Progress
 
 POSIX = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
 
@@ -31,6 +32,17 @@ def test_no_job_starts_when_the_time_went_by_before():
     time.sleep(0.1)
     results = dict(run_each(time.sleep, [(600.0,), (600.0,)], total_time=clock))
     assert {str(result) for result in results.values()} == {"not run, because the total time of 0.1 s was over"}
+
+
+def test_what_had_no_time_is_shown_in_one_line(capsys):
+    progress = Progress(["linear", "ntk", "rfm"], 1)
+    progress.tell("linear", "fold 1", 0.1, None)
+    progress.leave("ntk", "stopped at the total time of 9 s")
+    progress.leave("rfm", "not run, because the total time of 9 s was over")
+    progress.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "2 of 3 fits: not run, because the total time of 9 s was over."
+    assert len([line for line in lines if "fits" in line or "total time" in line]) == 1
 
 
 @POSIX
