@@ -40,7 +40,8 @@ class TorchNetwork:
         require gradients count.
     batch_norm : {'recalibrate', 'after', 'stored'}, default='recalibrate'
         Which statistics batch normalisation uses: those of `reference` at the weights at hand, the trained ones, or
-        those stored with each state.
+        those stored with each state. With 'recalibrate' the linear model moves them with the weights, as training does;
+        the kernels hold them.
     reference : array-like, default=None
         Rows for 'recalibrate'; None takes those of the report, at most 1000.
     device : str or torch.device, default=None
@@ -165,7 +166,7 @@ class TorchNetwork:
         if {*owned.state_dict()} != {*module.state_dict()}:
             raise ValueError(
                 f"A copy of this {type(module).__name__} names its parameters otherwise, so that its weights cannot be "
-                "exchanged. Models of Keras do: give their weights to the same model on JAX, see the user guide."
+                "exchanged. Models of Keras do: the user guide has a module of a few lines around one."
             )
         weights = self._weights(module)
         size = sum(value.numel() for value in weights.values())
