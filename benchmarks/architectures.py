@@ -355,7 +355,7 @@ def run(case, rows, epochs):
 
 
 def cases(names, widths, scales):
-    """Return all Cases of some sets, in an order such that the first of them are a fair sample."""
+    """Return all Cases of some sets, one of each architecture in turn, so that the first are a fair sample."""
     optimizers = {"MLP": ["Adam"], "ViT": ["Adam", "AdamW"]}
     found = [
         Case(name, architecture, width, scale, optimizer)
@@ -363,8 +363,9 @@ def cases(names, widths, scales):
         for architecture in (OF_TABLES if name in TABLES else OF_IMAGES)
         for width, scale, optimizer in product(widths, scales, optimizers.get(architecture, ["SGD", "AdamW"]))
     ]
-    order = np.random.default_rng(0).permutation(len(found))
-    return sorted((found[k] for k in order), key=lambda case: case.architecture == "MLP")
+    found = [found[k] for k in np.random.default_rng(0).permutation(len(found))]
+    turns = [sum(other.architecture == case.architecture for other in found[:k]) for k, case in enumerate(found)]
+    return [found[k] for k in np.argsort(turns, kind="stable")]
 
 
 def regime_of(truth):

@@ -5,7 +5,7 @@ Grokking: the network fits its rows as a kernel, and generalises when its kernel
 A network may fit its training rows early, and predict new rows only much later. Kumar, Bordelon, Gershman and Pehlevan
 (2024, arXiv:2310.06110) explain this "grokking" as a transition from lazy to rich training: the first kernel fits the
 rows, but is the wrong one for the target, and features come late if the network is nearly lazy. This example repeats
-their experiment on a polynomial (section 3) at a smaller size, and follows the kernel with `regime_path`.
+their experiment of polynomial regression at a smaller size, and follows the kernel with `regime_path`.
 """
 
 import jax
@@ -22,9 +22,9 @@ X, X_new = rng.standard_normal((200, 40)) / 40**0.5, rng.standard_normal((300, 4
 y, y_new = (((rows @ direction) ** 2 - 1) / 2 for rows in (X, X_new))
 
 # %%
-# The target is a square of one direction. The network is a committee of 300 neurons with the activation
-# :math:`h + h^2 / 8`, so that its first kernel mostly sees linear functions, which tell nothing of the target. The outputs
-# are multiplied by a scale, and are zero at the start. The larger the scale, the less the weights have to move.
+# The target is a square of one direction. The network is a committee of 300 neurons with the activation h + h^2 / 8,
+# whose first kernel mostly sees linear functions, which tell nothing of the target. The output is multiplied by a
+# scale, and is zero at the start. The larger the scale, the less the weights have to move.
 
 first = rng.standard_normal((300, 40))
 
@@ -82,9 +82,17 @@ axes[1, 0].legend(loc="upper left")
 plt.show()
 
 # %%
-# The next lines print the first of these steps at which each error is below a half (0 is never), the last errors, and the
-# alignment of the first and the last kernel with the target:
+# The next lines print the first of these steps at which each error is below a half (0 is never), the last errors, and
+# the alignment of the first and the last kernel with the target:
 
 for scale, (at, errors, path) in halved.items():
     last = ", ".join(f"{error[-1]:.2f}" for error in errors.values())
     print(f"scale {scale}: steps {at}, last errors {last}, alignment {path.alignments[[0, -1]].round(3).tolist()}")
+
+# %%
+# At first all three networks fit the training rows as their first kernel would, and the error on new rows *rises*. At
+# scale 40 it stays so: the rows are fitted perfectly, the kernel has not changed, and new rows are predicted hardly
+# better than by their mean. At scale 4, half of the error on the training rows is gone after 189 steps, and half of
+# that on new rows ten times later, as the kernel turns towards the target: the network is nearly lazy, and features
+# come late. At scale 1 the kernel turns while the rows are being fitted, and the delay is shorter. As in the paper,
+# this takes neither weight decay nor an adaptive optimiser.
