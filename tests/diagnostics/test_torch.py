@@ -524,6 +524,35 @@ def test_what_is_no_function_of_a_row_is_refused(rng):
         regime_report(module, X, y, before=copy.deepcopy(module.state_dict()))
 
 
+def quantised():
+    module = nn.Linear(4, 2)
+    module.register_buffer("table", torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8))
+    return module
+
+
+def infinite():
+    module = nn.Linear(4, 2)
+    nn.init.constant_(module.bias, torch.inf)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning", "ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.Linear(4, 2, device="meta"), "weight is on the device 'meta'"),
+        (lambda: nn.Linear(4, 2, dtype=torch.complex64), "weight is complex"),
+        (lambda: torch.jit.script(nn.Linear(4, 2)), "A TorchScript module"),
+        (quantised, "table is quantised"),
+        (infinite, "bias is not finite after training"),
+    ],
+    ids=["meta", "complex", "script", "quantised", "infinite"],
+)
+def test_modules_that_cannot_be_differentiated_are_refused_by_name(build, message, rng):
+    with pytest.raises(ValueError, match=message):
+        regime_report(build(), rng.standard_normal((12, 4)), rng.standard_normal((12, 2)), before={})
+
+
 def test_a_module_whose_copy_has_other_names_is_refused():
     """As models of Keras."""
 
