@@ -1,20 +1,20 @@
 """Are trained networks lazy? Verdicts on networks of several architectures, beside linear models that were trained too.
 
 MLPs, convolutional networks, residual ones with batch normalisation, vision transformers and tabular networks like
-RealMLP, of two widths, at three scales of their output, by two optimisers, are trained on 500 rows of digits, of MNIST
-(16 x 16 pixels) and of three tables. Each is beside its linear model around the first weights, trained by the same
-optimiser, schedule and batches. The truth is how far apart the two predict on other rows: root mean square of the
+RealMLP, of two widths, at three scales of their output, by two optimisers, are trained on 300 rows of digits, of MNIST
+(8 x 8 pixels) and of three tables. Each is beside its linear model around the first weights, trained by the same
+optimiser, schedule and batches. The truth is how far apart the two predict on 300 other rows: root mean square of the
 difference over the spread of the network's predictions (of probabilities for classes), as in `regimes.py`. Up to 0.1
-the network is lazy, from 0.3 on it has learned features. The limits may be set on the networks of digits and kin8nm;
-those of the other sets are judged only.
+the network is lazy, from 0.3 on it has learned features. Limits may be set on the networks of digits and kin8nm; those
+of the other sets are judged only.
 
-Of each also: accuracy or R2 on the same new rows of the network, its linear model at the same weights, the linear model
-that was trained, and ridge with the first and the last kernel from the same 500 rows, with intervals from resampled
-rows.
+Of the usual networks, of scale 1, also: accuracy or R2 on the same new rows of the network, its linear model at the
+same weights, the linear model that was trained, and ridge with the first and the last kernel from the same 300 rows,
+with intervals from resampled rows.
 
-    python benchmarks/architectures.py results ../shared/data         # about 20 minutes of one core
+    python benchmarks/architectures.py results ../shared/data         # 138 networks, about 15 minutes of one core
     python benchmarks/architectures.py results                        # what scikit-learn has: digits
-    python benchmarks/architectures.py results --images cifar10.npz --device cuda --rows 10000 --widths 64 256
+    python benchmarks/architectures.py results --images cifar10.npz --device cuda --rows 2000 --widths 64 256
 
 `results` is a folder with a file for each network; what is there is not run again. FILE.npz holds `X`, of shape (n,
 height, width) or (n, height, width, channels), and `y`. `--figure FILE.png` draws what is there.
