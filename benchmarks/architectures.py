@@ -471,7 +471,10 @@ def main():
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 30.0, 300.0])
     parser.add_argument("--figure", help="file to draw what is there into")
+    parser.add_argument("--quick", action="store_true", help="a few networks, hardly trained")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows, arguments.epochs, arguments.widths, arguments.scales = 100, 1, [4], [1.0]
     torch.set_num_threads(1)
     arguments.results.mkdir(parents=True, exist_ok=True)
     names = ["images"] if arguments.images else ["digits", *(("MNIST", *TABLES) if arguments.folder else ())]

@@ -208,11 +208,11 @@ def read(path, repeats):
     held_out = HeldOut(kept["row"][chosen], kept["split"][chosen], np.ones(n), np.arange(n), 0.8 * n)
     losses = dict(zip(METHODS, kept["losses"][:, chosen].astype(float)))
     contrasts = draw_contrasts(losses, FAMILIES, held_out, MARGIN)
-    needs = decide(contrasts).needs_features
+    verdict = decide(contrasts)
     return {
         "config": json.loads(str(kept["config"])), "path": path, "cpu": float(kept["cpu"]),
         "risks": dict(zip(METHODS, kept["risks"])),
-        "contrasts": contrasts, "advice": recommend(losses, FAMILIES, held_out, MARGIN, needs, lambda methods: ""),
+        "contrasts": contrasts, "advice": recommend(losses, FAMILIES, held_out, MARGIN, verdict, lambda methods: ""),
     }  # fmt: skip
 
 
@@ -389,7 +389,10 @@ def main():
     parser.add_argument("--replicate", action="store_true", help="instead, 20 draws of 1000 rows of two large tables")
     parser.add_argument("--data", default="../shared/data", help="folder of real features")
     parser.add_argument("--n-jobs", type=int, default=-1)
+    parser.add_argument("--quick", action="store_true", help="one problem, which judges nothing")
     options = parser.parse_args()
+    if options.quick:
+        options.problems = 1
     if options.replicate:
         kind = "replicate"
         wanted = [

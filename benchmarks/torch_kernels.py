@@ -8,6 +8,7 @@ structured derivatives of neural-tangents where that is installed, repaired as i
     python benchmarks/torch_kernels.py
 """
 
+import argparse
 import copy
 import os
 import time
@@ -60,7 +61,10 @@ def by_jax(module, X, y, by_layers):
     print(f"structured derivatives of neural-tangents: {seconds:.2f} s, {seconds / by_layers:.1f} times")
 
 
-def main(n=500, n_plain=100):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="50 rows")
+    n, n_plain = (50, 10) if parser.parse_args().quick else (500, 100)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(64, 900), nn.ReLU(), nn.Linear(900, 900), nn.ReLU(), nn.Linear(900, 1))

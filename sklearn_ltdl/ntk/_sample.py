@@ -1,4 +1,4 @@
-"""The data of a kernel machine, without copies: distinct rows, their weights and targets, and what leaves together."""
+"""The data of a kernel machine: distinct rows, their weights and targets, and the blocks to leave out together."""
 
 from dataclasses import dataclass
 
@@ -15,28 +15,28 @@ SAME_POINT = 1e-10  # squared distance in a precomputed kernel's space, in units
 
 @dataclass(frozen=True)
 class Sample:
-    """The data of a machine: points, which are rows of different features, and how the rows given map to them.
+    """The data of a machine: points, which are distinct rows, and the map from the given rows to them.
 
     Parameters
     ----------
     points : ndarray of shape (n_points,)
-        A row of each point.
+        Index of one row of each point.
     weight : ndarray of shape (n_points,)
-        Of sum n_points.
+        Weights that sum to n_points.
     targets : ndarray of shape (n_points, n_outputs)
-        Means over the rows of each point, standardised.
+        Mean of the standardised targets over the rows of each point.
     rows : ndarray of shape (n_kept,)
-        The rows of positive weight.
+        Indices of the rows of positive weight.
     row_weight : ndarray of shape (n_kept,)
-        Of sum `counted(weight)`: how many copies each is, where the weights given are counts.
+        Weights that sum to `counted(weight)`: numbers of copies, if the given weights are counts.
     point : ndarray of shape (n_kept,)
-        The point of each of them.
+        The point of each of these rows.
     spread : ndarray of shape (n_outputs,)
-        Sum over the rows of `row_weight` times the squared distance from the target of their point.
+        Sum over rows of `row_weight` times the squared difference from the target of the point.
     block : ndarray of shape (n_points,)
-        Number of the block with which a point is left out.
+        Index of the block with which each point is left out.
     n_rows : int
-        Number of rows given.
+        Number of given rows.
     """
 
     points: np.ndarray
@@ -51,7 +51,7 @@ class Sample:
 
     @classmethod
     def of(cls, X, Y, weight, groups, precomputed):
-        """Merge rows of identical features; those of one group, and their copies, form a block."""
+        """Merge rows of identical features; the rows of a group and their copies form a block."""
         rows = np.flatnonzero(weight)
         first, point = distinct_rows(between(X, rows) if precomputed else X[rows], precomputed)
         n, kept = len(first), weight[rows] * (counted(weight) / weight.sum())
@@ -60,14 +60,14 @@ class Sample:
         block = np.arange(n) if groups is None else _blocks(np.unique(groups[rows], return_inverse=True)[1], point)
         if groups is not None and block.max() == 0:
             raise ValueError(
-                "groups joins all rows, directly or through rows of identical features, so that nothing is left when a "
+                "groups joins all rows, directly or through rows of identical features, so that no row is left when a "
                 "group is left out. Give at least two groups, or groups=None."
             )
         spread = kept @ (Y[rows] - targets[point]) ** 2
         return cls(rows[first], merged * (n / merged.sum()), targets, rows, kept, point, spread, block, len(X))
 
     def of_block(self, values):
-        """Return sums of columns (m, n_points) over the blocks to which they belong, for each of the columns."""
+        """Replace each column of an (m, n_points) array by the sum of the columns of its block."""
         n = len(self.block)
         if self.block.max() == n - 1:
             return values
@@ -76,12 +76,12 @@ class Sample:
 
 
 def distinct_rows(X, precomputed):
-    """Return the first row of each group of identical rows, in an order of their content, and each row's group.
+    """Return the first row of each set of identical rows, ordered by content, and the set of each row.
 
-    Of a precomputed kernel the rows are points of its space, of which rounding is all that keeps copies apart.
+    For a precomputed kernel the rows are points of its feature space; copies differ there by rounding only.
     """
     if not precomputed:
-        rows = np.ascontiguousarray(X + 0.0)  # of -0.0, 0.0
+        rows = np.ascontiguousarray(X + 0.0)  # turns -0.0 into 0.0
         return np.unique(rows.view((np.void, rows.strides[0])).ravel(), return_index=True, return_inverse=True)[1:]
     diagonal = np.diagonal(X)
     leader = np.concatenate(
@@ -94,7 +94,7 @@ def distinct_rows(X, precomputed):
 
 
 def _blocks(label, point):
-    """Return the block of each point: points with a row of one label, or joined through others, share it."""
+    """Return the block of each point. Points that share a label, directly or through other points, share a block."""
     n, m = point.max() + 1, label.max() + 1
     edges = coo_array((np.ones(len(point)), (point, n + label)), shape=(n + m, n + m))
     joined = connected_components(edges, directed=False)[1][:n]
@@ -102,7 +102,7 @@ def _blocks(label, point):
 
 
 def together(block):
-    """Return the points of every block of two or more."""
+    """Return the points of every block with two or more points."""
     if block.max() == len(block) - 1:
         return []
     order = np.argsort(block, kind="stable")

@@ -18,6 +18,12 @@ _FEATURES = {
 }
 
 
+_OF_VERDICT = {  # the families that a clear verdict leaves
+    "nothing": {"dummy"}, "linear": {"linear"}, "kernel": {"kernel"}, "features": {"rfm", "network"},
+    "trees": {"trees"},
+}  # fmt: skip
+
+
 @dataclass(frozen=True, repr=False)
 class Recommendation(Shown):
     """The model to use, and a bound on what this choice can cost.
@@ -43,10 +49,11 @@ class Recommendation(Shown):
         return self.sentence
 
 
-def recommend(losses, families, held_out, margin, needs_features, explained):
+def recommend(losses, families, held_out, margin, verdict, explained):
     """Return the Recommendation for methods whose fits did not fail.
 
-    It is the simplest method whose bound is at most the margin, or at most twice the least bound of all methods.
+    It is the simplest method whose bound is at most the margin, or at most twice the least bound; of all methods, or of
+    those of the kind that a clear verdict names.
 
     Parameters
     ----------
@@ -55,14 +62,16 @@ def recommend(losses, families, held_out, margin, needs_features, explained):
     held_out : HeldOut
     margin : float
         Share of the baseline's loss that does not matter.
-    needs_features : {'yes', 'no', 'open'}
+    verdict : Verdict
     explained : callable (list of (method, noun)) -> str
         Says in words what the methods achieve.
     """
     above = {name: _savings(name, losses, held_out) for name in losses}
     bounds = {name: max((0.0, *ends.values())) for name, ends in above.items()}
-    enough = max(margin, 2 * min(bounds.values()))
-    names = sorted(losses, key=lambda name: (SIMPLEST_FIRST.index(families[name]), bounds[name]))
+    left = _OF_VERDICT.get(verdict.code, SIMPLEST_FIRST)
+    names = [name for name in losses if families[name] in left] or list(losses)
+    enough = max(margin, 2 * min(bounds[name] for name in names))
+    names.sort(key=lambda name: (SIMPLEST_FIRST.index(families[name]), bounds[name]))
     model = next(name for name in names if bounds[name] <= enough)
     rivals = tuple(name for name, end in above[model].items() if end > margin)
     most = f"save more than {100 * bounds[model]:.1f} % of the baseline's loss"
@@ -81,7 +90,7 @@ def recommend(losses, families, held_out, margin, needs_features, explained):
         model,
         bounds[model],
         rivals,
-        f"{achieved} {_FEATURES[needs_features if {*HELD_BACK} & {*losses} else '']} {advice}",
+        f"{achieved} {_FEATURES[verdict.needs_features if {*HELD_BACK} & {*losses} else '']} {advice}",
     )
 
 
@@ -93,7 +102,7 @@ def _savings(name, losses, held_out):
 
 
 def in_words(task, target, scores):
-    """Return a function that says what methods achieve, for `recommend`.
+    """Return a function that describes what methods achieve, for `recommend`.
 
     Parameters
     ----------

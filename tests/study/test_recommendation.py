@@ -8,7 +8,7 @@ import pytest
 from sklearn_ltdl import compare
 from sklearn_ltdl.study._folds import Split
 from sklearn_ltdl.study._recommendation import in_words, recommend
-from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut, decide
+from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut, Verdict, decide
 
 FAMILIES = {"dummy": "dummy", "linear": "linear", "rbf": "kernel", "rich": "network", "lazy": "network"}
 N = 200
@@ -25,9 +25,9 @@ def losses(rng, means, n=N, spread=0.3):
     return {name: np.abs(mean + spread * rng.standard_normal(n)) for name, mean in {"dummy": 1.0, **means}.items()}
 
 
-def choose(found, margin=0.01, needs="open"):
+def choose(found, margin=0.01, code="unclear", needs="open"):
     words = in_words("regression", "price", {name: 1 - np.mean(loss) for name, loss in found.items()})
-    return recommend(found, FAMILIES, held_out(len(found["dummy"])), margin, needs, words)
+    return recommend(found, FAMILIES, held_out(len(found["dummy"])), margin, Verdict(code, "", {}, (), needs), words)
 
 
 def test_the_bound_is_the_largest_upper_end_of_an_interval(rng):
@@ -48,6 +48,15 @@ def test_the_simplest_of_equal_models_is_recommended(rng):
     advice = choose(found)
     assert (advice.model, advice.rivals) == ("linear", ())  # 0.1 % is within the margin
     assert choose(found, margin=1e-5).model == "rich"
+
+
+def test_a_clear_verdict_names_the_kind_of_model_that_is_recommended(rng):
+    found = losses(rng, {"linear": 0.5, "rbf": 0.45, "rich": 0.44})
+    models = {code: choose(found, code=code) for code in ("nothing", "linear", "kernel", "features")}
+    assert {code: advice.model for code, advice in models.items()} == {
+        "nothing": "dummy", "linear": "linear", "kernel": "rbf", "features": "rich"
+    }  # fmt: skip
+    assert models["linear"].bound > models["kernel"].bound > 0
 
 
 def test_without_signal_the_baseline_is_recommended():

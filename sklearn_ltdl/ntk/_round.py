@@ -1,0 +1,45 @@
+"""One round of a recursive feature machine: a metric, and the kernel machine that is fitted with it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import eigh
+
+from sklearn_ltdl.ntk._agop import ntk_agop
+from sklearn_ltdl.ntk._kernels import NTK, Transformed
+from sklearn_ltdl.ntk._machine import Machine, MachineSettings
+
+
+class Round(NamedTuple):
+    """One round: the metric M of any scale, M^(1/2) after scaling, and settings and machine for M^(1/2) x."""
+
+    metric: np.ndarray
+    root: np.ndarray
+    settings: MachineSettings
+    machine: Machine
+
+    @classmethod
+    def of(cls, M, X, y, weight, settings, start=None, near=False):
+        """Fit the round of a metric M on distinct rows; `settings.depth` is the depth of the tangent kernel.
+
+        The search for the penalty begins at `start`; `near` says that the best is expected there, as in `Machine.of`.
+        """
+        values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
+        T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
+        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start, near=near))
+
+    def agop(self, X, weight, unit):
+        """Return the average gradient outer product at the rows of the fit, for outputs in units of `unit`."""
+        T, machine, Z = self.root, self.machine, None
+        if machine.solver == "exact":
+            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
+        else:
+            Z = machine.centres @ T
+        coef = machine.coef.reshape(len(machine.coef), -1) / unit
+        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
+
+    def next_metric(self, X, weight, unit):
+        """Return the metric of the next round."""
+        agop = self.agop(X, weight, unit)
+        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has no directions
