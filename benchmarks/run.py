@@ -36,6 +36,7 @@ TABLES = "DATA"  # in place of the folder of tables
 CLOCKS = ("wall", "processor")
 RESULTS = "RESULTS"  # in place of a temporary path for results
 ARGUMENTS = {  # of a script; several runs are named after the script and its first argument
+    "architectures": [(RESULTS,)],
     "atlas": [(TABLES, RESULTS, "--n-jobs", "1")],
     "calibration": [(RESULTS, "--data", TABLES, "--n-jobs", "1")],
     "ntk_regression": [("penalty",), ("large",)],

@@ -40,7 +40,8 @@ class TorchNetwork:
         None takes all parameters that require gradients.
     batch_norm : {'recalibrate', 'after', 'stored'}, default='recalibrate'
         Statistics for batch normalisation: computed from `reference` at the current weights, those of the trained
-        module, or those stored with each state.
+        module, or those stored with each state. With 'recalibrate', the linear model moves them with the weights, as
+        training does; the kernels hold them.
     reference : array-like, default=None
         Rows for 'recalibrate'; None takes the rows of the report, at most 1000.
     device : str or torch.device, default=None
@@ -165,7 +166,7 @@ class TorchNetwork:
         if {*owned.state_dict()} != {*module.state_dict()}:
             raise ValueError(
                 f"A copy of this {type(module).__name__} has other parameter names, so its weights cannot be "
-                "exchanged. This happens with Keras: give the weights to the same model on JAX, see the user guide."
+                "exchanged. This happens with Keras: the user guide has a module of a few lines around such a model."
             )
         weights = self._weights(module)
         size = sum(value.numel() for value in weights.values())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_ltdl.diagnostics._torch_layers import BATCH_NORMS, layer_gram, recorded
+from sklearn_ltdl.diagnostics._torch_layers import layer_gram, of_the_batch, recorded, standardised_by
 from sklearn_ltdl.diagnostics._torch_rows import Layout
 from sklearn_ltdl.diagnostics._views import BY_PLAIN_GRADIENTS, directions, notes_on_outputs
 
@@ -77,12 +77,34 @@ class Function:
         return np.concatenate(found)
 
     def tangent(self, weights, move, X):
-        """Return the derivative of the outputs at `weights` along a change of the weights."""
-        state, along = self._state(weights), self._tensors(move)
+        """Return the derivative of the outputs at `weights` along a move of them.
+
+        Recalibrated statistics are functions of the weights, and move with them; `kernel` holds them.
+        """
+        along = self._tensors(move)
+        if self.batch_norm != "recalibrate":
+            return self._tangent(weights, along, X)
+        state = self._state(weights)
         first = {name: state[name] for name in along}
+        with _differentiable():
+            moved = _jvp(lambda some: torch.cat([*self._statistics_at(state | some).values()]), first, along)
+        statistics = self._recalibrated(weights, first)
+        parts = moved.split([len(value) for value in statistics.values()])
+        return self._tangent(weights, along, X, dict(zip(statistics, parts)))
+
+    def _tangent(self, weights, along, X, statistics=None):
+        """Return the derivative along a move of the weights, and of statistics; None holds these."""
+        state = self._state(weights)
+        along = along | (statistics or {})
+        first, moving = {name: state[name] for name in along}, statistics or {}
 
         def at(rows):
-            return lambda some: self._at(state | some, rows)
+            def outputs(some):
+                held = {name: value for name, value in some.items() if name not in moving}
+                with standardised_by(self.called.module, {name: some[name] for name in moving}):
+                    return self._at(state | held, rows)
+
+            return outputs
 
         with _differentiable():
             return np.concatenate([_array(_jvp(at(rows), first, along)[:n]) for rows, n in self._batches(X)])
@@ -220,31 +242,19 @@ class Function:
         return self.fixed[1] | tensors
 
     def _recalibrated(self, weights, tensors):
-        """Return the batch statistics of the reference rows at the weights, from one pass in training mode."""
+        """Return the statistics of the reference rows at the weights."""
         key = tuple(map(id, weights))
         if key not in self._statistics:
-            norms = [part for part in self.called.modules() if isinstance(part, BATCH_NORMS)]
-            names = [
-                f"{name}.{which}"
-                for name, part in self.called.module.named_modules()
-                if isinstance(part, BATCH_NORMS)
-                for which in ("running_mean", "running_var")
-            ]
-            names = [name.removeprefix(".") for name in names]
-            state = {name: value.clone() for name, value in (self.fixed[1] | tensors).items()}
-            momentum = [part.momentum for part in norms]
-            try:
-                for part in norms:
-                    part.train()
-                    part.momentum = 1.0
-                with torch.no_grad():
-                    self._at(state, self._tensor(self.reference))
-            finally:
-                for part, old in zip(norms, momentum):
-                    part.eval()
-                    part.momentum = old
-            self._statistics[key] = (weights, {name: state[name] for name in names})  # keeps the ids alive
+            with torch.no_grad():
+                found = self._statistics_at(self.fixed[1] | tensors)
+            self._statistics[key] = (weights, found)  # which keeps the ids alive
         return self._statistics[key][1]
+
+    def _statistics_at(self, state):
+        """Return the statistics of batch normalisation from one pass over the reference rows, in training mode."""
+        with of_the_batch(self.called.module) as statistics:
+            self._at(state, self._tensor(self.reference))
+        return statistics
 
     def _probed(self, weights, X):
         """Return the derivatives along random directions, of shape (n, n_outputs * n_probes)."""
@@ -252,7 +262,7 @@ class Function:
         images = []
         for _ in range(self.n_probes):
             direction = tuple(rng.standard_normal(layer.shape) for layer in weights)
-            images.append(self.tangent(weights, direction, X))
+            images.append(self._tangent(weights, self._tensors(direction), X))
         return np.hstack(images) / np.sqrt(self.n_probes)
 
     def _plain(self, weights, X, Z=None, names=None):
@@ -328,6 +338,8 @@ def _jvp(function, first, along):
     except (RuntimeError, NotImplementedError):
         some = {name: value.detach().requires_grad_() for name, value in first.items()}
         outputs = function(some)
+        if not outputs.requires_grad:
+            return torch.zeros_like(outputs)
         dual = torch.zeros_like(outputs, requires_grad=True)
         pulled = torch.autograd.grad(
             outputs, list(some.values()), dual, create_graph=True, allow_unused=True, materialize_grads=True

@@ -6,6 +6,7 @@ g'_u)(a_t \cdot a'_u)`. One forward pass gives a, and one backward pass per outp
 """
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,57 @@ def recorded(module, run):
         and all(uses[id(value)] == 1 for value in call.part.parameters(recurse=False))
     ]
     return whole, outputs
+
+
+@contextmanager
+def of_the_batch(module):
+    """Let batch normalisation use what it reads, and collect its statistics, by the names of their buffers."""
+    parts = {name: part for name, part in module.named_modules() if isinstance(part, BATCH_NORMS)}
+    found = {}
+
+    def keep(name):
+        def hook(part, inputs):
+            axes = [axis for axis in range(inputs[0].ndim) if axis != 1]
+            found[f"{name}.running_mean".removeprefix(".")] = inputs[0].mean(axes)
+            found[f"{name}.running_var".removeprefix(".")] = inputs[0].var(axes)
+
+        return hook
+
+    handles = [part.register_forward_pre_hook(keep(name)) for name, part in parts.items()]
+    try:
+        for part in parts.values():
+            part.train()
+            part.track_running_stats = False  # so that none is changed in place
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+        for part in parts.values():
+            part.track_running_stats = True
+            part.eval()
+
+
+@contextmanager
+def standardised_by(module, statistics):
+    """Let batch normalisation use statistics in which one can differentiate, as PyTorch's own cannot."""
+
+    def moved(name):
+        mean, variance = (statistics[f"{name}.{which}".removeprefix(".")] for which in ("running_mean", "running_var"))
+
+        def hook(part, inputs):  # what its own statistics standardise as the given ones do these inputs
+            shape = [-1 if axis == 1 else 1 for axis in range(inputs[0].ndim)]
+            factor = ((part.running_var + part.eps) / (variance + part.eps)).sqrt()
+            return (inputs[0] - mean.reshape(shape)) * factor.reshape(shape) + part.running_mean.reshape(shape)
+
+        return hook
+
+    parts = {name: part for name, part in module.named_modules() if isinstance(part, BATCH_NORMS) and statistics}
+    handles = [part.register_forward_pre_hook(moved(name)) for name, part in parts.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def layer_gram(call, state, slope, counted, split, memory):

@@ -17,6 +17,7 @@ NEEDED = {
     "Flax NNX": ["flax", "optax"],
     "Equinox": ["equinox"],
     "Keras 3 on JAX": ["keras"],
+    "Keras 3 on PyTorch": ["keras", "torch"],
 }
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
@@ -45,7 +46,7 @@ def test_the_code_of_the_guide_gives_a_report(framework):
     )
     run = subprocess.run(
         [sys.executable, "-c", beginning + found[framework] + check],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
+        env=os.environ | {"KERAS_BACKEND": "torch" if framework == "Keras 3 on PyTorch" else "jax"},
         capture_output=True,
         text=True,
     )

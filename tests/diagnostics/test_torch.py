@@ -99,6 +99,13 @@ class Squeezing(nn.Module):
         return self.b(torch.tanh(self.a(rows))).squeeze()
 
 
+class Activated(nn.BatchNorm1d):
+    """Batch normalisation that does more, as some of timm's."""
+
+    def forward(self, rows):
+        return torch.tanh(super().forward(rows))
+
+
 class Attending(nn.Module):
     def __init__(self):
         super().__init__()
@@ -212,7 +219,7 @@ def made(name, n=12, seed=0):
 def adapted(request):
     """Return a module, and its function, weights and packed rows."""
     module, first, X, y = made(request.param)
-    trained, rows, _, _ = trained_network(module, X, y, before=first)
+    trained, rows, _, _ = trained_network(TorchNetwork(module, first, batch_norm="after"), X, y)
     return module, trained, rows, X
 
 
@@ -238,8 +245,6 @@ def test_the_kernel_is_that_of_the_tangent(adapted):
 
 def test_outputs_are_those_of_the_module(adapted):
     module, trained, rows, X = adapted
-    if any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
-        pytest.skip("statistics are recalibrated: a test of its own")
     double = copy.deepcopy(module).double().eval()
     with torch.no_grad():
         expected = double(torch.as_tensor(X)).reshape(len(X), -1)
@@ -294,6 +299,60 @@ def test_statistics_are_those_of_the_reference_at_each_state():
         np.testing.assert_allclose(trained.function.outputs(weights, rows), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("transposing", [False, True], ids=["forward mode", "two in reverse mode"])
+def test_the_tangent_moves_the_statistics_with_the_weights(transposing, rng, monkeypatch):
+    """Training differentiates them: a linear model that holds them is off by the size of what it tells."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.BatchNorm2d(2),
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 2),
+        nn.BatchNorm2d(4, affine=False),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+        Activated(3),
+    )
+    first = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        for value in module.parameters():
+            value += 0.1 * torch.randn_like(value)
+    trained, rows, _, _ = trained_network(
+        module, rng.standard_normal((30, 2, 4, 4)), rng.standard_normal((30, 3)), before=first
+    )
+    function, start, move, step = trained.function, trained.before, trained.move, 1e-5
+    if transposing:
+
+        def refuse(*_):
+            raise NotImplementedError
+
+        monkeypatch.setattr(torch.func, "jvp", refuse)
+    up, down = (
+        function.outputs(tuple(layer + sign * step * change for layer, change in zip(start, move)), rows)
+        for sign in (1, -1)
+    )
+    slopes = function.tangent(start, move, rows)
+    np.testing.assert_allclose(slopes, (up - down) / (2 * step), atol=1e-7 * np.abs(slopes).max())  # O(step^2)
+    assert np.abs(function._tangent(start, function._tensors(move), rows) - slopes).max() > 0.1 * np.abs(slopes).max()
+
+
+def test_a_network_with_batch_normalisation_is_lazy_where_it_hardly_moved(rng):
+    """Chizat, Oyallon and Bach (2019): the linear model misses a share that falls as the way of the weights."""
+    module, _, X, y = made("normalisations", n=30)
+    module, gaps = module.double(), []
+    first = copy.deepcopy(module.state_dict())
+    moves = {name: torch.randn_like(value) for name, value in module.named_parameters()}
+    for size in (1e-3, 1e-4):
+        with torch.no_grad():
+            for name, value in module.named_parameters():
+                value.copy_(first[name] + size * moves[name])
+        gaps.append(regime_report(module, X, y, before=first).diagnostics["linearization_gap"])
+    assert gaps[0] < 0.2
+    assert gaps[1] < 0.2 * gaps[0]
+
+
 def snapshot(module):
     """Return what a caller may have set: of the module, of PyTorch, and of the generators of random numbers."""
     parts, values = list(module.modules()), [*module.parameters(), *module.buffers()]
@@ -336,6 +395,55 @@ def test_the_module_of_the_caller_is_left_as_it_was(name, report):
         after = snapshot(module)
     for what, value in before.items():
         assert after[what] == value, what
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("name", ["normalisations", "attending"])
+def test_the_module_is_left_as_it_was_where_a_report_is_stopped(name, error):
+    module, first, X, y = made(name)
+    before, calls = snapshot(module), 0
+
+    def forward(module, rows):
+        nonlocal calls
+        calls += 1
+        if calls == last:
+            raise error
+        return module(rows)
+
+    network = TorchNetwork(module, first, forward=forward)
+    last = 0
+    regime_report(network, X, y)
+    for last in np.unique(np.linspace(1, calls, 12).astype(int)):
+        calls = 0
+        with pytest.raises((error, ValueError)):
+            regime_report(network, X, y)
+        after = snapshot(module)
+        assert after == before, last
+
+
+def test_rounding_in_single_precision_is_no_sign_of_batches(rng):
+    """As of a network less what it was at the start, at a large scale."""
+
+    class Centred(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = nn.Sequential(nn.Linear(90, 300), nn.Tanh(), nn.Linear(300, 1))
+            self.first = copy.deepcopy(self.module).requires_grad_(False)
+
+        def forward(self, rows):
+            return 1e4 * (self.module(rows) - self.first(rows))
+
+    module = Centred()
+    first = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        for value in module.module.parameters():
+            value += 1e-4 * torch.randn_like(value)
+    X, y = rng.standard_normal((200, 90)), rng.standard_normal(200)
+    single, double = (
+        regime_report(TorchNetwork(module, first, dtype=dtype), X, y).diagnostics["linearization_gap"]
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert single == pytest.approx(double, abs=0.02)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # PyTorch's own, by torch.compile
@@ -389,6 +497,7 @@ def test_a_start_that_does_not_fit_is_named(change, message):
         regime_report(module, X, y, before=change(first))
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")  # PyTorch's own, of 2.3
 def test_what_is_no_function_of_a_row_is_refused(rng):
     class Random(nn.Module):
         def __init__(self):
@@ -413,6 +522,35 @@ def test_what_is_no_function_of_a_row_is_refused(rng):
     module = nn.LSTM(4, 2)
     with pytest.raises(ValueError, match="forward="):
         regime_report(module, X, y, before=copy.deepcopy(module.state_dict()))
+
+
+def quantised():
+    module = nn.Linear(4, 2)
+    module.register_buffer("table", torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8))
+    return module
+
+
+def infinite():
+    module = nn.Linear(4, 2)
+    nn.init.constant_(module.bias, torch.inf)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning", "ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.Linear(4, 2, device="meta"), "weight is on the device 'meta'"),
+        (lambda: nn.Linear(4, 2, dtype=torch.complex64), "weight is complex"),
+        (lambda: torch.jit.script(nn.Linear(4, 2)), "A TorchScript module"),
+        (quantised, "table is quantised"),
+        (infinite, "bias is not finite after training"),
+    ],
+    ids=["meta", "complex", "script", "quantised", "infinite"],
+)
+def test_modules_that_cannot_be_differentiated_are_refused_by_name(build, message, rng):
+    with pytest.raises(ValueError, match=message):
+        regime_report(build(), rng.standard_normal((12, 4)), rng.standard_normal((12, 2)), before={})
 
 
 def test_a_module_whose_copy_has_other_names_is_refused():
