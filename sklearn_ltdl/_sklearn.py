@@ -216,8 +216,9 @@ def warn_of_scales(X, has_constant=True):
     """
     if len(X) < 2:
         return
-    spread = np.ptp(X, axis=0)
-    moving = np.flatnonzero(spread > 1e-13 * np.abs(X).max(axis=0))
+    low, high = X.min(axis=0), X.max(axis=0)
+    spread = high - low
+    moving = np.flatnonzero(spread > 1e-13 * np.maximum(np.abs(low), np.abs(high)))
     if not len(moving):
         return
     most, least = moving[np.argmax(spread[moving])], moving[np.argmin(spread[moving])]

@@ -105,7 +105,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self : object
         """
         X = checked_rows(self, X, reset=True)
-        points = distinct_rows(X, precomputed=False)[0]
+        points = distinct_rows(X)[0]
         drawn = np.random.default_rng(draw_seed(self.random_state)).permutation(len(points))
         self.component_indices_ = points[np.sort(drawn[: self.n_components])]
         m = len(self.component_indices_)

@@ -31,6 +31,7 @@ EXACT_ROWS = 5000  # above, solver='auto' takes centres
 DIRECT_CENTRES = 3000  # above, solver='auto' iterates
 DOUBLE_ENTRIES = 2**25  # of the kernel between rows and centres; more are computed in single precision
 SINGLE_RANGE = (1e-30, 1e30)  # of a kernel whose values are
+DISTANCE_ROWS = 300  # at least, and less than twice as many, of which all distances are computed
 PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
 # Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
@@ -137,16 +138,18 @@ class Machine:
         units = Standardisation.of(Y, weight, settings.normalize_y)
         Y = units.apply(Y)
         sample = Sample.of(X, Y, weight, groups, settings.precomputed)
-        points, exact = X[sample.points], settings.is_exact(len(sample.points))
+        n = len(sample.points)
+        exact = settings.is_exact(n)
         if exact:
-            require_memory(len(points), 3, "Use solver='nystroem', or fewer rows.")
+            require_memory(n, 3, "Use solver='nystroem', or fewer rows.")
         rng = np.random.default_rng(draw_seed(settings.random_state))
-        kernels = _candidates(settings, points, exact)
-        warn_of_data(kernels, points)
+        kernels = _candidates(settings, X[sample.points[:: max(1, n // DISTANCE_ROWS)]], exact)
+        if n > 1:
+            warn_of_data(kernels, X if len(sample.rows) == len(X) else X[sample.rows])
         kernel, kernel_errors, pilot = _chosen(kernels, X, sample, settings, rng, exact and start is None)
         if not exact:
             solved = _on_centres(kernel, X, sample, settings, rng)
-        elif pilot is not None and len(pilot.centres) == len(points):
+        elif pilot is not None and len(pilot.centres) == n:
             solved = pilot
         else:
             if pilot is not None:
@@ -321,7 +324,7 @@ class ClassMachine(NamedTuple):
 
 
 def _candidates(settings, X, exact):
-    """Return the kernels to choose from; None is the precomputed one."""
+    """Return the kernels to choose from, of lengths by the distances between rows X; None is the precomputed one."""
     several = isinstance(settings.kernel, (list, tuple))
     kernels = []
     for kernel in settings.kernel if several else [settings.kernel]:
@@ -344,8 +347,8 @@ def _candidates(settings, X, exact):
 
 
 def _typical_distance(X):
-    """Return the median distance between rows of a part of X that is small enough for all pairs."""
-    distances = pdist(X[:: max(1, len(X) // 300)])
+    """Return the median distance between rows."""
+    distances = pdist(X)
     typical = np.median(distances) if len(distances) else 1.0
     if not np.isfinite(typical):
         raise overflow()
@@ -362,7 +365,7 @@ def _networks(kind, depth, activation, exact):
 def warn_of_data(kernels, X):
     """Warn of what makes a fixed kernel a poor one: columns of very different scales, no bias in one dimension."""
     fixed = all(isinstance(kernel, Kernel) and not isinstance(kernel, Transformed) for kernel in kernels)
-    if not fixed or len(X) < 2:
+    if not fixed:
         return
     warn_of_scales(X, all(isinstance(kernel, NNGP) and kernel.b_std > 0 for kernel in kernels))
     for kernel in kernels:
