@@ -143,10 +143,10 @@ class Machine:
         if exact:
             require_memory(n, 3, "Use solver='nystroem', or fewer rows.")
         rng = np.random.default_rng(draw_seed(settings.random_state))
-        kernels = _candidates(settings, X[sample.points[:: max(1, n // DISTANCE_ROWS)]], exact)
+        kernels = candidates(settings, X[sample.points[:: max(1, n // DISTANCE_ROWS)]], exact)
         if n > 1:
             warn_of_data(kernels, X if len(sample.rows) == len(X) else X[sample.rows])
-        kernel, kernel_errors, pilot = _chosen(kernels, X, sample, settings, rng, exact and start is None)
+        kernel, kernel_errors, pilot = chosen(kernels, X, sample, settings, rng, exact and start is None)
         if not exact:
             solved = _on_centres(kernel, X, sample, settings, rng)
         elif pilot is not None and len(pilot.centres) == n:
@@ -323,7 +323,7 @@ class ClassMachine(NamedTuple):
         return cls(machine, classes, factor)
 
 
-def _candidates(settings, X, exact):
+def candidates(settings, X, exact):
     """Return the kernels to choose from, of lengths by the distances between rows X; None is the precomputed one."""
     several = isinstance(settings.kernel, (list, tuple))
     kernels = []
@@ -383,7 +383,7 @@ class Solved(NamedTuple):
     centres: np.ndarray
 
 
-def _chosen(kernels, X, sample, settings, rng, needs_start):
+def chosen(kernels, X, sample, settings, rng, needs_start):
     """Return the kernel of least leave-one-out error, the errors of all, and its solution on the points that chose.
 
     There are at most `PILOT_ROWS`, of whole blocks. Where nothing is to be found on them the solution is None.
@@ -432,10 +432,7 @@ def _on_centres(kernel, X, sample, settings, rng):
     scale = mean_diagonal(K, sample.weight[chosen])
     K /= scale
     penalties = settings.penalties(scale)
-    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
-    single = (
-        isinstance(kernel, Kernel) and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
-    )
+    single = n * m > DOUBLE_ENTRIES and stands_single(kernel, K, scale, np.abs(X).max(), penalties[0])
     data = X.astype(np.float32) if single else X
 
     def between(rows, columns=slice(None)):
@@ -449,6 +446,12 @@ def _on_centres(kernel, X, sample, settings, rng):
         path = solve_pcg(between, K, chosen, sample.targets, sample.weight, penalties)
         warn_unless_converged(path, "Increase alpha, or decrease n_components.")
     return Solved(path, scale, centres)
+
+
+def stands_single(kernel, K, scale, largest, penalty):
+    """Return whether kernel values may be in single precision, for centres of the Gram matrix K over its scale."""
+    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and largest**2 < SINGLE_RANGE[1]
+    return isinstance(kernel, Kernel) and in_range and single_precision_noise(K) <= penalty
 
 
 def _values(kernel, centres, coef, intercept, X):

@@ -67,6 +67,13 @@ class Sample:
         spread = kept @ (Y[rows] - targets[point]) ** 2
         return cls(rows[first], merged * (n / merged.sum()), targets, rows, kept, point, spread, block, len(X))
 
+    @classmethod
+    def unmerged(cls, Y, weight):
+        """Return rows as points of their own."""
+        rows, total = np.arange(len(Y)), weight.sum()
+        kept = weight * (counted(weight) / total)
+        return cls(rows, weight * (len(Y) / total), Y, rows, kept, rows, np.zeros(Y.shape[1]), rows, len(Y))
+
     def of_block(self, values):
         """Return sums of columns (m, n_points) over the blocks to which they belong, for each of the columns."""
         n = len(self.block)
