@@ -25,7 +25,7 @@ from sklearn_ltdl.ntk._machine import (
 )
 from sklearn_ltdl.ntk._nystroem import PATH_ROWS, Spectrum, choose_alpha, feature_moments, leave_one_out, whitener
 from sklearn_ltdl.ntk._sample import Sample
-from sklearn_ltdl.ntk._solvers import require_memory, row_blocks
+from sklearn_ltdl.ntk._solvers import BLOCK_ENTRIES, require_memory, row_blocks
 from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import LabelTarget, NumberTarget, look_at_labels, look_at_numbers, weights_of
 from sklearn_ltdl.rows._rows import look
@@ -80,6 +80,14 @@ class CentreFeatures:
     def triangle(self):
         """The same in the precision of the kernel."""
         return self.inverse.astype(self.dtype)
+
+    def memory_needed(self):
+        """Return a sentence on the memory of a worker; for errors."""
+        m = len(self.centres)
+        megabytes = 8 * (4 * m**2 + 2 * BLOCK_ENTRIES) / 2**20
+        return (
+            f"With {m} centres a worker needs about {megabytes:.0f} MB and a block of rows: take fewer n_components. "
+        )
 
     def cross(self, X):
         """Return the kernel between rows and centres, over its mean diagonal."""
