@@ -2,11 +2,15 @@
 
 import datetime
 import io
+from pathlib import Path
+
+import numpy as np
 
 from sklearn_ltdl.tables._bytes import TooLarge, is_too_large, too_large
 from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_many
 from sklearn_ltdl.tables._notes import Note, listed
 
+_BATCH_NUMBERS = 1 << 20  # of the rows that are predicted at a time
 _FEW_ROWS = 256  # of text that are decoded at a time: a page of a few bytes can stand for long texts
 
 
@@ -16,18 +20,10 @@ class _NestedColumn(ValueError):
 
 def _require_size(where, file):
     """Raise a ValueError if a Parquet file has nested columns, or decodes to more than is read."""
-    from pyarrow import types
-
     schema, groups = file.schema_arrow, range(file.num_row_groups)
     if len(schema) > MOST_COLUMNS + 1:
         raise TooLarge(too_many(where, len(schema)))
-    plain = {column.name: _plain(column.type) for column in schema}
-    for name, kind in plain.items():
-        if types.is_nested(kind):
-            raise _NestedColumn(
-                f"{where}: column {name!r} is nested ({str(kind)[:40]}); expected numbers, text or dates in each "
-                "column, so make columns of its parts, or leave it out."
-            )
+    plain = _refuse_nested(where, schema)
     rows = max(file.metadata.num_rows, sum(file.metadata.row_group(k).num_rows for k in groups))
     chunks = (file.metadata.row_group(k).column(j) for k in groups for j in range(file.metadata.num_columns))
     largest = max((chunk.total_uncompressed_size for chunk in chunks), default=0)
@@ -42,6 +38,20 @@ def _require_size(where, file):
             size += sum(_unfolded(column).nbytes for column in batch.columns)
             if is_too_large(size):
                 raise too_large(where)
+
+
+def _refuse_nested(where, schema):
+    """Return the plain types of the columns, or raise an error that names a nested one."""
+    from pyarrow import types
+
+    plain = {column.name: _plain(column.type) for column in schema}
+    for name, kind in plain.items():
+        if types.is_nested(kind):
+            raise _NestedColumn(
+                f"{where}: column {name!r} is nested ({str(kind)[:40]}); expected numbers, text or dates in each "
+                "column, so make columns of its parts, or leave it out."
+            )
+    return plain
 
 
 def _plain(kind):
@@ -80,6 +90,77 @@ def read_parquet(where, data, least):
         raise
     except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # what a damaged file raises
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+    return _as_read(where, table, least)
+
+
+def parquet_batches(where, path, least):
+    """Yield a Parquet file in tables of some rows, each with the types that it has in the whole table, and notes.
+
+    Parameters
+    ----------
+    where, least
+        As in `read_parquet`.
+    path : path
+        Of a file that is not compressed as a whole.
+    """
+    import pandas as pd
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path, pre_buffer=False) as file:
+            schema = file.schema_arrow
+            if len(schema) > MOST_COLUMNS + 1:
+                raise TooLarge(too_many(where, len(schema)))
+            _refuse_nested(where, schema)
+            gaps = {name for name in schema.names if _may_lack_values(file.metadata, name)}
+            size, start = max(_FEW_ROWS, _BATCH_NUMBERS // max(1, len(schema))), 0
+            levels = (schema.pandas_metadata or {}).get("index_columns", [])
+            steps = levels[0] if len(levels) == 1 and isinstance(levels[0], dict) else None  # an index without a column
+            for batch in file.iter_batches(size, use_threads=False):
+                table = batch.replace_schema_metadata(schema.metadata).to_pandas()
+                if steps is not None and steps["name"] is not None:
+                    places = range(steps["start"], steps["stop"], steps["step"])[start : start + len(table)]
+                    table.index = pd.RangeIndex(places, name=steps["name"])
+                start += len(table)
+                for name in gaps.intersection(table.columns):  # whole numbers with gaps are floats
+                    for plain, other in ((("i", "u"), float), (("b",), object)):
+                        dtype = table[name].dtype
+                        if isinstance(dtype, np.dtype) and dtype.kind in plain:
+                            table[name] = table[name].astype(other)
+                yield _as_read(where, table, least)
+    except (TooLarge, _NestedColumn):
+        raise
+    except (OSError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+
+
+def is_long_parquet(path):
+    """Return whether a path is that of a Parquet file with so many numbers that it is not read at once."""
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(4) != b"PAR1":
+                return False
+        from pyarrow.parquet import read_metadata
+
+        known = read_metadata(path)
+    except (OSError, ValueError, ImportError):  # other functions say what is wrong
+        return False
+    return known.num_rows * known.num_columns > _BATCH_NUMBERS
+
+
+def _may_lack_values(metadata, name):
+    """Return whether a column has missing values in any row group, or does not say."""
+    names = [metadata.row_group(0).column(j).path_in_schema for j in range(metadata.num_columns)]
+    if name not in names:
+        return True
+    chunks = (metadata.row_group(k).column(names.index(name)) for k in range(metadata.num_row_groups))
+    return any(c.statistics is None or not c.statistics.has_null_count or c.statistics.null_count > 0 for c in chunks)
+
+
+def _as_read(where, table, least):
+    """Return a table with names of columns that are texts, its index as columns, dates as dates, and notes."""
+    import pandas as pd
+
     table.columns = [str(name) for name in table.columns]
     notes, levels = [], [name for name in table.index.names if name is not None]
     require_distinct(where, [*map(str, levels), *table.columns])
