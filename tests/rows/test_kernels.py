@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, scan
+from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, NTKNystroem, SAGRegressor, scan
 from sklearn_ltdl.ntk import NTK, _solvers, _streamed
 from sklearn_ltdl.ntk._nystroem import solve_nystroem
 
@@ -157,3 +157,20 @@ def test_kernels_work_in_blocks_of_any_size(rng, tmp_path, monkeypatch):
     whole = fit.fit(rows).dual_coef_
     monkeypatch.setattr(_solvers, "BLOCK_ENTRIES", 50 * 7)
     np.testing.assert_allclose(fit.fit(rows).dual_coef_, whole, rtol=1e-6)
+
+
+def test_nystroem_features_have_centres_among_the_rows(rng, tmp_path):
+    table = problem(rng)
+    rows = parquet(table, tmp_path, target="y")
+    features = NTKNystroem(n_components=30, random_state=0).fit(rows)
+    X = table[NAMES].to_numpy()
+    assert all((centre == X).all(axis=1).any() for centre in features.components_)
+    Z = features.transform(table[NAMES])
+    K = features.kernel_(X[:5], features.components_)
+    np.testing.assert_allclose(
+        Z[:5] @ features.transform(pd.DataFrame(features.components_, columns=NAMES)).T, K, rtol=1e-6
+    )
+    # A linear fit of rows mapped to these features, in passes over the file
+    model = SAGRegressor(alpha=1e-6).fit(rows.map(features.transform))
+    assert model.score(Z, table["y"]) > 0.6
+    assert not hasattr(features, "component_indices_")
