@@ -17,7 +17,7 @@ from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed, remember_columns
 from sklearn_ltdl._targets import (
     Standardisation,
     counted,
@@ -30,12 +30,16 @@ from sklearn_ltdl._targets import (
     softened,
 )
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._agop import ntk_agop
+from sklearn_ltdl.ntk._agop import gradient_blocks, ntk_agop, outer_products
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
 from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import require_memory
+from sklearn_ltdl.ntk._streamed import Looked, machine_of_rows
+from sklearn_ltdl.rows._gather import Slices, gather
+from sklearn_ltdl.rows._looks import NumberTarget, weights_of
+from sklearn_ltdl.rows._rows import as_numbers, as_rows, head
 
 FOLDS = 5
 JUDGED_ROWS = 2000  # of a larger table, drawn at random, on which the number of rounds is chosen
@@ -52,8 +56,19 @@ _RFM_CONSTRAINTS = {
 class _RecursiveEstimator(BaseEstimator):
     """What the two estimators share: the recursion of their parameters, publishing it, and the last round's values."""
 
+    def _rows(self, X, y, sample_weight):
+        """Return rows to be read block by block, if the data are such."""
+        rows = as_rows(X, y, sample_weight)
+        if rows is None:
+            return None
+        remember_columns(self, head(rows))
+        return as_numbers(rows)
+
     def _recursion(self, X, y, weight, unit, normalize_y):
-        settings = MachineSettings(
+        return Recursion.of(X, y, weight, unit, self.max_rounds, self._settings(normalize_y))
+
+    def _settings(self, normalize_y):
+        return MachineSettings(
             depth=self.depth,
             alpha=self.alpha,
             solver=self.solver,
@@ -61,7 +76,6 @@ class _RecursiveEstimator(BaseEstimator):
             normalize_y=normalize_y,
             random_state=draw_seed(self.random_state),
         )
-        return Recursion.of(X, y, weight, unit, self.max_rounds, settings)
 
     def _publish(self, found):
         """Publish a recursion, and the machine of its last round as an estimator."""
@@ -181,13 +195,14 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Fit the regression, choosing the rounds on held-out rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k is a row given k times, a weight of 0 a row not given.
 
@@ -195,6 +210,11 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         -------
         self : object
         """
+        rows = self._rows(X, y, sample_weight)
+        if rows is not None:
+            settings = self._settings(self.normalize_y)
+            looked = Looked.at_numbers(rows, settings)
+            return self._publish(Recursion.of_rows(rows, looked, looked.target.units.scale, self.max_rounds, settings))
         X, y, weight = read_regression(self, X, y, sample_weight)
         units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
         return self._publish(self._recursion(X, y, weight, units.scale, self.normalize_y))
@@ -307,13 +327,14 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Fit the classifier, choosing the rounds on held-out rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k is a row given k times, a weight of 0 a row not given but for the name of its class.
 
@@ -321,15 +342,21 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         -------
         self : object
         """
-        X, y, weight = read_classification(self, X, y, sample_weight)
-        classes, codes = encode_classes(y, weight)
-        targets = one_hot(codes, len(classes))
-        signed = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
-        found = self._recursion(X, signed, weight, 1.0, False)
-        n_outputs = targets.shape[1]
+        rows = self._rows(X, y, sample_weight)
+        if rows is not None:
+            settings = self._settings(False)
+            looked = Looked.at_labels(rows, settings)
+            classes, n_outputs, n = looked.target.classes, len(looked.mean), looked.counts.counted
+            found = Recursion.of_rows(rows, looked, 1.0, self.max_rounds, settings)
+        else:
+            X, y, weight = read_classification(self, X, y, sample_weight)
+            classes, codes = encode_classes(y, weight)
+            targets = one_hot(codes, len(classes))
+            signed = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
+            found, n_outputs, n = self._recursion(X, signed, weight, 1.0, False), targets.shape[1], counted(weight)
         targets, scores = (values.reshape(-1, n_outputs) for values in (found.targets, found.scores))
         targets = (targets + 1.0) / 2.0 if len(classes) == 2 else targets
-        factor = fit_inverse_temperature(scores, softened(targets, counted(weight)), found.weight)
+        factor = fit_inverse_temperature(scores, softened(targets, n), found.weight)
         self.classes_, self.inverse_temperature_ = classes, factor
         return self._publish(found)
 
@@ -415,11 +442,7 @@ class Recursion(NamedTuple):
         sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
         warn_of_data([NTK(settings.depth)], X)
-        n_rounds, cv_errors = 0, np.empty(0)
-        if max_rounds > 0 and len(X) >= FEWEST_ROWS:
-            rows, errors, held_out = _judge(X, y, weight, unit, max_rounds, settings)
-            n_rounds = _best_round(errors, weight[rows])
-            cv_errors = np.average(errors, axis=1, weights=weight[rows])
+        n_rounds, cv_errors, rows, held_out = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
         M, start = np.eye(X.shape[1]), None
         for _ in range(n_rounds):
             step = Round.of(M, X, y, weight, settings, start)
@@ -429,7 +452,50 @@ class Recursion(NamedTuple):
         agop = last.agop(X, weight, unit)
         if n_rounds == 0:  # M has seen no target: the scores of all rows, from all others
             return cls(n_rounds, cv_errors, last, agop, y, last.machine.left_out, weight)
-        return cls(n_rounds, cv_errors, last, agop, y[rows], held_out[n_rounds], weight[rows])
+        return cls(n_rounds, cv_errors, last, agop, y[rows], held_out, weight[rows])
+
+    @classmethod
+    def of_rows(cls, rows, looked, unit, max_rounds, settings):
+        """Choose the number of rounds on a sample, and make them with all rows, read block by block.
+
+        Parameters
+        ----------
+        rows : Rows
+        looked : Looked
+        unit, max_rounds, settings
+            As in `of`.
+        """
+        drawn, flat = looked.drawn, looked.flat
+        require_memory(drawn.X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
+        Y = looked.target.of(drawn)
+        if isinstance(looked.target, NumberTarget):
+            Y = looked.target.units.undo(Y)
+        sample = Sample.of(drawn.X, Y, weights_of(drawn), None, precomputed=False)
+        X, weight = drawn.X[sample.points], sample.weight
+        y = sample.targets[:, 0] if flat else sample.targets
+        if len(X) > 1:
+            warn_of_data([NTK(settings.depth)], X)
+        n_rounds, cv_errors, judged, held_out = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
+        M = np.eye(X.shape[1])
+        for done in range(n_rounds + 1):
+            T = _root(M)
+            fitted = settings._replace(kernel=Transformed(NTK(settings.depth), T))
+            last = Round(M, T, fitted, machine_of_rows(rows, looked, fitted))
+            agop = last.agop_of_rows(rows, looked.counts.weight, unit)
+            M = agop if done < n_rounds and np.trace(agop) > 0 else M
+        if n_rounds == 0:
+            left_out = last.machine.left_out
+            return cls(n_rounds, cv_errors, last, agop, Y[:, 0] if flat else Y, left_out, weights_of(drawn))
+        return cls(n_rounds, cv_errors, last, agop, y[judged], held_out, weight[judged])
+
+
+def _chosen_rounds(X, y, weight, unit, max_rounds, settings):
+    """Return the number of rounds, the held-out errors of all, and predictions of the judged rows after that number."""
+    if max_rounds == 0 or len(X) < FEWEST_ROWS:
+        return 0, np.empty(0), None, None
+    rows, errors, held_out = _judge(X, y, weight, unit, max_rounds, settings)
+    n_rounds = _best_round(errors, weight[rows])
+    return n_rounds, np.average(errors, axis=1, weights=weight[rows]), rows, held_out[n_rounds]
 
 
 def _judge(X, y, weight, unit, max_rounds, settings):
@@ -477,8 +543,7 @@ class Round(NamedTuple):
 
         `start` is a penalty near which that of the round is looked for, as in `Machine.of`.
         """
-        values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
-        T = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        T = _root(M)
         settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
         return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
 
@@ -492,7 +557,32 @@ class Round(NamedTuple):
         coef = machine.coef.reshape(len(machine.coef), -1) / unit
         return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
 
+    def agop_of_rows(self, rows, weight, unit):
+        """Return the average gradient outer product at all rows, read block by block, of weights of a given sum."""
+        machine = self.machine
+        coef = machine.coef.reshape(len(machine.coef), -1) / unit
+        state = self.root, machine.centres @ self.root, coef, self.settings.depth
+        (total,) = gather(products_of_rows, rows, state)
+        return self.root @ (total / weight) @ self.root
+
     def next_metric(self, X, weight, unit):
         """Return the metric of the next round."""
         agop = self.agop(X, weight, unit)
         return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has nothing to say of directions
+
+
+def _root(M):
+    """Return the symmetric root of a metric, scaled to the trace d."""
+    values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def products_of_rows(block, state):
+    """Return the sum of `outer_products` over the rows of a block; a statistic of `gather`."""
+    T, *function = state
+    weight, width = weights_of(block), function[1].shape[1] * len(T)
+
+    def read(rows):
+        return block.X[rows] @ T, weight[rows]
+
+    return gather(outer_products, Slices(gradient_blocks(block.n_rows, width), read), tuple(function))

@@ -7,6 +7,7 @@ therefore do no harm, and nothing of size n is kept. Identical rows are not merg
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,9 @@ from sklearn_ltdl.ntk._machine import (
 from sklearn_ltdl.ntk._nystroem import PATH_ROWS, Spectrum, choose_alpha, feature_moments, leave_one_out, whitener
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import BLOCK_ENTRIES, require_memory, row_blocks
+from sklearn_ltdl.rows._blocks import Block
 from sklearn_ltdl.rows._gather import Slices, gather
-from sklearn_ltdl.rows._looks import LabelTarget, NumberTarget, look_at_labels, look_at_numbers, weights_of
+from sklearn_ltdl.rows._looks import Counts, LabelTarget, NumberTarget, look_at_labels, look_at_numbers, weights_of
 from sklearn_ltdl.rows._rows import look
 
 
@@ -106,61 +108,96 @@ def moments_of_rows(block, features: CentreFeatures):
     return gather(feature_moments, Slices(row_blocks(block.n_rows, len(features.centres)), read), features.triangle)
 
 
+class Looked(NamedTuple):
+    """What the first pass has told.
+
+    Parameters
+    ----------
+    counts : Counts
+    drawn : Block
+        Some rows: the centres are among them, and those that compare the penalties.
+    target : NumberTarget or LabelTarget
+    mean : ndarray of shape (n_outputs,)
+        Of the targets that `target` reads.
+    flat : bool
+        Whether coefficients have no axis of outputs.
+    """
+
+    counts: Counts
+    drawn: Block
+    target: NumberTarget | LabelTarget
+    mean: np.ndarray
+    flat: bool
+
+    @classmethod
+    def at_numbers(cls, rows, settings):
+        """Look at rows with numbers as targets; `settings.random_state` is a seed."""
+        _refuse(rows, settings)
+        counts, moments, drawn = look(rows, look_at_numbers, _n_drawn(settings), settings.random_state)
+        target = NumberTarget(moments.units(settings.normalize_y))
+        mean = np.where(target.units.constant, 0.0, target.units.apply(moments.mean))
+        return cls(counts, drawn, target, mean, rows.columns.flat)
+
+    @classmethod
+    def at_labels(cls, rows, settings):
+        """Look at rows with labels as targets; `settings.random_state` is a seed."""
+        _refuse(rows, settings)
+        counts, found, drawn = look(rows, look_at_labels, _n_drawn(settings), settings.random_state)
+        classes, weights = found.labels()
+        if np.count_nonzero(weights) < 2:
+            raise ValueError(
+                f"y has one class, {classes[np.argmax(weights)]!r}, among the rows of positive weight; a classifier "
+                "needs rows of at least two classes."
+            )
+        shares = weights / weights.sum()
+        mean = np.array([2.0 * shares[1] - 1.0]) if len(classes) == 2 else shares
+        return cls(counts, drawn, LabelTarget(classes, signed=True), mean, len(classes) == 2)
+
+    @property
+    def one_hot(self):
+        """The targets of the drawn rows, of classes."""
+        return one_hot(self.target.codes(self.drawn), len(self.target.classes))
+
+
 def regression_of_rows(rows, settings):
     """Return the machine of rows with numbers as targets; see `Machine.of`."""
-    seed = _seed(settings)
-    counts, moments, drawn = look(rows, look_at_numbers, _n_drawn(settings), seed)
-    target = NumberTarget(moments.units(settings.normalize_y))
-    mean = target.units.apply(moments.mean)
-    mean = np.where(target.units.constant, 0.0, mean)
-    return _machine(rows, settings, counts, drawn, target, mean, rows.columns.flat, seed)
+    settings = settings._replace(random_state=draw_seed(settings.random_state))
+    return machine_of_rows(rows, Looked.at_numbers(rows, settings), settings)
 
 
 def classification_of_rows(rows, settings):
     """Return the machine of rows with labels as targets; see `ClassMachine.of`."""
-    seed = _seed(settings)
-    counts, found, drawn = look(rows, look_at_labels, _n_drawn(settings), seed)
-    classes, weights = found.labels()
-    if np.count_nonzero(weights) < 2:
-        raise ValueError(
-            f"y has one class, {classes[np.argmax(weights)]!r}, among the rows of positive weight; a classifier needs "
-            "rows of at least two classes."
-        )
-    target = LabelTarget(classes, signed=True)
-    shares = weights / weights.sum()
-    mean = np.array([2.0 * shares[1] - 1.0]) if len(classes) == 2 else shares
-    settings = settings._replace(normalize_y=False)
-    machine = _machine(rows, settings, counts, drawn, target, mean, len(classes) == 2, seed)
-    targets = one_hot(target.codes(drawn), len(classes))
-    scores, weight = machine.left_out.reshape(targets.shape), weights_of(drawn)
-    return ClassMachine(machine, classes, fit_inverse_temperature(scores, softened(targets, counts.counted), weight))
+    settings = settings._replace(random_state=draw_seed(settings.random_state), normalize_y=False)
+    looked = Looked.at_labels(rows, settings)
+    machine, targets = machine_of_rows(rows, looked, settings), looked.one_hot
+    scores, weight = machine.left_out.reshape(targets.shape), weights_of(looked.drawn)
+    factor = fit_inverse_temperature(scores, softened(targets, looked.counts.counted), weight)
+    return ClassMachine(machine, looked.target.classes, factor)
 
 
-def _seed(settings):
-    """Return the seed of all draws, after what cannot be done block by block has been refused."""
+def _refuse(rows, settings):
+    """Raise an error for what cannot be done block by block."""
     if settings.solver not in ("auto", "nystroem"):
         raise ValueError(
             f"solver={settings.solver!r} needs all rows in memory; for Rows take solver='nystroem', or give "
             "*rows.sample(n)."
         )
     if settings.precomputed:
-        raise ValueError(
-            "kernel='precomputed' needs a matrix in memory, and X is Rows; give the features, and a kernel."
-        )
-    return draw_seed(settings.random_state)
-
-
-def _n_drawn(settings):
-    """Return the number of rows that are kept: the centres are among them, and those that compare the penalties."""
-    return max(PATH_ROWS, settings.n_components)
-
-
-def _machine(rows, settings, counts, drawn, target, mean, flat, seed):
-    """Return the machine of centres among the drawn rows, with all rows as data."""
-    if rows.columns.groups is not None or drawn.groups is not None:
+        raise ValueError("kernel='precomputed' needs a matrix in memory, and X is Rows; give features, and a kernel.")
+    if rows.columns.groups is not None:
         raise ValueError(
             "groups are left out together by arrays only; leave groups out of scan, or give *rows.sample(n)."
         )
+
+
+def _n_drawn(settings):
+    return max(PATH_ROWS, settings.n_components)
+
+
+def machine_of_rows(rows, looked, settings):
+    """Return the machine of centres among the drawn rows, with all rows as data."""
+    counts, drawn, target, mean, flat = looked
+    seed = settings.random_state
     n, ratio = counts.n, counts.n / counts.weight
     Y, weight = target.of(drawn), weights_of(drawn) * ratio
     sample = Sample.of(drawn.X, Y, weight, None, False)

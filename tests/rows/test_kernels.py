@@ -4,8 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, NTKNystroem, SAGRegressor, scan
+from sklearn_ltdl import (
+    NTKKernelClassifier,
+    NTKKernelRegressor,
+    NTKNystroem,
+    RFMClassifier,
+    RFMRegressor,
+    SAGRegressor,
+    scan,
+)
 from sklearn_ltdl.ntk import NTK, _solvers, _streamed
+from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._nystroem import solve_nystroem
 
 D = 4
@@ -174,3 +183,24 @@ def test_nystroem_features_have_centres_among_the_rows(rng, tmp_path):
     model = SAGRegressor(alpha=1e-6).fit(rows.map(features.transform))
     assert model.score(Z, table["y"]) > 0.6
     assert not hasattr(features, "component_indices_")
+
+
+@pytest.mark.parametrize("target", ["y", "k", "two"])
+def test_recursive_feature_machines_sum_gradients_over_all_rows(rng, tmp_path, target):
+    X = rng.standard_normal((3000, D))
+    table = pd.DataFrame(X, columns=NAMES).assign(y=np.sin(2 * X[:, 0] + 2 * X[:, 1]), w=rng.integers(0, 3, 3000))
+    table = table.assign(k=np.digitize(table["y"], [-0.5, 0.5]), two=table["y"] > 0)
+    Model = RFMRegressor if target == "y" else RFMClassifier
+    model = Model(n_components=80, random_state=0, max_rounds=2).fit(
+        parquet(table, tmp_path, target=target, weight="w")
+    )
+    assert model.n_rounds_ > 0
+    T, last = model.transformation_, model.estimator_
+    unit = np.sqrt(np.average((table["y"] - np.average(table["y"], weights=table["w"])) ** 2, weights=table["w"]))
+    coef = last.dual_coef_.reshape(80, -1) / (unit if target == "y" else 1.0)
+    expected = T @ ntk_agop(X @ T, table["w"].to_numpy(float), last.X_fit_ @ T, coef, depth=1) @ T
+    np.testing.assert_allclose(model.agop_, expected, rtol=1e-9, atol=1e-9 * np.trace(expected))
+    np.testing.assert_allclose(model.feature_importances_, [0.5, 0.5, 0, 0], atol=0.05)
+    if target != "y":
+        np.testing.assert_allclose(model.predict_proba(table[NAMES]).sum(axis=1), 1)
+    assert model.score(table[NAMES], table[target]) > (0.9 if target != "k" else 0.85)

@@ -15,7 +15,6 @@ import pytest
 from sklearn_ltdl import (
     MeanFieldTwoLayerNet,
     NTKKernelRegressor,
-    RFMRegressor,
     TangentFeatures,
     make_table_pipeline,
     scan,
@@ -228,7 +227,7 @@ def test_columns_that_are_missing(table, tmp_path):
         FIT.fit(scan(tmp_path, target="y"))
 
 
-@pytest.mark.parametrize("estimator", [RFMRegressor(), MeanFieldTwoLayerNet(), TangentFeatures()])
+@pytest.mark.parametrize("estimator", [MeanFieldTwoLayerNet(), TangentFeatures()])
 def test_other_estimators_refuse_rows_by_name(table, tmp_path, estimator):
     name = type(estimator).__name__
     with pytest.raises(
