@@ -1,7 +1,7 @@
 """Where rows come from: handles of blocks, which are small, can be pickled, and read their block where they are used.
 
 A handle has `n_rows`, None if it is unknown, `where`, by which errors name it, and `read`, which yields its rows in
-pieces of at most `PIECE_ROWS`, tables as Arrow record batches.
+pieces of at most `piece_rows` rows, tables as Arrow record batches.
 """
 
 import os
@@ -11,7 +11,13 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PIECE_ROWS = 2**16
+PIECE_ROWS = 2**16  # at most, of a piece
+PIECE_NUMBERS = 2**22  # about, of a piece of a wide table
+
+
+def piece_rows(n_columns):
+    """Return the number of rows of a piece."""
+    return max(1, min(PIECE_ROWS, PIECE_NUMBERS // max(1, n_columns)))
 
 
 class ParquetGroup(NamedTuple):
@@ -44,7 +50,7 @@ class ParquetGroup(NamedTuple):
                 for name in names:
                     if name not in known:
                         raise ValueError(f"{self.path}: there is no column {name!r}; it has {', '.join(known[:20])}.")
-                yield from file.iter_batches(PIECE_ROWS, [self.group], list(names), use_threads=False)
+                yield from file.iter_batches(piece_rows(len(names)), [self.group], list(names), use_threads=False)
         except FileNotFoundError as error:
             raise ValueError(
                 f"{self.path}: there is no such file on {platform.node()}; "
@@ -67,7 +73,7 @@ class Fragment(NamedTuple):
         scanner = self.fragment.scanner(
             schema=self.schema,
             columns=list(names),
-            batch_size=PIECE_ROWS,
+            batch_size=piece_rows(len(names)),
             batch_readahead=1,
             fragment_readahead=1,
             use_threads=False,
@@ -91,14 +97,15 @@ class Partition(NamedTuple):
 
             frame = dask.compute(*self.parts, scheduler="synchronous")[0]
             batch = pyarrow.RecordBatch.from_pandas(frame[list(names)], preserve_index=False)
-            yield from (batch.slice(i, PIECE_ROWS) for i in range(0, batch.num_rows, PIECE_ROWS))
+            yield from _sliced(batch, len(names))
         else:
             arrays = dask.compute(*self.parts, scheduler="synchronous")
             for name, array in zip(("X", "y", "sample_weight", "groups"), arrays):
                 if array is not None and len(array) != len(arrays[0]):
                     raise ValueError(f"{self.where}: {name} has {len(array)} rows, X has {len(arrays[0])}.")
-            for i in range(0, len(arrays[0]), PIECE_ROWS):
-                yield tuple(None if array is None else array[i : i + PIECE_ROWS] for array in arrays)
+            step = piece_rows(arrays[0].shape[1])
+            for i in range(0, len(arrays[0]), step):
+                yield tuple(None if array is None else array[i : i + step] for array in arrays)
 
 
 class Stream(NamedTuple):
@@ -113,8 +120,7 @@ class Stream(NamedTuple):
         with self.reader() as reader:
             known = reader.schema.names
             for batch in reader:
-                for i in range(0, batch.num_rows, PIECE_ROWS):
-                    yield batch.slice(i, PIECE_ROWS).select([known.index(name) for name in names])
+                yield from _sliced(batch.select([known.index(name) for name in names]), len(names))
 
     def reader(self):
         """Return the stream, from its beginning."""
@@ -129,6 +135,11 @@ class Stream(NamedTuple):
                 "pyarrow.RecordBatchReader, a polars DataFrame or what DuckDB's arrow() returns."
             )
         return pyarrow.RecordBatchReader.from_stream(stream)
+
+
+def _sliced(batch, n_columns):
+    step = piece_rows(n_columns)
+    return (batch.slice(i, step) for i in range(0, batch.num_rows, step))
 
 
 def listed(source):

@@ -252,7 +252,7 @@ def test_rows_are_no_array_and_hold_their_target(table, tmp_path):
 
 
 def test_large_row_groups_are_read_in_pieces(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(_sources, "PIECE_ROWS", 300)
+    monkeypatch.setattr(_sources, "PIECE_NUMBERS", 900)  # of three columns
     rows = scan(write(table, tmp_path, files=1, group=1000), target="y", columns=FEATURES)
     assert [len(y) for _, y, _ in rows] == [300, 300, 300, 100]
     bad = scan(write(changed(table, "a", 950, np.nan), tmp_path, files=1, group=1000), target="y", columns=FEATURES)
