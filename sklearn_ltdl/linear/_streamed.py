@@ -261,13 +261,13 @@ def regression_of_rows(rows, objective, options):
     rows : Rows
     objective : Objective
     options : dict
-        Of the estimator: `solver`, `tol`, `max_iter`, `seed`.
+        Of the estimator: `solver`, `tol`, `max_iter`, and `warm_start` and `step_size`, which are refused.
     """
     loss = _supported(objective, options)
     if isinstance(loss, Squared):
         coef, intercept, solution = _squares(rows, objective, options)
     else:
-        counts, moments, drawn = look(rows, look_at_numbers, SAMPLE, options["seed"])
+        counts, moments, drawn = look(rows, look_at_numbers, SAMPLE, 0)
         if getattr(loss, "of_labels", False) and not (moments.low.min() >= 0 and moments.high.max() <= 1):
             raise ValueError(f"loss={loss} is for y between 0 and 1; got values from {moments.low} to {moments.high}.")
         task = regression_task(drawn.X, numbers_of(drawn), weights_of(drawn), objective)
@@ -281,7 +281,7 @@ def regression_of_rows(rows, objective, options):
 def classification_of_rows(rows, objective, class_weight, options):
     """Return the linear fit of rows with labels as targets; see `regression_of_rows`."""
     loss = _supported(objective, options)
-    counts, found, drawn = look(rows, look_at_labels, SAMPLE, options["seed"])
+    counts, found, drawn = look(rows, look_at_labels, SAMPLE, 0)
     classes, totals = found.labels()
     if len(classes) < 2 or not totals.all():
         lacking = classes[totals == 0].tolist() if len(classes) > 1 else f"one class, {classes[0]!r}"
@@ -347,7 +347,7 @@ def _start(task, drawn, loss, labels, factors, total, options):
             "take fewer features, or give *rows.sample(n)."
         )
     problem = task.problem
-    solution = SOLVERS["auto"](problem, tol=1e-8, max_iter=1000, seed=options["seed"])
+    solution = SOLVERS["auto"](problem, tol=1e-8, max_iter=1000)
     coef, intercept = (np.atleast_1d(part) for part in task.published(solution.coef, solution.intercept))
     centre = weights_of(drawn) @ drawn.X / weights_of(drawn).sum()
     coef = coef.reshape(n_outputs, -1)
