@@ -9,7 +9,7 @@ has one thread in each task, so that the bits of a sum do not depend on the core
 import pickle
 import time
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import add
 from threading import Lock
 from uuid import uuid4
@@ -70,9 +70,9 @@ def _result(client, task, leaves, state):
         try:
             return task.result(timeout=LOOKS)
         except TimeoutError as error:
-            if task.done():
+            if task.status == "error" and isinstance(task.exception(), TimeoutError):
                 raise  # of the task's own
-            if client.status == "running" and client.scheduler_info(n_workers=-1)["workers"]:
+            if task.status == "error" or _has_workers(client):
                 seen = time.monotonic()
             elif time.monotonic() - seen > PATIENCE:
                 raise RuntimeError(
@@ -90,6 +90,12 @@ def _result(client, task, leaves, state):
             raise RuntimeError(
                 "The workers of the Dask cluster lack sklearn_ltdl; install it on the machines where they run."
             ) from error
+
+
+def _has_workers(client):
+    with suppress(OSError):  # of a scheduler that is just lost
+        return client.status == "running" and bool(client.nthreads())
+    return False
 
 
 def _of_memory(task, leaves, state):
