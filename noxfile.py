@@ -4,7 +4,8 @@ import nox
 
 nox.options.sessions = ["tests", "lint", "typing"]
 OLDEST = ["scikit-learn==1.8.*", "jax==0.8.*", "jaxlib==0.8.*"]
-# Where another Python or another library shows: estimators, conventions, hostile input, `compare`.
+# Where another Python or another library shows: estimators, conventions, hostile input, `compare`; without what is slow
+# and of this package's own formulas, which the whole suite tests.
 ENDS = [
     *(f"tests/test_{name}.py" for name in ("estimators", "conventions", "hostile", "door")),
     *(f"tests/study/test_{name}.py" for name in ("study", "verdict")),
@@ -20,7 +21,7 @@ def tests(session):
 def end(session, *libraries):
     """Run the tests of both ends of the supported range; without bytecode an installation takes half the time."""
     session.install("--no-compile", "-e", ".[test]", *libraries)
-    session.run("python", "-m", "pytest", "-q", "-n", "2", *(session.posargs or ENDS))
+    session.run("python", "-m", "pytest", "-q", "-n", "2", "-m", "not slow", *(session.posargs or ENDS))
 
 
 @nox.session(python="3.11")

@@ -155,7 +155,10 @@ def main():
     parser.add_argument("--table", type=Path, metavar="FILE", help="write a CSV file")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write two figures")
     parser.add_argument("--n-jobs", type=int, default=-1)
+    parser.add_argument("--quick", action="store_true", help="at most 150 rows of one set")
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.sets = 150, options.sets or ["sk__iris"]
     index = json.loads((options.data / "index.json").read_text(encoding="utf-8"))["datasets"]
     names = [entry["name"] for entry in index if entry["n"] >= 50 and entry["d"] <= MOST_COLUMNS]
     lines = options.results.read_text(encoding="utf-8").splitlines() if options.results.exists() else []

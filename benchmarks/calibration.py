@@ -389,7 +389,10 @@ def main():
     parser.add_argument("--replicate", action="store_true", help="instead, 20 draws of 1000 rows of two large tables")
     parser.add_argument("--data", default="../shared/data", help="folder of real features")
     parser.add_argument("--n-jobs", type=int, default=-1)
+    parser.add_argument("--quick", action="store_true", help="one problem, which judges nothing")
     options = parser.parse_args()
+    if options.quick:
+        options.problems = 1
     if options.replicate:
         kind = "replicate"
         wanted = [

@@ -49,7 +49,10 @@ def main():
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--columns", type=int, default=30)
     parser.add_argument("--n-jobs", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="100 rows and 5 columns")
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.columns = 100, 5
     rng = np.random.default_rng(0)
     X = rng.standard_normal((options.rows, options.columns))
     y = np.abs(X[:, :3]).sum(axis=1) + X[:, 3] + 0.3 * rng.standard_normal(options.rows)

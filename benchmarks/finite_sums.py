@@ -306,11 +306,16 @@ def main():
     parser.add_argument("--only", default="", help="part of the names of the problems to run")
     parser.add_argument("--data", help="folder of more tables")
     parser.add_argument("--certificates", action="store_true", help="print what certificates cost, and nothing else")
+    parser.add_argument("--quick", action="store_true", help="one small problem, one repeat")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with threadpool_limits(1):
         if options.certificates:
             certificates()
+            return
+        if options.quick:
+            X, y = load_digits(return_X_y=True)
+            compare(Table("digits, even or odd", X / 16, y % 2, 1.0), options.solvers, 1, 1.0)
             return
         for table in tables(options.data):
             if options.only in table.name:

@@ -401,8 +401,10 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sizes", choices=("small", "large", "both"), default="both")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, of all threads")
-    parser.add_argument("--quick", action="store_true", help="one pass, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="one pass on the small tables, to see that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.sizes = "small"
     warnings.simplefilter("ignore", ConvergenceWarning)  # the number of passes is given
     show_machine(options)
     steps = compare_steps(options)

@@ -56,7 +56,10 @@ def main():
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="500 rows, one repeat")
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.repeats = 500, 1
     X = np.random.default_rng(0).standard_normal((options.rows, options.columns))
     functions = {"X @ X.T": product, **{name: partial(ntk_kernel, **how) for name, how in KERNELS.items()}}
     print(f"{options.rows} rows, {options.columns} columns, {os.cpu_count()} cores; load", *os.getloadavg())

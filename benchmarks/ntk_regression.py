@@ -47,7 +47,8 @@ def leave_one_out(X, y, new):
     unit = np.diagonal(K).mean()
     K /= unit
     y = y[:, None]
-    pilot = solve_exact(K[:PILOT_ROWS, :PILOT_ROWS].copy(), y[:PILOT_ROWS], np.ones(PILOT_ROWS), ALPHAS, start=1.0)
+    n = min(PILOT_ROWS, len(X))
+    pilot = solve_exact(K[:n, :n].copy(), y[:n], np.ones(n), ALPHAS, start=1.0)
     path = solve_exact(K, y, np.ones(len(X)), ALPHAS, start=pilot.flat_end)
     return ntk_kernel(new, X) @ path.coef[:, 0] / unit + path.intercept, ALPHAS[path.best]
 
@@ -136,6 +137,7 @@ def solver_and_centres(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="300 rows, or 2000 with 200 centres; one repeat")
     parts = parser.add_subparsers(required=True)
     penalty = parts.add_parser("penalty")
     penalty.add_argument("--rows", type=int, default=3000)
@@ -151,6 +153,9 @@ def main():
     )
     table.set_defaults(run=large)
     options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.rows = 1, 300
+        options.sizes, options.centres = "2000", [("nystroem", 200), ("pcg", 200)]
     options.run(options)
 
 

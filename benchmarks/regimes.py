@@ -20,6 +20,7 @@ import json
 import time
 import warnings
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import jax
@@ -110,8 +111,8 @@ def train_tangent_model(trained, net, X, targets, X_new):
     return np.asarray(outputs(state[0], jnp.asarray(lift(X_new), jnp.float32)), dtype=float)
 
 
-def run(folder, name):
-    """Return the rows of one data set."""
+def run(folder, name, most=None):
+    """Return the rows of one data set, for all networks or for the first `most`."""
     spec = importlib.util.spec_from_file_location("load", Path(folder) / "load.py")
     loader = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loader)
@@ -128,7 +129,7 @@ def run(folder, name):
         X_new, y_new = X_new[known], y_new[known]
     else:
         y, y_new = (y - y.mean()) / y.std(), (y_new - y.mean()) / y.std()
-    for net_name, net in networks(classes):
+    for net_name, net in islice(networks(classes), most):
         start = time.perf_counter()
         net.fit(X, y)
         middle = time.perf_counter()
@@ -148,8 +149,12 @@ def main():
     parser.add_argument("folder", help="of the development data sets, with load.py")
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--json", help="file to which all rows are written")
+    parser.add_argument("--quick", action="store_true", help="six networks on one set")
     arguments = parser.parse_args()
-    parts = joblib.Parallel(n_jobs=2)(joblib.delayed(run)(arguments.folder, name) for name in arguments.sets)
+    if arguments.quick:
+        arguments.sets = ["sk__diabetes"]
+    jobs = (joblib.delayed(run)(arguments.folder, name, 6 if arguments.quick else None) for name in arguments.sets)
+    parts = joblib.Parallel(n_jobs=2)(jobs)
     rows = [row for part in parts for row in part]
     if arguments.json:
         Path(arguments.json).write_text("\n".join(json.dumps(row) for row in rows))

@@ -313,7 +313,11 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="ranked among themselves; those of each part")
     parser.add_argument("--results", type=Path, default=Path("tabular_suite"), help="folder of the results")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="two methods on tables of 50 to 160 rows")
     options = parser.parse_args()
+    if options.quick:
+        options.parts, options.methods = ["defaults"], options.methods or ["NTK", "linear"]
+        ROWS["defaults"] = (50, 160)
     tables = read_data(options.data)
     options.results.mkdir(exist_ok=True)
     for part in options.parts:

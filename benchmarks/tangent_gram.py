@@ -132,7 +132,10 @@ def main():
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--closed", action="store_true", help="only ours and structured derivatives, for many rows")
+    parser.add_argument("--quick", action="store_true", help="32 rows, width 32, one repeat")
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.width, options.repeats = 32, 32, 1
     rng = np.random.default_rng(0)
     phi = feature_map(rng.standard_normal((options.rows, options.columns)))
     network = Network(Relu(), Scaling(power=0.5), Relu.gain)

@@ -6,6 +6,7 @@ of the same 2^28 bytes, each block once for each other block, as they must be wh
     python benchmarks/torch_kernels.py
 """
 
+import argparse
 import copy
 import os
 import time
@@ -25,7 +26,10 @@ def cpu(function, *args):
     return value, time.process_time() - start
 
 
-def main(n=500, n_plain=100):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="50 rows")
+    n, n_plain = (50, 10) if parser.parse_args().quick else (500, 100)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(64, 900), nn.ReLU(), nn.Linear(900, 900), nn.ReLU(), nn.Linear(900, 1))

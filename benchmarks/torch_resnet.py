@@ -51,7 +51,10 @@ def main():
     parser.add_argument("--kernel", default="exact", choices=["exact", "sketch"])
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--report", action="store_true", help="the whole report, and not one kernel")
+    parser.add_argument("--quick", action="store_true", help="4 rows")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows = 4
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module = resnet()

@@ -47,6 +47,7 @@ def warnings_are_errors(gallery_conf, fname, when):
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
+    "parallel": 2,  # examples at a time
     "filename_pattern": "plot_" if find_spec("neural_tangents") else "plot_(?!convolutional)",  # what is run
     "gallery_dirs": "auto_examples",
     "backreferences_dir": "generated/backreferences",

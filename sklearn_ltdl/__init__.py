@@ -1,6 +1,6 @@
-"""Objects of learning theory that speak of trained networks, as scikit-learn estimators.
+"""Learning theory for trained networks, as scikit-learn estimators.
 
-Every public name is loaded on first use, so that importing the package costs no more than importing scikit-learn.
+Every public name is loaded on first use, so importing the package is fast.
 """
 
 from importlib import import_module
@@ -45,7 +45,7 @@ _MODULE_OF = {
     "ContrastCurveDisplay": "study",
 }
 
-if TYPE_CHECKING:  # what editors and type checkers read; equal to the mapping, as a test says
+if TYPE_CHECKING:  # for editors and type checkers; a test checks that it equals the mapping
     from sklearn_ltdl.diagnostics import (
         RegimeDisplay,
         RegimePathDisplay,

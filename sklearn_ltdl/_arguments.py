@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sklearn_ltdl
 from sklearn_ltdl.running._terminal import show
-from sklearn_ltdl.study._options import OPTIONS, Choice, Number
+from sklearn_ltdl.study._options import MODELS, OPTIONS, Choice, Number
 from sklearn_ltdl.tables._sets import DEMONSTRATION, EMBEDDED
 
 BAD_USAGE = 2  # exit status
@@ -19,7 +19,7 @@ _TRUST = (
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, without the usage of some thirty options."""
+    """A parser that reports an error in one line, without the usage of some thirty options."""
 
     def refuse(self, words):
         """End with what of the words is not an option, and the options that may have been meant."""
@@ -219,7 +219,9 @@ def _add_options(command):
             how |= {"metavar": option.metavar, **several[option.takes.several]}
         if option.initial is not None and option.takes is not None:
             how["help"] += f" (default: {option.initial})"
-        groups[option.group].add_argument(*option.flags, **how)
+        argument = groups[option.group].add_argument(*option.flags, **how)
+        if option.name == "models":
+            argument.completer = lambda **_: MODELS  # of argcomplete
 
 
 def _reader(number):

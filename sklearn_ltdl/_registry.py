@@ -26,6 +26,10 @@ class Registry(dict[str, Any]):
         """Add a function, or an instance of a NamedTuple class, under its snake-case name; use as a decorator."""
         made: Any = item
         if isinstance(made, type):
+            if not hasattr(made, "_fields"):
+                raise TypeError(
+                    f"{made.__name__} must be a NamedTuple; define it as class {made.__name__}(NamedTuple)."
+                )
             for name, method in _COMPARED.items():
                 setattr(made, name, method)
         self[_snake_case(made.__name__)] = made() if isinstance(made, type) else made

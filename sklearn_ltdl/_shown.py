@@ -59,7 +59,7 @@ def cell(value) -> str:
 
 
 def columns(**values):
-    """Return a header and rows from arrays of one length, by name."""
+    """Return a header and rows from arrays of the same length, by name."""
     return tuple(name.replace("_", " ") for name in values), list(zip(*values.values()))
 
 

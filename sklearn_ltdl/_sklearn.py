@@ -137,6 +137,11 @@ class Registered(NameIn):
                 f"The {self.registry.kind!r} parameter, {value!r}, has no {' and no '.join(lacking)}, which this "
                 f"estimator needs; give its class {', '.join(f'`{name}`' for name in lacking)}."
             )
+        if not lacking and not hasattr(type(item), "_fields"):
+            raise InvalidParameterError(
+                f"The {self.registry.kind!r} parameter, {value!r}, is not a NamedTuple, which compiled code needs; "
+                f"define its class as `class {type(item).__name__}(NamedTuple)`."
+            )
         return not lacking
 
     def _names(self):
@@ -163,9 +168,26 @@ def warn(message, category=UserWarning):
     warnings.warn(message, category, stacklevel=level if frame is not None else 2)
 
 
+def generator_of(random_state):
+    """Return the RandomState that `random_state` stands for; an error names the parameter."""
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            f"random_state is {random_state!r}; expected None, a whole number from 0 to 2**32 - 1, or a RandomState."
+        ) from error
+
+
 def draw_seed(random_state):
     """Return an integer seed in [0, 2**31): the same for the same `random_state`, an int or a RandomState."""
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    return int(generator_of(random_state).randint(np.iinfo(np.int32).max))
+
+
+def check_number(name, value, kind, low):
+    """Raise an error that names a parameter if it is not a finite number of a kind, Real or Integral, above `low`."""
+    if not isinstance(value, kind) or isinstance(value, bool | np.bool_) or not low < value < np.inf:
+        what = "a whole number" if kind is Integral else "a finite number"
+        raise ValueError(f"{name} must be {what} above {low}; got {value!r}.")
 
 
 def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):

@@ -120,6 +120,15 @@ def counted(weight):
     return float(total if counts else np.count_nonzero(weight))
 
 
+def checked_list(values, name, length=None, *, numbers=False):
+    """Return a list of values, of a length if it is given, as an array of one dimension."""
+    array = _array(values, name)
+    if array.ndim != 1 or not len(array) or length not in (None, len(array)):
+        what = "a list of values" if length is None else f"a list of {length} values"
+        raise ValueError(f"{name} has shape {array.shape}; expected {what}; got {values!r}.")
+    return _numbers(array, name) if numbers else array
+
+
 def is_missing(values):
     """Return a mask of the missing values in an array: NaN, None, and pandas' NA and NaT."""
     if values.dtype.kind != "O":
@@ -150,7 +159,7 @@ def _numbers(array, name):
     if array.dtype.kind == "O":
         missing = is_missing(array)
         numbers = np.full(array.shape, np.nan)
-        numbers[~missing] = [_number(array[where], where, name) for where in zip(*np.nonzero(~missing))]
+        numbers[~missing] = [_number(array[tuple(where)], where, name) for where in np.argwhere(~missing)]
     elif array.dtype.kind in "biuf":
         with np.errstate(over="ignore"):  # of long doubles, which become infinite
             numbers = array.astype(np.float64)
@@ -171,7 +180,7 @@ def _number(value, where, name):
         return np.inf
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name} holds {value!r} of type {type(value).__name__} in row {where[0] if where else 0}; expected "
+            f"{name} holds {value!r} of type {type(value).__name__} in row {where[0] if len(where) else 0}; expected "
             "a number. Convert it, or leave its row out."
         ) from None
 
@@ -284,8 +293,8 @@ def softened(targets, total):
     return (total * targets + 1.0) / (total + max(2, targets.shape[1]))
 
 
-def fit_inverse_temperature(scores, targets, weight, bounds=(0.01, 100.0)):
-    """Return the positive factor of the scores that minimises the log loss (Guo et al. 2017, temperature scaling).
+def fit_inverse_temperature(scores, targets, weight):
+    """Return the factor of the scores, 0.01 to 100, that minimises the log loss (Guo et al. 2017, temperature scaling).
 
     Parameters
     ----------
@@ -293,12 +302,10 @@ def fit_inverse_temperature(scores, targets, weight, bounds=(0.01, 100.0)):
         Scores of held-out rows: leave-one-out scores, or scores on a validation set.
     targets : ndarray of the same shape, as returned by `one_hot`
     weight : ndarray of shape (n_samples,)
-    bounds : tuple of two floats
-        The factor stays within these bounds, so the order of the scores is never lost.
     """
     loss = classification_loss(max(2, scores.shape[1]))
 
     def log_loss(log_factor):
         return total(loss, np.exp(log_factor) * scores, targets, weight / weight.sum())
 
-    return float(np.exp(minimize_scalar(log_loss, bounds=np.log(bounds), method="bounded").x))
+    return float(np.exp(minimize_scalar(log_loss, bounds=np.log([0.01, 100.0]), method="bounded").x))

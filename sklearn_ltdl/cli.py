@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command ``ltdl``: what is slow to import is imported by the command that needs it."""
 
 import os
@@ -16,7 +17,8 @@ from sklearn_ltdl.running._terminal import say, show
 from sklearn_ltdl.study._options import OPTIONS
 from sklearn_ltdl.tables._sets import EMBEDDED, load_embedded
 
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit statuses, beside BAD_USAGE
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit statuses; BAD_USAGE is another
+SAVE_SHARE = 0.2  # of the total time, which is kept for the fit of the model that is saved
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = tell
-            warnings.filterwarnings("always", "journal ")  # what runs again is no error
+            warnings.filterwarnings("always", "journal ")  # fits that run again are no error
             parser, commands = parser_of(_RUNS)
+            if "_ARGCOMPLETE" in os.environ:  # a shell asks for what may be typed next, through argcomplete
+                import argcomplete
+
+                argcomplete.autocomplete(parser)
             arguments, unknown = parser.parse_known_args(attached(sys.argv[1:] if argv is None else argv))
             if unknown:
                 commands.get(arguments.command, parser).refuse(unknown)
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = arguments.run(arguments)
             sys.stdout.flush()
             return status
-    except BrokenPipeError:  # who reads has enough
+    except BrokenPipeError:  # the reader closed the pipe
         _close_output()
         return DONE
     except ParameterError as error:
@@ -110,31 +116,41 @@ def _imported(path):
 def _compare(arguments):
     _check_outputs(arguments, ("html", "json", "save", "journal"), {"the table": arguments.data})
     if arguments.html is not None:
-        import jinja2  # noqa: F401  that it is missing is told now, not after the work
+        import jinja2  # noqa: F401  reported before the work if it is missing
         import matplotlib  # noqa: F401
-    X, y, columns, origin, spelled = _load(arguments)
-    _remark(arguments, f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
-    from sklearn_ltdl.study._study import Interrupted, compare
+    clock = _clock(arguments, reserved=0.0 if arguments.save is None else SAVE_SHARE)
+    with clock.preparation():
+        X, y, columns, origin, spelled = _load(arguments)
+        _remark(arguments, f"{origin}: {X.shape[0]} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
+        from sklearn_ltdl.study._study import Interrupted, compare
 
-    protocol = _protocol(arguments)
-    if arguments.time is not None:
-        from sklearn_ltdl.study._folds import splits_by_time
+        protocol = _protocol(arguments) | {"total_time": clock}
+        if arguments.time is not None:
+            from sklearn_ltdl.study._folds import splits_by_time
 
-        if arguments.repeats > 1:
-            raise ValueError(f"--repeats {arguments.repeats}: the parts of --time are not drawn, and not repeated.")
-        X, protocol["cv"] = splits_by_time(X, arguments.time, arguments.cv)
-    try:
-        comparison = compare(X, y, **columns, **protocol, verbose=0 if arguments.quiet else 1)
-    except Interrupted as stop:
-        if stop.comparison is not None:
-            _report(stop.comparison, origin, arguments)
-        raise
+            if arguments.repeats > 1:
+                raise ValueError(f"--repeats {arguments.repeats}: the parts of --time are not drawn, and not repeated.")
+            X, protocol["cv"] = splits_by_time(X, arguments.time, arguments.cv)
+        try:
+            comparison = compare(X, y, **columns, **protocol, verbose=0 if arguments.quiet else 1)
+        except Interrupted as stop:
+            if stop.comparison is not None:
+                _report(stop.comparison, origin, arguments)
+            raise
     _report(comparison, origin, arguments)
     if arguments.save is not None:
         fit = {"sample_weight": columns.get("sample_weight"), "also": protocol["also"]}
-        if not _save_winner(comparison, X, y, fit, spelled, arguments):
+        if not _save_winner(comparison, X, y, fit, spelled, clock, arguments):
             return SOME_FAILED
     return SOME_FAILED if comparison.failed else DONE
+
+
+def _clock(arguments, reserved=0.0):
+    """Return the total time, which counts from now; a part may be kept for a fit after the comparison."""
+    from sklearn_ltdl.running._clock import TotalTime
+
+    seconds = float("inf") if arguments.total_time is None else arguments.total_time
+    return TotalTime(seconds, interrupts=True, reserved=reserved)
 
 
 def _report(comparison, origin, arguments):
@@ -148,16 +164,15 @@ def _report(comparison, origin, arguments):
         _remark(arguments, f"{arguments.html}: the report.")
 
 
-def _save_winner(comparison, X, y, fit, spelled, arguments):
-    """Fit the best model on all rows, within the limit of one fit, and return whether it is saved."""
+def _save_winner(comparison, X, y, fit, spelled, clock, arguments):
+    """Fit the best model on all rows, within the limits of time, and return whether it is saved."""
     from sklearn_ltdl.running._pool import JobError
     from sklearn_ltdl.study._saved import save
     from sklearn_ltdl.study._winner import winner_in_time
 
     name, n_rows = comparison.best, comparison.settings["n_rows"]
-    model = winner_in_time(
-        comparison, X, y, decimal=spelled[0], strays=spelled[1], time_limit=arguments.time_limit, **fit
-    )
+    limits = {"time_limit": arguments.time_limit, "total_time": clock.without_reserve()}
+    model = winner_in_time(comparison, X, y, decimal=spelled[0], strays=spelled[1], **limits, **fit)
     if isinstance(model, JobError):
         say(f"{arguments.save}: not written, the fit of {name} on all {n_rows} rows failed: {model}.")
         return False
@@ -178,7 +193,7 @@ def _suite(arguments):
     inputs = {f"the table {path.name}": path for path in tables}
     _check_outputs(arguments, ("html", "json", "figure", "journal"), inputs)
     if arguments.html is not None:
-        import jinja2  # noqa: F401  that it is missing is told now, not after the work
+        import jinja2  # noqa: F401  reported before the work if it is missing
         import matplotlib
     if arguments.figure is not None:
         if arguments.figure.suffix not in (".png", ".svg", ".pdf"):
@@ -189,7 +204,8 @@ def _suite(arguments):
 
     predicted = f"column {arguments.target!r}" if arguments.target else "the last column (--target takes another)"
     _remark(arguments, f"{len(tables)} tables in {arguments.folder}, predicting {predicted} of each.")
-    suite, status, protocol = Suite(), DONE, _protocol(arguments)
+    suite, status = Suite(), DONE
+    protocol = _protocol(arguments) | {"total_time": _clock(arguments)}
 
     def load(path):
         table, notes, *_ = read_table(path, target=arguments.target, **_form(arguments))
@@ -201,7 +217,7 @@ def _suite(arguments):
         for path in tables:
             row = suite.run(path.name, partial(load, path), **protocol)
             show(" ".join(suite.line(row).splitlines()))
-            _write_suite(suite, arguments, tables)  # now, lest a later table take it along
+            _write_suite(suite, arguments, tables)  # now, in case a later table stops the run
     except KeyboardInterrupt:
         say(f"Interrupted: {len(suite.rows)} of {len(tables)} tables are done.")
         status = INTERRUPTED
@@ -321,7 +337,7 @@ def _remark(arguments, *lines):
 
 
 def _print(text, end="\n"):
-    """Print a result, and return whether there is a reader; who has enough may still want the files to be written."""
+    """Print a result, and return whether there is a reader. If not, the files are still written."""
     try:
         show(text, end=end)
     except BrokenPipeError:
@@ -399,7 +415,7 @@ def _check_outputs(arguments, options, inputs):
         try:
             if path.is_dir():
                 raise ValueError(f"--{option} {path}: expected the name of a file, got a folder.")
-            if option == "journal" and path.exists():  # to which lines are added
+            if option == "journal" and path.exists():  # lines are appended to it
                 with path.open("ab"):
                     pass
             else:

@@ -1,8 +1,8 @@
 """Small generators of problems from the theory; for each problem it is known which model suits it."""
 
 import numpy as np
-from sklearn.utils import check_random_state
 
+from sklearn_ltdl._sklearn import generator_of
 from sklearn_ltdl._types import Seed
 
 
@@ -34,7 +34,7 @@ def make_parity(
     >>> (X[:, 0] * X[:, 1] > 0).astype(int).tolist() == y.tolist()
     True
     """
-    rng = check_random_state(random_state)
+    rng = generator_of(random_state)
     X = rng.choice([-1.0, 1.0], size=(n_samples, n_features))
     return X, (X[:, :n_relevant].prod(axis=1) > 0).astype(int)
 
@@ -69,7 +69,7 @@ def make_multi_index(
     >>> X.shape, y.shape
     ((100, 5), (100,))
     """
-    rng = check_random_state(random_state)
+    rng = generator_of(random_state)
     directions = np.linalg.qr(rng.standard_normal((n_features, n_directions)))[0]
     X = rng.standard_normal((n_samples, n_features))
     signs = (-1.0) ** np.arange(n_directions)
@@ -107,7 +107,7 @@ def make_sphere(
     >>> bool(abs((X**2).sum(axis=1) - 1).max() < 1e-12)
     True
     """
-    rng = check_random_state(random_state)
+    rng = generator_of(random_state)
     X = rng.standard_normal((n_samples, n_features))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     pole = rng.standard_normal(n_features)

@@ -20,6 +20,7 @@ from scipy.special import log_softmax, softmax, xlogy
 from sklearn_ltdl._registry import Registry
 from sklearn_ltdl._types import Values
 
+TINY = np.finfo(float).tiny
 LOSSES = Registry("loss")  # constants of losses have type comments, as an annotation would make them fields
 
 
@@ -271,30 +272,70 @@ def best_intercept(
     if isinstance(loss, Squared):
         rough = share @ (y - scores)
         return rough + share @ (y - scores - rough)  # the mean of numbers that are all alike is one of them
-    objective = total(loss, scores + intercept, y, share)
-    resolution = np.finfo(float).eps * total(loss, np.zeros_like(y), y, share) + np.finfo(float).tiny
-    for _ in range(100):
-        slopes = loss.derivative(scores + intercept, y)
-        gradient = share @ slopes
-        if loss.coupled:
-            P = slopes + y
-            hessian = np.diag(share @ P) - P.T @ (share[:, None] * P)
-            step = np.linalg.lstsq(hessian, gradient, rcond=1e-14)[0]
-            step -= step.mean()  # a constant in all scores does not count
+    return (_best_of_classes if loss.coupled else _best_of_outputs)(loss, scores, y, share, intercept)
+
+
+BALANCED = 1e-6  # relative difference of the two sides of a balance before the last Newton step, which squares it
+
+
+def _best_of_outputs(loss: Any, scores: np.ndarray, y: np.ndarray, share: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return the zero of the mean slope of each output, which increases, by Newton steps within a bracket."""
+    low, high, stride = np.full(len(t), -np.inf), np.full(len(t), np.inf), np.ones(len(t))
+    with np.errstate(all="ignore"):  # far out, where a bracket is looked for, slopes may overflow
+        for _ in range(200):
+            slopes = loss.derivative(scores + t, y)
+            up, down = share @ np.maximum(slopes, 0.0), share @ np.maximum(-slopes, 0.0)
+            low, high = np.where(up <= down, t, low), np.where(up >= down, t, high)
+            new = t - (up - down) / (share @ loss.second_derivative(scores + t, y))
+            if np.all(np.abs(up - down) <= BALANCED * np.minimum(up, down)):
+                return np.where(np.isfinite(new) & (low <= new) & (new <= high), new, t)
+            is_open = np.isinf(low) | np.isinf(high)
+            is_far = ~(np.abs(new - t) <= stride)
+            away = np.where(is_open, t + np.where(up < down, stride, -stride), 0.5 * low + 0.5 * high)
+            stride = np.where(is_open & is_far, 2.0 * stride, stride)
+            new = np.where(is_open, np.where(is_far, away, new), np.where((low < new) & (new < high), new, away))
+            if np.array_equal(new, t):
+                break
+            t = np.where(up == down, t, new)
+    return t
+
+
+def _best_of_classes(loss: Any, scores: np.ndarray, y: np.ndarray, share: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return the intercept at which the shares of the classes are their mean probabilities.
+
+    Where these are far apart every other step is one of iterative scaling, which moves each score by the logarithm of
+    their quotient (Darroch and Ratcliff 1972), however rare the class; others are damped Newton steps.
+    """
+    objective, wanted, eps = total(loss, scores + t, y, share), share @ y, np.finfo(float).eps
+    if not np.isfinite(objective):  # of scores that overflow
+        return t
+    most = 1.0 + 2.0 * np.ptp(scores) + np.ptp(np.log(np.maximum(wanted, TINY)))  # no step needs to be longer
+    for count in range(100):
+        P = loss.derivative(scores + t, y) + y
+        found = share @ P
+        ratios = np.log(np.maximum(wanted, TINY)) - np.log(np.maximum(found, TINY))
+        if np.max(np.abs(ratios)) > 1.0 and count % 2 == 0:
+            step = -ratios
         else:
-            curvature = share @ loss.second_derivative(scores + intercept, y)
-            step = gradient / np.maximum(curvature, np.finfo(float).eps * loss.smoothness)
-        decrease = gradient @ step
-        while np.inf > decrease > 1e-9 * objective + resolution:  # below, rounding would hide the decrease
-            candidate = total(loss, scores + intercept - step, y, share)
-            if candidate <= objective - decrease / 4:
-                objective = candidate
+            pairs = P.T @ (share[:, None] * P)
+            np.fill_diagonal(pairs, 0.0)  # of the rows' sums, which are 0, to keep the digits of rare classes
+            own = pairs.sum(axis=0)
+            roots = np.sqrt(np.maximum(own, TINY))
+            hessian = (np.diag(own) - pairs) / roots / roots[:, None]
+            step = np.linalg.lstsq(hessian, (found - wanted) / roots, rcond=1e-14)[0] / roots
+        step -= step.mean()  # a constant in all scores does not count
+        size = np.max(np.abs(step))
+        step = step if size <= most else step * (most / size) if np.isfinite(size) else -ratios
+        decrease, candidate = (found - wanted) @ step, objective
+        for _ in range(60):
+            candidate = total(loss, scores + t - step, y, share)
+            if candidate <= objective - decrease / 4 + 1e-9 * objective + 4 * eps * most:  # of the scores
                 break
             step, decrease = step / 2, decrease / 2
-        intercept = intercept - step
-        if decrease <= 1e-12 * (objective + resolution):  # the next decrease would be about its square
+        objective, t = candidate, t - step
+        if np.max(np.abs(ratios)) <= BALANCED or np.max(np.abs(step)) <= 4 * eps * np.max(np.abs(t)):
             break
-    return intercept
+    return t
 
 
 def balanced_slopes(loss: Any, slopes: np.ndarray, y: np.ndarray, share: np.ndarray) -> np.ndarray:

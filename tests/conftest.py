@@ -20,6 +20,7 @@ settings.load_profile("short")
 _sources = sorted(Path(sklearn_ltdl.__file__).parent.rglob("*.py"))
 _digest = hashlib.sha256(b"".join(path.read_bytes() for path in _sources)).hexdigest()[:16]
 os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"sklearn_ltdl-{_digest}")
+os.environ["SKLEARN_LTDL_CACHE"] = os.environ["NUMBA_CACHE_DIR"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -172,6 +172,31 @@ def test_a_missing_member_is_named(estimator):
         estimator.fit(X, y)
 
 
+class Plain:
+    """The members of a loss, in a class that numba and JAX cannot read."""
+
+    smoothness, coupled, of_labels = 1.0, False, False
+    value, derivative, second_derivative = LogCosh.value, LogCosh.derivative, LogCosh.second_derivative
+    fenchel_young = LogCosh.fenchel_young
+
+
+@pytest.mark.parametrize("estimator", [MeanFieldTwoLayerNet(loss=Plain()), SAGRegressor(loss=Plain())])
+def test_a_loss_that_is_not_a_named_tuple_is_refused(estimator):
+    with pytest.raises(ValueError, match=r"'loss' parameter.* not a NamedTuple.*class Plain\(NamedTuple\)"):
+        estimator.fit(X, y)
+    with pytest.raises(TypeError, match="Plain must be a NamedTuple"):
+        LOSSES.register(Plain)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda problem, state: None, lambda problem: (yield), lambda problem, state, rate: (yield)]
+)
+def test_a_solver_with_another_interface_is_refused(function):
+    with pytest.raises(TypeError, match="must be a generator function of problem, state and optionally tol, step"):
+        solver(function)
+    assert "<lambda>" not in SOLVERS
+
+
 def test_a_kernel_of_ones_own_is_added_to_others():
     assert cauchy_machine(X, y).score(X, y) > 0.9
 

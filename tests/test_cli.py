@@ -23,6 +23,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 import sklearn_ltdl
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.cli import _save_winner, main
+from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._folds import splits_by_time
@@ -112,7 +113,7 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
             "did not answer within 10 s" if find_spec("distributed") else "needs Dask: pip install",
         ),
         (["{table}", "--journal", "{table}"], "which would be lost"),
-        (["{table}", "--numeric", "town"], "'town' cannot be read as numbers, its values are such as 'A'"),
+        (["{table}", "--numeric", "town"], "'town' cannot be read as numbers; it holds values such as 'A'"),
         (["{folder}"], "got a folder"),
         (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 rows without"),
         (["{table}", "--time", "id"], "--time id: expected numbers, or dates such as 2024-05-31, got 'row 0'; write"),
@@ -125,7 +126,7 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
             "--scheduler: for 'foo', expected the address" if find_spec("distributed") else "needs Dask: pip install",
         ),
         (["{table}", "--backend", "dask"], "--scheduler: a Dask cluster needs backend 'dask' and the address"),
-        (["{table}", "--task", "classification"], "repair its numbers, or say task='regression' (--task regression)"),
+        (["{table}", "--task", "classification"], "correct its numbers, or use task='regression' (--task regression)"),
         (["{table}", "--html", "F", "--json", "./F"], "--json F: expected another file than the file of --html"),
         (["{table}", "--save", "{folder}/../{name}/F", "--json", "{folder}/F"], "than the file of --json, which would"),
     ],
@@ -207,20 +208,23 @@ def test_what_is_predicted_in_time_is_later_than_what_is_learned(tmp_path, rng):
         splits_by_time(X.assign(day="05/31/2024"), "day", 4)
 
 
-def test_the_last_fit_keeps_to_the_limit_in_time(tmp_path, capsys, rng):
+@pytest.mark.parametrize(
+    ("time_limit", "total_time", "reason"),
+    [(3.0, None, "stopped at the time limit of 3 s"), (None, 4.0, "the total time of 4 s")],
+)
+def test_the_last_fit_keeps_to_the_limits_in_time(time_limit, total_time, reason, tmp_path, capsys, rng):
     X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
     comparison = compare(X, y, also={"slow": LinearRegression()}, models=["linear"], cv=2, repeats=1)
     slow = TransformedTargetRegressor(func=lambda y: [y, time.sleep(600)][0], inverse_func=lambda y: y)
     fit = {"sample_weight": None, "also": {"slow": slow}}
     methods = tuple(row | {"loss": 0.0} if row["method"] == "slow" else row for row in comparison.methods)
     comparison = replace(comparison, methods=methods)
-    arguments = argparse.Namespace(save=tmp_path / "model.skops", time_limit=3.0)
-    assert not _save_winner(comparison, X, y, fit, (None, {}), arguments)
+    arguments = argparse.Namespace(save=tmp_path / "model.skops", time_limit=time_limit)
+    assert not _save_winner(comparison, X, y, fit, (None, {}), TotalTime.of(total_time), arguments)
     assert not (tmp_path / "model.skops").exists()
-    assert (
-        "not written, the fit of slow on all 40 rows failed: stopped at the time limit of 3 s"
-        in capsys.readouterr().err
-    )
+    errors = capsys.readouterr().err
+    assert "not written, the fit of slow on all 40 rows failed: " in errors
+    assert reason in errors
 
 
 def compare_file(path, content, *options):
@@ -236,7 +240,7 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
     [
         ("", "bad.csv: expected a header line and rows, got an empty file."),
         ("x,kind,y\n", "bad.csv: expected rows below the header, got none."),
-        ("x,kind,y\n1,u,2\n", "target: expected many rows to learn from, got one row with a target."),
+        ("x,kind,y\n1,u,2\n", "target: expected rows to learn from, got one row with a target."),
         ("x,y\n" + "".join(f"{i % 7},one\n" for i in range(30)), "at least two distinct values, got only one"),
         ("x,y\n" + "".join(f"{i % 7},\n" for i in range(30)), "got no row with a target: its column is empty."),
         ("x,y\n" + "".join(f"{i % 7},3\n" for i in range(30)), "at least two distinct values, got only 3"),
@@ -248,7 +252,7 @@ ROWS = "".join(f"{i % 7},{'uv'[i % 2]},{i}\n" for i in range(40))
         (b"\x89PNG\r\n\x1a\n\x00\x00", "got an image (PNG)"),
         (bytes(range(256)), "got binary data"),
         (",".join(f"x{j}" for j in range(30_000)) + ("\n" + ",".join("12" * 15_000)) * 9,
-         "expected at most 20000 columns to predict from, got 30000; drop the needless ones"),
+         "expected at most 20000 columns to predict from, got 30000; drop some"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_one_sentence_and_exit_code_2(content, message, tmp_path, capsys):
@@ -263,7 +267,7 @@ def test_mixed_types_and_texts_of_missing_values_are_read_and_told(tmp_path, cap
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines)) == 0
     told = capsys.readouterr().err
     assert "3 numbers     a, holes, mixed (2 with missing values)" in told
-    assert "Other texts are taken for missing in 'mixed' ('many' in 1 row); --categorical NAME keeps" in told
+    assert "Other texts are treated as missing in 'mixed' ('many' in 1 row); --categorical NAME keeps" in told
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines), "--categorical", "mixed") == 0
     assert "1 category    mixed" in capsys.readouterr().err
     many = "a,mixed,y\n" + "".join(f"{i % 5},{'many' if i % 3 else i},{i * 0.5}\n" for i in range(40))
@@ -436,6 +440,25 @@ def test_short_options_are_the_long_ones_and_quiet_leaves_the_result(table, tmp_
 
 def test_models_of_the_help_are_those_of_the_comparison():
     assert tuple(METHODS) == MODELS
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ltdl com", {"compare"}),
+        ("ltdl compare --total", {"--total-time"}),
+        ("ltdl compare --task re", {"regression"}),
+        ("ltdl compare --models linear r", {"rbf", "rfm", "rich"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_values(line, expected, tmp_path):
+    pytest.importorskip("argcomplete", reason="completes the command line")
+    found = tmp_path / "found"
+    completion = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    environment = os.environ | completion | {"_ARGCOMPLETE_STDOUT_FILENAME": str(found), "_ARGCOMPLETE_IFS": "\n"}
+    command = [sys.executable, "-c", "from sklearn_ltdl.cli import main; main()"]
+    subprocess.run(command, env=environment, check=True, cwd=tmp_path)
+    assert set(found.read_text().replace(" ", "\n").split()) == expected
 
 
 def test_help_version_and_bad_usage_import_nothing_slow():

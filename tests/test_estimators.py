@@ -51,8 +51,14 @@ pytestmark = [
 each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
 
 
-@parametrize_with_checks(ESTIMATORS + MODES + TRANSFORMERS)
+@parametrize_with_checks(ESTIMATORS + TRANSFORMERS)
 def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(MODES)
+def test_scikit_learn_checks_in_other_modes(estimator, check):
     check(estimator)
 
 

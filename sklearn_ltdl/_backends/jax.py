@@ -1,4 +1,4 @@
-"""How a formula reaches JAX: precision, keys, and NumPy formulas traced as jax.numpy.
+"""Formulas for JAX: precision, keys, and NumPy formulas traced with jax.numpy.
 
 The user's settings are never touched: `enable_x64` is a context that is local to the thread.
 """
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special
 
-_ran_in = None  # the process in which JAX ran first; its threads, and the locks they hold, are not those of a fork
+_ran_in = None  # the process in which JAX ran first; a forked process lacks its threads, but inherits their locks
 
 
 def precise():
@@ -25,6 +25,24 @@ def fast():
     """Return a context with float32 inside and the user's setting outside."""
     _refuse_in_a_fork()
     return jax.enable_x64(False)
+
+
+def compile_seconds():
+    """Return the seconds in which JAX traced and compiled functions in this process, since this was called first."""
+    return sum(_compilations())
+
+
+@functools.cache
+def _compilations():
+    """Return a list that grows by the seconds of each compilation."""
+    found = []
+
+    def add(name, seconds, **_):
+        if name.startswith("/jax/core/compile/"):
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(add)
+    return found
 
 
 def _refuse_in_a_fork():

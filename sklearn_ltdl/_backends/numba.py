@@ -1,4 +1,4 @@
-"""How a formula reaches compiled code: where it is kept, and how numba sees a loss.
+"""Formulas for compiled code: where it is cached, and how numba reads a loss.
 
 numba types the NamedTuple of a loss and compiles its methods as they are written.
 """

@@ -1,4 +1,4 @@
-"""In which regime a trained network is, and the rates that say so."""
+"""Diagnostics of the regime of a trained network: lazy, or feature learning."""
 
 from sklearn_ltdl.diagnostics._display import RegimeDisplay, RegimePathDisplay, ScalePathDisplay
 from sklearn_ltdl.diagnostics._explain import KernelExplanation, explain_as_kernel

@@ -1,4 +1,4 @@
-"""Pictures of the regime of a network, and of its way from lazy to rich."""
+"""Plots of the regime of a network, and of its path from lazy to rich."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -14,13 +14,13 @@ from sklearn_ltdl.diagnostics._regime_path import MAX_ROWS as PATH_ROWS
 from sklearn_ltdl.diagnostics._regime_path import RegimePath, regime_path
 from sklearn_ltdl.diagnostics._scale_path import ScalePath, scale_path
 
-LAZY_SCALE = 3.0  # of the output, from which a power law is fitted
-_FAINT = 1e-6  # a change below is drawn as none
-_ROUNDING = 1e-10  # of the largest eigenvalue, below which one is not drawn
+LAZY_SCALE = 3.0  # a power law is fitted from this scale on
+_FAINT = 1e-6  # smaller changes are drawn as 0
+_ROUNDING = 1e-10  # smaller eigenvalues, relative to the largest, are not drawn
 
 _LOSSES = {"losses": ("new rows", "tab:blue"), "train_losses": ("rows of training", "tab:grey")}
 _MOVES = {"displacements": ("displacement", "tab:orange"), "kernel_changes": ("kernel change", "tab:green")}
-_CHANGES = (  # the first is what the verdict rests on
+_CHANGES = (  # the verdict depends on the first
     "mean_gap",
     "linearization_gap",
     "prediction_gap",
@@ -48,44 +48,45 @@ _SCORES = {
 
 
 class ScalePathDisplay:
-    r"""A network from lazy to rich: its losses, and what moved, against the scale of its output.
+    r"""Plot of losses and of changes in training against the scale of a network's output.
 
-    The first panel has the losses, the dashed line being that of the linear model around the same first weights, the
-    limit of large scales on new rows. The second has the displacement of the weights and the relative change of the
-    tangent kernel, each with a power law, dotted, which was fitted to the scales of at least 3, or to the largest half
-    where fewer than three are. A hollow marker is a training that did not converge.
+    The first panel shows the losses. The dashed line is the held-out loss of the linear model around the same initial
+    weights, which is the limit of large scales. The second panel shows the displacement of the weights and the relative
+    change of the tangent kernel, each with a dotted power law. The power law is fitted to scales of at least 3, or to
+    the largest half of the scales if fewer than three are so large. Hollow markers show trainings that did not
+    converge.
 
     Parameters
     ----------
     path : ScalePath
-        What `scale_path` returns.
+        Result of `scale_path`.
 
     Attributes
     ----------
     axes_ : ndarray of two matplotlib Axes
     figure_ : matplotlib Figure
     curves_ : dict of str to matplotlib Line2D
-        By the name of the path's column: 'losses', 'train_losses', 'displacements', 'kernel_changes'; of a factory,
-        'kernel_losses' too.
+        By column of the path: 'losses', 'train_losses', 'displacements', 'kernel_changes', and for a factory
+        'kernel_losses'.
     limit_ : matplotlib Line2D
         The loss of the linear model.
     hollow_ : dict of str to matplotlib Line2D
-        The markers of trainings that did not converge, by the name of the column.
+        Markers of trainings that did not converge, by column.
     rates_ : dict of str to Rate
-        The power laws, by 'displacements' and 'kernel_changes'; one is missing where fewer than three of its points are
+        Power laws of 'displacements' and 'kernel_changes'; a power law is missing if fewer than three of its points are
         positive.
     rate_lines_ : dict of str to matplotlib Line2D
 
     See Also
     --------
-    scale_path : Trains the networks.
-    RegimeDisplay : More of one network.
+    scale_path : Train the networks.
+    RegimeDisplay : Plot of one network in more detail.
 
     Notes
     -----
-    With a smooth activation and a centred output the displacement falls as 1 / scale, and the kernel changes by
-    1 / scale, or by its square with ``centering='doubled'`` [1]_. With ReLU the change of the kernel has no clean power
-    law, since neurons switch on and off one by one.
+    With a smooth activation and a centred output, the displacement decreases as 1 / scale, and the change of the kernel
+    as 1 / scale, or as 1 / scale**2 with ``centering='doubled'`` [1]_. With ReLU the change of the kernel does not
+    follow a clean power law, because neurons switch on and off one by one.
 
     References
     ----------
@@ -119,7 +120,7 @@ class ScalePathDisplay:
         random_state: Seed = 0,
         axes: Any = None,
     ) -> Self:
-        """Train a network at several scales, and draw its path.
+        """Train a network at several scales, and plot its path.
 
         Parameters
         ----------
@@ -128,13 +129,13 @@ class ScalePathDisplay:
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         scales : array-like of shape (n_scales,), default=None
-            Positive; None takes nine from 0.01 to 100.
+            Positive scales; None means nine scales from 0.01 to 100.
         X_test, y_test : array-like, default=None
-            Rows on which the networks are scored; None holds a quarter of the rows out.
+            Held-out rows on which the networks are scored; None holds out a quarter of the rows.
         random_state : int, RandomState instance or None, default=0
             As in `scale_path`.
         axes : array-like of two matplotlib Axes, default=None
-            A new figure's if None.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------
@@ -149,7 +150,7 @@ class ScalePathDisplay:
         Parameters
         ----------
         axes : array-like of two matplotlib Axes, default=None
-            For the losses, and for what moved; a new figure's if None.
+            Axes for the losses and for the changes; None makes a new figure.
 
         Returns
         -------
@@ -191,7 +192,7 @@ class ScalePathDisplay:
         return self
 
     def _draw(self, ax, name, label, colour):
-        """Draw a column of the path, and the points that did not converge."""
+        """Draw a column of the path, with hollow markers for points that did not converge."""
         values, hollow = getattr(self.path, name), ~self.path.converged
         self.curves_[name] = ax.plot(self.path.scales, values, "o-", color=colour, label=label)[0]
         self.hollow_[name] = ax.plot(
@@ -200,35 +201,35 @@ class ScalePathDisplay:
 
 
 class RegimeDisplay:
-    """Whether a trained network was lazy, in figures.
+    """Plot of a regime report: whether a trained network was lazy.
 
-    The first panel has what training changed: all of it is near 0 in a lazy network. The verdict rests on the first row
-    alone, where the limits are drawn. A triangle at the end of the axis is a change of 0, or of less than 1e-6. The
-    second panel has the scores of the network and of ridge regression with its tangent kernel, before training and
-    after. The third has the spectrum of the average gradient outer product: a network that has learned to read few
-    directions of its input has few large eigenvalues.
+    The first panel shows the changes in training, which are all near 0 in a lazy network. The verdict depends only on
+    the first row, where its limits are drawn. A triangle at the end of the axis is a change of less than 1e-6. The
+    second panel shows the scores of the network and of ridge regression with its tangent kernel before and after
+    training. The third panel shows the spectrum of the average gradient outer product: a network that has learned to
+    use few directions of its input has few large eigenvalues.
 
     Parameters
     ----------
     report : RegimeReport
-        What `regime_report` returns.
+        Result of `regime_report`.
 
     Attributes
     ----------
     axes_ : ndarray of three matplotlib Axes
     figure_ : matplotlib Figure
     changes_ : dict of str to matplotlib Line2D
-        The marker of each change, by its name; one that is not known has none.
+        Marker of each change, by name; unknown changes have no marker.
     limits_ : list of two matplotlib Line2D
-        Below the first the network is lazy, above the second it has learned features.
+        Limits of the verdict: below the first the network is lazy, above the second it has learned features.
     scores_ : dict of str to matplotlib Line2D
     spectra_ : list of two matplotlib Line2D
-        Before training, and after.
+        Spectra before and after training.
 
     See Also
     --------
-    regime_report : The numbers, and what they mean.
-    ScalePathDisplay : One network at several scales.
+    regime_report : Compute the report.
+    ScalePathDisplay : Plot of one network at several scales.
 
     Examples
     --------
@@ -259,7 +260,7 @@ class RegimeDisplay:
         random_state: Seed = 0,
         axes: Any = None,
     ) -> Self:
-        """Report on a trained network, and draw the report.
+        """Report on a trained network, and plot the report.
 
         Parameters
         ----------
@@ -271,11 +272,11 @@ class RegimeDisplay:
         before, after : parameters, default=None
             As in `regime_report`.
         max_rows : int, default=None
-            At most so many rows, drawn at random, take part; None as in `regime_report`.
+            Maximum number of rows, which are drawn at random; None as in `regime_report`.
         random_state : int, RandomState instance or None, default=0
-            Draws the rows, if there are more.
+            Seed for drawing the rows.
         axes : array-like of three matplotlib Axes, default=None
-            A new figure's if None.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------
@@ -290,7 +291,7 @@ class RegimeDisplay:
         Parameters
         ----------
         axes : array-like of three matplotlib Axes, default=None
-            For the changes, the scores, and the spectra; a new figure's if None.
+            Axes for the changes, the scores and the spectra; None makes a new figure.
 
         Returns
         -------
@@ -343,7 +344,7 @@ class RegimeDisplay:
         for word, colour, marker in (("before", _BEFORE, "s"), ("after", _AFTER, "o")):
             spectrum = getattr(self.report, f"spectrum_{word}")
             if not len(spectrum):
-                continue  # rows that are no real numbers have no gradients
+                continue  # inputs that are not real numbers have no gradients
             shown = spectrum[spectrum > _ROUNDING * spectrum.max()]
             width = self.report.diagnostics[f"directions_{word}"]
             label = f"{word} training: {width:.3g} directions"
@@ -360,30 +361,30 @@ class RegimeDisplay:
 
 
 class RegimePathDisplay:
-    """A network along its training: its loss, the direction of its tangent kernel, and what grew.
+    """Plot of a network along its training: loss, direction of the tangent kernel, and growth.
 
-    The first panel has the loss. The second has the alignment of the kernel with the target, and its distance, 1 - CKA,
-    from the first kernel and from that of the checkpoint before: a kernel that turned early and stayed has a large
-    distance from the first and a small one from the last. The third has the norm of the kernel, over the first, and the
-    displacement of the weights.
+    The first panel shows the loss. The second panel shows the alignment of the kernel with the target, and its distance
+    (1 - CKA) from the first kernel and from the kernel of the previous checkpoint. A kernel that turned early and then
+    stayed has a large distance from the first kernel and a small distance from the previous one. The third panel shows
+    the norm of the kernel relative to the first, and the displacement of the weights.
 
     Parameters
     ----------
     path : RegimePath
-        What `regime_path` returns.
+        Result of `regime_path`.
 
     Attributes
     ----------
     axes_ : ndarray of three matplotlib Axes
     figure_ : matplotlib Figure
     curves_ : dict of str to matplotlib Line2D
-        By the name of the path's column: 'losses', 'alignments', 'kernel_distances', 'kernel_velocities',
-        'kernel_norms', 'displacements'.
+        By column of the path: 'losses', 'alignments', 'kernel_distances', 'kernel_velocities', 'kernel_norms',
+        'displacements'.
 
     See Also
     --------
-    regime_path : The numbers, and what they mean.
-    RegimeDisplay : More of one network.
+    regime_path : Compute the path.
+    RegimeDisplay : Plot of one network in more detail.
 
     Examples
     --------
@@ -415,27 +416,27 @@ class RegimePathDisplay:
         random_state: Seed = 0,
         axes: Any = None,
     ) -> Self:
-        """Follow a network along its training, and draw its path.
+        """Follow a network along its training, and plot its path.
 
         Parameters
         ----------
         model : module of PyTorch, function of JAX, or fitted MLP of scikit-learn
             As in `regime_path`.
         checkpoints : sequence of state_dict, path, (coefs, intercepts) or tree of arrays
-            The weights at two moments of training or more, the first being the start.
+            The weights at two or more times in training, the first at the start.
         X : array-like of shape (n_samples, n_features)
             Rows that the network was *not* trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         steps : array-like of shape (n_checkpoints,), default=None
-            Increasing, such as epochs; None counts from 0.
+            Increasing numbers, such as epochs; None counts from 0.
         classes : array-like of shape (n_classes,), default=None
             As in `regime_report`.
         max_rows : int, default=300
-            At most so many rows, drawn at random, take part.
+            Maximum number of rows, which are drawn at random.
         random_state : int, RandomState instance or None, default=0
-            Draws the rows, if there are more.
+            Seed for drawing the rows.
         axes : array-like of three matplotlib Axes, default=None
-            A new figure's if None.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------
@@ -452,7 +453,7 @@ class RegimePathDisplay:
         Parameters
         ----------
         axes : array-like of three matplotlib Axes, default=None
-            For the loss, the direction of the kernel, and what grew; a new figure's if None.
+            Axes for the loss, the direction of the kernel, and the growth; None makes a new figure.
 
         Returns
         -------
@@ -480,7 +481,7 @@ class RegimePathDisplay:
 
 
 def _lazy(scales):
-    """Return which scales a power law is fitted to: from 3, or the largest half and at least three."""
+    """Return a mask of the scales for a power law: those of at least 3, or the largest half (at least three)."""
     lazy = scales >= LAZY_SCALE
     if np.sum(lazy) >= 3:
         return lazy
@@ -488,6 +489,6 @@ def _lazy(scales):
 
 
 def _rate(scales, values):
-    """Return the power law of the lazy scales, None for want of points."""
+    """Return the power law of the lazy scales, or None if there are too few points."""
     some = _lazy(scales) & (values > 0) & np.isfinite(values)
     return fit_rate(scales[some], values[some]) if np.sum(some) >= 3 else None

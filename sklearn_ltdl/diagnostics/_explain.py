@@ -1,4 +1,4 @@
-"""A trained network as a machine of its own tangent kernel."""
+"""A trained network explained as a kernel machine with its own tangent kernel."""
 
 import textwrap
 from dataclasses import dataclass
@@ -28,28 +28,30 @@ from sklearn_ltdl.diagnostics._trained import (
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 
 MAX_ROWS = 2000
-SAME = 0.95  # agreement from which two models predict the same
+SAME = 0.95  # agreement from which two models count as predicting the same
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KernelExplanation(Shown):
-    """What `explain_as_kernel` found; printing it shows the sentence.
+    """Result of `explain_as_kernel`; `print` shows the sentence.
 
     Parameters
     ----------
     verdict : {'lazy', 'kernel enough', 'learned kernel', 'no kernel', 'unknown'}
-        'lazy' is what `regime_report` calls so. If it is not: which kernel predicts the same (an agreement of at least
-        0.95), that of its initial weights; only that of its trained ones; or neither. Unknown where neither does on
-        rows that the network has seen, where a machine leaves out what the network has interpolated.
+        'lazy' as in `regime_report`. Otherwise: 'kernel enough' if the kernel of the initial weights predicts the same
+        (an agreement of at least 0.95), 'learned kernel' if only the kernel of the trained weights does, 'no kernel' if
+        neither does. 'unknown' if neither does on training rows, because the network may have interpolated the rows
+        that the machines leave out.
     sentence : str
         The verdict with its evidence.
     agreement_before, agreement_after : float
-        Of the kernel machines with the network: the share of the variance of its predictions that they explain, or of
-        the rows that they give the same class.
+        Agreement of the two kernel machines with the network: the share of the variance of its predictions that they
+        explain, or the share of rows for which they predict the same class.
     score_network, score_before, score_after : float or None
-        R2, or accuracy, of the three on the rows on which they are compared; None without their target.
+        R2 or accuracy of the network and of the two machines on the rows on which they are compared; None without
+        targets for these rows.
     machine : NTKKernelRegressor or NTKKernelClassifier
-        Ridge with the tangent kernel of the trained network, on the rows as the network saw them; with
+        Ridge with the tangent kernel of the trained network, fitted on the input rows of the network; with
         `loo_predictions_` (regression) or `loo_decision_function_`, `dual_coef_` and `alpha_`.
     initial_machine : NTKKernelRegressor or NTKKernelClassifier
         The same with the kernel of the initial weights.
@@ -58,9 +60,9 @@ class KernelExplanation(Shown):
     model : estimator, Pipeline, search or callable
         The model that is explained.
     kernel : {'after', 'before'}
-        Which of the two machines `predict`, `influence` and `without` ask.
+        Which of the two machines `predict`, `influence` and `without` use.
     X : ndarray of shape (n_fitted, n_features)
-        The rows of the machines, as the network sees them.
+        Rows on which the machines were fitted, as inputs of the network.
     y : ndarray of shape (n_fitted,) or (n_fitted, n_outputs)
         Their targets.
     """
@@ -81,17 +83,17 @@ class KernelExplanation(Shown):
     y: np.ndarray
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Return the predictions of the machine, ridge with the kernel of the trained or of the initial weights.
+        """Return the predictions of the machine: ridge with the kernel of the trained or of the initial weights.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            As the model takes it, before the steps of its pipeline.
+            Input of the model, before the steps of its pipeline.
         return_std : bool, default=False
-            Whether to return the posterior standard deviation of the regression function too, in a Gaussian process
-            whose covariance is the kernel, as `NTKKernelRegressor.predict` does; with the kernel after training a
-            linearised Laplace approximation, in effect. It ranks the errors of the network weakly (see the user guide).
-            Of numbers only.
+            Whether to also return the posterior standard deviation of a Gaussian process with this kernel, as in
+            `NTKKernelRegressor.predict`; for numeric targets only. With the kernel after training, this is in effect a
+            linearised Laplace approximation. It is only weakly related to the errors of the network (see the user
+            guide).
 
         Returns
         -------
@@ -102,49 +104,49 @@ class KernelExplanation(Shown):
         if not return_std:
             return self._asked.predict(self._rows(X))
         if not isinstance(self._asked, NTKKernelRegressor):
-            raise ValueError("return_std=True is for networks that predict numbers; this one predicts classes.")
+            raise ValueError("return_std=True is for networks that predict numbers; this network predicts classes.")
         return self._asked.predict(self._rows(X), return_std=True)
 
     def influence(self, X: Any) -> np.ndarray:
-        """Return what each row of the machine adds to each of its predictions.
+        """Return the influence of each fitted row on each prediction of the machine.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            As the model takes it, before the steps of its pipeline.
+            Input of the model, before the steps of its pipeline.
 
         Returns
         -------
         ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_outputs)
-            The prediction, or the score of a class, less that of a machine that was fitted without the row.
+            The prediction, or the score of a class, minus that of a machine fitted without the row.
         """
         return self._asked.influence(self._rows(X))
 
     def without(self, rows: ArrayLike) -> Pipeline:
-        """Return the machine fitted without some of its rows, exactly: what the network would have learned less.
+        """Return the machine refitted exactly without some of its rows.
 
-        Kernel and penalty stay, the latter against the *sum* of the losses, so that for one row the change of a
-        prediction is its `influence`. For several, whose influences do not add up, this is the one to ask.
+        It keeps the kernel, and the penalty relative to the *sum* of the losses. For one row, the change of a
+        prediction is therefore its `influence`. The influences of several rows do not add up; use this method for them.
 
         Parameters
         ----------
         rows : array-like of int or bool
-            Which of the rows of the machine, as numbers or as a mask: columns of `influence`.
+            Rows to leave out, as indices or as a mask: columns of `influence`.
 
         Returns
         -------
         machine : Pipeline
-            Takes rows as the model does, before the steps of its pipeline; with `predict`.
+            Pipeline with `predict`, which takes the input of the model, before the steps of its pipeline.
         """
         kept = np.ones(len(self.X))
         try:
             kept[check_array(rows, ensure_2d=False, dtype=None, input_name="rows")] = 0.0
         except IndexError as error:
             raise ValueError(
-                f"rows must be numbers or a mask of the {len(kept)} rows of the machine: {error}."
+                f"rows must be indices or a mask for the {len(kept)} rows of the machine: {error}."
             ) from error
         if kept.sum() < 2:
-            raise ValueError(f"rows has all but {kept.sum():.0f} of {len(kept)} rows; leave two at least.")
+            raise ValueError(f"rows leaves only {kept.sum():.0f} of {len(kept)} rows; keep at least two.")
         alpha = self._asked.alpha_ * len(kept) / kept.sum()
         reduced = type(self._asked)(**self._asked.get_params(deep=False) | {"alpha": alpha})
         return make_pipeline(FunctionTransformer(self._rows), reduced.fit(self.X, self.y, sample_weight=kept))
@@ -154,7 +156,7 @@ class KernelExplanation(Shown):
         return self.machine if self.kernel == "after" else self.initial_machine
 
     def _rows(self, X):
-        """Return rows as the network sees them."""
+        """Return the input rows of the network."""
         return dense(checked_rows(*unwrapped(self.model), X, fewest=1))
 
     def __str__(self) -> str:
@@ -197,48 +199,49 @@ def explain_as_kernel(
     max_rows: int = MAX_ROWS,
     random_state: Seed = 0,
 ) -> KernelExplanation:
-    """Fit the kernel machine that a trained network would be if it were one, and say whether it is.
+    """Compare a trained network with kernel machines that use its tangent kernel.
 
-    Near its weights a network is linear in them, with the tangent kernel. A lazy network is ridge regression with the
-    kernel of its initial weights. One that has learned features may still be a machine of the kernel that it ends with.
+    Near given weights, a network is linear in its weights, with the tangent kernel. A lazy network is ridge regression
+    with the kernel of its initial weights. A network that has learned features may still be ridge regression with the
+    kernel of its trained weights.
 
     Parameters
     ----------
     model : estimator, Pipeline that ends with one, search over one, or callable
         As in `regime_report`.
     X : array-like of shape (n_samples, n_features)
-        The rows on which the network was trained, on which the machines are fitted. From others a machine learns
-        something else than the network did, even where the network is lazy.
+        The training rows of the network, on which the machines are fitted. On other rows a machine would learn
+        something different, even if the network is lazy.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     X_test : array-like of shape (n_test, n_features), default=None
-        Fresh rows, ten at least, on which network and machines are compared. If None they are compared on `X`: the
-        machines leave out each row in turn, but the network has seen it, and so has the kernel that it ended with.
+        At least ten held-out rows on which network and machines are compared. If None, they are compared on `X`: the
+        machines leave out each row in turn, but the network has seen the row, and so has the kernel after training.
     y_test : array-like of shape (n_test,) or (n_test, n_outputs), default=None
-        For the scores on `X_test`.
+        Targets for the scores on `X_test`.
     before, after, classes : parameters, default=None
         As in `regime_report`.
     kernel : {'after', 'before'}, default='after'
-        Which machine `predict`, `influence` and `without` of the result ask: that of the kernel after training, or of
-        the one before, which has not seen the rows.
+        The machine that `predict`, `influence` and `without` of the result use: with the kernel after training, or with
+        the kernel before training, which has not seen the rows.
     max_rows : int, default=2000
-        At most so many rows of `X`, and of `X_test`, drawn at random, take part.
+        Maximum number of rows of `X`, and of `X_test`, which are drawn at random.
     random_state : int, RandomState instance or None, default=0
-        Draws the rows, if there are more.
+        Seed for drawing the rows.
 
     Returns
     -------
     explanation : KernelExplanation
-        `verdict`, `sentence`, `machine`, `predict`, `influence`, and the agreements.
+        Result with `verdict`, `sentence`, `machine`, `predict`, `influence` and the agreements.
 
     See Also
     --------
-    regime_report : What the weights and the kernels say.
+    regime_report : Report on the changes of weights and kernels.
 
     References
     ----------
     .. [1] P. Domingos. "Every model learned by gradient descent is approximately a kernel machine". 2020,
        arXiv:2012.00152.
-    .. [2] P. W. Koh, P. Liang. "Understanding black-box predictions via influence functions". ICML 2017: influence.
+    .. [2] P. W. Koh, P. Liang. "Understanding black-box predictions via influence functions". ICML 2017.
 
     Examples
     --------
@@ -251,10 +254,10 @@ def explain_as_kernel(
     >>> explanation = explain_as_kernel(model, X[:300], y[:300], X_test=X[300:], y_test=y[300:])
     >>> explanation.verdict
     'lazy'
-    >>> most = abs(explanation.influence(X[300:301])[0]).argmax()  # the row that moves this prediction most
+    >>> most = abs(explanation.influence(X[300:301])[0]).argmax()  # the row that influences this prediction most
     """
     if X_test is None and y_test is not None:
-        raise ValueError("y_test is the target of X_test, which is missing. Give both, or none.")
+        raise ValueError("y_test is given without X_test. Give both, or neither.")
     trained, X, y, notes = trained_network(
         model,
         X,
@@ -288,7 +291,7 @@ def explain_as_kernel(
         verdict = "learned kernel"
     else:
         verdict = "unknown" if X_test is None else "no kernel"
-    where = f"{len(X)} rows, each left out in turn" if X_test is None else f"{len(rows)} rows that it has not seen"
+    where = f"{len(X)} rows, each left out in turn" if X_test is None else f"{len(rows)} held-out rows"
     sentence = _sentence(verdict, trained, (before, after), scores, where)
     return KernelExplanation(
         verdict, sentence, before, after, *scores, *machines[::-1], tuple(notes), model, kernel, X, y
@@ -306,30 +309,27 @@ def _sentence(verdict, trained, agreements, scores, where):
         "lazy": (
             "Your network is lazy: ridge regression with the kernel of its initial weights predicts the same"
             if agreements[0] >= SAME
-            else "Your network is lazy, a linear model of its weights with the kernel that it began with. Ridge "
-            "regression with that kernel predicts something else: it has another penalty, or training ended early"
+            else "Your network is lazy, a linear model in its weights with its initial kernel. Ridge regression with "
+            "this kernel predicts differently, because its penalty differs, or because training stopped early"
         ),
         "kernel enough": (
-            "Your network went further than a lazy one, and need not have: ridge regression with the kernel of its "
-            "initial weights predicts the same"
+            "Your network has left the lazy regime without need: ridge regression with the kernel of its initial "
+            "weights predicts the same"
         ),
         "learned kernel": (
-            "Your network has learned a kernel: ridge regression with the one that it ended with predicts the same, "
-            "with the one that it began with it does not"
+            "Your network has learned a kernel: ridge regression with its kernel after training predicts the same, "
+            "but ridge regression with its initial kernel does not"
         ),
         "no kernel": "Ridge regression with the tangent kernel of your network, before or after training, predicts "
-        "something else",
-        "unknown": "Whether a kernel predicts the same as your network cannot be told from rows that it has seen; give "
-        "X_test",
+        "differently",
+        "unknown": "Training rows cannot show whether a kernel predicts the same as your network; give X_test",
     }[verdict]
     what = "the variance of its predictions" if trained.classes is None else "its classes"
     text = (
-        f"{opening}. On {where}, the kernel before training gives {100 * agreements[0]:.1f} % of {what}, the kernel "
-        f"after training {100 * agreements[1]:.1f} %."
+        f"{opening}. On {where}, the kernel before training reproduces {100 * agreements[0]:.1f} % of {what}, the "
+        f"kernel after training {100 * agreements[1]:.1f} %."
     )
     if scores[0] is None:
         return text
     name = "R2" if trained.classes is None else "accuracy"
-    return (
-        f"{text} The {name} of the network is {scores[0]:.3f}, of the two machines {scores[1]:.3f} and {scores[2]:.3f}."
-    )
+    return f"{text} The {name} is {scores[0]:.3f} for the network, {scores[1]:.3f} and {scores[2]:.3f} for the kernels."

@@ -1,4 +1,4 @@
-"""What needs automatic differentiation: networks that are known by a function alone, and curvature."""
+"""Automatic differentiation: networks that are given as a function, and curvature."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,28 +13,28 @@ from sklearn_ltdl._backends.jax import Traced, precise
 from sklearn_ltdl.diagnostics._jax_layers import product_gram, products_of, tapped, taps_of
 from sklearn_ltdl.diagnostics._views import BY_PLAIN_GRADIENTS, directions, notes_on_outputs
 
-_BLOCK_BYTES = 2**28  # of the gradients of one output at a block of rows
-_ROWS = 256  # that are taken at a time, each alone
+_BLOCK_BYTES = 2**28  # for the gradients of one output at a block of rows
+_ROWS = 256  # evaluated at a time, each row separately
 _CHECKED_ROWS = 3
-_STEPS = 30  # of the power iterations
+_STEPS = 30  # power iterations
 _STARTS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """A network of which only a function ``apply_fn(parameters, X)`` is known.
+    """A network that is given as a function ``apply_fn(parameters, X)``.
 
-    Its weights are those leaves of the parameters that hold real numbers, in float64. The kernel is that of
-    `_jax_layers`, with plain gradients of one row and one output at a time for weights that are in no product. What JAX
-    compiles is kept here, and goes with the object.
+    Its weights are the leaves of the parameters that hold real numbers, in float64. The kernel is computed by
+    `_jax_layers`, and by plain gradients of one row and one output at a time for weights that are not in a product.
+    Functions that JAX has compiled are cached on this object.
 
     Parameters
     ----------
     apply_fn : callable
     tree : PyTreeDef
-        Of the parameters.
+        Structure of the parameters.
     fixed : tuple
-        The other leaves, such as counters; None in the place of a weight.
+        The other leaves, such as counters; None in place of a weight.
     """
 
     apply_fn: Callable
@@ -57,12 +57,12 @@ class Applied:
 
     @cached_property
     def _of_rows(self):
-        """The outputs of each row alone."""
+        """The outputs of each row, computed separately."""
         return jax.jit(lambda weights, X: jax.vmap(lambda x: self(weights, x[None])[0])(X))
 
     @cached_property
     def _gradients(self):
-        """The gradients of a combination of outputs in some of the weights at each row, (n, P)."""
+        """The gradient of a combination of outputs with respect to some weights at each row, (n, P)."""
 
         def of_rows(weights, X, direction, some):
             def combined(chosen, x):
@@ -78,12 +78,12 @@ class Applied:
 
     @cached_property
     def _formulas(self):
-        """Of each number of rows: the products, zeros of their shapes, and the compiled outputs with what is read."""
+        """By number of rows: the products, zeros of their shapes, and the compiled function of outputs and reads."""
         return {}
 
     @cached_property
     def _verdict(self):
-        """Whether the kernel by products is the kernel, once three rows have said so."""
+        """Whether the kernel by products is right; empty until it has been checked."""
         return []
 
     @cached_property
@@ -99,7 +99,7 @@ class Applied:
         return jax.jit(partial(_norms, self))
 
     def check(self, weights, X):
-        """Raise what the function raises where it is traced and differentiated."""
+        """Trace and differentiate the function, to raise its errors."""
         with precise():
             weights, X = _double(weights), jnp.asarray(X[:1])
             n_outputs = jax.eval_shape(self, weights, X).shape[1]
@@ -112,7 +112,7 @@ class Applied:
             return np.asarray(self(_double(weights), jnp.asarray(X)), dtype=float)
 
     def outputs_of_rows(self, weights, X):
-        """Return the same, of one row at a time."""
+        """Return the outputs computed one row at a time."""
         with precise():
             weights = _double(weights)
             return np.concatenate([self._of_rows(weights, X[i : i + _ROWS]) for i in range(0, len(X), _ROWS)])
@@ -122,17 +122,17 @@ class Applied:
         return (self._by_products if self.structured(weights, X) else self._plain)(weights, X, Z)
 
     def structured(self, weights, X):
-        """Return whether the kernel by products is the kernel: three rows said so, by plain gradients."""
+        """Return whether the kernel by products is right, checked by plain gradients on three rows."""
         if not self._verdict:
             rows = X[:: max(1, len(X) // _CHECKED_ROWS)][:_CHECKED_ROWS]
             plain = self._plain(weights, rows)
-            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused afterwards
+            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are rejected later
                 gap = np.abs(self._by_products(weights, rows) - plain).max()
             self._verdict.append(bool(gap <= (1e-6 if self._is_double(weights, X) else 1e-3) * np.abs(plain).max()))
         return self._verdict[0]
 
     def describe(self, weights, X):
-        """Return what there is to note of the way in which the kernel is computed."""
+        """Return notes on how the kernel is computed."""
         notes = [] if self.structured(weights, X) else [BY_PLAIN_GRADIENTS]
         return notes + notes_on_outputs(self._n_outputs(weights, X))
 
@@ -140,16 +140,16 @@ class Applied:
         return self._result(weights, X).shape[1]
 
     def _is_double(self, weights, X):
-        """Return whether the function keeps the precision of its weights and rows, as not all frameworks do."""
+        """Return whether the function keeps double precision, which not all frameworks do."""
         return self._result(weights, X).dtype == np.float64
 
     def _result(self, weights, X):
-        """Return the shape and the kind of number of the outputs of one row."""
+        """Return the shape and dtype of the outputs of one row."""
         with precise():
             return jax.eval_shape(self, _double(weights), jnp.asarray(X[:1], float))
 
     def _by_products(self, weights, X, Z=None):
-        """Return the kernel from what products with weights read and the gradients of their results."""
+        """Return the kernel from the inputs of products with weights and the gradients of their results."""
         few, many = slice(0, len(X)), slice(0 if Z is None else len(X), None)
         rows = X if Z is None else np.concatenate([X, Z])
         gram = np.zeros((len(X), len(rows[many])))
@@ -171,7 +171,7 @@ class Applied:
         return gram + self._plain(weights, X, Z, rest) if rest else gram
 
     def _plain(self, weights, X, Z=None, some=None):
-        """Return the kernel of some of the weights, from the gradient of each row, in blocks of the memory."""
+        """Return the kernel of some of the weights, from the gradient of each row, in blocks that fit in memory."""
         some = tuple(range(len(weights))) if some is None else some
         columns = X if Z is None else Z
         gram = np.zeros((len(X), len(columns)))
@@ -191,12 +191,12 @@ class Applied:
         return gram / n_outputs
 
     def tangent(self, weights, move, X):
-        """Return the derivative of the outputs at `weights` along a move of them."""
+        """Return the derivative of the outputs at `weights` along a change of the weights."""
         with precise():
             return np.asarray(jax.jvp(lambda w: self(w, jnp.asarray(X)), (_double(weights),), (_double(move),))[1])
 
     def vjp(self, weights, X):
-        """Return the outputs, and the transpose of the tangent: from slopes in the outputs to a move of the weights."""
+        """Return the outputs, and the transposed tangent, from slopes in the outputs to a change of the weights."""
         with precise():
             outputs, pull = jax.vjp(self._compiled, _double(weights), jnp.asarray(X, float))
 
@@ -207,20 +207,20 @@ class Applied:
         return np.asarray(outputs), transposed
 
     def input_gradients(self, weights, X):
-        """Return the gradients of the outputs in the row, of shape (n_samples, n_outputs, n_features)."""
+        """Return the gradients of the outputs with respect to the inputs, (n_samples, n_outputs, n_features)."""
         with precise():
             return np.asarray(self._input_gradients(_double(weights), X))
 
     def neurons(self, weights, X):
-        """Return None: a function does not tell what enters its activations."""
+        """Return None: a function does not give access to its pre-activations."""
 
     def slope_and_bend(self, weights, X):
-        """Return |Df| ** 2 and |D2f|, operator norms into functions with the mean of squares over rows."""
+        """Return |Df| ** 2 and |D2f|, operator norms with the mean square over rows."""
         return _slope_and_bend(self._norms, weights, X)
 
 
 def slope_and_bend(network, weights, X):
-    """Return the same of a network of formulas; what is compiled serves all of its shape."""
+    """Return the same for a network of formulas; compiled code is shared by all networks of the same shape."""
     return _slope_and_bend(partial(_norms_of_network, network), weights, X)
 
 
@@ -237,10 +237,10 @@ def _norms_of_network(network, weights, X, first):
 
 
 def _norms(function, weights, X, first):
-    r"""Return :math:`|Df|^2` and :math:`|D^2 f|` at the weights, operator norms into functions, by their mean square.
+    r"""Return :math:`|Df|^2` and :math:`|D^2 f|` at the weights, operator norms with the mean square over rows.
 
-    By power iterations from random directions; the second, of a form of degree two, is the largest of the values that
-    they pass, a lower bound.
+    They are computed by power iterations from random directions. The second norm is that of a quadratic form; the
+    largest value of the iterations is a lower bound on it.
     """
 
     def f(w):
@@ -284,7 +284,7 @@ def leaves_of(parameters):
 
 
 def is_real(leaf):
-    """Return whether a leaf holds real numbers, which whole numbers are not."""
+    """Return whether a leaf holds floating-point numbers; whole numbers do not count."""
     return isinstance(leaf, float) or jnp.issubdtype(getattr(leaf, "dtype", int), jnp.floating)
 
 

@@ -1,8 +1,8 @@
-r"""The tangent kernel of a function of JAX from what its products with weights read and write, without a Jacobian.
+r"""The tangent kernel of a function of JAX from its products with weights, without a Jacobian.
 
-A product of rows with a weight that is used nowhere else, :math:`z_t = W a_t` at places t, gives a row the gradient
-:math:`\sum_t g_t a_t^\top` in W, where g is the gradient in z; inner products of two rows need a and g alone. Which
-products there are, the function's own formula says, as JAX traces it.
+Consider a product :math:`z_t = W a_t` at places t, with a weight W that is used nowhere else. The gradient of a row
+with respect to W is :math:`\sum_t g_t a_t^\top`, where g is the gradient with respect to z. Inner products of two rows
+therefore only need a and g. The products are found in the formula of the function, as JAX traces it.
 """
 
 from typing import NamedTuple
@@ -12,25 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
-_CALLS = ("jit", "pjit")  # whose formula is read as if it stood there
-_VIEWS = ("convert_element_type", "copy", "reshape", "squeeze", "transpose")  # which keep inner products
+_CALLS = ("jit", "pjit")  # calls whose inner formula is searched, too
+_VIEWS = ("convert_element_type", "copy", "reshape", "squeeze", "transpose")  # operations that preserve inner products
 
 
 class Product(NamedTuple):
-    """A product of a weight with what depends on the rows.
+    """A product of a weight with an array that depends on the rows.
 
     Parameters
     ----------
     path : tuple of int
-        Where its equation stands, through calls.
+        Position of its equation, through nested calls.
     leaf : int
-        The weight.
+        Index of the weight.
     operand : {0, 1}
-        Which side depends on the rows.
+        Which operand depends on the rows.
     places, contracted : tuple of int
-        Axes of that side: the rows and all that is not summed over, rows first; those that are.
+        Axes of this operand: the rows first, then the other axes that are not summed over; and the axes that are.
     written : tuple of int
-        Axes of the result: the rows, the other places, and those of the weight.
+        Axes of the result: the rows, the other places, and the axes of the weight.
     """
 
     path: tuple
@@ -41,7 +41,7 @@ class Product(NamedTuple):
     written: tuple
 
     def factors(self, read, slope):
-        """Return what a row reads, and its gradients, of shape (n, places, .)."""
+        """Return inputs and gradients of each row, of shape (n, places, .)."""
         read = np.transpose(np.asarray(read), (*self.places, *self.contracted))
         slope = np.transpose(np.asarray(slope), self.written)
         n, n_places = len(read), int(np.prod(read.shape[1 : len(self.places)], dtype=int))
@@ -49,7 +49,7 @@ class Product(NamedTuple):
 
 
 def products_of(function, weights, X):
-    """Return the products of the function whose weight is used nowhere else, of closed formula and X with n rows."""
+    """Return the traced formula for n rows, and its products with weights that are used nowhere else."""
     closed, wider = (
         jax.make_jaxpr(function)(weights, jnp.zeros((len(X) + more, X.shape[1]), X.dtype)) for more in (0, 1)
     )
@@ -61,7 +61,7 @@ def products_of(function, weights, X):
 
 
 def _walk(jaxpr, wider, owners, path, uses, found):
-    """Collect products and uses of weights; return which weight each result is a view of, None if formulas differ."""
+    """Collect products and uses of weights; return of which weight each result is a view (None if formulas differ)."""
     if [eqn.primitive.name for eqn in jaxpr.eqns] != [eqn.primitive.name for eqn in wider.eqns]:
         return None
     of = dict(zip(jaxpr.invars, owners))
@@ -85,12 +85,12 @@ def _walk(jaxpr, wider, owners, path, uses, found):
     results = [None if isinstance(var, Literal) else of.get(var) for var in jaxpr.outvars]
     for leaf in results if not path else ():
         if leaf is not None:
-            uses[leaf] += 1  # it is an output itself
+            uses[leaf] += 1  # the weight itself is an output
     return results
 
 
 def _product(eqn, wider, given, path):
-    """Return the Product of an equation, None if rows are not one axis of the other side, or are summed over."""
+    """Return the Product of an equation; None if rows are not one axis of the other operand, or are summed over."""
     contracting, batch = eqn.params["dimension_numbers"]
     operand = 0 if given[0] is None else 1
     shape, larger = (call.invars[operand].aval.shape for call in (eqn, wider))
@@ -109,7 +109,7 @@ def _product(eqn, wider, given, path):
 
 
 def tapped(closed, products, weights, X, taps):
-    """Return the outputs with a tap added to the result of each product, and what each product reads."""
+    """Return the outputs with a tap added to the result of each product, and the input of each product."""
     reads = {}
     at = {product.path: (product, tap) for product, tap in zip(products, taps)}
 
@@ -151,7 +151,7 @@ def _equation(jaxpr, path):
 
 
 def product_gram(read, slope, few, many, memory):
-    """Return the inner products of sum_t g_t a_t^T between two ranges of rows, g and a of shape (n, places, .)."""
+    """Return the inner products of sum_t g_t a_t^T between two ranges of rows, for g and a (n, places, .)."""
     n, places, fan_in = read.shape
     fan_out = slope.shape[2]
     if places == 1:

@@ -1,4 +1,4 @@
-"""Scikit-learn's multi-layer perceptron as a function of its weights, and the weights with which it started."""
+"""Scikit-learn's multi-layer perceptron as a function of its weights, and its initial weights."""
 
 import warnings
 from numbers import Integral
@@ -15,8 +15,9 @@ from sklearn_ltdl.scalings import Scaling
 class Perceptron(NamedTuple):
     """A multi-layer perceptron with biases, in the interface of `sklearn_ltdl.networks._model.Network`.
 
-    Weights are of shape (1, fan_out, fan_in + 1) for each hidden layer and (1, fan_in + 1, n_outputs) for the last,
-    biases at the end; `phi` is the table with ones appended. The output is that before softmax or sigmoid.
+    Weights have shape (1, fan_out, fan_in + 1) for each hidden layer and (1, fan_in + 1, n_outputs) for the last layer,
+    with biases at the end. `phi` is the table with a column of ones appended. Outputs are those before softmax or
+    sigmoid.
 
     Parameters
     ----------
@@ -24,15 +25,15 @@ class Perceptron(NamedTuple):
     """
 
     activation: NamedTuple
-    scaling = Scaling(power=0.5)  # whose unit of the gradient is 1
+    scaling = Scaling(power=0.5)  # so that the unit of the gradient is 1
     w_std = 1.0
 
     def split(self, weights):
-        """Return the hidden layers and the last."""
+        """Return the hidden layers and the last layer."""
         return weights[:-1], weights[-1]
 
     def neurons(self, weights, phi, activation=None):
-        """Return what enters the activations of each hidden layer, of shape (1, width, n_samples) each."""
+        """Return the pre-activations of each hidden layer, each of shape (1, width, n_samples)."""
         activation = self.activation if activation is None else activation
         hidden = weights[:-1]
         entering = [hidden[0] @ phi.T]
@@ -48,7 +49,7 @@ class Perceptron(NamedTuple):
         return (readout[:, :, :-1] @ last + readout[:, :, -1:])[0].T
 
     def gradient(self, weights, phi):
-        """Return the gradient of each output as products of two factors a layer."""
+        """Return the gradient of each output as two factors per layer."""
         below, slopes = [phi[None]], []
         for z in self.neurons(weights, phi):
             z = z.swapaxes(1, 2)
@@ -69,15 +70,15 @@ def stacked(coefs, intercepts):
 
 
 def initial_weights(model):
-    """Return the `coefs_` and `intercepts_` with which the fit of an MLP started.
+    """Return the initial `coefs_` and `intercepts_` of the fit of an MLP.
 
-    They depend on the seed, the architecture and the precision alone, and are drawn first. A copy that takes one step
-    of size 1e-300 from them stays where it is.
+    They only depend on the seed, the architecture and the precision, because they are drawn first. A copy is fitted
+    with one step of size 1e-300, which does not change them.
 
     Parameters
     ----------
     model : MLPRegressor or MLPClassifier
-        Fitted, with an integer `random_state`.
+        A fitted MLP with an integer `random_state`.
 
     Returns
     -------
@@ -86,13 +87,13 @@ def initial_weights(model):
     Raises
     ------
     ValueError
-        If `random_state` is no integer: nothing then tells what was drawn.
+        If `random_state` is not an integer, because the draws are then unknown.
     """
     if not isinstance(model.random_state, Integral):
         raise ValueError(
             f"The initial weights of this {type(model).__name__} cannot be recovered: random_state="
-            f"{model.random_state!r} is not an integer. Fit it with an integer random_state, or give the weights with "
-            "which it started as before=(coefs, intercepts)."
+            f"{model.random_state!r} is not an integer. Fit it with an integer random_state, or give the initial "
+            "weights as before=(coefs, intercepts)."
         )
     still = {
         "solver": "sgd",
@@ -113,6 +114,6 @@ def initial_weights(model):
     if [coef.shape for coef in copy.coefs_] != [coef.shape for coef in model.coefs_]:
         raise ValueError(
             f"The initial weights of this {type(model).__name__} cannot be recovered: its parameters were changed "
-            "after the fit. Fit it again, or give the weights with which it started as before=(coefs, intercepts)."
+            "after the fit. Fit it again, or give the initial weights as before=(coefs, intercepts)."
         )
     return copy.coefs_, copy.intercepts_

@@ -7,13 +7,13 @@ from numpy.typing import ArrayLike
 
 
 class Rate(NamedTuple):
-    """A power law ``y = factor * x ** exponent``, fitted on logarithms.
+    """A power law ``y = factor * x ** exponent``, fitted to logarithms.
 
     Parameters
     ----------
     exponent : float
     standard_error : float
-        Of the exponent, from the scatter around the line.
+        Standard error of the exponent, from the scatter around the line.
     factor : float
     """
 
@@ -26,7 +26,7 @@ class Rate(NamedTuple):
         return self.factor * np.asarray(x, dtype=float) ** self.exponent
 
     def __str__(self) -> str:
-        """Return the exponent, with its standard error."""
+        """Return the exponent with its standard error."""
         return f"{self.exponent:.2f} ± {self.standard_error:.2f}"
 
 
@@ -36,17 +36,17 @@ def fit_rate(x: ArrayLike, y: ArrayLike) -> Rate:
     Parameters
     ----------
     x, y : array-like of shape (n_points,)
-        Positive; at least three points, of at least two different `x`.
+        Positive numbers; at least three points, with at least two different values of `x`.
 
     Returns
     -------
     rate : Rate
-        With `exponent`, `standard_error` and `factor`.
+        Fitted power law, with `exponent`, `standard_error` and `factor`.
 
     Raises
     ------
     ValueError
-        If a point is not positive and finite, or there are too few.
+        If a point is not positive and finite, or if there are too few points.
 
     Examples
     --------
@@ -58,17 +58,17 @@ def fit_rate(x: ArrayLike, y: ArrayLike) -> Rate:
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 3:
         raise ValueError(
-            f"x and y must be one-dimensional, of one length, at least 3, for an exponent with a standard error; got "
-            f"shapes {x.shape} and {y.shape}."
+            f"x and y must be one-dimensional and have the same length of at least 3, to fit an exponent with a "
+            f"standard error; got shapes {x.shape} and {y.shape}."
         )
     for name, values in (("x", x), ("y", y)):
         if not np.all((values > 0) & (values < np.inf)):
             raise ValueError(
-                f"{name} must be positive and finite, as the logarithm of a power law needs; got {values.tolist()}. "
-                "Leave out points that have fallen to rounding."
+                f"{name} must be positive and finite, because logarithms are fitted; got {values.tolist()}. Leave out "
+                "points that are only rounding errors."
             )
     if len(np.unique(x)) < 2:
-        raise ValueError(f"x has one value, {x[0]:g}, for all points; a rate needs at least two.")
+        raise ValueError(f"x is {x[0]:g} for all points; a rate needs at least two different values.")
     across, up = np.log(x) - np.log(x).mean(), np.log(y) - np.log(y).mean()
     exponent = across @ up / (across @ across)
     residual = up - exponent * across

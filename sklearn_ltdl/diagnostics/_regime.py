@@ -1,8 +1,9 @@
-r"""Is a trained network lazy? What its weights, its tangent kernel and its linearisation say.
+r"""Is a trained network lazy? The evidence of its weights, its tangent kernel and its linearisation.
 
-Training takes the weights from :math:`w_0` to w, and the function from :math:`f_0` to f. Lazy means that f is the
-linear model :math:`f_0 + Df(w_0)(w - w_0)`, and so a machine of the kernel :math:`K_0 = Df(w_0) Df(w_0)^\top`, which
-no training has shaped (Chizat, Oyallon, Bach 2019). No single number says so: those of `_CHANGES` are 0 in that limit.
+Training changes the weights from :math:`w_0` to w, and the function from :math:`f_0` to f. The network is lazy if f is
+the linear model :math:`f_0 + Df(w_0)(w - w_0)`. It is then a kernel machine with the kernel :math:`K_0 = Df(w_0)
+Df(w_0)^\top`, which training has not changed (Chizat, Oyallon, Bach 2019). No single number decides; those of
+`_CHANGES` are 0 in this limit.
 """
 
 import textwrap
@@ -25,38 +26,38 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MAX_ROWS = 1000
-FEW_ROWS_OF_LARGE = 300  # of a module of more than ten million weights
-FEW_ROWS = 300  # at most so many say how curved the network is, and which directions it reads
-GRADIENT_BYTES = 2**28  # of the gradients in those rows
-LAZY_GAP, RICH_GAP = 0.1, 0.4  # of the mean gap: benchmarks/regimes.py
+FEW_ROWS_OF_LARGE = 300  # for a module with more than ten million weights
+FEW_ROWS = 300  # curvature and input gradients are computed on at most so many rows
+GRADIENT_BYTES = 2**28  # memory for the input gradients
+LAZY_GAP, RICH_GAP = 0.1, 0.4  # limits of the mean gap, from benchmarks/regimes.py
 
 _CHANGES = {
-    "displacement": "how far the weights moved, |w - w0| / |w0|",
+    "displacement": "relative change of the weights, |w - w0| / |w0|",
     "kernel_angle": "1 - cosine of the tangent kernels before and after",
     "kernel_change": "|K - K0| / |K0|, Frobenius norms",
     "kernel_misalignment": "1 - centred kernel alignment (CKA) of K0 and K",
     "activation_flips": "share of rows and neurons whose activation changed sign",
-    "linearization_gap": "distance of f from its linear model at the same weights, over |f - f0|",
-    "prediction_gap": "distance of ridge with K0 from ridge with K on these rows, over the spread of the latter",
-    "mean_gap": "geometric mean of the two gaps, on which the verdict rests",
-    "kappa": "|f0 - y| |D2f| / |Df|^2 at the start, at least: training of small kappa is lazy",
+    "linearization_gap": "distance of f from its linear model at the same weights, divided by |f - f0|",
+    "prediction_gap": "distance between ridge with K0 and with K on these rows, divided by the spread of the latter",
+    "mean_gap": "geometric mean of the two gaps; the verdict depends on it",
+    "kappa": "lower bound on |f0 - y| |D2f| / |Df|^2 at the start; training with small kappa is lazy",
 }
 _QUALITIES = {
     "score_network": "{score} of the network",
     "score_linear": "{score} of the linear model at the same weights, f0 + Df(w0)(w - w0)",
     "score_kernel_before": "{score} of ridge with K0, leave-one-out",
     "score_kernel_after": "{score} of ridge with K, leave-one-out",
-    "trained_linear_gap": "distance of f from ridge with K0, leave-one-out, over its spread; of classes, rows apart",
+    "trained_linear_gap": "distance of f from leave-one-out ridge with K0, over its spread (classes: share apart)",
     "alignment_before": "centred alignment of K0 with the target",
     "alignment_after": "centred alignment of K with the target",
-    "directions_before": "directions of the input that f0 reads, participation ratio of its gradients",
-    "directions_after": "directions of the input that f reads",
+    "directions_before": "number of input directions that f0 uses (participation ratio of its gradients)",
+    "directions_after": "number of input directions that f uses",
 }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RegimeReport(Shown):
-    """What `regime_report` found; printing it shows the verdict and the table.
+    """Result of `regime_report`; `print` shows the verdict and the table.
 
     Parameters
     ----------
@@ -64,16 +65,17 @@ class RegimeReport(Shown):
     sentence : str
         The verdict with its evidence.
     diagnostics : dict of str to float or None
-        All diagnostics by name, None where one is not known.
+        All diagnostics by name; None if a diagnostic is unknown.
     layers : tuple of dict
-        One a layer: name, displacement, activation flips, and the score with its initial weights put back.
+        One per layer: name, displacement, activation flips, and the score after resetting the layer to its initial
+        weights.
     spectrum_before, spectrum_after : ndarray of shape (n_features,)
-        Eigenvalues of the average gradient outer product, largest first, of sum 1.
+        Eigenvalues of the average gradient outer product, largest first, scaled to sum 1.
     score : {'R2', 'accuracy'}
     n_rows : int
-        Rows that took part.
+        Number of rows that were used.
     notes : tuple of str
-        What was left out, or is not known.
+        Notes on what was left out or is unknown.
     """
 
     verdict: str
@@ -140,69 +142,70 @@ def regime_report(
     max_rows: int | None = None,
     random_state: Seed = 0,
 ) -> RegimeReport:
-    r"""Report whether a trained network was lazy, or has learned features.
+    r"""Report whether a trained network was lazy or has learned features.
 
     Parameters
     ----------
     model : estimator, Pipeline that ends with one, search over one, or callable
         A fitted `LazyNetRegressor`, `MeanFieldTwoLayerNet` or classifier of these; a fitted `MLPRegressor` or
-        `MLPClassifier` of scikit-learn; a module of PyTorch, a net of skorch or a
-        ``sklearn_ltdl.torch.TorchNetwork``; or a function ``apply_fn(parameters, X)`` of JAX that returns an array of
-        shape (n_samples,) or (n_samples, n_outputs): numbers, or scores of classes (log-odds of the second where there
-        is one output). It must work row by row, on float64.
+        `MLPClassifier` of scikit-learn; a module of PyTorch, a net of skorch or a ``sklearn_ltdl.torch.TorchNetwork``;
+        or a function ``apply_fn(parameters, X)`` of JAX that returns an array of shape (n_samples,) or (n_samples,
+        n_outputs): numbers, or class scores (with one output, log-odds of the second class). The function must treat
+        each row separately and accept float64.
     X : array-like of shape (n_samples, n_features)
-        For modules of PyTorch, of shape (n_samples, ...), a tuple or dict of them, or a Dataset (with ``y=None``).
-        Rows that the network was *not* trained on: on its own, the kernel after training has seen their targets.
+        Rows that the network was *not* trained on; on training rows, the kernel after training has seen the targets.
+        For modules of PyTorch, an array of shape (n_samples, ...), a tuple or dict of arrays, or a Dataset (with
+        ``y=None``).
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Not all the same.
+        Targets of the rows; they must not all be equal.
     before : (coefs, intercepts), state_dict or tree of arrays, default=None
-        Of a module of PyTorch, its state before training, or where it comes from: see `TorchNetwork`.
-        Of an MLP, the weights with which its fit started; None recovers them, for an integer `random_state`. Of a
-        function of JAX, its parameters before training.
+        For a module of PyTorch, its state before training, or how to obtain it: see `TorchNetwork`. For an MLP, the
+        weights at the start of its fit; None recovers them if `random_state` is an integer. For a function of JAX, its
+        parameters before training.
     after : tree of arrays, default=None
-        Of a function of JAX, its parameters after training. Leaves that hold no real numbers, such as counters, and
-        collections of Flax other than `params`, such as `batch_stats`, are kept at these values, and are no weights.
-        Copies, where training works in place.
+        For a function of JAX, its parameters after training. Leaves that are not real numbers, such as counters, and
+        collections of Flax other than `params`, such as `batch_stats`, are not weights; they keep these values. Give
+        copies if training works in place.
     classes : array-like of shape (n_classes,), default=None
-        Of a function of JAX, the classes whose scores it returns, in increasing order. If None, `y` holds numbers,
-        except if it holds text or booleans, or if the function has several outputs and `y` one column.
+        For a function of JAX, the classes whose scores it returns, in increasing order. If None, the target is numeric,
+        unless `y` holds text or booleans, or the function has several outputs and `y` one column.
     max_rows : int, default=None
-        At most so many rows, drawn at random, take part; the kernels need memory of ``max_rows ** 2``. None is 1000, or
-        300 for a module of PyTorch with more than ten million weights.
+        Maximum number of rows, which are drawn at random; the kernels need ``max_rows ** 2`` memory. None means 1000,
+        or 300 for a module of PyTorch with more than ten million weights.
     random_state : int, RandomState instance or None, default=0
-        Draws the rows, if there are more.
+        Seed for drawing the rows.
 
     Returns
     -------
     report : RegimeReport
-        `verdict`, `sentence`, `diagnostics`, `layers`, `to_frame()`; printed, all of them. The scores of ridge with the
-        two kernels are of machines of these rows: with fewer rows than those of training, they are low.
+        Report with `verdict`, `sentence`, `diagnostics`, `layers` and `to_frame()`; `print` shows all of them. Ridge
+        with the two kernels is fitted on these rows; if they are fewer than the training rows, its scores are low.
 
     Raises
     ------
     ValueError
-        If the initial weights are not known, the parameters do not match or are those before training, there are fewer
-        than ten rows, their targets are all the same, or it cannot be told which classes they are.
+        If the initial weights are not known, if the parameters do not match or were not changed by training, if there
+        are fewer than ten rows, if all targets are equal, or if the classes cannot be determined.
 
     See Also
     --------
-    explain_as_kernel : What the network does, as a kernel machine.
-    RegimeDisplay : The report in figures.
-    scale_path : The same network from lazy to rich.
+    explain_as_kernel : Explain the network as a kernel machine.
+    RegimeDisplay : Plot of the report.
+    scale_path : Train the same network from lazy to rich.
 
     Notes
     -----
-    The verdict rests on `mean_gap`: up to 0.1 'lazy', from 0.4 on 'features'. The limits were set on 180 networks
-    whose linear model was trained too, and tried on 180 others (see the user guide).
+    The verdict depends on `mean_gap`: 'lazy' up to 0.1, 'features' from 0.4. The limits were chosen on 180 networks
+    whose linear model was also trained, and tested on 180 others (see the user guide).
 
-    The initial weights of an MLP are recovered from its parameters: an integer `random_state` that was changed after
-    the fit gives wrong ones.
+    The initial weights of an MLP are recovered from its parameters. If `random_state` was changed after the fit, they
+    are wrong.
 
     References
     ----------
     .. [1] L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming". NeurIPS 2019,
        arXiv:1812.07956.
-    .. [2] C. Zhang, S. Bengio, Y. Singer. "Are all layers created equal?". JMLR 23, 2022: layers put back.
+    .. [2] C. Zhang, S. Bengio, Y. Singer. "Are all layers created equal?". JMLR 23, 2022 (layers that are reset).
     .. [3] C. Cortes, M. Mohri, A. Rostamizadeh. "Algorithms for learning kernels based on centered alignment". JMLR 13,
        2012.
 
@@ -256,7 +259,7 @@ def regime_report(
         "directions_before": _directions(spectra[0]),
         "directions_after": _directions(spectra[1]),
     }
-    learned = gaps[1] is None and _predicts(trained, y, prediction)  # what neither kernel predicts
+    learned = gaps[1] is None and _predicts(trained, y, prediction)  # although neither kernel predicts it
     notes += _unknown(trained, values, learned)
     verdict = verdict_of(values)
     if verdict == "lazy" and learned:
@@ -277,15 +280,15 @@ def regime_report(
 def _unknown(trained, values, learned):
     """Yield notes on the diagnostics that are unknown."""
     if values["prediction_gap"] is None:
-        yield "Neither kernel predicts this target: prediction_gap is unknown, and mean_gap the other gap."
+        yield "Neither kernel predicts this target, so prediction_gap is unknown, and mean_gap is the other gap."
         if learned:
-            yield "But the network does. Is X standardised? A verdict of 'lazy' is not given here."
+            yield "But the network does predict it, so the verdict is not 'lazy'. Is X standardised?"
     if values["activation_flips"] is None:
-        yield f"A {trained.kind} does not show its activations: activation_flips is unknown."
+        yield f"activation_flips is unknown, because a {trained.kind} does not give access to its activations."
     if values["kappa"] is None:
-        yield "kappa needs second derivatives, which are not computed here."
+        yield "kappa is unknown, because second derivatives are not computed for this network."
     if values["directions_after"] is None:
-        yield "The rows are not all real numbers: which directions the network reads is unknown."
+        yield "The directions are unknown, because not all inputs are real numbers."
 
 
 def verdict_of(diagnostics):
@@ -296,17 +299,17 @@ def verdict_of(diagnostics):
 
 def _sentence(verdict, values, trained, score, n_rows):
     opening = {
-        "lazy": "is lazy: it is a linear model of its weights, with the kernel that it began with",
-        "features": "has learned features: its linear model misses much of it, and its tangent kernel has changed",
-        "between": "is between the regimes: its tangent kernel has changed, but its linear model tells much of it",
+        "lazy": "is lazy: it is a linear model in its weights, with its initial tangent kernel",
+        "features": "has learned features: its linear model differs from it, and its tangent kernel has changed",
+        "between": "is between the regimes: its tangent kernel has changed, but its linear model is still close to it",
     }[verdict]
     return (
-        f"This {trained.kind} {opening}. Its weights moved by {_percent(values['displacement'])}, its kernel "
+        f"This {trained.kind} {opening}. Its weights changed by {_percent(values['displacement'])}, its kernel "
         f"by {_percent(values['kernel_change'])}, and the linear model at the same weights misses "
-        f"{_percent(values['linearization_gap'])} of what training changed. On {n_rows} rows its {score} is "
-        f"{values['score_network']:.3f}; that of ridge on the same rows, each left out in turn, is "
-        f"{values['score_kernel_before']:.3f} with its kernel before training, "
-        f"{values['score_kernel_after']:.3f} after."
+        f"{_percent(values['linearization_gap'])} of the change of the function. On {n_rows} rows, its {score} is "
+        f"{values['score_network']:.3f}. The leave-one-out {score} of ridge on the same rows is "
+        f"{values['score_kernel_before']:.3f} with the kernel before training and "
+        f"{values['score_kernel_after']:.3f} with the kernel after training."
     )
 
 
@@ -317,14 +320,14 @@ def _percent(value):
 
 
 class Ridge(NamedTuple):
-    """Predictions of a kernel machine at some rows, the scores behind them, and whether it predicts anything.
+    """Predictions of a kernel machine at some rows, its scores, and whether it is better than the mean.
 
     Parameters
     ----------
     predictions : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     scores : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     idle : bool
-        Whether the mean, without any kernel, predicts as well.
+        Whether predicting the mean is as good.
     """
 
     predictions: np.ndarray
@@ -333,7 +336,7 @@ class Ridge(NamedTuple):
 
     @classmethod
     def left_out(cls, machine):
-        """Return those of its own rows, each left out in turn."""
+        """Return the leave-one-out predictions of the machine's own rows."""
         if isinstance(machine, NTKKernelRegressor):
             scores = predictions = machine.loo_predictions_
         else:
@@ -343,14 +346,14 @@ class Ridge(NamedTuple):
 
     @classmethod
     def at(cls, machine, X):
-        """Return those of new rows."""
+        """Return the predictions of new rows."""
         regressor = isinstance(machine, NTKKernelRegressor)
         scores = machine.predict(X) if regressor else machine.decision_function(X)
         return cls(scores if regressor else most_likely(machine.classes_, scores), scores, machine._machine.is_idle)
 
 
 def kernel_ridge(trained, gram, X, y):
-    """Return ridge regression with a kernel between the rows of `X`, its penalty by leave-one-out, as a Ridge."""
+    """Fit ridge regression with a Gram matrix of the rows of `X`, with the penalty chosen by leave-one-out."""
     first, point = np.unique(X, axis=0, return_index=True, return_inverse=True)[1:]
 
     def values(some, others):
@@ -362,33 +365,33 @@ def kernel_ridge(trained, gram, X, y):
 
 
 def prediction_gap(before, after):
-    """Return the distance of two Ridges over the spread of the second, None where both predict nothing."""
+    """Return the distance between two Ridges divided by the spread of the second; None if both predict the mean."""
     if before.idle and after.idle:
         return None
     return _ratio(before.scores - after.scores, after.scores - after.scores.mean(axis=0))
 
 
 def mean_gap(linearization, prediction):
-    """Return the geometric mean of two gaps, the first where the second is not known."""
+    """Return the geometric mean of two gaps, or the first if the second is unknown."""
     return linearization if prediction is None else float(np.sqrt(linearization * prediction))
 
 
 def linearization_gap(trained, X):
-    """Return how far the function is from its linear model at the same weights, over how far training took it."""
+    """Return the distance of the function from its linear model, relative to the change in training."""
     function, first = trained.function, trained.before
     change = function.outputs(trained.after, X) - function.outputs(first, X)
     return _ratio(change - function.tangent(first, trained.move, X), change)
 
 
 def _distance(trained, prediction, other):
-    """Return the distance of two predictions over the spread of the first, or the share of rows of another class."""
+    """Return the distance of two predictions over the spread of the first, or the share of rows with other classes."""
     if trained.classes is not None:
         return float(np.mean(prediction != other))
     return _ratio(prediction - other, prediction - prediction.mean(axis=0))
 
 
 def moved(before, after):
-    """Return |w - w0| / |w0|, None where w0 is 0."""
+    """Return |w - w0| / |w0|, or None if w0 is 0."""
     return displacement(after, before) if any(np.any(layer) for layer in before) else None
 
 
@@ -402,13 +405,13 @@ def cosine(A, B):
 
 
 def _ratio(part, whole):
-    """Return |part| / |whole|, 0 where both are."""
+    """Return |part| / |whole|, which is 0 if both are 0."""
     part, whole = np.linalg.norm(part), np.linalg.norm(whole)
     return float(part / whole) if whole > 0 else np.inf if part > 0 else 0.0
 
 
 def _flips(function, before, after, X):
-    """Return the share of rows and neurons of each hidden layer whose activation changed sign, None if not known."""
+    """Return the share of rows and neurons of each hidden layer whose activation changed sign; None if unknown."""
     old = function.neurons(before, X)
     if old is None:
         return None
@@ -416,7 +419,7 @@ def _flips(function, before, after, X):
 
 
 def _spectrum(gradients):
-    """Return the eigenvalues of the average gradient outer product, summed over outputs, of sum 1; none of None."""
+    """Return the eigenvalues of the average gradient outer product, scaled to sum 1; empty without gradients."""
     if gradients is None:
         return np.zeros(0)
     rows = gradients.reshape(-1, gradients.shape[2])
@@ -427,7 +430,7 @@ def _spectrum(gradients):
 
 
 def _directions(spectrum):
-    """Return the participation ratio of eigenvalues of sum 1: 0 where they are, None without any."""
+    """Return the participation ratio of eigenvalues of sum 1; 0 if all are 0, None if there are none."""
     if not len(spectrum):
         return None
     squares = np.sum(spectrum**2)
@@ -435,20 +438,20 @@ def _directions(spectrum):
 
 
 def _few(n, n_slopes):
-    """Return some of n rows, evenly spread, that have so many gradients each."""
+    """Return an evenly spaced subset of n rows whose gradients fit in memory."""
     most = max(FEWEST_ROWS, min(FEW_ROWS, GRADIENT_BYTES // (8 * n_slopes)))
     return slice(None, None, -(-n // most))
 
 
 def _predicts(trained, y, prediction):
-    """Return whether predictions beat the mean, or the most frequent class."""
+    """Return whether predictions are better than the mean or the most frequent class."""
     if trained.classes is None:
         return trained.score(y, prediction) > 0
     return trained.score(y, prediction) > np.unique(y, return_counts=True)[1].max() / len(y)
 
 
 def _kappa(trained, targets, X):
-    """Return kappa of Chizat, Oyallon and Bach (2019, section 2.3), |f0 - y| being the slope of the loss over L."""
+    """Return kappa of Chizat, Oyallon and Bach (2019, section 2.3), where |f0 - y| is the loss's slope over L."""
     loss = trained.loss
     norms = trained.function.slope_and_bend(trained.before, X)
     if norms is None:
@@ -461,7 +464,7 @@ def _kappa(trained, targets, X):
 
 
 def _layers(trained, X, y, flips):
-    """Yield the row of each layer."""
+    """Yield the table row of each layer."""
     for k, (name, old, new) in enumerate(zip(trained.layers, trained.before, trained.after)):
         put_back = (*trained.after[:k], old, *trained.after[k + 1 :])
         yield {

@@ -1,4 +1,4 @@
-"""The tangent kernel along training: when it turns, when it grows, and when the loss falls."""
+"""The tangent kernel along training: when it turns and grows, and when the loss falls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, check_consistent_length
 
 from sklearn_ltdl._shown import Shown, columns
 from sklearn_ltdl._sklearn import Interval, validate_params
+from sklearn_ltdl._targets import checked_list
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._regime import centred, cosine, moved
 from sklearn_ltdl.diagnostics._trained import FEWEST_ROWS, network_along
@@ -33,7 +33,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RegimePath(Shown):
-    """A network at several moments of its training, the first being the start.
+    """Result of `regime_path`: a network at several times in training, the first at the start.
 
     Parameters
     ----------
@@ -42,22 +42,22 @@ class RegimePath(Shown):
     losses : ndarray of shape (n_checkpoints,)
         Mean squared error, or log loss, on the rows.
     scores : ndarray of shape (n_checkpoints,)
-        R2 or accuracy.
+        R2 or accuracy on the rows.
     displacements : ndarray of shape (n_checkpoints,)
         ``|w - w0| / |w0|``.
     kernel_norms : ndarray of shape (n_checkpoints,)
         ``|K| / |K0|``, Frobenius norms.
     kernel_distances : ndarray of shape (n_checkpoints,)
-        1 - centred kernel alignment (CKA) with the first kernel, which its size does not change.
+        1 - centred kernel alignment (CKA) with the first kernel; it does not depend on the size of the kernel.
     kernel_velocities : ndarray of shape (n_checkpoints,)
-        1 - CKA with the kernel of the checkpoint before; nan at the first.
+        1 - CKA with the kernel of the previous checkpoint; nan at the first.
     alignments : ndarray of shape (n_checkpoints,)
         Centred alignment of the kernel with the target.
     score : {'R2', 'accuracy'}
     n_rows : int
-        Rows that took part.
+        Number of rows that were used.
     notes : tuple of str
-        What was left out.
+        Notes on what was left out.
     """
 
     steps: np.ndarray
@@ -119,44 +119,45 @@ def regime_path(
 ) -> RegimePath:
     r"""Follow the tangent kernel of a network along its training.
 
-    A lazy network keeps its first kernel. One that learns features may turn its kernel to the target while the loss has
-    hardly moved, and only then grow ("silent alignment" [1]_), or turn long after it has fitted its rows ("grokking"
-    [2]_).
+    A lazy network keeps its first kernel. In a network that learns features, the kernel may align with the target while
+    the loss has hardly changed, and only then grow ("silent alignment" [1]_); or it may align long after the training
+    rows are fitted ("grokking" [2]_).
 
     Parameters
     ----------
     model : module of PyTorch, function of JAX, or fitted MLP of scikit-learn
-        As in `regime_report`; also a net of skorch, a ``sklearn_ltdl.torch.TorchNetwork``, whose `before` is not used,
-        or a Pipeline that ends with one of these. It is left as it is, and need not be in its last state.
+        As in `regime_report`; also a net of skorch, a ``sklearn_ltdl.torch.TorchNetwork`` (its `before` is ignored), or
+        a Pipeline that ends with one of these. The model is not changed and need not be in its final state.
     checkpoints : sequence of state_dict, path, (coefs, intercepts) or tree of arrays
-        The weights at two moments of training or more, in order, the first being the start: for a module, its states
-        or files of them; for an MLP of scikit-learn, pairs ``(coefs, intercepts)``; for a function of JAX, its
-        parameters. Copies, where training works in place.
+        The weights at two or more times in training, in order, the first at the start. For a module, its states or
+        files of them; for an MLP of scikit-learn, pairs ``(coefs, intercepts)``; for a function of JAX, its parameters.
+        Give copies if training works in place.
     X : array-like of shape (n_samples, n_features)
-        As in `regime_report`: rows that the network was *not* trained on.
+        Rows that the network was *not* trained on, as in `regime_report`.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     steps : array-like of shape (n_checkpoints,), default=None
-        Increasing, such as epochs; None counts from 0.
+        Increasing numbers, such as epochs; None counts from 0.
     classes : array-like of shape (n_classes,), default=None
         As in `regime_report`.
     max_rows : int, default=300
-        At most so many rows, drawn at random, take part.
+        Maximum number of rows, which are drawn at random.
     random_state : int, RandomState instance or None, default=0
-        Draws the rows, if there are more.
+        Seed for drawing the rows.
 
     Returns
     -------
     path : RegimePath
-        `losses`, `alignments`, `kernel_distances`, `kernel_velocities` and more; printed, a table.
+        Path with `losses`, `alignments`, `kernel_distances`, `kernel_velocities` and more; `print` shows a table.
 
     See Also
     --------
-    RegimePathDisplay : The path in figures.
-    regime_report : More on the start and the end.
+    RegimePathDisplay : Plot of the path.
+    regime_report : Compare start and end in more detail.
 
     Notes
     -----
-    Each checkpoint costs one tangent kernel. Batch normalisation uses the statistics of the rows at each checkpoint.
+    The cost of each checkpoint is one tangent kernel. Batch normalisation uses the statistics of the rows at each
+    checkpoint.
 
     References
     ----------
@@ -184,9 +185,9 @@ def regime_path(
     trained, each, X, y, notes = network_along(
         model, checkpoints, X, y, classes=classes, max_rows=max_rows, random_state=random_state
     )
-    steps = np.arange(len(checkpoints)) if steps is None else check_array(steps, ensure_2d=False, input_name="steps")
-    check_consistent_length(steps, checkpoints)
-    if steps.ndim != 1 or np.any(np.diff(steps) <= 0):
+    n = len(checkpoints)
+    steps = np.arange(n) if steps is None else checked_list(steps, "steps", n, numbers=True)
+    if np.any(np.diff(steps) <= 0):
         raise ValueError(f"steps must increase, one for each checkpoint; got {steps.tolist()}.")
     targets = trained.targets(y)
     T, points, first, last = centred(targets @ targets.T), [], None, None

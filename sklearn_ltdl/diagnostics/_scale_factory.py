@@ -1,8 +1,8 @@
-r"""Any network at several scales of its output: :math:`\alpha (f - f_0)` trained on squares over :math:`\alpha^2`.
+r"""Any network at several scales of its output: :math:`\alpha (f - f_0)`, trained on squares over :math:`\alpha^2`.
 
-The curvature in the weights is then, at the start, the same for all scales, and so is the largest stable step (Chizat,
-Oyallon, Bach 2019, section 2). Optimisers that divide by the size of the gradient, as Adam does, undo the scale:
-training is by stochastic gradient with momentum, whose rate comes from the tangent kernel.
+At the start, the curvature in the weights and the largest stable step are then the same for all scales (Chizat,
+Oyallon, Bach 2019, section 2). Optimisers that divide by the size of the gradient, such as Adam, would undo the scale.
+Training therefore uses stochastic gradient descent with momentum, with a rate from the tangent kernel.
 """
 
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from sklearn_ltdl.diagnostics._views import NetworkFunction
 from sklearn_ltdl.ntk import NTKKernelRegressor
 
 MOMENTUM = 0.9
-_POWER_ROWS = 200  # say how large a step is stable
+_POWER_ROWS = 200  # rows on which the stable step is estimated
 _POWER_STEPS = 10
-_CHECKED_ROWS = 20  # one by one
-KERNEL_ROWS = 500  # at most so many say how the tangent kernel changed
-_BLOWN_UP = 2.0  # times the loss of the start
+_CHECKED_ROWS = 20  # rows on which outputs are also computed one by one
+KERNEL_ROWS = 500  # the change of the tangent kernel is measured on at most so many rows
+_BLOWN_UP = 2.0  # training is unstable above so many times the initial loss
 _HALVINGS = 3
 
 
 class Task(NamedTuple):
-    """Targets as numbers, and what outputs stand for.
+    """Conversion between targets and outputs of the network.
 
     Parameters
     ----------
     classes : ndarray or None
-        None for numbers.
+        Classes; None for numeric targets.
     units : Standardisation or None
-        Of numbers.
+        Units of numeric targets.
     shape : tuple
-        Of the target of one row; () for one column.
+        Shape of the target of one row; () for one column.
     """
 
     classes: np.ndarray | None
@@ -47,20 +47,20 @@ class Task(NamedTuple):
 
     @classmethod
     def of(cls, y, classes, n_outputs):
-        """Return the task of a target, or raise what does not fit the outputs of a network."""
+        """Return the task of a target, or raise an error if it does not fit the outputs of the network."""
         known = np.unique(y) if classes else None
         wanted = (y[:1].size if known is None else len(known)) if not (classes and n_outputs == 1) else 1
         if n_outputs != wanted or (known is not None and n_outputs == 1 and len(known) != 2):
             what = "columns of y" if known is None else "classes in y"
             raise ValueError(
-                f"estimator has {n_outputs} outputs a row; expected as many as there are {what}, "
+                f"estimator has {n_outputs} outputs per row; expected as many as there are {what}, "
                 f"{y[:1].size if known is None else len(known)} (or one output for two classes)."
             )
         units = None if classes else Standardisation.of(y.reshape(len(y), -1), np.ones(len(y)), True)
         return cls(known, units, () if classes else y.shape[1:])
 
     def targets(self, y, n_outputs):
-        """Return the targets of training, (n_samples, n_outputs): standardised numbers, 0 and 1, or -1 and 1."""
+        """Return the training targets, (n_samples, n_outputs): standardised numbers, 0 and 1, or -1 and 1."""
         if self.classes is None:
             return self.units.apply(y.reshape(len(y), -1))
         codes = np.searchsorted(self.classes, y)
@@ -73,7 +73,7 @@ class Task(NamedTuple):
         return accuracy_score(y, most_likely(self.classes, outputs[:, 0] if outputs.shape[1] == 1 else outputs))
 
     def loss(self, y, outputs):
-        """Return the mean squared error, for classes of the targets of training."""
+        """Return the mean squared error; for classes, that of the training targets."""
         if self.classes is None:
             return mean_squared_error(y, self._numbers(outputs))
         return mean_squared_error(self.targets(y, outputs.shape[1]), outputs)
@@ -84,18 +84,18 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """One network, rows and a budget, at any scale.
+    """One network with training rows and a budget, for any scale.
 
     Parameters
     ----------
     function : NetworkFunction
     start : tuple of ndarray
-        First weights.
+        Initial weights.
     X : ndarray of shape (n_samples, n_columns)
     targets : ndarray of shape (n_samples, n_outputs)
     epochs, batch_size : int
     seed : int
-        Of the order of the rows, the same at every scale.
+        Seed for the order of the rows, which is the same at every scale.
     """
 
     function: NetworkFunction
@@ -107,7 +107,7 @@ class Experiment:
     seed: int
 
     def rate(self):
-        """Return half the largest stable step of plain descent: one over the largest curvature at the start."""
+        """Return half the largest stable step of plain descent, 1 / (largest curvature at the start)."""
         X = self.X[:: -(-len(self.X) // _POWER_ROWS)]
         pull = self.function.vjp(self.start, X)[1]
         rng, norm = np.random.default_rng(0), 0.0
@@ -119,16 +119,16 @@ class Experiment:
             move = pull(image)
         if not 0 < norm < np.inf:
             raise ValueError(
-                "The outputs of the network do not change with its weights, or are not finite, at these rows: there is "
-                "no stable step. Standardise X, or check the start."
+                "The outputs of the network do not depend on its weights, or are not finite, at these rows, so there "
+                "is no stable step. Standardise X, or check the initial weights."
             )
         return 1 / norm
 
     def trained(self, scale, rate):
-        """Return the weights after the budget, and whether training was stable; a rate that is not is halved.
+        """Return the weights after the budget, and whether training was stable; an unstable rate is halved.
 
-        Below scale 1 the rate falls with the scale, so that the first step moves the weights as far as at scale 1. A
-        `scale` of inf trains the linear model around the start.
+        Below scale 1 the rate decreases with the scale, so that the first step moves the weights as far as at scale 1.
+        ``scale=inf`` trains the linear model around the start.
         """
         for halvings in range(_HALVINGS + 1):
             weights = self._run(scale, min(1.0, scale) * rate / 2**halvings)
@@ -148,7 +148,7 @@ class Experiment:
         return scale * self.function.tangent(self.start, move, X)
 
     def _run(self, scale, rate):
-        """Return the weights after the budget, None if the loss was not finite or rose far above that of the start."""
+        """Return the weights after the budget, or None if the loss was not finite or rose far above its start."""
         rng, size = np.random.default_rng(self.seed), min(self.batch_size, len(self.X))
         weights, velocity = self.start, tuple(np.zeros(layer.shape) for layer in self.start)
         first = self.function.outputs(self.start, self.X)
@@ -173,13 +173,13 @@ class Experiment:
         return weights
 
     def kernel_outputs(self, weights, X):
-        """Return what ridge with the tangent kernel at the weights predicts, its penalty by leave-one-out."""
+        """Return the predictions of ridge with the tangent kernel at the weights, with the penalty by leave-one-out."""
         machine = NTKKernelRegressor(kernel=partial(self.function.kernel, weights), random_state=0)
         return machine.fit(self.X, self.targets).predict(X).reshape(len(X), -1)
 
 
 def rows_of(estimator, X, name="X"):
-    """Return rows as one matrix, and how they lie in it for a module of PyTorch (None for a function of JAX)."""
+    """Return rows as one matrix, and their layout for a module of PyTorch (None for a function of JAX)."""
     if isinstance(estimator, tuple):
         return check_array(X, input_name=name, dtype=np.float64), None
     from sklearn_ltdl.diagnostics import _torch_rows
@@ -188,7 +188,7 @@ def rows_of(estimator, X, name="X"):
 
 
 def network_of(estimator, X, layout, seed):
-    """Return the function that a factory makes, and its first weights."""
+    """Return the function that a factory makes, and its initial weights."""
     if isinstance(estimator, tuple):
         init, apply_fn = estimator
         parameters = init(seed)
@@ -198,12 +198,12 @@ def network_of(estimator, X, layout, seed):
 
         network = _torch.made_by(estimator, seed)
         found = module_of(network, None, X, layout)
-    found.trained(X[:_CHECKED_ROWS], None)  # raises if the function does not work row by row
+    found.trained(X[:_CHECKED_ROWS], None)  # raises an error unless rows are treated separately
     return found.applied, found.after
 
 
 def columns_of(estimator, training, held_out, layout, scales, *, classes, epochs, batch_size, seed):
-    """Return the fields of a ScalePath of what a factory makes.
+    """Return the fields of a ScalePath for a factory.
 
     Parameters
     ----------

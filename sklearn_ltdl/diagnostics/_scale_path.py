@@ -1,4 +1,4 @@
-"""One network at several scales of its output: from kernel to features with nothing else changed."""
+"""One network at several scales of its output, from the kernel regime to feature learning."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,11 +12,10 @@ from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from sklearn_ltdl._shown import Shown, columns
-from sklearn_ltdl._sklearn import draw_seed, warn
+from sklearn_ltdl._sklearn import draw_seed, generator_of, warn
 from sklearn_ltdl._targets import checked_weights
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.diagnostics._scale_factory import KERNEL_ROWS, columns_of, rows_of
@@ -29,39 +28,40 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _OF_FACTORIES = ("linear_scores", "kernel_scores", "kernel_losses")
-MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is taken as numbers
+MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is numeric
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ScalePath(Shown):
-    """A network at several scales, all else equal.
+    """Result of `scale_path`: one network at several scales, all else equal.
 
     Parameters
     ----------
     scales : ndarray of shape (n_scales,)
         Increasing.
     scores : ndarray of shape (n_scales,)
-        R2 or accuracy on rows that training has not seen.
+        R2 or accuracy on held-out rows.
     losses, train_losses : ndarray of shape (n_scales,)
-        Mean squared error, or log loss, on those rows and on those of training.
+        Mean squared error, or log loss, on held-out rows and on training rows.
     displacements : ndarray of shape (n_scales,)
         ``|w - w0| / |w0|``.
     kernel_changes : ndarray of shape (n_scales,)
-        ``|K - K0| / |K0|`` of the tangent kernel, on at most 500 rows of training, drawn at random.
+        ``|K - K0| / |K0|`` of the tangent kernel, on at most 500 random training rows.
     converged : ndarray of shape (n_scales,) of bool
-        Whether training came to an end within `max_iter`; of a factory, whether it was stable.
+        Whether training converged within `max_iter`; for a factory, whether it was stable.
     linearized_score, linearized_loss : float
-        Of the linear model around the same first weights, the limit of large scales, after the same budget.
+        Score and loss of the linear model around the same initial weights, which is the limit of large scales, after
+        the same budget.
     alpha : float
-        The penalty of all of them; 0 for a factory.
+        Penalty, which is the same at all scales; 0 for a factory.
     score : {'R2', 'accuracy'}
     linear_scores : ndarray of shape (n_scales,) or None
-        Of a factory, of the linear model around the first weights, at the weights of each scale.
+        For a factory, the score of the linear model around the initial weights, evaluated at the weights of each scale.
     kernel_scores, kernel_losses : ndarray of shape (n_scales,) or None
-        Of a factory, of ridge with the tangent kernel of each network after training, its penalty by leave-one-out:
-        each kernel to its end, whatever the budget.
+        For a factory, score and loss of ridge with the tangent kernel of each network after training, with the penalty
+        chosen by leave-one-out. They show what each kernel can reach without a limited budget.
     initial_kernel_score, initial_kernel_loss : float or None
-        The same with the kernel of the first weights, which is that of all scales.
+        The same with the kernel at the initial weights, which is common to all scales.
     """
 
     scales: np.ndarray
@@ -146,57 +146,59 @@ def scale_path(
     batch_size: int = 64,
     random_state: Seed = 0,
 ) -> ScalePath:
-    r"""Train one network at several scales of its output: same first weights, loss, penalty and budget.
+    r"""Train one network at several scales of its output, with the same initial weights, loss, penalty and budget.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        For modules of PyTorch, of shape (n_samples, ...), a tuple or dict of them.
+        For modules of PyTorch, an array of shape (n_samples, ...), or a tuple or dict of arrays.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Classes if it holds text, booleans or at most ten whole numbers; else numbers.
+        Targets. They are classes if they are text, booleans or at most ten distinct whole numbers; otherwise numbers.
     scales : array-like of shape (n_scales,), default=None
-        Positive; None takes nine from 0.01 to 100.
+        Positive scales; None means nine scales from 0.01 to 100.
     estimator : LazyNetRegressor, LazyNetClassifier, Pipeline that ends with one, or factory, default=None
-        What is trained, with its `scale` replaced; it is left as it is. Its output must be centred. None takes the
-        defaults, after a `StandardScaler`, and the classifier for classes. A factory makes any network: a callable
-        ``factory(seed)`` that returns a module of PyTorch, or a pair ``(init, apply_fn)`` of JAX, where ``init(seed)``
-        returns parameters and ``apply_fn(parameters, X)`` outputs; one output a class, or one for two classes.
+        Estimator to clone and train at each `scale`; its output must be centred. None means the default network after a
+        `StandardScaler`, a classifier if the targets are classes. A factory makes any other network. It is either a
+        callable ``factory(seed)`` that returns a module of PyTorch, or a pair ``(init, apply_fn)`` of JAX, where
+        ``init(seed)`` returns parameters and ``apply_fn(parameters, X)`` returns outputs (one per class, or one for two
+        classes).
     X_test, y_test : array-like, default=None
-        Rows on which the networks are scored; None holds a quarter of the rows out.
+        Held-out rows on which the networks are scored; None holds out a quarter of the rows.
     sample_weight : array-like of shape (n_samples,), default=None
-        Of the rows in trainings, scores and losses; None weighs each the same.
+        Weights of the rows in training, scores and losses; None means equal weights.
     sample_weight_test : array-like, default=None
-        Of the rows of `X_test`.
+        Weights of the rows of `X_test`.
     epochs : int, default=30
-        Of a factory: passes over the rows of training.
+        For a factory, the number of passes over the training rows.
     batch_size : int, default=64
-        Of a factory: rows a step.
+        For a factory, the number of rows per step.
     random_state : int, RandomState instance or None, default=0
-        Draws the rows that are held out, and a seed for the networks where the estimator's `random_state` is None.
+        Seed for the held-out rows, and for the networks if the estimator's `random_state` is None.
 
     Returns
     -------
     path : ScalePath
-        `scores`, `losses`, `displacements`, `kernel_changes` and more at each of the `scales`; printed, a table.
+        Path with `scores`, `losses`, `displacements`, `kernel_changes` and more at each of the `scales`; `print` shows
+        a table.
 
     See Also
     --------
-    ScalePathDisplay : The path in figures.
-    regime_report : More on one network.
+    ScalePathDisplay : Plot of the path.
+    regime_report : Report on one network in more detail.
 
     Notes
     -----
-    With ``alpha='loo'`` the penalty of least leave-one-out error of the linearised network is that of all. A training
-    that did not end within `max_iter` is marked in `converged`; no warning is raised.
+    With ``alpha='loo'``, all scales use the penalty with the smallest leave-one-out error of the linearised network. If
+    training did not converge within `max_iter`, `converged` is False, and no warning is raised.
 
-    Of a factory, ``scale * (f - f0)`` is trained on squares, of classes too, by stochastic gradient with momentum 0.9,
-    from the seed `random_state`. One rate serves all scales from 1 on: half the largest stable step of plain descent,
-    from the tangent kernel at the start. Below 1 it falls with the scale, so that the first step moves the weights as
-    far. Where the loss rises to twice that of the start the training is run again with half of it, three times at most;
-    `converged` says where that did not help. Modules are trained in eval mode, without dropout; batch normalisation is
-    refused. `scores` are those after the budget. At large scales training is slow, so that a fall of the scores may be
-    one of the budget and not of the regime: `kernel_scores` and `initial_kernel_score` say what each kernel gives in
-    the end.
+    For a factory, ``scale * (f - f0)`` is trained with the squared loss, for classes too, by stochastic gradient
+    descent with momentum 0.9 and the seed `random_state`. All scales of at least 1 use the same learning rate: half the
+    largest stable step of plain descent, from the tangent kernel at the start. Below 1 the rate decreases with the
+    scale, so that the first step moves the weights equally far. If the loss rises to twice its initial value, training
+    is repeated with half the rate, up to three times; if this does not help, `converged` is False. Modules are trained
+    in eval mode, without dropout; batch normalisation is not supported. `scores` are measured at the end of the budget.
+    Training is slow at large scales, so lower scores there may be due to the budget and not to the regime;
+    `kernel_scores` and `initial_kernel_score` show what each kernel can reach.
 
     References
     ----------
@@ -214,30 +216,30 @@ def scale_path(
     """
     scales = _checked_scales(scales)
     if (X_test is None) != (y_test is None):
-        raise ValueError("X_test and y_test come together; got one of them. Give both, or none to hold out a quarter.")
-    rng = check_random_state(random_state)
+        raise ValueError("X_test and y_test must be given together. Give both, or neither to hold out a quarter.")
+    rng = generator_of(random_state)
     y = checked_column(y, "y")
     if len(np.unique(y.astype(str))) < 2:
-        raise ValueError(f"y is {y.ravel()[0]!s} in all {len(y)} rows; there is nothing to learn.")
+        raise ValueError(f"y is {y.ravel()[0]!s} in all {len(y)} rows; at least two values are required.")
     if X_test is None and sample_weight_test is not None:
-        raise ValueError("sample_weight_test: expected None without X_test and y_test; the rows are held out of X.")
+        raise ValueError("sample_weight_test needs X_test and y_test; without them, rows of X are held out.")
     if _is_factory(estimator):
         if sample_weight is not None:
-            raise ValueError("sample_weight is not known for a factory. Leave it out.")
+            raise ValueError("sample_weight is not supported for a factory. Leave it out.")
         training = {"epochs": epochs, "batch_size": batch_size, "seed": draw_seed(random_state)}
         return _path_of_factory(estimator, X, y, scales, X_test, y_test, rng, training)
     estimator = _default(y) if estimator is None else clone(estimator)
     network = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     if not isinstance(network, (LazyNetRegressor, LazyNetClassifier)):
         raise ValueError(
-            f"estimator is a {type(network).__name__}; a path of scales is known for LazyNetRegressor, "
-            "LazyNetClassifier, a Pipeline that ends with one, and a factory: a callable that takes a seed and returns "
-            "a module of PyTorch, or a pair (init, apply_fn) of JAX."
+            f"estimator is a {type(network).__name__}; expected a LazyNetRegressor, a LazyNetClassifier, a Pipeline "
+            "that ends with one, or a factory: a callable that takes a seed and returns a module of PyTorch, or a "
+            "pair (init, apply_fn) of JAX."
         )
     if network.centering is None:
         raise ValueError(
-            "centering=None has no limit at large scales, which a path leads to: what undoes the initial output moves "
-            "the weights as far at every scale. Use centering='subtract' or 'doubled'."
+            "centering=None has no lazy limit at large scales, because undoing the initial output moves the weights "
+            "equally far at every scale. Use centering='subtract' or 'doubled'."
         )
     training, held_out = _split(X, y, sample_weight, X_test, y_test, sample_weight_test, rng, is_classifier(network))
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
@@ -263,7 +265,7 @@ def scale_path(
 
 
 def _path_of_factory(factory, X, y, scales, X_test, y_test, rng, options):
-    """Return the path of networks that a factory makes."""
+    """Return the path for the networks of a factory."""
     X, layout = rows_of(factory, X)
     X_test = None if X_test is None else rows_of(factory, X_test, "X_test")[0]
     classes = _are_classes(y)
@@ -273,7 +275,7 @@ def _path_of_factory(factory, X, y, scales, X_test, y_test, rng, options):
 
 
 def _split(X, y, sample_weight, X_test, y_test, sample_weight_test, rng, classes):
-    """Return rows, targets and weights of training, and those that are held out."""
+    """Return rows, targets and weights of the training set, and those of the held-out set."""
     weight = checked_weights(sample_weight, len(y))
     if X_test is None:
         stratify = y if classes else None
@@ -283,16 +285,16 @@ def _split(X, y, sample_weight, X_test, y_test, sample_weight_test, rng, classes
     y_test = checked_column(y_test, "y_test")
     if len(y_test) < 2:
         raise ValueError(
-            f"{len(y_test)} row is held out; a score needs two at least. Give more rows, or X_test, y_test."
+            f"{len(y_test)} row is held out, but a score needs at least two. Give more rows, or X_test and y_test."
         )
     unknown = sorted(set(y_test.tolist()) - set(y.tolist()), key=str) if classes else []
     if unknown:
-        raise ValueError(f"y_test has classes {unknown} that y has not. Leave their rows out, or train on some.")
+        raise ValueError(f"y_test has classes {unknown} that are not in y. Leave their rows out, or train on some.")
     return (X, y, weight), (X_test, y_test, weight_test)
 
 
 def _point(network, training, held_out, rows):
-    """Return the columns of a path at the scale of a network; some rows say how its kernel changed."""
+    """Return the columns of a path at the scale of a network; the change of its kernel is measured on `rows`."""
     converged = _fitted(network, *training)
     phi = feature_map(np.asarray(training[0], dtype=float)[rows])
     trained = network._as_trained()
@@ -332,8 +334,10 @@ def _checked_scales(scales):
         numbers = np.unique(np.asarray(scales, dtype=float))
     except (TypeError, ValueError):
         numbers = np.empty(0)
-    if len(numbers) == 0 or not np.all((numbers > 0) & (numbers < np.inf)):
-        raise ValueError(f"scales must be positive numbers, such as np.logspace(-2, 2, 9); got {scales!r}.")
+    if len(numbers) == 0 or not np.all((numbers >= 1e-300) & (numbers <= 1e300)):  # those of the networks
+        raise ValueError(
+            f"scales must be positive numbers from 1e-300 to 1e300, such as np.logspace(-2, 2, 9); got {scales!r}."
+        )
     return numbers
 
 
@@ -345,7 +349,7 @@ def _are_classes(y):
 
 
 def _is_factory(estimator):
-    """Return whether an estimator is a callable that makes a module, or a pair of functions of JAX."""
+    """Return whether an estimator is a callable that returns a module, or a pair of functions of JAX."""
     if isinstance(estimator, tuple):
         return len(estimator) == 2 and all(map(callable, estimator))
     return callable(estimator) and not isinstance(estimator, (BaseEstimator, type))

@@ -1,4 +1,4 @@
-"""Networks of PyTorch with their first weights, as the diagnostics take them."""
+"""Networks of PyTorch with their initial weights, for the diagnostics."""
 
 import copy
 from collections.abc import Callable
@@ -15,51 +15,51 @@ from sklearn_ltdl.diagnostics._torch_layers import BATCH_NORMS
 from sklearn_ltdl.diagnostics._torch_rows import packed
 from sklearn_ltdl.diagnostics._torch_start import bare, check_module, checked_state
 
-MANY_WEIGHTS = 10**7  # above which the precision is single, and few rows take part
-SKETCHED_WEIGHTS = 10**8  # above which the kernel is a sketch; of 1.1e7 an exact one costs less (torch_resnet.py)
-_REFERENCE_ROWS = 1000  # at most so many say what the statistics of batch normalisation are
+MANY_WEIGHTS = 10**7  # with more weights, the precision is single, and fewer rows are used
+SKETCHED_WEIGHTS = 10**8  # with more weights, the kernel is a sketch; with 1.1e7, exact is cheaper (torch_resnet.py)
+_REFERENCE_ROWS = 1000  # batch normalisation statistics are computed on at most so many rows
 
 
 class TorchNetwork:
-    """A trained module of PyTorch with its first weights, where the defaults of `regime_report` do not do.
+    """A trained module of PyTorch with its initial weights, for options that `regime_report` does not have.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In its trained state. It is copied, and left as it is.
+        The trained module. It is copied and not changed.
     before : state_dict, path, module, or (constructor, seed)
-        The weights of the start: a copy of the `state_dict`; a file of `torch.save` (read with ``weights_only=True``),
-        of safetensors, or a checkpoint of Lightning; an untrained module; or a callable without parameters that made
-        the module, and the integer given to `torch.manual_seed` just before.
+        The initial weights, in one of these forms: a copy of the `state_dict`; a file of `torch.save` (read with
+        ``weights_only=True``) or of safetensors, or a checkpoint of Lightning; an untrained module; or a pair of the
+        function without arguments that made the module and the integer given to `torch.manual_seed` just before.
     forward : callable, default=None
-        ``forward(module, rows)`` returns the outputs, of shape (n_samples,) or (n_samples, n_outputs). If None, rows
-        are passed as they are, tuples as positional arguments, dicts as keyword arguments.
+        ``forward(module, rows)`` returns the outputs, of shape (n_samples,) or (n_samples, n_outputs). None calls the
+        module with the rows; a tuple is passed as positional arguments, a dict as keyword arguments.
     parameters : callable, str or list of str, default=None
-        ``parameters(name)`` says whether a parameter counts as a weight; others are held at their trained values. Text
-        is a pattern of names, or several, such as ``"head.*"`` or ``["*.lora_A.*", "*.lora_B.*"]``. If None, those that
-        require gradients count.
+        ``parameters(name)`` returns whether a parameter is a weight; other parameters keep their trained values. A str
+        is a pattern of names, such as ``"head.*"``, and a list holds several, such as ``["*.lora_A.*", "*.lora_B.*"]``.
+        None takes all parameters that require gradients.
     batch_norm : {'recalibrate', 'after', 'stored'}, default='recalibrate'
-        Which statistics batch normalisation uses: those of `reference` at the weights at hand, the trained ones, or
-        those stored with each state.
+        Statistics for batch normalisation: computed from `reference` at the current weights, those of the trained
+        module, or those stored with each state.
     reference : array-like, default=None
-        Rows for 'recalibrate'; None takes those of the report, at most 1000.
+        Rows for 'recalibrate'; None takes the rows of the report, at most 1000.
     device : str or torch.device, default=None
-        None is that of the module.
+        Device for the computations; None means the device of the module.
     dtype : torch.dtype, default=None
-        None is float64 on a CPU up to ten million weights, else float32.
+        Precision; None means float64 on a CPU with up to ten million weights, else float32.
     batch_size : int, default=256
-        Rows in one forward pass.
+        Number of rows in one forward pass.
     memory : int, default=2**28
-        Bytes that a block of gradients takes.
+        Maximum number of bytes for a block of gradients.
     kernel : {'auto', 'exact', 'sketch'}, default='auto'
-        'sketch' replaces the kernel by that of `n_probes` random directions; 'auto' does above a hundred million
-        weights.
+        'sketch' approximates the kernel with `n_probes` random directions. 'auto' does this for more than a hundred
+        million weights.
     n_probes : int, default=100
-        Random directions of a sketch.
+        Number of random directions of a sketch.
 
     See Also
     --------
-    sklearn_ltdl.regime_report : Takes this in place of a module.
+    sklearn_ltdl.regime_report : Takes a TorchNetwork in place of a module.
 
     Examples
     --------
@@ -118,14 +118,14 @@ class TorchNetwork:
         self.n_probes = n_probes
 
     def _weights(self, module):
-        """Return the parameters that count as weights, by name."""
+        """Return the parameters that are weights, by name."""
         found = dict(module.named_parameters())
         if self.parameters is None:
             weights = {name: value for name, value in found.items() if value.requires_grad}
             if not weights:
                 raise ValueError(
-                    "No parameter of the module requires a gradient, so that training moved nothing. Name those that "
-                    "it moved by TorchNetwork(..., parameters=)."
+                    "No parameter of the module requires a gradient. Name the parameters that training changed with "
+                    "TorchNetwork(..., parameters=)."
                 )
             return weights
         if callable(self.parameters):
@@ -138,7 +138,7 @@ class TorchNetwork:
 
         weights = {name: value for name, value in found.items() if wanted(name)}
         if not weights:
-            raise ValueError(f"parameters fits none of the module's: {[*found][:5]} and others.")
+            raise ValueError(f"parameters matches no parameter of the module, which has {[*found][:5]} and others.")
         return weights
 
     def function(self, X: Any, layout: Any) -> Any:
@@ -154,7 +154,7 @@ class TorchNetwork:
         -------
         function : Function
         before, after : tuple of ndarray
-            One vector a layer.
+            One vector per layer.
         names : tuple of str
         """
         module = bare(self.module)
@@ -164,8 +164,8 @@ class TorchNetwork:
         owned = copy.deepcopy(module).eval()
         if {*owned.state_dict()} != {*module.state_dict()}:
             raise ValueError(
-                f"A copy of this {type(module).__name__} names its parameters otherwise, so that its weights cannot be "
-                "exchanged. Models of Keras do: give their weights to the same model on JAX, see the user guide."
+                f"A copy of this {type(module).__name__} has other parameter names, so its weights cannot be "
+                "exchanged. This happens with Keras: give the weights to the same model on JAX, see the user guide."
             )
         weights = self._weights(module)
         size = sum(value.numel() for value in weights.values())
@@ -177,7 +177,7 @@ class TorchNetwork:
         for name in weights:
             layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
         buffers = {name for name, _ in module.named_buffers()}
-        others = buffers | {name for name, _ in module.named_parameters()} - set(weights)  # each of tied ones once
+        others = buffers | {name for name, _ in module.named_parameters()} - set(weights)  # tied parameters count once
         fixed = [
             {
                 name: _as(value, device, dtype)
@@ -186,7 +186,7 @@ class TorchNetwork:
             }
             for state in (first, last)
         ]
-        fixed[0] |= {name: value for name, value in fixed[1].items() if name not in buffers}  # frozen: as trained
+        fixed[0] |= {name: value for name, value in fixed[1].items() if name not in buffers}  # frozen: trained values
         before, after = (
             tuple(np.concatenate([_numbers(state[name]) for name in names]) for names in layers.values())
             for state in (first, last)
@@ -213,12 +213,12 @@ class TorchNetwork:
             self.n_probes,
         )
         if any(value.dtype in (torch.float16, torch.bfloat16) for value in weights.values()):
-            function.notes.append(f"The weights were stored in half precision; they are used as they are, in {dtype}.")
+            function.notes.append(f"The weights were stored in half precision; the computations use {dtype}.")
         return function, before, after, tuple(layers)
 
 
 def is_large(model):
-    """Return whether a module, or that of a TorchNetwork, has more weights than an exact report is for."""
+    """Return whether a module, or the module of a TorchNetwork, has more than ten million weights."""
     network = model if isinstance(model, TorchNetwork) else TorchNetwork(model, None)
     module = bare(network.module)
     check_module(module)
@@ -226,19 +226,17 @@ def is_large(model):
 
 
 def along(network, first, last):
-    """Return a TorchNetwork whose module is in another state, with another start; the one given is left as it is."""
+    """Return a TorchNetwork with another start and another trained state; the given network is not changed."""
     network = copy.copy(network) if isinstance(network, TorchNetwork) else TorchNetwork(network, first)
     if network.batch_norm == "stored":
-        raise ValueError(
-            "batch_norm='stored' is for a start and an end. Use 'recalibrate' or 'after' along a training."
-        )
+        raise ValueError("batch_norm='stored' is not supported by regime_path. Use 'recalibrate' or 'after'.")
     network.module, network.before = copy.deepcopy(bare(network.module)), first
     network.module.load_state_dict(checked_state(last, network.module))
     return network
 
 
 def made_by(factory, seed):
-    """Return the TorchNetwork of a module that a factory makes, at its start."""
+    """Return the TorchNetwork of a module that a factory makes, with its initial weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = factory(seed)
@@ -247,7 +245,7 @@ def made_by(factory, seed):
     for name, part in module.named_modules():
         if isinstance(part, BATCH_NORMS):
             raise ValueError(
-                f"{name} is a batch normalisation: its statistics would change with the scale. Use GroupNorm or none."
+                f"{name} is a batch normalisation, whose statistics would change with the scale. Use GroupNorm or none."
             )
     return TorchNetwork(module, copy.deepcopy(module.state_dict()))
 
@@ -265,7 +263,7 @@ def _call(module, rows):
 
 
 class Called(nn.Module):
-    """A module that is called as a user says."""
+    """A module that is called by the user's `forward`."""
 
     def __init__(self, module, call):
         super().__init__()

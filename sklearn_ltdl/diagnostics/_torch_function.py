@@ -1,7 +1,7 @@
 """A module of PyTorch as a function of its weights: outputs, tangent kernel and tangent at any weights.
 
-The kernel is that of `_torch_layers`. What is left, such as a weight that is used outside its module, has plain
-gradients, and three rows whose kernel is computed both ways say whether all is well.
+The kernel is computed by `_torch_layers`. Other parameters, such as a weight that is used outside its module, use plain
+gradients. The kernel of three rows is computed in both ways as a check.
 """
 
 import warnings
@@ -23,18 +23,18 @@ _CHECKED_ROWS = 3
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A module as a function of its weights, which are vectors, one a layer.
+    """A module as a function of its weights, which are vectors, one per layer.
 
     Parameters
     ----------
     called : module
-        A copy of the caller's, in eval mode.
+        A copy of the caller's module, in eval mode.
     layers : tuple of tuple of str
         Names of the parameters in each vector.
     shapes : dict of str to tuple
     layout : Layout
     states : (before, after)
-        Weights.
+        Weights before and after training.
     fixed : (dict, dict)
         All other parameters and buffers, before and after training.
     batch_norm, reference, device, dtype, batch_size, memory, mode, n_probes : parameters of TorchNetwork
@@ -59,7 +59,7 @@ class Function:
     _statistics: dict = field(default_factory=dict)
 
     def check(self, weights, X):
-        """Raise what the module raises where it is called and differentiated."""
+        """Call the module on two rows, to raise its errors."""
         self.outputs(weights, X[:2])
 
     def outputs(self, weights, X):
@@ -69,7 +69,7 @@ class Function:
             return np.concatenate([_array(self._at(state, rows)[:n]) for rows, n in self._batches(X)])
 
     def outputs_of_rows(self, weights, X):
-        """Return the same, of one row beside copies of itself at a time."""
+        """Return the outputs computed row by row, each row with a copy of itself."""
         state, found = self._state(weights), []
         with torch.no_grad(), _no_fast_path():
             for row in X:
@@ -77,7 +77,7 @@ class Function:
         return np.concatenate(found)
 
     def tangent(self, weights, move, X):
-        """Return the derivative of the outputs at `weights` along a move of them."""
+        """Return the derivative of the outputs at `weights` along a change of the weights."""
         state, along = self._state(weights), self._tensors(move)
         first = {name: state[name] for name in along}
 
@@ -88,7 +88,7 @@ class Function:
             return np.concatenate([_array(_jvp(at(rows), first, along)[:n]) for rows, n in self._batches(X)])
 
     def kernel(self, weights, X, Z=None):
-        """Return the tangent kernel between rows of `X` and `Z`, or of `X`, the mean over outputs."""
+        """Return the tangent kernel between rows of `X` and `Z` (default: `X`), averaged over outputs."""
         if self.mode == "sketch":
             images = [self._probed(weights, rows) for rows in ((X,) if Z is None else (X, Z))]
             return images[0] @ images[-1].T / self.n_outputs
@@ -96,7 +96,7 @@ class Function:
         return (gram + gram.T) / 2 if Z is None else gram
 
     def vjp(self, weights, X):
-        """Return the outputs, and the transpose of the tangent: from slopes in the outputs to a move of the weights."""
+        """Return the outputs, and the transposed tangent, from slopes in the outputs to a change of the weights."""
         state = self._state(weights)
         needing = {name: state[name].detach().requires_grad_() for name in self.shapes}
         with _differentiable():
@@ -108,7 +108,7 @@ class Function:
                 outputs,
                 [*needing.values()],
                 slopes,
-                retain_graph=True,  # so that it may be asked again
+                retain_graph=True,  # the function may be called again
                 allow_unused=True,
                 materialize_grads=True,
             )
@@ -117,7 +117,7 @@ class Function:
         return _array(outputs), transposed
 
     def input_gradients(self, weights, X):
-        """Return the gradients of the outputs in the row, (n_samples, n_outputs, n_columns); None if not all real."""
+        """Return input gradients, (n_samples, n_outputs, n_columns); None if not all inputs are real numbers."""
         if not self.layout.is_real:
             return None
         state, found = self._state(weights), []
@@ -130,10 +130,10 @@ class Function:
         return np.concatenate(found)
 
     def neurons(self, weights, X):
-        """Return None: a module does not tell what enters its activations."""
+        """Return None: a module does not give access to its pre-activations."""
 
     def slope_and_bend(self, weights, X):
-        """Return None: the second derivative costs more than all else."""
+        """Return None: the second derivative would be too expensive."""
 
     def weights_of(self, state):
         """Return the weights of a state_dict."""
@@ -141,12 +141,12 @@ class Function:
 
     @cached_property
     def n_outputs(self):
-        """How many outputs a row has."""
+        """Number of outputs per row."""
         return self.outputs(self.states[1], self.reference[:2]).shape[1]
 
     @cached_property
     def structured(self):
-        """Whether the kernel by layers is the kernel: three rows say so, by plain gradients."""
+        """Whether the kernel by layers is right, checked by plain gradients on three rows."""
         rows = self.reference[:_CHECKED_ROWS]
         weights = self.states[1]
         plain = self._plain(weights, rows)
@@ -160,9 +160,9 @@ class Function:
         return False
 
     def describe(self, weights, X):
-        """Return what there is to note of the way in which the kernel is computed."""
+        """Return notes on how the kernel is computed."""
         if self.mode == "sketch":
-            self.notes.append(f"The kernels are sketches by {self.n_probes} random directions of the weights.")
+            self.notes.append(f"The kernels are approximated with {self.n_probes} random directions of the weights.")
         else:
             _ = self.structured
             self.notes.extend(notes_on_outputs(self.n_outputs))
@@ -172,34 +172,34 @@ class Function:
         return torch.as_tensor(np.ascontiguousarray(X)).to(self.device, self.dtype if self.layout.is_real else None)
 
     def _batches(self, X):
-        """Yield rows as tensors, at least two at a time, and how many of them count."""
+        """Yield rows as tensors, at least two at a time, and the number of rows that count."""
         for i in range(0, len(X), self.batch_size):
             rows = X[i : i + self.batch_size]
             yield self._tensor(np.repeat(rows, 2, axis=0) if len(rows) == 1 else rows), len(rows)
 
     def _at(self, state, rows):
-        """Return the outputs of shape (n, n_outputs) of packed rows."""
+        """Return the outputs of packed rows, of shape (n, n_outputs)."""
         inputs = self.layout.rows(rows, self.dtype)
         state = {f"module.{name}": value for name, value in state.items()}
         outputs = torch.func.functional_call(self.called, state, (inputs,))
         if not isinstance(outputs, torch.Tensor):
             raise ValueError(
-                f"the module returned a {type(outputs).__name__}, not a tensor; say which part of it are the outputs "
-                "by TorchNetwork(module, before, forward=lambda module, rows: ...)"
+                f"the module returned a {type(outputs).__name__}, not a tensor; select the outputs with "
+                "TorchNetwork(module, before, forward=lambda module, rows: ...)"
             )
         if outputs.numel() == len(rows):
             return outputs.reshape(len(rows), 1)
-        if outputs.ndim == 1 and len(rows) == 1:  # a module that squeezes, and one row
+        if outputs.ndim == 1 and len(rows) == 1:  # a module that squeezes its output, for one row
             return outputs[None]
         if outputs.ndim != 2 or len(outputs) != len(rows):
             raise ValueError(
-                f"its result has shape {tuple(outputs.shape)} for {len(rows)} rows; say what the outputs are by "
+                f"its result has shape {tuple(outputs.shape)} for {len(rows)} rows; select the outputs with "
                 "TorchNetwork(module, before, forward=lambda module, rows: ...)"
             )
         return outputs
 
     def _tensors(self, weights):
-        """Return vectors, one a layer, as tensors by name."""
+        """Convert vectors, one per layer, to tensors by name."""
         found = {}
         for names, vector in zip(self.layers, weights, strict=True):
             start = 0
@@ -211,7 +211,7 @@ class Function:
         return found
 
     def _state(self, weights):
-        """Return all parameters and buffers that go with weights."""
+        """Return all parameters and buffers for given weights."""
         tensors = self._tensors(weights)
         if self.batch_norm == "stored" and all(map(np.array_equal, weights, self.states[0])):
             return self.fixed[0] | tensors
@@ -220,7 +220,7 @@ class Function:
         return self.fixed[1] | tensors
 
     def _recalibrated(self, weights, tensors):
-        """Return the statistics of the reference rows at the weights, from one pass in training mode."""
+        """Return the batch statistics of the reference rows at the weights, from one pass in training mode."""
         key = tuple(map(id, weights))
         if key not in self._statistics:
             norms = [part for part in self.called.modules() if isinstance(part, BATCH_NORMS)]
@@ -243,7 +243,7 @@ class Function:
                 for part, old in zip(norms, momentum):
                     part.eval()
                     part.momentum = old
-            self._statistics[key] = (weights, {name: state[name] for name in names})  # which keeps the ids alive
+            self._statistics[key] = (weights, {name: state[name] for name in names})  # keeps the ids alive
         return self._statistics[key][1]
 
     def _probed(self, weights, X):
@@ -256,7 +256,7 @@ class Function:
         return np.hstack(images) / np.sqrt(self.n_probes)
 
     def _plain(self, weights, X, Z=None, names=None):
-        """Return the kernel of some parameters, from the gradient of each row, in blocks of the memory."""
+        """Return the kernel of some parameters, from the gradient of each row, in blocks that fit in memory."""
         state, names = self._state(weights), tuple(self.shapes) if names is None else names
         itemsize = torch.finfo(self.dtype).bits // 8
         length = sum(int(np.prod(self.shapes[name], dtype=int)) for name in names)
@@ -275,7 +275,7 @@ class Function:
         return gram / self.n_outputs
 
     def _gradients(self, state, X, direction, names):
-        """Return the gradients of a combination of outputs in some parameters at each row, (n, P)."""
+        """Return the gradient of a combination of outputs with respect to some parameters at each row, (n, P)."""
         rows, mix = self._tensor(X), torch.as_tensor(direction).to(self.device, self.dtype)
         first = {name: state[name] for name in names}
 
@@ -286,7 +286,7 @@ class Function:
             try:
                 slopes = torch.func.vmap(torch.func.grad(combined), in_dims=(None, 0))(first, rows)
                 return torch.cat([slopes[name].reshape(len(rows), -1) for name in names], dim=1)
-            except (RuntimeError, NotImplementedError):  # recurrent layers, and control flow on the data
+            except (RuntimeError, NotImplementedError):  # recurrent layers, and control flow that depends on the data
                 found = []
                 for row in rows:
                     some = {name: value.detach().requires_grad_() for name, value in first.items()}
@@ -297,7 +297,7 @@ class Function:
                 return torch.stack(found).detach()
 
     def _by_layers(self, weights, X, Z=None):
-        """Return the kernel from what each layer reads and the gradients of its outputs."""
+        """Return the kernel from the inputs of each layer and the gradients of its outputs."""
         state = self._state(weights)
         rows = self._tensor(X if Z is None else np.concatenate([X, Z]))
         split = slice(0, len(X)), slice(0 if Z is None else len(X), None)
@@ -320,9 +320,9 @@ class Function:
 
 
 def _jvp(function, first, along):
-    """Return a derivative in forward mode, or by two in reverse mode where an operation has none."""
+    """Return a derivative in forward mode, or by two passes in reverse mode if an operation has no forward mode."""
     try:
-        with warnings.catch_warnings():  # PyTorch's own, the first time that forward mode is used
+        with warnings.catch_warnings():  # raised by PyTorch itself when forward mode is first used
             warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
             return torch.func.jvp(function, (first,), (along,))[1].detach()
     except (RuntimeError, NotImplementedError):
@@ -342,7 +342,7 @@ def _slope(value, rows, *, keep):
 
 @contextmanager
 def _differentiable():
-    """Switch off what has no derivative in forward mode: fused attention and encoder layers."""
+    """Switch off operations without a forward-mode derivative: fused attention and encoder layers."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -354,7 +354,7 @@ def _differentiable():
 
 @contextmanager
 def _no_fast_path():
-    """Switch off the fused encoder layers, so that outputs are those that are differentiated."""
+    """Switch off the fused encoder layers, so that outputs agree with those that are differentiated."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,9 +1,8 @@
-r"""The tangent kernel of a module of PyTorch from what its layers read and write, without a Jacobian.
+r"""The tangent kernel of a module of PyTorch from the inputs and output gradients of its layers, without a Jacobian.
 
-A linear layer that reads the vectors a and whose output has the gradients g, at places t (pixels, tokens), has the
-gradient :math:`\sum_t g_t a_t^\top` of a row, so that two rows have the inner product
-:math:`\sum_{t, u} (g_t \cdot g'_u)(a_t \cdot a'_u)`. One forward pass gives a, one backward pass for each output gives
-g, of all rows.
+Consider a linear layer with inputs a and output gradients g at places t (pixels, tokens). The gradient of a row with
+respect to its weight is :math:`\sum_t g_t a_t^\top`, so the inner product of two rows is :math:`\sum_{t, u} (g_t \cdot
+g'_u)(a_t \cdot a'_u)`. One forward pass gives a, and one backward pass per output gives g, for all rows.
 """
 
 from collections import Counter
@@ -19,7 +18,7 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNo
 
 
 class Call(NamedTuple):
-    """What one layer read in a forward pass, and its output, whose gradient is to be asked for.
+    """Input and output of one layer in a forward pass.
 
     Parameters
     ----------
@@ -39,14 +38,14 @@ class Call(NamedTuple):
 
 
 def recorded(module, run):
-    """Return the calls that tell all of a layer's gradient, and what a run of the module returned."""
+    """Return the calls that determine a layer's gradient completely, and the outputs of the module."""
     parts = {name: part for name, part in module.named_modules() if _is_known(part)}
     calls = []
 
     def keep(name):
         def hook(part, inputs, output):
             calls.append(Call(name, part, inputs[0].detach().clone(), output))
-            return output.clone()  # which what follows may overwrite
+            return output.clone()  # later operations may overwrite the clone
 
         return hook
 
@@ -75,15 +74,15 @@ def layer_gram(call, state, slope, counted, split, memory):
     ----------
     call : Call
     state : dict of str to tensor
-        For the statistics of batch normalisation.
+        State of the module, for the statistics of batch normalisation.
     slope : tensor
-        Gradient of one combination of outputs in the layer's output.
+        Gradient of one combination of outputs with respect to the layer's output.
     counted : (bool, bool)
-        Whether its weight, and its bias, are among the weights.
+        Whether the layer's weight and bias are among the weights.
     split : (slice, slice)
-        The two ranges.
+        The two ranges of rows.
     memory : int
-        Bytes that a block may take.
+        Maximum number of bytes for a block.
 
     Returns
     -------
@@ -98,7 +97,7 @@ def layer_gram(call, state, slope, counted, split, memory):
         return sum(values[few] @ values[many].T for values in kept) if kept else 0.0
     if isinstance(part, _CONVOLUTIONS):
         slope = slope.reshape(len(slope), part.groups, slope.shape[1] // part.groups, -1).mT
-        read = _patches(part, read) if counted[0] else slope  # which is not read then
+        read = _patches(part, read) if counted[0] else slope  # not used then
     else:
         read, slope = (values.reshape(len(values), 1, -1, values.shape[-1]) for values in (read, slope))
     gram = 0.0
@@ -111,12 +110,12 @@ def layer_gram(call, state, slope, counted, split, memory):
 
 
 def _patches(part, read):
-    """Return what each place of a convolution reads, of shape (n, groups, places, fan_in)."""
+    """Return the inputs of each place of a convolution, of shape (n, groups, places, fan_in)."""
     pads = []
     for axis, (size, apart) in enumerate(zip(part.kernel_size, part.dilation)):
         missing = apart * (size - 1) if part.padding == "same" else 0
         both = (missing // 2, missing - missing // 2) if isinstance(part.padding, str) else (part.padding[axis],) * 2
-        pads = [*both, *pads]  # of the last axis first
+        pads = [*both, *pads]  # the last axis comes first
     read = F.pad(read, pads, mode="constant" if part.padding_mode == "zeros" else part.padding_mode)
     for axis, (size, step, apart) in enumerate(zip(part.kernel_size, part.stride, part.dilation)):
         read = read.unfold(axis + 2, apart * (size - 1) + 1, step)[..., ::apart]
@@ -128,7 +127,7 @@ def _patches(part, read):
 
 
 def _weight_gram(read, slope, few, many, memory):
-    """Return the inner products of sum_t g_t a_t^T between rows, g and a of shape (n, T, .)."""
+    """Return the inner products of sum_t g_t a_t^T between rows, for g and a of shape (n, T, .)."""
     n, places, fan_in = read.shape
     fan_out, itemsize = slope.shape[2], read.element_size()
     if places == 1:
@@ -150,7 +149,7 @@ def _weight_gram(read, slope, few, many, memory):
 
 
 def _is_known(part):
-    """Return whether a layer has a gradient that its input and the gradient of its output tell."""
+    """Return whether input and output gradient determine the gradient of a layer."""
     kind = type(part)
     if part._parameters.get("weight") is None:
         return False
@@ -158,7 +157,7 @@ def _is_known(part):
 
 
 def _standardised(call, state):
-    """Return what a normalisation multiplies by its weight."""
+    """Return the standardised values that a normalisation multiplies by its weight."""
     part, read = call.part, call.read
     if isinstance(part, nn.LayerNorm):
         return F.layer_norm(read, part.normalized_shape, eps=part.eps)
@@ -169,7 +168,7 @@ def _standardised(call, state):
 
 
 def _per_feature(part, values):
-    """Return values summed over the places at which a normalisation uses one weight, (n, n_weights)."""
+    """Return values summed over the places at which a normalisation uses the same weight, (n, n_weights)."""
     if isinstance(part, nn.LayerNorm):
         return values.reshape(len(values), -1, part.weight.numel()).sum(1)
     return values.reshape(len(values), part.weight.numel(), -1).sum(2)

@@ -1,4 +1,4 @@
-"""The weights with which a module of PyTorch started: read, checked against the module, or kept by a callback."""
+"""The initial weights of a module of PyTorch: read them, check them against the module, or keep them by a callback."""
 
 import copy
 import os
@@ -15,7 +15,7 @@ _PREFIXES = ("_orig_mod.", "module.", "model.")
 
 
 def bare(module):
-    """Return the module within what torch.compile, DataParallel and the like put around it."""
+    """Return the module without the wrappers of torch.compile, DataParallel and DistributedDataParallel."""
     while True:
         if hasattr(module, "_orig_mod"):
             module = module._orig_mod
@@ -27,34 +27,34 @@ def bare(module):
 
 def check_module(module):
     if isinstance(module, torch.jit.ScriptModule):
-        raise ValueError("A TorchScript module has no weights that can be exchanged. Give the module it was made from.")
+        raise ValueError("The weights of a TorchScript module cannot be exchanged. Give the original module.")
     for name, value in module.state_dict(keep_vars=True).items():
         if not isinstance(value, torch.Tensor):
             continue
         if isinstance(value, nn.parameter.UninitializedTensorMixin):
-            raise ValueError(f"{name} is not initialised: call the module once on some rows (it is lazy).")
+            raise ValueError(f"{name} is a lazy parameter that is not initialised. Call the module once on some rows.")
         if value.is_meta:
             raise ValueError(f"{name} is on the device 'meta' and holds no numbers. Load its weights first.")
         if value.is_quantized:
-            raise ValueError(f"{name} is quantised, and has no derivative. Give the module before quantisation.")
+            raise ValueError(f"{name} is quantised and has no derivative. Give the module before quantisation.")
         if value.is_complex():
-            raise ValueError(f"{name} is complex; a report needs real weights. Split it into its two parts.")
+            raise ValueError(f"{name} is complex; a report needs real weights. Split it into real and imaginary parts.")
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ValueError(f"{name} is not finite after training; a report needs all its weights.")
+            raise ValueError(f"{name} is not finite after training; a report needs finite weights.")
     for name, part in module.named_modules():
         if isinstance(part, BATCH_NORMS) and not part.track_running_stats:
             raise ValueError(
-                f"{name} is a batch normalisation with track_running_stats=False: each row depends on the others, so "
-                "that the network is no function of a row. Train with track_running_stats=True."
+                f"{name} is a batch normalisation with track_running_stats=False, so the output of each row depends on "
+                "the other rows. Train with track_running_stats=True."
             )
 
 
 def checked_state(before, module):
-    """Return the state of the start, in the names of the module."""
+    """Return the initial state with the parameter names of the module."""
     own = module.state_dict(keep_vars=True)
     if before is None:
         raise ValueError(
-            "before is needed: PyTorch keeps no weights of the start. Give a copy that was taken before training, "
+            "before is required, because PyTorch does not keep the initial weights. Give a copy from before training, "
             "copy.deepcopy(module.state_dict()); a file of it; or (constructor, seed), if the module was made by "
             "torch.manual_seed(seed); constructor()."
         )
@@ -67,7 +67,7 @@ def checked_state(before, module):
     if missing or unexpected:
         raise ValueError(
             f"before does not fit the module: missing {missing[:5]}, unexpected {unexpected[:5]}. Give the state_dict "
-            "of this module, or of one made alike."
+            "of this module, or of a module with the same architecture."
         )
     for name, value in own.items():
         if not isinstance(value, torch.Tensor):
@@ -78,15 +78,15 @@ def checked_state(before, module):
                 "must be equal."
             )
         if value.is_floating_point() and not torch.isfinite(state[name]).all():
-            raise ValueError(f"{name} is not finite in before; a report needs all its weights.")
+            raise ValueError(f"{name} is not finite in before; a report needs finite weights.")
     shared = [name for name, value in module.named_parameters() if state[name].data_ptr() == value.data_ptr()]
     if shared and any(own[name].numel() for name in shared):
         raise ValueError(
-            f"before holds the very tensors of the module ({shared[0]} and others): a state_dict is a view, and "
-            "changes with training. Take a copy before training: copy.deepcopy(module.state_dict())."
+            f"before shares its tensors with the module ({shared[0]} and others): a state_dict is a view, and training "
+            "changes it. Take a copy before training: copy.deepcopy(module.state_dict())."
         )
     return {
-        name: value.detach().to(own[name].dtype) if isinstance(value, torch.Tensor) else value  # rounded alike
+        name: value.detach().to(own[name].dtype) if isinstance(value, torch.Tensor) else value  # same rounding
         for name, value in state.items()
     }
 
@@ -116,12 +116,12 @@ def _state_of(before):
 
 
 class KeepFirstWeights:
-    """Callback of skorch and of Lightning that keeps the weights with which training starts.
+    """Callback for skorch and Lightning that keeps the initial weights.
 
     Attributes
     ----------
     state_dict_ : dict of str to Tensor
-        For `before`.
+        The initial weights, for `before`.
 
     Examples
     --------
@@ -129,17 +129,17 @@ class KeepFirstWeights:
     >>> keep = KeepFirstWeights()  # NeuralNetClassifier(..., callbacks=[("first", keep)])
     """
 
-    state_key = _legacy_state_key = "KeepFirstWeights"  # under which checkpoints of Lightning keep callbacks
+    state_key = _legacy_state_key = "KeepFirstWeights"  # key of this callback in checkpoints of Lightning
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing for a checkpoint of Lightning."""
+        """Return an empty state for a checkpoint of Lightning."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing; Lightning asks for it."""
+        """Do nothing; Lightning requires this method."""
 
     def initialize(self) -> Self:
-        """Do nothing; skorch asks for it."""
+        """Do nothing; skorch requires this method."""
         return self
 
     def set_params(self, **parameters: Any) -> Self:
@@ -151,13 +151,13 @@ class KeepFirstWeights:
         return {}
 
     def on_train_begin(self, net: Any, *_: Any, **__: Any) -> None:
-        """Keep the weights, as skorch begins."""
+        """Keep the weights when training starts in skorch."""
         if isinstance(getattr(net, "module_", None), nn.Module):
-            self.state_dict_ = copy.deepcopy(bare(net.module_).state_dict())
+            self.state_dict_: dict[str, Any] = copy.deepcopy(bare(net.module_).state_dict())
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
-        """Keep the weights, as Lightning begins."""
-        self.state_dict_ = copy.deepcopy(bare(module).state_dict())
+        """Keep the weights when training starts in Lightning."""
+        self.state_dict_: dict[str, Any] = copy.deepcopy(bare(module).state_dict())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("on_", "setup", "teardown")):

@@ -1,4 +1,4 @@
-"""From a trained model of any kind and its rows to one view of it, with its weights before and after training."""
+"""Convert a trained model of any kind to one view, with its weights before and after training."""
 
 import copy
 import sys
@@ -9,11 +9,11 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import checked_rows as validated_rows
-from sklearn_ltdl._sklearn import refuse_masked
+from sklearn_ltdl._sklearn import generator_of, refuse_masked
 from sklearn_ltdl._targets import checked_target
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.diagnostics._functions import Function, function_of, module_of, notes_on_scores
@@ -26,15 +26,15 @@ from sklearn_ltdl.ntk._solvers import require_memory
 
 FEWEST_ROWS = 10
 WRONG_START = (
-    "The weights before training do not look like those with which this network started: they agree with the trained "
-    "ones no more than other random weights would. Was random_state, or a seed, changed?"
+    "The weights before training are probably not those of this network: they are no closer to the trained weights "
+    "than other random weights. Was random_state or a seed changed?"
 )
 _MLP_ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 _OURS = (LazyNetRegressor, LazyNetClassifier, MeanFieldTwoLayerNet, MeanFieldClassifier)
 
 
 def trained_network(model, X, y, *, before=None, after=None, classes=None, max_rows=None, random_state=0):
-    """Return the network of a model, rows of a table as it sees them, their targets, and what there is to note.
+    """Return the network of a model, its input rows, their targets, and notes.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     X, y : array-like
     before, after, classes : parameters, default=None
     max_rows : int or None, default=None
-        At most so many rows, drawn at random.
+        Maximum number of rows, drawn at random.
     random_state : int, RandomState instance or None, default=0
 
     Returns
@@ -84,8 +84,8 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
     _check_that_rows_differ(y)
     if not any(layer.any() for layer in trained.move):
         raise ValueError(
-            "The weights before and after training are the same, so that there is nothing to report on. If training "
-            "works in place, give a copy as `before` (copy.deepcopy)."
+            "The weights before and after training are equal, so there is nothing to report. If training works in "
+            "place, give a copy as `before` (copy.deepcopy)."
         )
     _check_values(trained, X)
     if isinstance(network, Function):
@@ -96,7 +96,7 @@ def trained_network(model, X, y, *, before=None, after=None, classes=None, max_r
 
 
 def network_along(model, checkpoints, X, y, *, classes, max_rows, random_state):
-    """Return what `trained_network` does, and the weights at each checkpoint, the first and the last being its own.
+    """Return the result of `trained_network` for the first and last checkpoint, and the weights at each checkpoint.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def network_along(model, checkpoints, X, y, *, classes, max_rows, random_state):
     """
     if isinstance(checkpoints, (str, Mapping)) or not hasattr(checkpoints, "__len__") or len(checkpoints) < 2:
         raise ValueError(
-            "checkpoints must be a list of the weights at two moments of training at least, the first being the start; "
+            "checkpoints must be a list of the weights at two or more times in training, the first at the start; "
             f"got a {type(checkpoints).__name__}."
         )
     steps, network = unwrapped(model)
@@ -140,7 +140,7 @@ def network_along(model, checkpoints, X, y, *, classes, max_rows, random_state):
 
     elif isinstance(network, BaseEstimator):
         raise ValueError(
-            f"model is a {type(network).__name__}, which keeps its first and last weights only. A path is known for "
+            f"model is a {type(network).__name__}, which only keeps its first and last weights. regime_path supports "
             "modules of PyTorch, functions of JAX, and MLPs of scikit-learn."
         )
     else:
@@ -161,11 +161,11 @@ def _named(checkpoints, read):
 
 
 def _is_wrong_start(before, after, least=3.0):
-    """Return whether weights before and after agree by chance only.
+    """Return whether weights before and after training agree no more than by chance.
 
-    The cosine of independent random weights has the standard deviation size ** -0.5 in a layer. Layers that start at
-    a constant, as those of normalisation do, say nothing; nor do networks too small for `least` to be reached by half
-    the agreement.
+    In a layer, the cosine of independent random weights has the standard deviation size ** -0.5. Layers that start at a
+    constant, such as normalisation layers, are ignored. For networks so small that a cosine of one half would not reach
+    `least`, the answer is False.
     """
     pairs = [(np.ravel(old), np.ravel(new)) for old, new in zip(before, after)]
     pairs = [(old, new) for old, new in pairs if new.any() and len(np.unique(old)) > 2]
@@ -185,24 +185,24 @@ def _check_that_rows_differ(y):
         constant = np.all(y == y[0])
     if constant:
         raise ValueError(
-            f"y is {y[0]!s} in all {len(y)} rows, up to rounding; whether a kernel predicts the same shows on targets "
-            "that differ. Give more rows."
+            f"y is {y[0]!s} in all {len(y)} rows, up to rounding; predictions can only be compared on targets that "
+            "differ. Give more rows."
         )
 
 
 def some_rows(n, max_rows, random_state, what):
-    """Return at most so many of n rows, drawn at random, and notes."""
+    """Return at most `max_rows` of n rows, drawn at random, and notes."""
     if max_rows is None:
         return slice(None), []
     require_memory(min(n, max_rows), 8, "Use a smaller max_rows.")
     if n <= max_rows:
         return slice(None), []
-    rows = np.sort(check_random_state(random_state).permutation(n)[:max_rows])
+    rows = np.sort(generator_of(random_state).permutation(n)[:max_rows])
     return rows, [f"{max_rows} of {n} {what}, drawn at random, take part (max_rows={max_rows})."]
 
 
 def _check_values(trained, X):
-    """Refuse a network whose outputs or tangent kernel at the rows are not finite, or whose kernel is 0."""
+    """Raise an error if outputs or tangent kernel at the rows are not finite, or if the kernel is 0."""
     rng = np.random.default_rng(0)
     direction = tuple(rng.standard_normal(layer.shape) for layer in trained.after)
     for weights, when in ((trained.before, "before"), (trained.after, "after")):
@@ -212,17 +212,17 @@ def _check_values(trained, X):
         if not np.isfinite(size):
             raise ValueError(
                 f"The outputs of the network {when} training, or their squares, are not finite at these rows. Check "
-                "its weights, and standardise X."
+                "the weights, and standardise X."
             )
         if not slopes.any():
             raise ValueError(
-                f"The outputs of the network {when} training do not change with its weights at these rows, so that "
-                "it has no tangent kernel. Check what is differentiated, or a start of zeros."
+                f"The outputs of the network {when} training do not depend on its weights at these rows, so it has "
+                "no tangent kernel. Check whether the weights start at zero, or are detached from the outputs."
             )
 
 
 def unwrapped(model):
-    """Return the steps before a network as one transformer, None without any, and the network."""
+    """Return the steps before a network as one transformer (None if there are none), and the network."""
     steps = []
     while isinstance(model, (Pipeline, GridSearchCV, RandomizedSearchCV)) or hasattr(model, "best_estimator_"):
         if isinstance(model, Pipeline):
@@ -231,7 +231,7 @@ def unwrapped(model):
             model = model[-1]
         else:
             if not hasattr(model, "best_estimator_"):
-                raise ValueError(f"This {type(model).__name__} has no best_estimator_. Fit it, with refit=True.")
+                raise ValueError(f"This {type(model).__name__} has no best_estimator_. Fit it with refit=True.")
             model = model.best_estimator_
     if any(kind.__module__.partition(".")[0] == "skorch" for kind in type(model).__mro__):
         if not getattr(model, "initialized_", False):
@@ -243,19 +243,17 @@ def unwrapped(model):
     if isinstance(model, known):
         check_is_fitted(model)
     elif isinstance(model, (type, BaseEstimator)) or not callable(model):
-        what = (
-            f"the class {model.__name__}, not a fitted one" if isinstance(model, type) else f"a {type(model).__name__}"
-        )
+        what = f"the class {model.__name__}, not an object" if isinstance(model, type) else f"a {type(model).__name__}"
         raise ValueError(
-            f"model is {what}; a report is known for fitted networks of sklearn_ltdl, for MLPRegressor and "
-            "MLPClassifier, for modules of PyTorch and nets of skorch, for pipelines that end with one, and for a "
-            "function apply_fn(parameters, X) of JAX with `before` and `after`."
+            f"model is {what}; supported are fitted networks of sklearn_ltdl, MLPRegressor and MLPClassifier, modules "
+            "of PyTorch, nets of skorch, pipelines that end with one of these, and functions apply_fn(parameters, X) "
+            "of JAX with `before` and `after`."
         )
     return _joined(steps), model
 
 
 def is_large(model):
-    """Return whether a model is a module of PyTorch with so many weights that few rows take part by default."""
+    """Return whether a model is a module of PyTorch with so many weights that fewer rows are used by default."""
     network = unwrapped(model)[1]
     if not _is_of_torch(network):
         return False
@@ -278,7 +276,7 @@ def _is_of_torch(model):
 
 
 def checked_rows(steps, network, X, name="X", fewest=FEWEST_ROWS):
-    """Return the rows as a network sees them, sparse where the steps before it make them so."""
+    """Return the input rows of a network; they are sparse if the steps before it return sparse rows."""
     X = X if steps is None else steps.transform(X)
     if _is_of_torch(network):
         from sklearn_ltdl.diagnostics import _torch_rows
@@ -290,7 +288,7 @@ def checked_rows(steps, network, X, name="X", fewest=FEWEST_ROWS):
         refuse_masked(X, name)
         X = check_array(X, input_name=name, dtype=np.float64, accept_sparse="csr")
     if X.shape[0] < fewest:
-        raise ValueError(f"{name} has {X.shape[0]} rows; at least {fewest} are needed to compare predictions.")
+        raise ValueError(f"{name} has {X.shape[0]} rows; at least {fewest} are required to compare predictions.")
     return X
 
 
@@ -304,7 +302,7 @@ def checked_column(y, name):
 def _refuse(model, **parameters):
     for name, value in parameters.items():
         if value is not None:
-            raise ValueError(f"{name} is for functions of JAX; a {type(model).__name__} brings its own. Leave it out.")
+            raise ValueError(f"{name} is for functions of JAX, not for a {type(model).__name__}. Leave it out.")
 
 
 def _own(model):
@@ -312,13 +310,13 @@ def _own(model):
     start = trained.start
     if not isinstance(start.network, Network) or getattr(model, "kernel_machine_", None) is not None:
         raise ValueError(
-            f"This {type(model).__name__} has mode={model.mode!r}: it is a kernel machine by construction, no network "
-            "that was trained. Use mode='nonlinear'."
+            f"This {type(model).__name__} has mode={model.mode!r}: it is a kernel machine by construction, not a "
+            "trained network. Use mode='nonlinear'."
         )
     if getattr(model, "solver_", None) == "frank_wolfe":
         raise ValueError(
-            "solver='frank_wolfe' adds neurons where they are best: there are no initial weights to compare with. Use "
-            "a solver that moves neurons, such as 'auto' or 'gd'."
+            "solver='frank_wolfe' adds neurons in their final places, so there are no initial weights to compare with. "
+            "Use a solver that moves neurons, such as 'auto' or 'gd'."
         )
     layers, readout = start.network.split(start.weights)
     hidden = [f"hidden {k + 1}" for k in range(len(layers))]
@@ -340,11 +338,11 @@ def _own(model):
 def _perceptron(model, before):
     if len(model.coefs_) == 1:
         raise ValueError(
-            "hidden_layer_sizes=() is a linear model: there is no hidden layer whose regime is a question."
+            "hidden_layer_sizes=() is a linear model without hidden layers; use a network with at least one."
         )
     if model.out_activation_ == "exp" or (model.out_activation_ == "logistic" and model.n_outputs_ > 1):
-        what = "loss='poisson'" if model.out_activation_ == "exp" else "several labels a row"
-        raise ValueError(f"{what} is not among the tasks that are compared: numbers with a squared loss, and classes.")
+        what = "loss='poisson'" if model.out_activation_ == "exp" else "a target with several labels per row"
+        raise ValueError(f"{what} is not supported; expected numbers with the squared loss, or classes.")
     network = Perceptron(ACTIVATIONS[_MLP_ACTIVATIONS[model.activation]])
     first = initial_weights(model) if before is None else _checked_before(before, model)
     names = [f"hidden {k + 1}" for k in range(len(model.coefs_) - 1)]

@@ -1,4 +1,4 @@
-"""Linear models as convex finite sums: stochastic and direct solvers, with a certificate of every solution."""
+"""Linear models as convex finite sums, with stochastic and direct solvers and a certificate for every solution."""
 
 from sklearn_ltdl.linear._compare import ConvergenceDisplay, compare_solvers
 from sklearn_ltdl.linear._equivalents import alpha_from_c, alpha_from_ridge

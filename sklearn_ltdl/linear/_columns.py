@@ -2,7 +2,7 @@
 
 The model at coefficients w is ``sum_i c_i (d_i - r_i / c_i)^2 / 2 + l2 / 2 |w + d|^2 + l1 |w + d|_1`` for the changes
 ``d_i = sum_j (x_ij - mean_j) d_j`` of the margins, curvatures c and pulls r of sum zero, where `mean` are the means of
-the columns in proportion to c: the intercept is eliminated. It is kept as columns, or as moments of few columns.
+the columns weighted by c: the intercept is eliminated. The model is stored as columns or, for few columns, as moments.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn_ltdl.linear._epochs import shrunk
 
 @compiled
 def copied_columns(X, which):
-    """Return columns of dense rows as rows."""
+    """Copy columns of a dense matrix to contiguous rows."""
     n, columns = len(X), np.empty((len(which), len(X)))
     for begin in range(0, n, 32):  # a strip of rows stays in the cache
         end = min(begin + 32, n)
@@ -26,7 +26,7 @@ def copied_columns(X, which):
 
 @compiled
 def copied_sparse_columns(data, indices, indptr, which, p):
-    """Return columns of CSR rows in the same layout, as rows."""
+    """Copy columns of a CSR matrix to contiguous rows, in the same sparse layout."""
     position, starts = np.full(p, -1), np.zeros(len(which) + 1, dtype=np.int64)
     for k in range(len(which)):
         position[which[k]] = k
@@ -46,7 +46,7 @@ def copied_sparse_columns(data, indices, indptr, which, p):
 
 @compiled
 def dense_moments(columns, c):
-    """Return ``A c`` and ``A^2 c`` for columns as rows of A."""
+    """Return ``A c`` and ``A^2 c``, where the columns are the rows of A."""
     first, second = np.zeros(len(columns)), np.zeros(len(columns))
     for k in range(len(columns)):
         x, a, b = columns[k], 0.0, 0.0
@@ -59,7 +59,7 @@ def dense_moments(columns, c):
 
 @compiled
 def sparse_moments(columns, c):
-    """Return the same for CSR rows."""
+    """Return the same for sparse columns."""
     values, rows, starts = columns
     first, second = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1)
     for k in range(len(first)):
@@ -71,9 +71,9 @@ def sparse_moments(columns, c):
 
 @compiled
 def dense_epoch(columns, c, pull, shift, mean, bends, l1, l2, coef, order):
-    """Minimise the model over one column after the other, and return about the decrease.
+    """Minimise the model over one column after the other, and return the approximate decrease.
 
-    The pulls ``pull - c * shift[0]`` move along; `bends` are second derivatives.
+    The pulls ``pull - c * shift[0]`` are updated; `bends` are second derivatives.
     """
     total, decrease = np.sum(c), 0.0
     for k in order:
@@ -111,7 +111,7 @@ def sparse_epoch(columns, c, pull, shift, mean, bends, l1, l2, coef, order):
 
 @compiled
 def moment_epoch(hessian, gradient, l1, coef, order):
-    """Minimise the model over one coefficient after the other, from its Hessian, l2 included; return the decrease."""
+    """Minimise the model over one coefficient after the other, given its Hessian including l2; return the decrease."""
     decrease = 0.0
     for k in order:
         bend = hessian[k, k]

@@ -1,13 +1,14 @@
-"""Solvers of one finite sum against each other, and against what theory promises."""
+"""Compare solvers of one finite sum with each other and with their theoretical rates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl._sklearn import check_number, draw_seed
 from sklearn_ltdl._types import MatrixLike, Seed
 from sklearn_ltdl.linear._estimators import SAGClassifier, SAGRegressor
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, conjugate_gradients
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 SHOWN = ("sgd", "gd", "agd", "sag", "saga", "sdca", "catalyst")
 SHOWN_WITH_L1 = ("gd", "agd", "saga", "svrg")
-DENSE_SIDE = 3000  # beyond, the effective dimension is estimated
+DENSE_SIDE = 3000  # above this side, the effective dimension is estimated
 PROBES = 20
-ROUNDING = 1e-14  # of the range of the objective: a certified gap at which a solver has no more to show
+ROUNDING = 1e-14  # stop at this gap, a share of the range of the objective
 
 
 def compare_solvers(
@@ -33,7 +34,7 @@ def compare_solvers(
     max_iter: int = 50,
     random_state: Seed = None,
 ) -> "tuple[DataFrame, ConvergenceDisplay]":
-    """Run several solvers on one problem, certifying each epoch, and show how fast they approach its minimum.
+    """Run several solvers on one problem and certify every epoch, to compare how fast they approach the minimum.
 
     Parameters
     ----------
@@ -41,21 +42,23 @@ def compare_solvers(
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     sample_weight : array-like of shape (n_samples,), default=None
     estimator : SAGRegressor or SAGClassifier, default=None
-        Gives loss, penalty, step and sampling. None is ``SAGRegressor()`` for floats, else ``SAGClassifier()``.
+        Supplies loss, penalty, step and sampling. None takes ``SAGRegressor()`` if `y` is of floats, else
+        ``SAGClassifier()``.
     solvers : list of str, default=None
-        Names as in the parameter `solver` of the estimator. None is 'sgd', 'gd', 'agd', 'sag', 'saga', 'sdca' and
+        Values of the estimator's parameter `solver`. None takes 'sgd', 'gd', 'agd', 'sag', 'saga', 'sdca' and
         'catalyst', or with an l1 norm 'gd', 'agd', 'saga' and 'svrg'.
     max_iter : int, default=50
-        Epochs of each.
+        Maximum number of epochs of each solver.
     random_state : int, RandomState instance or None, default=None
 
     Returns
     -------
     frame : DataFrame
-        A row for each solver and epoch: 'solver', 'passes', 'seconds', 'primal', 'dual', 'gap', and 'suboptimality',
-        the primal objective less that of a reference, which was solved to a relative gap of 1e-12.
+        One row per solver and epoch, with columns 'solver', 'passes', 'seconds', 'primal', 'dual', 'gap' and
+        'suboptimality'. The suboptimality is the primal objective minus that of a reference solution with a relative
+        gap of 1e-12.
     display : ConvergenceDisplay
-        Not drawn yet: ``display.plot()``.
+        Not drawn yet; call ``display.plot()``.
 
     See Also
     --------
@@ -77,16 +80,16 @@ def compare_solvers(
         estimator = SAGRegressor() if np.asarray(y).dtype.kind == "f" else SAGClassifier()
     if solvers is None:
         solvers = SHOWN_WITH_L1 if estimator.l1_ratio > 0 else SHOWN
-    unknown = [name for name in solvers if name not in SOLVERS]
+    is_list = isinstance(solvers, Iterable) and np.ndim(solvers) == 1
+    unknown = [name for name in solvers if name not in SOLVERS] if is_list else [solvers]
     if unknown or not len(solvers):
-        raise ValueError(f"solvers must be among {sorted(SOLVERS)}; got {unknown or 'none'}.")
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1; got {max_iter}.")
+        raise ValueError(f"solvers must be a list of some of {sorted(SOLVERS)}; got {unknown or 'none'}.")
+    check_number("max_iter", max_iter, Integral, 0)
     problem = clone(estimator)._task(X, y, sample_weight).problem
     if problem.alpha == 0:
         raise ValueError("compare_solvers needs alpha > 0: without a penalty there is no certified minimum to compare.")
     if problem.nothing_to_gain:
-        raise ValueError("The best constant is the minimum of this problem already; there is nothing to compare.")
+        raise ValueError("The best constant prediction already minimises this problem; there is nothing to compare.")
     seed = draw_seed(random_state)
     best = SOLVERS["auto"](problem, tol=1e-12, max_iter=20_000, seed=seed)
     lowest = problem.at(best.coef, best.intercept)
@@ -114,9 +117,9 @@ def compare_solvers(
 
 
 def effective_dimension(problem, seed=0):
-    r"""Return :math:`\mathrm{tr}\,\Sigma (\Sigma + \alpha I)^{-1}` of the covariance, centred if there is an intercept.
+    r"""Return :math:`\mathrm{tr}\,\Sigma (\Sigma + \alpha I)^{-1}` of the (with an intercept: centred) covariance.
 
-    Exact up to 3000 rows or columns; beyond, an average over 20 random signs (Hutchinson).
+    Exact up to 3000 rows or columns; above, Hutchinson's estimate with 20 random sign vectors.
     """
     n, p = problem.X.shape
     X, share = problem.X, problem.share
@@ -139,7 +142,7 @@ def effective_dimension(problem, seed=0):
 
 
 def _rate(name, problem, sampling):
-    """Return the factor of the suboptimality per epoch that theory promises, None where it is not geometric."""
+    """Return the theoretical factor of the suboptimality per epoch, None if the rate is not geometric."""
     n, mu = len(problem.Y), problem.l2
     L = Draw(problem, sampling).smoothness
     whole = problem.loss_smoothness + mu
@@ -157,30 +160,30 @@ def _rate(name, problem, sampling):
 
 
 class ConvergenceDisplay:
-    """Suboptimality of solvers against passes over the data and against seconds.
+    """Plot of the suboptimality of solvers against passes over the data and against seconds.
 
-    Dotted lines are the rates that theory promises, from the first epoch on; the grey band is the statistical error of
-    the minimum itself, below which further optimisation does not show on new rows.
+    Dotted lines are the theoretical rates from the first epoch on. The grey band is the statistical error of the
+    minimum itself; optimising further below it does not improve predictions on new rows.
 
     Parameters
     ----------
     frame : DataFrame
-        What `compare_solvers` returns.
+        The table that `compare_solvers` returns.
     scale : float
-        The range of the objective, from the best constant to the minimum, by which suboptimalities are divided.
+        Range of the objective, from the best constant prediction to the minimum. Suboptimalities are divided by it.
     statistical_error : float, default=None
-        ``d_eff sigma^2 / (2n)``, in units of the objective, which has half the squares: d_eff is the trace of ``Sigma
-        (Sigma + alpha I)^-1`` for the covariance Sigma of the features, sigma^2 the variance of the residuals. None for
-        losses other than squared.
+        ``d_eff sigma^2 / (2n)`` in units of the objective (half squared errors), where d_eff is the trace of ``Sigma
+        (Sigma + alpha I)^-1`` for the covariance Sigma of the features, and sigma^2 is the variance of the residuals.
+        None for losses other than the squared loss.
     rates : dict of str to float, default=None
-        Factor of the suboptimality per epoch that theory promises, by solver.
+        Theoretical factor of the suboptimality per epoch, by solver.
 
     Attributes
     ----------
     axes_ : ndarray of two matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : dict of str to list of matplotlib Line2D
-        By solver, in the two panels.
+        The lines in the two panels, by solver.
 
     See Also
     --------
@@ -213,7 +216,7 @@ class ConvergenceDisplay:
     def from_data(
         cls, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, axes: Any = None, **options: Any
     ) -> Self:
-        """Run the solvers and draw them.
+        """Run the solvers and plot their suboptimality.
 
         Parameters
         ----------
@@ -221,9 +224,9 @@ class ConvergenceDisplay:
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
         axes : two matplotlib Axes, default=None
-            Where to draw; a new figure by default.
+            Axes to draw on; None makes a new figure.
         **options
-            Of `compare_solvers`.
+            Options of `compare_solvers`.
 
         Returns
         -------
@@ -232,12 +235,12 @@ class ConvergenceDisplay:
         return compare_solvers(X, y, sample_weight, **options)[1].plot(axes)
 
     def plot(self, axes: Any = None) -> Self:
-        """Draw.
+        """Draw the two panels.
 
         Parameters
         ----------
         axes : two matplotlib Axes, default=None
-            Where to draw; a new figure by default.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------

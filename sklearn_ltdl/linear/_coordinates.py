@@ -1,7 +1,8 @@
 """Steps of a proximal Newton method: coordinate descent on the quadratic model of a finite sum with an l1 norm.
 
-Only columns with a coefficient, or with a gradient near the weight of the l1 norm, are in the model; the certificate of
-the next point looks at all. A model of few columns of many rows is kept as its Hessian, others as the columns.
+The model only contains columns with a nonzero coefficient, or with a gradient near the weight of the l1 norm; the
+certificate of the next point covers all columns. A model of few columns and many rows is stored as its Hessian, other
+models as their columns.
 """
 
 from collections import deque
@@ -13,13 +14,13 @@ from scipy import sparse
 from sklearn_ltdl.linear._hessians import TINY, hessian_of
 from sklearn_ltdl.losses import Squared
 
-NEAR = 0.8  # of the weight of the l1 norm: gradients from here on are in the model
-FEW = 500  # columns of a Hessian
-FLAT = 1e-3  # of the smoothness of the loss: the least curvature in the model
+NEAR = 0.8  # columns whose gradient exceeds this share of the l1 weight are in the model
+FEW = 500  # most columns of a model that is stored as its Hessian
+FLAT = 1e-3  # least curvature in the model, relative to the smoothness of the loss
 
 
 def proximal_newton_step(problem, point, precision, known):
-    """Return the coefficients that minimise the model at a point, and those to which the descent is on its way.
+    """Return the coefficients that minimise the model at a point, and an extrapolation of the descent.
 
     Parameters
     ----------
@@ -27,9 +28,9 @@ def proximal_newton_step(problem, point, precision, known):
         Its loss is not coupled.
     point : Point
     precision : float
-        Coordinate descent stops where a round lowers the model by less.
+        Coordinate descent stops when a round lowers the model by less.
     known : dict
-        Columns or Hessians of the last steps, by output.
+        Columns or Hessians from earlier steps, by output.
     """
     loss, share = problem.loss, problem.share
     pulls = -share[:, None] * loss.derivative(point.margins, problem.Y)
@@ -47,13 +48,13 @@ def proximal_newton_step(problem, point, precision, known):
         epoch = of(problem, which, c, pull, coef[k, which], known[k])
         trail = known[k].setdefault("trail", deque(maxlen=6))
         if trail and (len(trail[-1]) != len(which) or not isinstance(loss, Squared)):
-            trail.clear()  # they were iterates of another model
+            trail.clear()  # these were iterates of another model
         coef[k, which], ahead[k, which] = _minimised(epoch, coef[k, which], precision, trail)
     return coef, ahead
 
 
 def _in_the_model(problem, point, k, known):
-    """Return the columns in the model of an output: the last ones, as long as they have all that it needs."""
+    """Return the columns in the model of an output: the last ones, as long as they include all that are needed."""
     needed = np.flatnonzero((point.coef[k] != 0) | (np.abs(point.gradient[k]) > NEAR * problem.l1))
     last = known.setdefault(k, {}).get("which", needed[:0])
     if np.isin(needed, last).all():
@@ -62,7 +63,7 @@ def _in_the_model(problem, point, k, known):
 
 
 def _epoch_of_hessian(problem, which, c, pull, coef, known):
-    """Return the round of coordinate descent, a function of the coefficients and their order."""
+    """Return one round of coordinate descent, as a function of the coefficients and their order."""
     from sklearn_ltdl.linear._columns import moment_epoch  # compiled code loads on first use
 
     if not (isinstance(problem.loss, Squared) and np.array_equal(known.get("which"), which)):
@@ -94,9 +95,10 @@ def _epoch_of_columns(problem, which, c, pull, coef, known):
 
 
 def _minimised(epoch, coef, precision, trail, most=1000):
-    """Return the coefficients after rounds of coordinate descent, and those that the last rounds extrapolate to.
+    """Return the coefficients after rounds of coordinate descent, and an extrapolation of the last rounds.
 
-    A round of all is followed by rounds of those that are not 0, until a round of all lowers the model by little.
+    A round over all coefficients is followed by rounds over the nonzero ones, until a round over all lowers the model
+    by no more than `precision`.
     """
     coef, everything, is_whole = coef.copy(), np.arange(len(coef)), True
     for count in range(1, most):
@@ -109,7 +111,7 @@ def _minimised(epoch, coef, precision, trail, most=1000):
 
 
 def _extrapolated(trail):
-    """Return the affine combination of iterates whose next change would be least (Anderson 1965)."""
+    """Return the affine combination of iterates whose next change would be smallest (Anderson 1965)."""
     changes = np.diff(trail, axis=0)
     gram = changes @ changes.T
     if len(trail) < 3 or not np.trace(gram) > 0:

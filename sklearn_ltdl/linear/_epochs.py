@@ -1,8 +1,8 @@
-"""Compiled passes of the stochastic solvers over rows of a dense or a CSR matrix: one kernel a family and layout.
+"""Compiled passes of the stochastic solvers over the rows of a dense or CSR matrix, one kernel per family and layout.
 
-SAG, SAGA and SVRG step along ``c_i (u_i - table_i) x_i + mean`` for a random row i, where u_i is the slope of its loss
-now, `table` holds the slopes last seen and `mean` their average over rows times features. SGD has no table. SDCA
-maximises the dual over one row at a time.
+SAG, SAGA and SVRG step along ``c_i (u_i - table_i) x_i + mean`` for a random row i, where u_i is the current slope of
+its loss, `table` holds the last slope of each row, and `mean` is the average of slopes times rows. SGD has no table.
+SDCA maximises the dual over one row at a time.
 """
 
 import functools
@@ -17,7 +17,7 @@ from sklearn_ltdl._backends.numba import FASTMATH, compiled, slopes
 
 
 class Memory(NamedTuple):
-    """What an epoch of SAG, SAGA or SVRG changes in place.
+    """The arrays that an epoch of SAG, SAGA or SVRG changes in place.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ class Memory(NamedTuple):
 
 @functools.cache
 def _not_on_disk(kernel):
-    """Return the kernel compiled anew in each process: a cache on disk would not see a user edit the loss."""
+    """Compile the kernel in each process: a cache on disk would not notice that a user edited the loss."""
     return njit(nogil=True, fastmath=FASTMATH)(kernel.py_func)
 
 
 def kernel_of(family, problem):
-    """Return the kernel of a family, 'averaged', 'plain' or 'dual', for the layout of a problem, without loss and data.
+    """Return the kernel of a family ('averaged', 'plain' or 'dual') with the loss and the data of a problem bound.
 
-    The function that is returned takes what follows `loss`, `X` and `Y` in the kernels of this file.
+    The returned function takes the arguments that follow `loss`, `X` and `Y` in the kernels of this file.
     """
     X = problem.X
     layout = "sparse" if sparse.issparse(X) else "dense"
@@ -61,7 +61,7 @@ def shrunk(value, threshold):
 
 @compiled
 def averaged_dense(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, correction, learn, memory):
-    """Take a step of SAG or SAGA, or of SVRG if not `learn`, for each of the rows."""
+    """Take one step of SAG or SAGA, or of SVRG if not `learn`, for each of the rows."""
     coef, intercept, table, mean, mean_intercept = memory
     n, p = X.shape
     decay, threshold = 1 - step * l2, step * l1
@@ -92,8 +92,9 @@ def averaged_dense(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, correc
 def missed(w, m, drift, decay, threshold, power, series):
     """Return `w` after m steps ``w <- shrunk(decay w - drift, threshold)``.
 
-    While w keeps its sign these are affine, ``decay^m w - (drift + sign(w) threshold) (1 + ... + decay^(m-1))``, and
-    monotone, so that the step at which it reaches zero is found by bisection. There it stays, or leaves for good.
+    While w keeps its sign, the steps are affine, ``decay^m w - (drift + sign(w) threshold) (1 + ... + decay^(m-1))``,
+    and monotone, so the step at which w reaches zero is found by bisection. There w stays at zero, or leaves it for
+    good.
     """
     if threshold == 0 or m == 0:
         return power[m] * w - series[m] * drift
@@ -123,7 +124,7 @@ def missed(w, m, drift, decay, threshold, power, series):
 
 @compiled
 def averaged_sparse(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, correction, learn, memory):
-    """Take the same steps; those that a feature missed are taken at once when it is next met."""
+    """Take the same steps; the steps that a feature missed are taken at once when a row next contains it."""
     data, indices, indptr = X
     coef, intercept, table, mean, mean_intercept = memory
     n, p = len(indptr) - 1, coef.shape[1]
@@ -141,7 +142,7 @@ def averaged_sparse(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, corre
             j = indices[at]
             for k in range(len(coef)):
                 m, drift = t - done[j], step * mean[k, j]
-                if threshold == 0:  # not by a call, which costs more than all the rest
+                if threshold == 0:  # written out: a call would cost more than all the rest
                     coef[k, j] = power[m] * coef[k, j] - series[m] * drift
                 else:
                     coef[k, j] = missed(coef[k, j], m, drift, decay, threshold, power, series)
@@ -166,7 +167,7 @@ def averaged_sparse(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, corre
 
 @compiled
 def plain_dense(loss, X, Y, weight, fit_intercept, l2, rows, steps, coef, intercept, total, total_intercept):
-    """Take a step of SGD for each of the rows, of its own length, and add the iterates to the totals."""
+    """Take one step of SGD for each of the rows, with its own length, and add the iterates to the totals."""
     p = X.shape[1]
     z, u = np.empty(len(coef)), np.empty(len(coef))
     for t in range(len(rows)):
@@ -190,7 +191,7 @@ def plain_dense(loss, X, Y, weight, fit_intercept, l2, rows, steps, coef, interc
 
 @compiled
 def plain_sparse(loss, X, Y, weight, fit_intercept, l2, rows, steps, coef, intercept, total, total_intercept):
-    """Take the same steps; a feature that rows miss only decays, by a product that must not underflow."""
+    """Take the same steps; a feature that rows do not contain only decays, by a product that must not underflow."""
     data, indices, indptr = X
     p = coef.shape[1]
     power, series = np.ones(len(rows) + 1), np.zeros(len(rows) + 1)  # products of decays, and their sums
@@ -229,7 +230,7 @@ def plain_sparse(loss, X, Y, weight, fit_intercept, l2, rows, steps, coef, inter
 
 
 def dual_step(loss, z, y, h, u):
-    """Replace u by the u' of ``u' = derivative(z - h (u' - u), y)``, which maximises the dual over one sample."""
+    """Replace u by the u' with ``u' = derivative(z - h (u' - u), y)``, which maximises the dual over one sample."""
     raise NotImplementedError("compiled code only")
 
 
@@ -252,7 +253,7 @@ def _compiled_dual_step(loss, z, y, h, u):
                 low, high = min(t, t - residual), max(t, t - residual)
                 for _ in range(60):
                     move = residual / (1 + h * second_derivative(loss, t, y[k]))
-                    near = abs(move) <= 1e-7 * (1 + abs(t))  # Newton's error is the square of that
+                    near = abs(move) <= 1e-7 * (1 + abs(t))  # the error is about the square of the move
                     t -= move
                     if not (near or low < t < high):
                         t = 0.5 * (low + high)
@@ -271,7 +272,7 @@ def _compiled_dual_step(loss, z, y, h, u):
 
 @compiled
 def dual_dense(loss, X, Y, share, squares, l2, l2_intercept, rows, coef, intercept, dual):
-    """Take an exact dual step for each of the rows; coef moves along with ``-X' (share dual) / l2``."""
+    """Take an exact dual step for each of the rows, keeping ``coef = -X' (share dual) / l2`` up to date."""
     p = X.shape[1]
     z, u = np.empty(len(coef)), np.empty(len(coef))
     for i in rows:
@@ -295,7 +296,7 @@ def dual_dense(loss, X, Y, share, squares, l2, l2_intercept, rows, coef, interce
 
 @compiled
 def dual_sparse(loss, X, Y, share, squares, l2, l2_intercept, rows, coef, intercept, dual):
-    """Take the same steps; the features that a row misses stay."""
+    """Take the same steps; features that a row does not contain stay unchanged."""
     data, indices, indptr = X
     z, u = np.empty(len(coef)), np.empty(len(coef))
     for i in rows:

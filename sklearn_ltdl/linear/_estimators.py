@@ -39,7 +39,7 @@ from sklearn_ltdl.linear._fitting import (
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.linear._streamed import classification_of_rows, regression_of_rows
 from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, members_of_linear, probabilities
-from sklearn_ltdl.results import RegularizationPath, Status, warn_unless_converged
+from sklearn_ltdl.results import RegularizationPath, Status, Trace, warn_unless_converged
 from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
 
 _CONSTRAINTS = {
@@ -65,18 +65,29 @@ def _has_probabilities(estimator):
 
 
 class _LinearModel(CallbackSupportMixin, BaseEstimator):
-    """What the two estimators share: each makes a `Task` of its data, and this class solves and publishes it."""
+    """Base of the two estimators: each states its data as a `Task`; this class solves and publishes it."""
+
+    coef_: np.ndarray
+    intercept_: Any  # a float, or an array with one value per output
+    dual_coef_: np.ndarray
+    dual_gap_: float
+    n_iter_: int
+    trace_: Trace
+    solver_: str
+    solver_reason_: str
+    step_size_: float | None
+    smoothness_: tuple[float, float] | None
 
     def _objective(self):
         return Objective(self.loss, self.alpha, self.l1_ratio, self.fit_intercept)
 
     def _layout(self, sample_weight):
-        """Return how X is read: numbers that are not finite show in a sum of squares, but for rows without weight."""
+        """Return how to validate X: without weights the check for finite values is left to a sum of squares."""
         return {**LAYOUT, "ensure_all_finite": sample_weight is not None}
 
     @contextmanager
     def _numbers_checked(self, X):
-        """Raise the error that names what is not finite in X, if this is why a task cannot be stated."""
+        """If the task cannot be stated because X holds NaN or inf, raise the error that says so."""
         try:
             yield
         except ValueError:
@@ -93,7 +104,7 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
         }
 
     def _solved(self, task, shown, **known):
-        """Return what a fit found; callbacks hear of its epochs, with the attributes that are known besides."""
+        """Solve the task; callbacks see the coefficients of each epoch and the attributes in `known`."""
         state = {}
         if self.warm_start and hasattr(self, "coef_"):
             last = getattr(self, "_state", None)
@@ -144,7 +155,7 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _go_on(self, task):
-        """Take the steps of `partial_fit`."""
+        """Take the steps of `partial_fit` and publish their result."""
         state = getattr(self, "_state", {})
         if state.get("solver") != "partial_fit":
             known = hasattr(self, "coef_")
@@ -170,83 +181,86 @@ class SAGRegressor(RegressorMixin, _LinearModel):
     r"""Linear regression by minimising a finite sum, with a certificate of the minimum.
 
     Minimises :math:`\frac{1}{S} \sum_i s_i \ell(w \cdot x_i + b, y_i) + \alpha (\frac{1-r}{2} |w|^2 + r |w|_1)` with
-    sample weights :math:`s_i` of sum S. Losses of several outputs are summed, and the intercept is not penalised. The
-    fit is as accurate as `tol` says whatever the solver, because it stops on a duality gap.
+    sample weights :math:`s_i` of sum S. The losses of several outputs are summed. The intercept is not penalised. Every
+    solver reaches the accuracy `tol`, because each stops on the duality gap.
 
     Parameters
     ----------
     loss : {'squared', 'huber'} or loss object, default='squared'
-        Loss of one prediction, in squared units of `y`. 'huber' is the squared loss up to residuals of 1, linear
-        beyond; ``Huber(delta)`` has another threshold. An object is a NamedTuple as in ``sklearn_ltdl.losses``.
+        Loss of one prediction, in squared units of `y`. 'huber' is quadratic for residuals up to 1 and linear beyond;
+        use ``Huber(delta)`` for another threshold. A loss object is a NamedTuple like those in ``sklearn_ltdl.losses``.
     alpha : float, default=1e-3
-        Weight of the penalty against the *mean* loss, at least 0. ``Ridge(alpha=a)`` is ``alpha = a / S``, with S the
-        number of samples or the sum of their weights (`alpha_from_ridge`); ``Lasso(alpha=a)`` and ``ElasticNet`` are
-        the same `alpha`.
+        Weight of the penalty relative to the *mean* loss, at least 0. ``Ridge(alpha=a)`` corresponds to ``alpha = a /
+        S``, where S is the number of samples or the sum of their weights (`alpha_from_ridge`). ``Lasso`` and
+        ``ElasticNet`` use the same `alpha`.
     l1_ratio : float, default=0.0
-        The share r of the l1 norm in the penalty: 0 is ridge, 1 the lasso.
+        Share r of the l1 norm in the penalty: 0 gives ridge, 1 gives the lasso.
     fit_intercept : bool, default=True
-        Whether to add a constant, which is not penalised and exact also for sparse data.
+        Whether to fit an intercept. It is not penalised, and it is exact for sparse data, too.
     solver : str, default='auto'
-        'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
-        Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
-        (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'cholesky', 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent [8]_),
-        'saga', 'svrg', 'gd' or 'agd'.
+        'auto' chooses the solver expected to be fastest; `solver_` and `solver_reason_` say which and why. Stochastic,
+        on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst' (accelerated SDCA
+        [5]_), 'sgd', 'asgd' (averaged [6]_). Full-gradient: 'gd', 'agd' (Nesterov's). Second-order: 'cholesky',
+        'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm, use 'cd' (coordinate descent [8]_), 'saga', 'svrg', 'gd'
+        or 'agd'.
     step_size : float, default=None
-        The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
-        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
-        A step that leads away from the minimum is an error that names the safe one.
+        Step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
+        objective. A given step is constant for 'sgd' and 'asgd', too. None takes the safe step of the theory and stores
+        it in `step_size_`. A step that makes the solver diverge raises an error that gives the safe step.
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
-        smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
-        smoothness is more than twice the mean.
+        smoothness of their loss, so that rows of large norm or weight do not force a small step; 'auto' does so if the
+        largest smoothness is more than twice the mean.
     max_iter : int, default=1000
-        Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
+        Maximum number of epochs. An epoch is ``n_samples`` steps of a stochastic solver, or one step of another solver.
     tol : float, default=1e-6
-        Stop when the duality gap is at most `tol` times the range of the objective, from its value at the best
-        constant prediction to its minimum. With ``alpha=0``, where there is no such gap, when the gradient is at most
-        `tol` times its length at zero. Direct solvers go on to rounding error on tables of up to a million numbers.
+        Stop when the duality gap is at most `tol` times the range of the objective, which is the difference between its
+        value at the best constant prediction and its minimum. With ``alpha=0`` there is no such gap; then stop when the
+        norm of the gradient is at most `tol` times its norm at zero. On tables of up to a million numbers, direct
+        solvers continue to rounding error.
     warm_start : bool, default=False
-        Whether `fit` goes on from the state of the last one, tables of gradients and dual variables included, if the
-        problem is the same: two fits of k epochs are one of 2k. Of another problem of the same shape it starts from
-        the coefficients.
+        Whether `fit` continues from the last fit. If the problem is the same, it resumes the full state of the solver,
+        including gradient tables and dual variables, so that two fits of k epochs equal one of 2k. For another problem
+        of the same shape it starts from the coefficients.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in stochastic solvers.
+        Seed for the order of the rows in stochastic solvers.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_outputs, n_features)
-        In units of `y` per unit of each feature; one row an output where `y` has two dimensions.
-    intercept_ : float or ndarray of shape (n_outputs,)
+        In units of `y` per unit of each feature; one row per output if `y` is two-dimensional.
+    intercept_ : float or ndarray of shape (n_outputs,), in units of `y`
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Dual variables of the certificate: derivatives of the losses, of zero weighted mean if there is an intercept. At
-        the minimum of a ridge penalty ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Absent after a fit
-        to Rows.
+        Dual variables of the certificate: derivatives of the losses, with zero weighted mean if there is an intercept.
+        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Not set
+        after a fit to Rows.
     n_iter_ : int
-        Epochs of a stochastic solver, steps of another.
+        Number of epochs of a stochastic solver, or of steps of another solver.
     dual_gap_ : float
-        Upper bound on how far the objective is from its minimum, in squared units of `y`; inf for ``alpha=0``.
+        Upper bound on the difference between the objective and its minimum, in squared units of `y`; inf for
+        ``alpha=0``.
     trace_ : Trace
-        Arrays `passes`, `seconds`, `primal`, `dual`, `gap`: the certificates on the way.
+        Certificates computed during the fit, as arrays `passes`, `seconds`, `primal`, `dual` and `gap`.
     solver_ : str
         The algorithm that ran.
     solver_reason_ : str
-        Why 'auto' took it; empty if it was asked for.
+        Why 'auto' chose it; empty if the solver was given.
     step_size_ : float or None
-        The step taken; None for solvers without one.
+        Step that was used; None for solvers without a step.
     smoothness_ : tuple of two floats or None
-        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included: over
-        `alpha`, the condition numbers that stochastic solvers see. None where no solver asked.
+        Largest and mean smoothness of the loss of one row as a function of the coefficients, weights included. Divided
+        by `alpha`, these are the condition numbers of the problem for stochastic solvers. None for solvers that do not
+        use them.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Where `X` has feature names that are all strings.
+        Defined if all feature names of `X` are strings.
 
     See Also
     --------
-    SAGClassifier : The same for labels.
-    duality_gap : The certificate of any coefficients, from scratch.
-    compare_solvers : Several solvers on one problem.
-    sklearn.linear_model.Ridge : The same model with `alpha` against the sum of the losses.
+    SAGClassifier : The same for class labels.
+    duality_gap : Compute the certificate of any coefficients from scratch.
+    compare_solvers : Run several solvers on one problem.
+    sklearn.linear_model.Ridge : The same model with `alpha` relative to the sum of the losses.
 
     References
     ----------
@@ -315,11 +329,11 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Rows
-            Best standardised. Float64 data in C or CSR order are not copied. Rows, which `scan` makes, and Dask
-            collections are read block by block: see the guide on large tables.
+            Training data, preferably standardised. Float64 data in C or CSR order are not copied. Rows,
+            which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative; a weight of 2 is a row given twice.
+            Non-negative weights. A weight of 2 counts a row twice.
 
         Returns
         -------
@@ -339,16 +353,16 @@ class SAGRegressor(RegressorMixin, _LinearModel):
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
+        """Take one step of 'sgd' or 'asgd' on each given row, in order, starting where the last call ended.
 
-        Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
+        Nothing is certified, because one batch does not determine the gap on all the data. See `duality_gap`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
-            Against the mean of the batch.
+            Weights relative to the mean of the batch.
 
         Returns
         -------
@@ -360,7 +374,7 @@ class SAGRegressor(RegressorMixin, _LinearModel):
     def path(
         self, X: MatrixLike, y: ArrayLike, alphas: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> RegularizationPath:
-        """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
+        """Solve for several penalties, each starting at the solution for the next larger one; `self` is not fitted.
 
         Parameters
         ----------
@@ -401,90 +415,92 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
     r"""Linear classification by minimising a finite sum, with a certificate of the minimum.
 
     Minimises :math:`\frac{1}{S} \sum_i s_i \ell(W x_i + b, y_i) + \alpha (\frac{1-r}{2} |W|^2 + r |W|_1)` with sample
-    weights :math:`s_i` of sum S. The intercept is not penalised. The fit is as accurate as `tol` says whatever the
-    solver, because it stops on a duality gap.
+    weights :math:`s_i` of sum S. The intercept is not penalised. Every solver reaches the accuracy `tol`, because each
+    stops on the duality gap.
 
     Parameters
     ----------
     loss : {'logistic', 'multinomial', 'squared_hinge', 'smooth_hinge'} or loss object, default='logistic'
-        'logistic' is minus the log-likelihood of the label, multinomial for more than two classes; 'multinomial' has a
-        score for each of two classes as well. 'squared_hinge' is ``max(0, 1 - m)^2`` for a margin m, 'smooth_hinge' is
-        linear from a lack of margin of 1 on (``SmoothHinge(gamma)``); of more than two classes each is set against the
-        rest, and there are no probabilities.
+        'logistic' is the negative log-likelihood of the label, multinomial for more than two classes. 'multinomial'
+        fits one score per class even for two classes. 'squared_hinge' is ``max(0, 1 - m)^2`` for a margin m.
+        'smooth_hinge' is quadratic for margins from 0 to 1 and linear below 0 (``SmoothHinge(gamma)``). The hinge
+        losses fit more than two classes one-vs-rest and give no probabilities.
     alpha : float, default=1e-3
-        Weight of the penalty against the *mean* loss, at least 0. ``C`` of ``LogisticRegression`` and of
-        ``LinearSVC(loss='squared_hinge')`` is ``alpha = 1 / (C * S)``, with S the number of samples or the sum of their
-        weights (`alpha_from_c`); ``LinearSVC`` penalises its intercept.
+        Weight of the penalty relative to the *mean* loss, at least 0. ``C`` of ``LogisticRegression`` and of
+        ``LinearSVC(loss='squared_hinge')`` corresponds to ``alpha = 1 / (C * S)``, where S is the number of samples or
+        the sum of their weights (`alpha_from_c`). ``LinearSVC`` also penalises its intercept.
     l1_ratio : float, default=0.0
-        The share r of the l1 norm in the penalty: 0 is ridge, 1 the lasso.
+        Share r of the l1 norm in the penalty: 0 gives ridge, 1 gives the lasso.
     class_weight : dict, 'balanced' or None, default=None
-        Factors of the sample weights by label; 'balanced' gives each class the same total.
+        Factors of the sample weights by label. 'balanced' gives each class the same total weight.
     fit_intercept : bool, default=True
-        Whether to add a constant, which is not penalised and exact also for sparse data.
+        Whether to fit an intercept. It is not penalised, and it is exact for sparse data, too.
     solver : str, default='auto'
-        'auto' takes the one that should be the fastest, and says which and why in `solver_` and `solver_reason_`.
-        Stochastic, on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst'
-        (the same, accelerated [5]_), 'sgd', 'asgd' (averaged [6]_). Of the full gradient: 'gd', 'agd' (Nesterov's). Of
-        second order: 'newton', 'newton-cg', 'lbfgs' [7]_. With an l1 norm: 'cd' (coordinate descent on a quadratic
-        model [8]_; not for 'multinomial'), 'saga', 'svrg', 'gd' or 'agd'.
+        'auto' chooses the solver expected to be fastest; `solver_` and `solver_reason_` say which and why. Stochastic,
+        on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst' (accelerated SDCA
+        [5]_), 'sgd', 'asgd' (averaged [6]_). Full-gradient: 'gd', 'agd' (Nesterov's). Second-order: 'newton',
+        'newton-cg', 'lbfgs' [7]_. With an l1 norm, use 'cd' (coordinate descent on a quadratic model [8]_; not for
+        'multinomial'), 'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
-        The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
-        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
-        A step that leads away from the minimum is an error that names the safe one.
+        Step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
+        objective. A given step is constant for 'sgd' and 'asgd', too. None takes the safe step of the theory and stores
+        it in `step_size_`. A step that makes the solver diverge raises an error that gives the safe step.
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
-        smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
-        smoothness is more than twice the mean.
+        smoothness of their loss, so that rows of large norm or weight do not force a small step; 'auto' does so if the
+        largest smoothness is more than twice the mean.
     max_iter : int, default=1000
-        Most epochs: ``n_samples`` steps of a stochastic solver, one of another.
+        Maximum number of epochs. An epoch is ``n_samples`` steps of a stochastic solver, or one step of another solver.
     tol : float, default=1e-6
-        Stop when the duality gap is at most `tol` times the range of the objective, from its value at the best
-        constant prediction to its minimum. With ``alpha=0``, where there is no such gap, when the gradient is at most
-        `tol` times its length at zero. Direct solvers go on to rounding error on tables of up to a million numbers.
+        Stop when the duality gap is at most `tol` times the range of the objective, which is the difference between its
+        value at the best constant prediction and its minimum. With ``alpha=0`` there is no such gap; then stop when the
+        norm of the gradient is at most `tol` times its norm at zero. On tables of up to a million numbers, direct
+        solvers continue to rounding error.
     warm_start : bool, default=False
-        Whether `fit` goes on from the state of the last one, tables of gradients and dual variables included, if the
-        problem is the same: two fits of k epochs are one of 2k. Of another problem of the same shape it starts from
-        the coefficients.
+        Whether `fit` continues from the last fit. If the problem is the same, it resumes the full state of the solver,
+        including gradient tables and dual variables, so that two fits of k epochs equal one of 2k. For another problem
+        of the same shape it starts from the coefficients.
     random_state : int, RandomState instance or None, default=None
-        Order of the rows in stochastic solvers.
+        Seed for the order of the rows in stochastic solvers.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of all rows. A class whose rows all weigh nothing gets no more than rounding of their probability.
+        Labels of all rows. A class whose rows all have weight 0 gets a probability of about zero.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Of the score of the second class, or of the scores of each of more than two.
+        Coefficients of the score of the second of two classes, or of one score per class.
     intercept_ : ndarray of shape (1,) or (n_classes,)
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Dual variables of the certificate: derivatives of the losses, of zero weighted mean if there is an intercept. At
-        the minimum of a ridge penalty ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Absent after a fit
-        to Rows.
+        Dual variables of the certificate: derivatives of the losses, with zero weighted mean if there is an intercept.
+        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Not set
+        after a fit to Rows.
     n_iter_ : int
-        Epochs of a stochastic solver, steps of another.
+        Number of epochs of a stochastic solver, or of steps of another solver.
     dual_gap_ : float
-        Upper bound on how far the objective is from its minimum, in nats a sample for 'logistic'; inf for
+        Upper bound on the difference between the objective and its minimum, in nats per sample for 'logistic'; inf for
         ``alpha=0``.
     trace_ : Trace
-        Arrays `passes`, `seconds`, `primal`, `dual`, `gap`: the certificates on the way.
+        Certificates computed during the fit, as arrays `passes`, `seconds`, `primal`, `dual` and `gap`.
     solver_ : str
         The algorithm that ran.
     solver_reason_ : str
-        Why 'auto' took it; empty if it was asked for.
+        Why 'auto' chose it; empty if the solver was given.
     step_size_ : float or None
-        The step taken; None for solvers without one.
+        Step that was used; None for solvers without a step.
     smoothness_ : tuple of two floats or None
-        Largest and mean smoothness of the loss of a row as a function of the coefficients, weights included: over
-        `alpha`, the condition numbers that stochastic solvers see. None where no solver asked.
+        Largest and mean smoothness of the loss of one row as a function of the coefficients, weights included. Divided
+        by `alpha`, these are the condition numbers of the problem for stochastic solvers. None for solvers that do not
+        use them.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Where `X` has feature names that are all strings.
+        Defined if all feature names of `X` are strings.
 
     See Also
     --------
-    SAGRegressor : The same for numbers.
-    duality_gap : The certificate of any coefficients, from scratch.
-    compare_solvers : Several solvers on one problem.
-    sklearn.linear_model.LogisticRegression : The same model with `C` on the sum of the losses.
+    SAGRegressor : The same for numeric targets.
+    duality_gap : Compute the certificate of any coefficients from scratch.
+    compare_solvers : Run several solvers on one problem.
+    sklearn.linear_model.LogisticRegression : The same model with `C` as a factor of the sum of the losses.
 
     References
     ----------
@@ -558,12 +574,12 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Rows
-            Best standardised. Float64 data in C or CSR order are not copied. Rows, which `scan` makes, and Dask
-            collections are read block by block: see the guide on large tables.
+            Training data, preferably standardised. Float64 data in C or CSR order are not copied. Rows,
+            which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,), or None for Rows
             Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative; a weight of 2 is a row given twice, a weight of 0 a row left out.
+            Non-negative weights. A weight of 2 counts a row twice; a row with weight 0 is ignored.
 
         Returns
         -------
@@ -577,7 +593,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
             return self._publish_rows(found)
         task = self._task(X, y, sample_weight)
         fitted = self._solved(task, (X, y, sample_weight), classes_=task.classes)
-        self.classes_ = task.classes
+        self.classes_: np.ndarray = task.classes
         return self._publish(fitted)
 
     def _task(self, X, y, sample_weight, *, classes=None, reset=True, whole=True):
@@ -590,18 +606,18 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
     def partial_fit(
         self, X: MatrixLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Take a step of 'sgd' or 'asgd' on each of these rows, in their order, going on from the last call.
+        """Take one step of 'sgd' or 'asgd' on each given row, in order, starting where the last call ended.
 
-        Nothing is certified: one batch says nothing of the gap on all of them. See `duality_gap`.
+        Nothing is certified, because one batch does not determine the gap on all the data. See `duality_gap`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), default=None
-            All labels, needed in the first call.
+            All labels; required in the first call.
         sample_weight : array-like of shape (n_samples,), default=None
-            Against the mean of the batch.
+            Weights relative to the mean of the batch.
 
         Returns
         -------
@@ -609,7 +625,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         """
         fresh = not hasattr(self, "coef_")
         if fresh and classes is None:
-            raise ValueError("The first call of partial_fit needs classes, all labels that will come.")
+            raise ValueError("The first call of partial_fit needs classes, the list of all labels.")
         if self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' needs all labels at once; give partial_fit a dict of factors.")
         known = np.unique(classes) if classes is not None else self.classes_
@@ -617,14 +633,14 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
             raise ValueError(f"classes={list(classes)} differ from those of the first call, {self.classes_.tolist()}.")
         task = self._task(X, y, sample_weight, classes=known, reset=fresh, whole=False)
         self._go_on(task)
-        self.classes_ = task.classes
+        self.classes_: np.ndarray = task.classes
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def path(
         self, X: MatrixLike, y: ArrayLike, alphas: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> RegularizationPath:
-        """Solve for several penalties, each from the solution of the next larger one, without fitting `self`.
+        """Solve for several penalties, each starting at the solution for the next larger one; `self` is not fitted.
 
         Parameters
         ----------
@@ -643,7 +659,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         return regularization_path(task, alphas, self.solver, **self._options())
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
-        """Return the score of the second of two classes (its log-odds, for 'logistic'), or those of each of more.
+        """Return the score of the second of two classes (its log-odds for 'logistic'), or one score per class.
 
         Parameters
         ----------
@@ -673,7 +689,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         return probabilities(self._scores(X))
 
     def predict(self, X: MatrixLike) -> np.ndarray:
-        """Return the class of the highest score.
+        """Return the class with the highest score.
 
         Parameters
         ----------
@@ -688,13 +704,13 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
 
 
 def duality_gap(estimator: Any, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-    """Return an upper bound on how far the objective of an estimator is from its minimum on given rows, from scratch.
+    """Return an upper bound on the difference between an estimator's objective on given rows and its minimum.
 
     Parameters
     ----------
     estimator : SAGRegressor or SAGClassifier
-        Fitted; its coefficients may have been changed since. What counts are its `loss`, `alpha`, `l1_ratio`,
-        `class_weight`, `coef_` and `intercept_`.
+        A fitted estimator, whose coefficients may have been changed since. Only `loss`, `alpha`, `l1_ratio`,
+        `class_weight`, `coef_` and `intercept_` are used.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     sample_weight : array-like of shape (n_samples,), default=None
@@ -702,7 +718,7 @@ def duality_gap(estimator: Any, X: MatrixLike, y: ArrayLike, sample_weight: Arra
     Returns
     -------
     gap : float
-        In units of the loss; inf for ``alpha=0``, where the dual has no finite value near the solution.
+        Gap in units of the loss; inf for ``alpha=0``, where the dual has no finite value near the solution.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From checked data to a fitted model: state the finite sum, solve it, and shape what was found. No estimators here."""
+"""From checked data to a fitted model: state the finite sum, solve it, and shape the result. No estimators here."""
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -8,13 +8,13 @@ import numpy as np
 from scipy import sparse
 from scipy.special import logsumexp
 
-from sklearn_ltdl._targets import encode_classes, one_hot, weights_of_classes
+from sklearn_ltdl._targets import checked_list, encode_classes, one_hot, weights_of_classes
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
 from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge
 from sklearn_ltdl.results import RegularizationPath, Solution, Status, warn_unless_converged
 
-LAYOUT = {"accept_sparse": "csr", "order": "C"}  # of the rows that solvers read
+LAYOUT = {"accept_sparse": "csr", "order": "C"}  # layout of the rows that solvers read
 
 
 class Objective(NamedTuple):
@@ -40,7 +40,7 @@ class Objective(NamedTuple):
         return loss
 
     def of(self, X, Y, loss, weight, whole):
-        """Return the finite sum; the columns of a batch, not `whole`, stay where they are."""
+        """Return the finite sum. The columns are centred only if the data are `whole`, not a batch."""
         build = FiniteSum.centred if whole else FiniteSum
         return build(X, Y, loss, self.alpha, weight, self.fit_intercept, self.l1_ratio)
 
@@ -53,11 +53,11 @@ class Task:
     ----------
     problem : FiniteSum
     counted : ndarray of bool, shape (n_samples,)
-        The rows of positive weight among those given.
+        The given rows whose weight is positive.
     present : ndarray of bool, shape (n_outputs,)
-        The outputs of the problem among those published; the others belong to classes without rows.
+        The published outputs that are part of the problem; the others belong to classes without rows.
     flat_coef, flat_dual : bool
-        Whether coefficients and dual variables of a single output are published without its axis.
+        Whether the coefficients and dual variables of a single output are published without the output axis.
     classes : ndarray or None
     """
 
@@ -69,23 +69,23 @@ class Task:
     classes: np.ndarray | None = None
 
     def published(self, coef, intercept):
-        """Return `coef_` and `intercept_`, for the columns and outputs as they were given."""
+        """Return `coef_` and `intercept_` for the original columns and all outputs."""
         all_coef = np.zeros((len(self.present), coef.shape[1]))
         all_intercept = np.zeros(len(self.present))
         all_coef[self.present], all_intercept[self.present] = coef, self.problem.published(coef, intercept)
-        if not self.present.all():  # absent classes get at most exp(-40), less than rounding, at every row
+        if not self.present.all():  # absent classes get a probability of at most exp(-40), below rounding, in every row
             scores = self.problem.at(coef, intercept, best=False).margins
             all_intercept[~self.present] = np.min(logsumexp(scores, axis=1)) - 40.0
         return (all_coef[0], float(all_intercept[0])) if self.flat_coef else (all_coef, all_intercept)
 
     def here(self, coef, intercept):
-        """Return the coefficients and the intercept of the problem from published ones, and those of absent classes."""
+        """Split published coefficients and intercepts into those of the problem and those of absent classes."""
         coef, intercept = np.atleast_2d(coef), np.atleast_1d(intercept)
         intercept = self.problem.intercept_here(coef, intercept)
         return coef[self.present], intercept[self.present], coef[~self.present], intercept[~self.present]
 
     def published_dual(self, slopes):
-        """Return `dual_coef_`: 0 in rows without weight and for absent classes."""
+        """Return `dual_coef_`, which is 0 for rows without weight and for absent classes."""
         dual = slopes
         if not (self.counted.all() and self.present.all()):
             dual = np.zeros((len(self.counted), len(self.present)))
@@ -104,7 +104,7 @@ class Task:
 
 
 def regression_task(X, y, weight, objective, whole=True) -> Task:
-    """Return the task of checked rows, targets and weights."""
+    """State the task for checked rows, targets and weights."""
     X, weight, y, counted = _rows_that_count(X, weight, y)
     loss, Y = objective.resolved(), y.reshape(len(y), -1)
     if getattr(loss, "of_labels", False) and not (Y.min() >= 0 and Y.max() <= 1):
@@ -117,7 +117,7 @@ def regression_task(X, y, weight, objective, whole=True) -> Task:
 
 
 def classification_task(X, y, weight, objective, class_weight, classes=None, whole=True) -> Task:
-    """Return the task of checked rows, labels and weights; the classes are those of all rows unless they are given."""
+    """State the task for checked rows, labels and weights; by default the classes are those of all rows."""
     classes, codes = encode_classes(y, weight, classes)
     weight = weights_of_classes(class_weight, classes, codes, weight)
     X, weight, codes, counted = _rows_that_count(X, weight, codes)
@@ -127,27 +127,27 @@ def classification_task(X, y, weight, objective, class_weight, classes=None, who
     Y = np.eye(2)[codes] if loss.coupled and n_classes == 2 else one_hot(codes, n_classes)
     present = np.ones(Y.shape[1], dtype=bool)
     if whole and loss.coupled and objective.fit_intercept:
-        present = Y.any(axis=0)  # classes without rows have no likelihood maximum: their intercepts fall for ever
+        present = Y.any(axis=0)  # without rows a class has no likelihood maximum: its intercept would fall for ever
         Y = Y if present.all() else Y[:, present]
     problem = objective.of(X, Y, loss, weight, whole)
     return Task(problem, counted, present, flat_coef=False, flat_dual=True, classes=classes)
 
 
 def _rows_that_count(X, weight, y):
-    """Return the rows of positive weight, laid out for the solvers, their weights and targets, and their mask."""
+    """Return the rows of positive weight, in the solvers' layout, with their weights, targets and mask."""
     if sparse.issparse(X):
-        X = sparse.csr_array(X)  # of a matrix, sums are matrices
+        X = sparse.csr_array(X)  # sums of a sparse matrix would be matrices
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-        if X.indices.dtype != np.int32 and max(X.nnz, *X.shape) < 2**31:  # one type of index is compiled
+        if X.indices.dtype != np.int32 and max(X.nnz, *X.shape) < 2**31:  # kernels are compiled for one type of index
             X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), X.shape)
     counted = weight > 0
     return (X, weight, y, counted) if counted.all() else (X[counted], weight[counted], y[counted], counted)
 
 
 def state_to_go_on_from(task, solver, last, coef, intercept):
-    """Return where a warm start begins: at the last state if problem and solver are the same, else at coefficients.
+    """Return where a warm start begins: the last state if problem and solver are the same, else the coefficients.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def state_to_go_on_from(task, solver, last, coef, intercept):
     last : dict or None
         The state with which the last fit ended.
     coef, intercept : ndarray or float
-        As published.
+        The published values.
     """
     problem = task.problem
     if last is None or last["coef"].shape != (problem.Y.shape[1], problem.X.shape[1]):
@@ -174,10 +174,10 @@ class Fitted(NamedTuple):
     Parameters
     ----------
     coef, intercept, dual : ndarray or float
-        In the shape of the attributes.
+        In the shapes of the estimator's attributes.
     solution : Solution
     state : dict
-        Of the solver.
+        State of the solver.
     task : Task
     """
 
@@ -189,12 +189,12 @@ class Fitted(NamedTuple):
     task: Task
 
     def resumable(self):
-        """Return the state that a warm start of the same problem goes on from."""
+        """Return the state from which a warm start of the same problem continues."""
         return {**self.state, "solver": self.solution.solver, "of": self.task.problem.fingerprint}
 
 
 def solve(task, solver, state, tell, **options) -> Fitted:
-    """Solve the task from a state; `tell` and the options are those of a solver."""
+    """Solve the task, starting at a state; `tell` and the options are passed to the solver."""
     problem = task.problem
     solution = SOLVERS[solver](problem, state=state, tell=tell, **options)
     solution = _with_the_gap_as_published(problem, solution, options["tol"])
@@ -203,7 +203,7 @@ def solve(task, solver, state, tell, **options) -> Fitted:
 
 
 def _with_the_gap_as_published(problem, solution, tol):
-    """Return the solution with the gap of the intercept as it is published, which rounding moves in columns far off."""
+    """Return the solution with the gap at the published intercept, which is rounded if columns are far from zero."""
     here = problem.intercept_here(solution.coef, problem.published(solution.coef, solution.intercept))
     if np.array_equal(here, solution.intercept):
         return solution
@@ -213,7 +213,7 @@ def _with_the_gap_as_published(problem, solution, tol):
 
 
 def remedy(problem, status, names):
-    """Return what to change, naming the columns where their scales are what makes the problem hard."""
+    """Return the advice for a warning; it names the columns if their scales make the problem hard."""
     if status is Status.SEPARABLE:
         return "Give alpha a positive value."
     if status not in (Status.OUT_OF_STEPS, Status.ROUNDED):
@@ -231,7 +231,7 @@ def remedy(problem, status, names):
 
 
 def step_on_rows(task, solver, step, state):
-    """Take a step of 'sgd' or 'asgd' on each row; return `coef_`, `intercept_` and the state to go on from.
+    """Take one step of 'sgd' or 'asgd' on each row; return `coef_`, `intercept_` and the state for the next call.
 
     Parameters
     ----------
@@ -239,14 +239,14 @@ def step_on_rows(task, solver, step, state):
     solver : {'sgd', 'asgd'}
     step : float or None
     state : dict
-        Of the last call, or with the coefficients to start from, or empty.
+        State of the last call, or the coefficients to start at, or empty.
     """
     problem = task.problem
     if problem.l1 > 0:
         raise ValueError(f"solver='{solver}' is for l1_ratio=0; got {problem.l1 / problem.alpha:g}.")
     n_outputs, known = problem.Y.shape[1], state.get("coef")
     if known is not None and len(known) != n_outputs:
-        raise ValueError(f"y has {n_outputs} outputs, but the last call had {len(known)}; call fit to start anew.")
+        raise ValueError(f"y has {n_outputs} outputs, but the last call had {len(known)}; call fit to start over.")
     state = {"largest": 0.0, **deepcopy(state), "solver": "partial_fit"}
     draw = Draw(problem, "uniform")
     draw.smoothness = state["largest"] = max(draw.smoothness, state["largest"])
@@ -255,7 +255,7 @@ def step_on_rows(task, solver, step, state):
     if not is_tame(state["coef"], state["intercept"]):
         raise ValueError(
             f"step_size={step:g} is too large for solver='{solver}': coefficients diverge. "
-            f"The safe step is {state['safe_step']:.3g}; the estimator is as before this call."
+            f"The safe step is {state['safe_step']:.3g}; this call did not change the estimator."
         )
     coef, intercept = (state["mean"], state["mean_intercept"]) if averaged else (state["coef"], state["intercept"])
     return *task.published(coef, intercept), state
@@ -263,9 +263,9 @@ def step_on_rows(task, solver, step, state):
 
 def regularization_path(task, alphas, solver, **options) -> RegularizationPath:
     """Solve for several penalties, each from the solution of the next larger one."""
-    alphas = np.asarray(alphas, dtype=float)
-    if alphas.ndim != 1 or not len(alphas) or not np.all(np.isfinite(alphas)) or np.any(alphas < 0):
-        raise ValueError(f"alphas must be a list of finite numbers of at least 0; got {alphas!r}.")
+    alphas = checked_list(alphas, "alphas", numbers=True)
+    if np.any(alphas < 0):
+        raise ValueError(f"alphas must be a list of finite numbers of at least 0; got {alphas.tolist()}.")
     state, solutions = {}, {}
     for i in np.argsort(-alphas, kind="stable"):
         solution = SOLVERS[solver](task.problem.with_alpha(alphas[i]), state=state, **options)

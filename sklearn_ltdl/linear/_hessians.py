@@ -1,6 +1,7 @@
-"""Second derivatives of a finite sum at a point, the best intercept following the coefficients.
+"""Second derivatives of a finite sum at a point, with the intercept eliminated.
 
-They come in three forms: factorised (`newton_step`), as products (`hessian_product`) and as a diagonal.
+The Hessian comes in three forms: factorised (`newton_step`), as a product (`hessian_product`) and as its diagonal
+(`hessian_diagonal`).
 """
 
 from contextlib import suppress
@@ -62,7 +63,7 @@ def _separate_product(point):
         result = problem.l2 * V
         if sparse.issparse(X):
             result += problem.transposed(C * (X @ V[0])[:, None] if len(V) == 1 else C * (X @ V.T))
-        else:  # rows are read once: they are in the cache when they are multiplied again
+        else:  # rows are read once: they are still in the cache for the second product
             for rows in blocks:
                 A = X[rows]
                 result += ((C[rows, 0] * (A @ V[0])) @ A)[None] if len(V) == 1 else (C[rows] * (A @ V.T)).T @ A
@@ -74,7 +75,7 @@ def _separate_product(point):
 
 
 def hessian_diagonal(point):
-    """Return about the diagonal of the Hessian, of the shape of the coefficients; of dense data, from 1000 rows."""
+    """Return an approximate diagonal of the Hessian, in the shape of the coefficients; if dense, from 1000 rows."""
     problem, X, C = point.problem, point.problem.X, curvatures(point)
     diagonal = np.full(point.coef.shape, problem.l2 + TINY)
     if not sparse.issparse(X):
@@ -93,7 +94,7 @@ def _probabilities(point):
 
 
 def curvatures(point):
-    """Return the second derivatives of the losses in each output times the shares, of shape (n_samples, n_outputs)."""
+    """Return the second derivative of the loss in each output times the share, of shape (n_samples, n_outputs)."""
     problem = point.problem
     if problem.loss.coupled:
         P = _probabilities(point)
@@ -102,9 +103,9 @@ def curvatures(point):
 
 
 def _hessian(problem, K, weight):
-    """Return the Hessian in the coefficients of K outputs, the best intercept following them.
+    """Return the Hessian in the coefficients of K outputs, with the intercept eliminated.
 
-    `weight(j, k)` is the second derivative in outputs j and k times the share, one number a row.
+    `weight(j, k)` is the second derivative in outputs j and k times the share, one number per row.
     """
     X, p = problem.X, problem.X.shape[1]
     diagonal = sum(weight(k, k) for k in range(K))
@@ -135,9 +136,9 @@ def ridge_moments(block, equal):
 
 
 def ridge_equations(problem):
-    """Return the Hessian of the squared loss, the gradient at zero, and the mean row: one read of dense rows.
+    """Return the Hessian of the squared loss, the gradient at zero and the mean row, in one read of dense rows.
 
-    The best intercept follows the coefficients; without an intercept the mean row is zero.
+    The intercept is eliminated; without an intercept the mean row is zero.
     """
     X, Y, share = problem.X, problem.Y, problem.share
     target = Y - share @ Y if problem.fit_intercept else Y
@@ -152,9 +153,9 @@ def ridge_equations(problem):
 
 
 def hessian_of(problem, X, curvature):
-    """Return the Hessian of one output in some dense columns, given second derivatives times the shares."""
+    """Return the Hessian of one output in the given dense columns, from the second derivatives times the shares."""
     hessian, edge = _moments(X, np.zeros(X.shape[1]), curvature)
-    least = 1e-12 * np.diagonal(hessian) + TINY  # of constant columns, but for rounding
+    least = 1e-12 * np.diagonal(hessian) + TINY  # up to rounding, the value for constant columns
     if problem.fit_intercept:
         hessian -= np.outer(edge, edge) / max(curvature.sum(), TINY)
     hessian[np.diag_indices_from(hessian)] = np.maximum(np.diagonal(hessian), least) + problem.l2
@@ -184,7 +185,7 @@ def _moments(X, centre, weight):
 
 
 def inverse(hessian, alpha):
-    """Return the function that multiplies by the inverse, or by the pseudo-inverse where nothing bounds it below."""
+    """Return the function that multiplies by the inverse, or for alpha = 0 by the pseudo-inverse."""
     from scipy.linalg import cho_factor, cho_solve, eigh
 
     if alpha > 0:

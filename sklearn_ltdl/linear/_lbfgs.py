@@ -1,8 +1,8 @@
-"""Limited-memory BFGS in which an iteration is one read of the data.
+"""Limited-memory BFGS with one read of the data per iteration.
 
-The read gives the objective and its gradient, a block of rows at a time. The coordinates are the coefficients and the
-intercept of centred columns: ``margins = (X - centre) @ coef + intercept``. A `Metric`, about the inverse Hessian,
-comes from few rows: it is factorised where there are many rows for each column, and a diagonal elsewhere.
+A read computes the objective and its gradient, one block of rows at a time. The coordinates are the coefficients and
+the intercept for centred columns: ``margins = (X - centre) @ coef + intercept``. A `Metric` approximates the inverse
+Hessian from a sample of rows: it is factorised if there are many rows per column, and diagonal otherwise.
 """
 
 from collections import deque
@@ -16,19 +16,19 @@ from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import of_rows
 
-MEMORY = 20  # pairs of steps and changes of the gradient
-SAMPLE = 1000  # rows of a diagonal metric
-LARGEST = 1000  # side of a factorised metric
+MEMORY = 20  # number of pairs (step, change of the gradient)
+SAMPLE = 1000  # rows for a diagonal metric
+LARGEST = 1000  # largest side of a factorised metric
 
 
 class Pass(NamedTuple):
-    """What one read of the data gives at a point.
+    """What one read of the data computes at a point.
 
     Parameters
     ----------
     coef, gradient : ndarray of shape (n_outputs, n_features)
     intercept, slope : ndarray of shape (n_outputs,)
-        The intercept, and the derivative in it.
+        The intercept, and the derivative with respect to it.
     objective : float
     margins : ndarray of shape (n_samples, n_outputs)
     """
@@ -42,7 +42,7 @@ class Pass(NamedTuple):
 
 
 def read(problem, coef, intercept) -> Pass:
-    """Return the objective less its l1 norm, and the gradient; products with X are in its precision."""
+    """Return the objective without the l1 norm, and its gradient; products with X are in the precision of X."""
     X, Y, loss, share = problem.X, problem.Y, problem.loss, problem.share
     factors = coef.astype(X.dtype, copy=False)
     margins, pull = np.empty_like(Y), np.zeros_like(coef)
@@ -62,16 +62,16 @@ def read(problem, coef, intercept) -> Pass:
 
 
 class Metric(NamedTuple):
-    """About the inverse Hessian, from a point of a problem of few rows.
+    """Approximate inverse Hessian, from a point of a problem with few rows.
 
     Parameters
     ----------
     point : Point
     centre : ndarray of shape (n_features,)
-        The mean of the columns in proportion to the curvatures. It leaves the Hessian without entries between
-        coefficients and intercept.
+        Mean of the columns weighted by the curvatures. With it, the Hessian has no entries between coefficients and
+        intercept.
     of_coef : callable
-        From a gradient in the coefficients to their step.
+        Maps a gradient in the coefficients to their step.
     of_intercept : ndarray of shape (n_outputs,)
     is_diagonal : bool
     """
@@ -84,7 +84,7 @@ class Metric(NamedTuple):
 
     @classmethod
     def at(cls, few, coef, intercept, is_diagonal):
-        """Return the metric of few rows at coefficients."""
+        """Return the metric of a problem with few rows at coefficients."""
         point = few.at(coef, intercept)
         weights = curvatures(point)
         of_outputs = np.maximum(weights.sum(axis=0), 1e-2 * few.loss.smoothness)
@@ -106,12 +106,12 @@ class Metric(NamedTuple):
         return np.column_stack([self.of_coef(gradient[:, :-1]), self.of_intercept * gradient[:, -1]])
 
     def moved(self, problem, here, step):
-        """Return the pass at the end of a step back."""
+        """Return the pass at ``here - step``."""
         coef, intercept = step[:, :-1], step[:, -1] - step[:, :-1] @ self.centre
         return read(problem, here.coef - coef, here.intercept - intercept * float(problem.fit_intercept))
 
     def first_scale(self, gradient):
-        """Return the factor that makes the first step as long as the curvature of the few rows along it says."""
+        """Return the factor that scales the first step to the curvature of the few rows along it."""
         step = self(gradient)[:, :-1]
         bend = np.vdot(step, hessian_product(self.point)(step))
         return float(np.vdot(gradient[:, :-1], step) / bend) if bend > 0 else 1.0
@@ -123,9 +123,9 @@ def no_pairs():
 
 
 def passes(problem, here, metric, pairs=None):
-    """Yield the best pass after each read that L-BFGS takes from `here` on; end where rounding hides any decrease.
+    """Yield the best pass after each read of L-BFGS, starting at `here`; end when rounding hides any decrease.
 
-    `pairs`, which change, are those of earlier passes in the same metric.
+    `pairs` are those of earlier passes in the same metric; they are updated.
     """
     pairs = no_pairs() if pairs is None else pairs
     gradient = metric.gradient(here)
@@ -142,7 +142,7 @@ def passes(problem, here, metric, pairs=None):
             if there.objective <= here.objective - 1e-4 * decrease or decrease <= rounding:
                 break
             yield here
-            rise = there.objective - here.objective + decrease  # of a parabola through both points
+            rise = there.objective - here.objective + decrease  # coefficient of the parabola through both points
             shorter = np.clip(decrease / (2 * rise), 0.1, 0.5) if rise < np.inf else 0.1
             step, decrease = shorter * step, shorter * decrease
         else:
@@ -158,7 +158,7 @@ def passes(problem, here, metric, pairs=None):
 
 
 def _two_loops(gradient, pairs, metric, scale):
-    """Return the inverse Hessian that the pairs correct, times the gradient (Nocedal 1980)."""
+    """Return the gradient times the inverse Hessian as corrected by the pairs (Nocedal 1980)."""
     rest, shares = gradient.copy(), []
     for step, change, bend in reversed(pairs):
         shares.append(np.vdot(step, rest) / bend)
@@ -170,10 +170,11 @@ def _two_loops(gradient, pairs, metric, scale):
 
 
 def first_metric(problem, coef, intercept, side):
-    """Return a metric, and coefficients and an intercept to begin with.
+    """Return a metric, and the coefficients and intercept to start at.
 
-    Where 50 rows for each column of the Hessian are a quarter of the rows at most, and their Hessian costs no more than
-    two reads, these few are minimised as far as they stand for all rows, and their Hessian is factorised.
+    If 50 rows per column of the Hessian are at most a quarter of all rows, and their Hessian costs no more than two
+    reads, the objective is first minimised on such a sample, as far as the sample represents all rows, and the Hessian
+    of the sample is factorised.
     """
     n = len(problem.Y)
     if not (is_tall(problem, side) and n >= 200 * side and 1.5 * n >= side**2):
@@ -192,10 +193,10 @@ def first_metric(problem, coef, intercept, side):
 
 
 def factored_metric(problem, here, side):
-    """Return the metric of 5 rows for each column of the Hessian, at least a 20th of all."""
+    """Return the metric from 5 rows per column of the Hessian, or from a twentieth of all rows if that is more."""
     return Metric.at(problem.sample(max(len(problem.Y) // 20, 5 * side)), here.coef, here.intercept, False)
 
 
 def is_tall(problem, side):
-    """Return whether few of the rows give a Hessian that stands for all."""
+    """Return whether a sample of the rows gives a Hessian that represents all rows."""
     return not sparse.issparse(problem.X) and side <= LARGEST and len(problem.Y) >= 20 * side

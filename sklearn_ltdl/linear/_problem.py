@@ -1,10 +1,10 @@
-r"""The problem that every linear solver minimises, and the certificate of how far a point is from its minimum.
+r"""The problem that every linear solver minimises, with a certificate of the distance from its minimum.
 
 .. math:: P(W, b) = \sum_i q_i \, \ell(W x_i + b, y_i) + \frac{\lambda_2}{2} |W|^2 + \lambda_1 |W|_1,
           \qquad q_i = s_i / \sum_j s_j,
 
 with sample weights s, an intercept b that is not penalised, :math:`\lambda_1 = \alpha r` and :math:`\lambda_2 = \alpha
-(1 - r)` for a share r of the l1 norm. Solvers move W; the best b for it is found here.
+(1 - r)` for a share r of the l1 norm. Solvers change W; the best b for each W is computed here.
 """
 
 from copy import copy
@@ -17,12 +17,12 @@ from scipy import sparse
 from sklearn_ltdl.losses import Logistic, Multinomial, balanced_slopes, best_intercept, total
 from sklearn_ltdl.results import Status
 
-SMALLEST = 1e-250  # of sums of squares: their products with rounding errors are still normal numbers
-BLOCK = 2**17  # numbers of a block of rows: 1 MB, the size of a level-2 cache
+SMALLEST = 1e-250  # smallest sum of squares whose product with a rounding error is a normal number
+BLOCK = 2**17  # numbers in a block of rows: 1 MB, the size of a level-2 cache
 
 
 class Point:
-    """Coefficients with an intercept, and what is known of the objective there, computed when it is asked for.
+    """Coefficients with an intercept. The objective, its gradient and the gap are computed on first use.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Point:
     margins : ndarray of shape (n_samples, n_outputs)
         Predictions.
     dual : Point
-        Whose slopes are the dual variables of the certificate; by default those of the point itself.
+        The point whose slopes are the dual variables of the certificate; by default the point itself.
     balanced : tuple
-        If it is known: derivatives of the loss of zero mean, and their pull.
+        Derivatives of the loss with zero mean, and their pull, if they are known.
     """
 
     def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None):
@@ -56,7 +56,7 @@ class Point:
 
     @cached_property
     def _balanced(self):
-        """Derivatives of the loss, balanced so that their mean is zero, their pull ``X' (q u)``, and whether exact."""
+        """Derivatives u of the loss, balanced to zero mean; their pull ``X' (q u)``; and whether they are exact."""
         problem = self.problem
         raw = problem.loss.derivative(self.margins, problem.Y)
         slopes = balanced_slopes(problem.loss, raw, problem.Y, problem.share) if problem.fit_intercept else raw
@@ -64,7 +64,7 @@ class Point:
 
     @cached_property
     def gradient(self):
-        """Of the objective less the l1 norm, of shape (n_outputs, n_features)."""
+        """Gradient of the objective without the l1 norm, of shape (n_outputs, n_features)."""
         return self.problem.l2 * self.coef + self._balanced[1]
 
     @property
@@ -82,11 +82,10 @@ class Point:
 
     @cached_property
     def gap(self):
-        r"""Upper bound on the suboptimality of the objective; inf if alpha is 0, where no bound of this kind exists.
+        r"""Upper bound on the suboptimality of the objective; inf if alpha is 0, because no such bound exists then.
 
-        With :math:`v = -\sum_i q_i u_i x_i'` it is the sum of the non-negative terms
-        :math:`q_i [\ell(z_i) + \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the
-        coefficients.
+        With :math:`v = -\sum_i q_i u_i x_i'`, the bound is the sum of the non-negative terms :math:`q_i [\ell(z_i) +
+        \ell^*(u_i) - u_i z_i]` of the rows and :math:`\Omega(w) + \Omega^*(v) - v w` of the coefficients.
         """
         problem, (_, pull, exact) = self.problem, self.dual._balanced
         if problem.alpha == 0:
@@ -107,14 +106,15 @@ class FiniteSum:
     Y : ndarray of shape (n_samples, n_outputs)
     loss : loss object
     alpha : float
-        Weight of the penalty against the mean loss.
+        Weight of the penalty relative to the mean loss.
     weight : ndarray of shape (n_samples,), default=None
-        Positive sample weights of any sum; None for equal ones.
+        Positive sample weights with any sum; None for equal weights.
     fit_intercept : bool, default=True
     l1_ratio : float, default=0.0
         Share of the l1 norm in the penalty, ``l1_ratio |W|_1 + (1 - l1_ratio) |W|^2 / 2``.
     centre : ndarray of shape (n_features,), default=None
-        What was subtracted from the columns of X: an intercept b here is ``b - centre @ w`` for the columns as given.
+        Values that were subtracted from the columns of X. An intercept b here is ``b - centre @ w`` for the original
+        columns.
     """
 
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0, centre=None):
@@ -124,7 +124,7 @@ class FiniteSum:
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
         numbers = X.data if sparse.issparse(X) else X
         of_features, of_targets = _square(numbers), _square(Y)
-        self.mean_square = of_features / len(Y)  # of the lengths of the rows
+        self.mean_square = of_features / len(Y)  # mean squared norm of a row
         size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
@@ -133,23 +133,23 @@ class FiniteSum:
 
     @classmethod
     def centred(cls, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0):
-        """Return the problem with columns that are far from zero less their means, if it has an intercept.
+        """Return the problem with centred columns, if it has an intercept and columns are far from zero.
 
-        The coefficients, the dual variables and the gap are the same. Sparse columns stay as they are.
+        Coefficients, dual variables and gap do not change. Sparse columns are not centred.
         """
         if not fit_intercept or sparse.issparse(X) or not _is_far_from_zero(X):
             return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio)
-        with np.errstate(over="ignore", invalid="ignore"):  # the problem refuses such numbers
-            centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # of numbers without the offset
+        with np.errstate(over="ignore", invalid="ignore"):  # the problem rejects such numbers
+            centre = X[0] + np.average(X - X[0], axis=0, weights=weight)  # averages of numbers without the offset
             X = X - centre
         return cls(X, Y, loss, alpha, weight, fit_intercept, l1_ratio, centre)
 
     def published(self, coef, intercept):
-        """Return the intercept for the columns as they were given."""
+        """Return the intercept for the original columns."""
         return intercept if self.centre is None else intercept - coef @ self.centre
 
     def intercept_here(self, coef, intercept):
-        """Return the intercept for these columns of one for the columns as they were given, in long doubles."""
+        """Convert an intercept for the original columns to one for these columns, in long doubles."""
         if self.centre is None:
             return intercept
         moved = coef.astype(np.longdouble) @ self.centre.astype(np.longdouble)
@@ -157,18 +157,18 @@ class FiniteSum:
 
     @cached_property
     def fingerprint(self):
-        """What tells this problem from others: parameters, and checksums of targets, weights and a projection of X."""
+        """Identity of the problem: parameters, and checksums of targets, weights and a projection of X."""
         projection = self.X @ np.cos(np.arange(self.X.shape[1]))
         sums = (crc32(np.ascontiguousarray(array)) for array in (self.Y, self.share, projection))
         return repr(self.loss), self.alpha, self.l1, self.fit_intercept, self.X.shape, *sums
 
     def with_alpha(self, alpha):
-        """Return the problem with another weight of the penalty, of the same mixture; what is known of X is kept."""
+        """Return the problem with another `alpha` and the same `l1_ratio`; computed properties of X are kept."""
         ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
         return self._changed("squared_lengths", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
 
     def _changed(self, *kept, **fields):
-        """Return a copy with other fields, and of what was computed only what is to be kept."""
+        """Return a copy with other fields; of the cached properties, keep only those in `kept`."""
         other = copy(self)
         computed = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
         vars(other).update(fields)
@@ -182,11 +182,11 @@ class FiniteSum:
         return self.at(np.zeros((self.Y.shape[1], self.X.shape[1])))
 
     def at(self, coef, intercept=None, *, best=True):
-        """Return the point of `coef`, looking for its intercept from `intercept` on if it is to be the best."""
+        """Return the point of `coef`, with the best intercept (searched from `intercept`) unless `best` is false."""
         if not coef.any():
             margins = np.zeros_like(self.Y)
         elif len(coef) == 1:
-            margins = (self.X @ coef[0])[:, None]  # faster than a matrix of one column
+            margins = (self.X @ coef[0])[:, None]  # faster than a matrix with one column
         else:
             margins = self.X @ coef.T
         intercept = np.zeros(len(coef)) if intercept is None else intercept
@@ -206,7 +206,7 @@ class FiniteSum:
         return rest + (_square(self.l2 * coef - (v - inside)) / (2 * self.l2) if self.l2 > 0 else 0.0)
 
     def error(self, point):
-        """Return the gap over the range of the objective, or the length of the gradient over its length at zero."""
+        """Return the gap over the range of the objective; for alpha = 0, the gradient's norm over that at zero."""
         if self.alpha == 0:
             return np.linalg.norm(point.gradient) / max(np.linalg.norm(self.start.gradient), self.resolution)
         range_ = self.start.objective - (point.objective - point.gap)
@@ -214,17 +214,17 @@ class FiniteSum:
 
     @cached_property
     def resolution(self):
-        """The rounding error of the loss at zero, which no range of the objective undercuts."""
+        """Rounding error of the loss at zero: smaller ranges of the objective are not resolved."""
         return np.finfo(float).eps * self.mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
 
     @cached_property
     def nothing_to_gain(self):
-        """Whether the best constant is the minimum up to rounding, as where all columns are constant."""
+        """Whether the best constant prediction is the minimum up to rounding, as for constant columns."""
         return self.start.gap <= self.rounding_of_gap
 
     @cached_property
     def rounding_of_gap(self):
-        """About the rounding error of the gap at zero, as far as it is small against the objective."""
+        """Approximate rounding error of the gap at zero, as far as it is small relative to the objective."""
         rounding = (10 * np.finfo(float).eps * np.max(np.abs(self.Y))) ** 2
         if self.l2 > 0:
             rounding *= 1 + self.mean_square / (2 * self.l2)
@@ -232,15 +232,15 @@ class FiniteSum:
         return min(rounding, 1e-9 * objective) + 100 * np.finfo(float).eps * objective
 
     def rounding_of_objective(self, point):
-        """Return about the rounding error of the objective at a point, which is that of its margins."""
+        """Return approximately the rounding error of the objective at a point, which comes from its margins."""
         size = np.sqrt(np.max(self.squared_lengths)) * np.linalg.norm(point.coef) + np.linalg.norm(point.intercept)
         slope = np.sum(self.share[:, None] * np.abs(self.loss.derivative(point.margins, self.Y)))
         return np.finfo(float).eps * (slope * size + point.objective)
 
     def separates(self, point):
-        """Return whether there is no minimum, because the point decides rightly and larger coefficients are better.
+        """Return whether there is no minimum because the point separates the classes: larger coefficients are better.
 
-        Of several classes it is enough that the score of one, against the mean of the others, sets it apart from them.
+        With several classes it is enough that the score of one class minus the mean of the others separates it.
         """
         if self.alpha > 0 or not isinstance(self.loss, Logistic | Multinomial):
             return False
@@ -254,13 +254,21 @@ class FiniteSum:
         return inside > outside if self.fit_intercept else inside > 0 > outside
 
     def status(self, point, tol):
-        """Return whether the point is within `tol` of the minimum, or will never be because there is none."""
+        """Return whether the point is within `tol` of the minimum, or whether no minimum exists."""
         if self.separates(point):
             return Status.SEPARABLE
         status = Status.of(self.error(point), tol)
-        if status is not Status.CONVERGED and self.nothing_to_gain and point.gap <= self.rounding_of_gap:
+        if status is not Status.CONVERGED and point.gap <= self._rounding_at(point):
             return Status.CONVERGED
         return status
+
+    def _rounding_at(self, point):
+        """Return the gap that may be rounding, where the range of the objective is hardly more; else 0."""
+        if self.nothing_to_gain:
+            return self.rounding_of_gap
+        start = self.start.objective
+        is_flat = start - (point.objective - point.gap) <= 1e-9 * start
+        return 1000 * np.finfo(float).eps * start if is_flat else 0.0
 
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""
@@ -299,7 +307,7 @@ class FiniteSum:
 
     @cached_property
     def term_smoothness(self):
-        """Smoothness of the terms less the penalty, each ``n_samples`` times its share of the objective."""
+        """Smoothness of the terms without the penalty, each times ``n_samples`` times its share."""
         return len(self.Y) * self.share * self.loss.smoothness * (self.squared_lengths + self.fit_intercept)
 
     def smoothness(self):
@@ -308,7 +316,7 @@ class FiniteSum:
 
     @cached_property
     def loss_smoothness(self):
-        """Smoothness of the mean loss where the intercept is the best, by power iterations, with a margin."""
+        """Smoothness of the mean loss at the best intercept, by power iterations with a safety margin."""
         v = np.random.default_rng(0).normal(size=self.X.shape[1])
         value = 0.0
         centre = self.share @ self.X if self.fit_intercept else np.zeros(len(v))
@@ -329,7 +337,7 @@ class FiniteSum:
         return self._changed(X=self.X.astype(np.float32))
 
     def sample(self, size):
-        """Return the problem of about `size` rows, drawn with the chances of their shares and then of equal weight."""
+        """Return the problem of about `size` rows of equal weight, drawn with probabilities equal to their shares."""
         rng = np.random.default_rng(0)
         rows = np.sort(rng.integers(len(self.Y), size=size) if self.equal else self._drawn(rng.random(size)))
         other = self._changed(X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
@@ -339,7 +347,7 @@ class FiniteSum:
         return np.minimum(np.searchsorted(np.cumsum(self.share), chances, side="right"), len(self.share) - 1)
 
     def rotated(self):
-        """Return the same problem in n_samples coordinates, and the map of its coefficients to these features."""
+        """Return the same problem in n_samples coordinates, and the map from its coefficients to the features."""
         X = self.X.toarray() if sparse.issparse(self.X) else self.X
         basis, triangle = np.linalg.qr(X.T)
         problem = FiniteSum(
@@ -353,10 +361,10 @@ class FiniteSum:
 
 
 def _is_far_from_zero(X):
-    """Return whether products of columns would lose their last digits to the columns' means, on some of the rows."""
+    """Return whether large column means would make products of columns lose digits, judged on a sample of rows."""
     n_rows = np.clip(2 * BLOCK // X.shape[1], 50, 1000)
     sample = X[:: max(1, len(X) // n_rows)]
-    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that the problem refuses
+    with np.errstate(over="ignore", invalid="ignore"):  # the problem rejects such numbers
         spread = sample - sample[0]
         return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * spread.var(axis=0)))
 

@@ -1,9 +1,10 @@
-"""Solvers of a finite sum: they have not heard of estimators.
+"""Solvers of a finite sum. They know nothing of estimators.
 
-Each is a generator that yields once an epoch (n_samples steps of a stochastic method, one step of another) how many
-times it has read the data, and where it is: a pair of coefficients and intercept, or a `Point`. What it needs to go on
-is kept in a dictionary, `state`. `solver` makes of it a function from a problem to a solution, which certifies the
-iterates, stops and keeps the trace.
+Each solver is a generator that yields once per epoch (n_samples steps of a stochastic method, or one step of another
+method). It yields the number of passes over the data that the epoch took, and the iterate: a pair of coefficients and
+intercept, or a `Point`. The dictionary `state` holds all that the solver needs to continue. The decorator `solver`
+turns the generator into a function from a problem to a solution, which certifies the iterates, decides when to stop and
+records the trace.
 """
 
 import dataclasses
@@ -30,23 +31,34 @@ SOLVERS = Registry("solver")
 def solver(
     generator: Callable[..., Any] | None = None, *, l1: bool = False, direct: bool = False, estimates: bool = False
 ) -> Callable[..., Any]:
-    """Register a generator as a solver, under its name with hyphens.
+    """Register a generator as a solver. Underscores in its name become hyphens.
 
     Parameters
     ----------
     generator : generator function
-        Takes `problem` and `state`, and those of `tol`, `step` and `sampling` that it names.
+        Takes `problem` and `state`, and optionally `tol`, `step` and `sampling`.
     l1 : bool, default=False
-        Whether it minimises an l1 norm as well.
+        Whether it can minimise an l1 norm.
     direct : bool, default=False
-        Whether it stops by itself.
+        Whether it decides itself when to stop.
     estimates : bool, default=False
-        Whether it knows where a certificate is worth its cost, and yields a `Point` there.
+        Whether it yields a `Point` when it expects that a certificate is worth its cost.
+
+    Raises
+    ------
+    TypeError
+        If `generator` is not a generator function, or has other parameters.
     """
     if generator is None:
         return functools.partial(solver, l1=l1, direct=direct, estimates=estimates)
     name = generator.__name__.replace("_", "-")
-    taken = inspect.signature(generator).parameters
+    taken = list(inspect.signature(generator).parameters)
+    is_solver = inspect.isgeneratorfunction(generator) and taken[:2] == ["problem", "state"]
+    if not is_solver or set(taken[2:]) - {"tol", "step", "sampling"}:
+        raise TypeError(
+            f"{generator.__name__} must be a generator function of problem, state and optionally tol, step and "
+            f"sampling; got a function of {', '.join(taken)}."
+        )
 
     @functools.wraps(generator)
     def solve(
@@ -73,12 +85,13 @@ def solver(
 
 
 def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, every, step):
-    """Go through the epochs of a solver; see `solver`.
+    """Run the epochs of a solver; see `solver`.
 
-    `tell(coef, intercept)`, if given, hears of every epoch and says whether to stop. A certificate costs about two
-    passes: it is computed `every` so many epochs, or by default where the rate of the last two foretells the end, but
-    after as many epochs again at the latest, or half as many from 24 on. The first waits for as many as two decades an
-    epoch would take.
+    `tell(coef, intercept)`, if given, is called after every epoch and returns whether to stop. A certificate costs
+    about two passes over the data. It is computed after `every` epochs if that is given; otherwise when the rate of the
+    last two certificates predicts convergence, but at the latest when the number of epochs has doubled, or grown by
+    half from epoch 24 on. The first certificate is computed at the epoch by which a rate of two decades per epoch would
+    reach `tol`.
     """
     point, status, stalled = _first(problem, state), Status.OUT_OF_STEPS, False
     best, begin, paused, passes, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 0, []
@@ -86,7 +99,7 @@ def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, eve
     records = [] if is_quick else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
     while n_iter < max_iter and (is_quick or not problem.nothing_to_gain):
         cost, iterate = next(steps, (None, None))
-        if cost is None:  # a direct solver is done, and others see nothing but rounding
+        if cost is None:  # a direct solver is done; another solver sees only rounding errors
             stalled = direct or state.pop("stalled", False)
             break
         n_iter, passes = n_iter + 1, passes + cost
@@ -156,7 +169,7 @@ def _foretold(errors, tol):
 
 
 def _first(problem, state):
-    """Return the point where a solver starts: that of its state, or of zero coefficients."""
+    """Return the point where a solver starts: the point of its state, or zero coefficients."""
     if "coef" not in state:
         return problem.start
     return problem.at(state["coef"], state["intercept"])
@@ -184,8 +197,8 @@ def _note_smoothness(problem, state):
 def sag(problem, state, *, step, sampling):
     """Minimise with SAG (Schmidt, Le Roux, Bach 2017, arXiv:1309.2388), by default with step 1/L.
 
-    The table of slopes starts at the best constant. From there SAG overshoots, so that the first pass is SAGA's, with
-    SAGA's step: it diverges at 1/L.
+    The table of slopes starts at the best constant prediction. From there SAG overshoots, so the first pass uses SAGA
+    and its step, because SAGA diverges at 1/L.
     """
     draw, n = Draw(problem, sampling), len(problem.Y)
     step, begins = _set_step(state, step, 1 / draw.smoothness, problem.l2), "table" not in state
@@ -193,7 +206,7 @@ def sag(problem, state, *, step, sampling):
     if begins:
         epoch(draw(state["rng"]), min(step, 1 / (3 * draw.smoothness)), draw.correction, 1.0, memory)
         yield 1.0, (memory.coef, memory.intercept)
-    while True:  # the new slope of a row counts for 1/n, like all others, however often it is drawn
+    while True:  # the new slope of a row has weight 1/n, however often the row is drawn
         epoch(draw(state["rng"]), step, np.full(n, 1 / n), 1.0, memory)
         yield 1.0, (memory.coef, memory.intercept)
 
@@ -213,7 +226,7 @@ def saga(problem, state, *, step, sampling):
 def svrg(problem, state, *, step, sampling):
     """Minimise with loopless SVRG (Kovalev, Horvath, Richtarik 2020, arXiv:1901.08689), by default with step 1/(6L).
 
-    The full gradient is computed anew before each step with probability 1/n.
+    Before each step the full gradient is recomputed with probability 1/n.
     """
     draw, n, rng = Draw(problem, sampling), len(problem.Y), state["rng"]
     step = _set_step(state, step, 1 / (6 * draw.smoothness), problem.l2)
@@ -230,15 +243,15 @@ def svrg(problem, state, *, step, sampling):
 
 
 class Draw:
-    """Rows at random, and what makes up for uneven chances.
+    """Draw random rows, and correct for unequal probabilities.
 
-    With ``sampling='lipschitz'`` half of the draws are uniform and half in proportion to the smoothness of the terms
-    (Schmidt et al. 2017, section 5.5); 'auto' does so where the largest is more than twice the mean.
+    With ``sampling='lipschitz'`` half of the draws are uniform, and half are in proportion to the smoothness of the
+    terms (Schmidt et al. 2017, section 5.5). 'auto' does so if the largest smoothness is more than twice the mean.
 
     Attributes
     ----------
     correction : ndarray of shape (n_samples,)
-        1 / (n p_i) for the chance p_i of a row.
+        1 / (n p_i) for the probability p_i of a row.
     smoothness : float
         The largest smoothness of a term times its correction.
     """
@@ -257,14 +270,14 @@ class Draw:
         """Return n rows."""
         if self.chances is None:
             return rng.integers(self.n, size=self.n)
-        ordered = np.sort(rng.random(self.n))  # a search for numbers in order stays in the cache
+        ordered = np.sort(rng.random(self.n))  # a search for sorted numbers stays in the cache
         rows = np.minimum(np.searchsorted(self.chances, ordered, side="right"), self.n - 1)
         rng.shuffle(rows)
         return rows
 
 
 def _averaging(problem, state):
-    """Return the compiled epoch of SAG, SAGA and SVRG and its memory, which goes on from the table in the state."""
+    """Return the compiled epoch of SAG, SAGA and SVRG, and its memory, which continues from the table in the state."""
     from sklearn_ltdl.linear._epochs import Memory, kernel_of  # compiled code loads on first use
 
     n = len(problem.Y)
@@ -283,11 +296,11 @@ def _averaging(problem, state):
 def sdca(problem, state):
     """Minimise with SDCA (Shalev-Shwartz and Zhang 2013, arXiv:1209.1873): exact dual steps on permuted rows.
 
-    A free intercept would tie all dual variables together. It is given a penalty around its last value instead, which
-    makes the last value the multiplier of an augmented Lagrangian.
+    A free intercept would couple all dual variables. Instead its distance from its last value is penalised; this is the
+    method of multipliers, with the last value as the multiplier.
     """
     if problem.l2 == 0:
-        raise ValueError("solver='sdca' needs alpha > 0, since its dual has none; use solver='catalyst' or 'auto'.")
+        raise ValueError("solver='sdca' needs alpha > 0: its dual needs a penalty; use solver='catalyst' or 'auto'.")
     yield from _dual_ascent(problem, state, 0.0)
 
 
@@ -295,7 +308,7 @@ def sdca(problem, state):
 def catalyst(problem, state):
     """Minimise with SDCA, accelerated by Catalyst (Lin, Mairal, Harchaoui 2015, arXiv:1506.02186).
 
-    Each epoch minimises the objective plus ``kappa |w - y|^2 / 2`` a little, with kappa = L_mean / n - alpha.
+    Each epoch is one pass at minimising the objective plus ``kappa |w - y|^2 / 2``, with kappa = L_mean / n - alpha.
     """
     _note_smoothness(problem, state)
     yield from _dual_ascent(problem, state, max(np.mean(problem.term_smoothness) / len(problem.Y) - problem.l2, 0.0))
@@ -317,7 +330,7 @@ def _dual_ascent(problem, state, kappa):
     epoch, dual, rng = kernel_of("dual", problem), state["dual"], state["rng"]
     run = max(1, min(8, 512 // p)) if isinstance(problem.X, np.ndarray) else 1  # short rows are fetched in runs
     while True:
-        # the primal of the dual variables, from scratch: rounding does not add up
+        # recomputed from the dual variables, so that rounding errors do not accumulate
         coef = (kappa * state["centre"] - problem.transposed(problem.share[:, None] * dual)) / l2
         intercept = state["centre_intercept"].copy()
         if problem.fit_intercept:
@@ -347,9 +360,9 @@ def _dual_ascent(problem, state, kappa):
 
 @solver
 def sgd(problem, state, *, step, sampling):
-    """Minimise with stochastic gradients and steps g / (1 + g alpha t), g = 1/(4L), or constant ones if given.
+    """Minimise with stochastic gradients and steps g / (1 + g alpha t), g = 1/(4L), or a constant step if it is given.
 
-    The last iterate is kept.
+    Returns the last iterate.
     """
     yield from _plain(problem, state, step, sampling, average=False)
 
@@ -358,8 +371,8 @@ def sgd(problem, state, *, step, sampling):
 def asgd(problem, state, *, step, sampling):
     """Minimise with stochastic gradients and return the average of the iterates (Bach and Moulines 2013).
 
-    For the squared loss the steps are constant, 1/(4L). For others a constant step leaves a bias of its order, and they
-    fall as the root of their number after some thousand, unless one is given. arXiv:1306.2119
+    For the squared loss the step is constant, 1/(4L). For other losses a constant step leaves a bias of the order of
+    the step; the default steps therefore decrease as 1 / sqrt(1 + t / 1000). arXiv:1306.2119
     """
     yield from _plain(problem, state, step, sampling, average=True)
 
@@ -373,7 +386,7 @@ def _plain(problem, state, step, sampling, average):
 
 
 def descend(problem, state, rows, draw, step, average):
-    """Take a step of SGD on each of the rows, going on from the state."""
+    """Take one step of SGD on each of the rows, starting at the state."""
     from sklearn_ltdl.linear._epochs import kernel_of  # compiled code loads on first use
 
     n, n_outputs = len(problem.Y), problem.Y.shape[1]
@@ -414,7 +427,7 @@ def descend(problem, state, rows, draw, step, average):
 
 @solver(l1=True)
 def gd(problem, state, *, step):
-    """Minimise with proximal gradient steps of length 1/L, by default, L being the smoothness of the whole mean."""
+    """Minimise with proximal gradient steps, by default of length 1/L, where L is the smoothness of the mean loss."""
     step = _set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
     point = _first(problem, state)
     while True:
@@ -430,7 +443,7 @@ def gd(problem, state, *, step):
 def agd(problem, state, *, step):
     """Minimise with accelerated proximal gradient steps of length 1/L (Nesterov 2004, constant scheme 2.2.20).
 
-    Without strong convexity the momentum is FISTA's, restarted where it goes uphill.
+    Without strong convexity the momentum is that of FISTA, restarted when a step goes uphill.
     """
     step = _set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
     root = np.sqrt(min(1.0, step * problem.l2))
@@ -457,7 +470,8 @@ def agd(problem, state, *, step):
 def cd(problem, state, *, tol):
     """Minimise by proximal Newton steps, each found by coordinate descent (Friedman, Hastie, Tibshirani 2010).
 
-    The squared loss is its own model, so that only the precision of the descent and the columns in it are renewed.
+    The quadratic model of the squared loss is exact, so only the precision of the descent and the set of columns change
+    between steps.
     """
     if problem.loss.coupled:
         raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
@@ -478,7 +492,7 @@ def cd(problem, state, *, tol):
 
 
 def _downhill(problem, point, change):
-    """Return the point after the longest of the changes 1, 1/2, 1/4, ... that lowers the objective enough."""
+    """Return the point after the longest of the steps 1, 1/2, 1/4, ... that lowers the objective enough."""
     slope = np.sum(point.gradient * change)
     slope += problem.l1 * (np.sum(np.abs(point.coef + change)) - np.sum(np.abs(point.coef)))
     for length in 0.5 ** np.arange(40):
@@ -491,7 +505,7 @@ def _downhill(problem, point, change):
 
 
 def _better(a, b):
-    """Return the point of the lower objective, with the dual variables of the higher dual objective."""
+    """Return the point with the lower objective, and the dual variables with the higher dual objective."""
     low, high = min(a, b, key=lambda p: p.objective), max(a, b, key=lambda p: p.objective - p.gap)
     return low if high is low else Point(low.problem, low.coef, low.intercept, low.margins, dual=high)
 
@@ -535,20 +549,20 @@ def cholesky(problem, state, *, tol):
 def newton(problem, state, *, tol):
     """Minimise by Newton's method with line search; the intercept is eliminated, not iterated.
 
-    Hessians are sums over blocks of rows that stay in the cache. On many rows the first steps are taken on few of them.
+    Hessians are sums over blocks of rows that fit in the cache. With many rows, the first steps use a sample of them.
     """
     yield from _newton(problem, state, tol, "newton")
 
 
-EXACT = 10**6  # numbers of a table up to which direct solvers go on to rounding error
+EXACT = 10**6  # on tables of at most so many numbers direct solvers continue to rounding error
 
 
 def _refuse_beyond_memory(problem, name):
     n, p = problem.X.shape
     if side(problem) > 15_000 or (n < p and n * p > 10**9):
         raise ValueError(
-            f"solver='{name}' factorises a dense matrix of side {side(problem)} from {n} x {p} data, beyond what "
-            "memory commonly holds; use solver='auto', 'sag' or 'saga'."
+            f"solver='{name}' would factorise a dense matrix of {side(problem)} rows, which is too large for "
+            f"the memory of most machines (X is {n} x {p}); use solver='auto', 'sag' or 'saga'."
         )
 
 
@@ -575,12 +589,12 @@ def _newton(problem, state, tol, name):
         outer = point if basis is None else problem.at(point.coef @ basis, point.intercept)
         state.update(coef=outer.coef, intercept=outer.intercept)
         yield 1.0, outer
-        if finished or (not exact and inner.error(best) <= tol):  # if near, the next step would be one of rounding
+        if finished or (not exact and inner.error(best) <= tol):  # if near, the next step would only be rounding
             break
 
 
 def _from_few_rows(problem, start):
-    """Return a better point to start from: the minimum on 1/400 and then 1/20 of the rows, where these are many."""
+    """Return a better starting point: the minimum on 1/400 and then on 1/20 of the rows, if these are many."""
     n = len(problem.Y)
     point = start
     for part in (400, 20):
@@ -590,7 +604,7 @@ def _from_few_rows(problem, start):
         near = few.at(point.coef, point.intercept)
         for _ in range(10):
             near, decrease = _search(few, near, newton_step(near)(near.gradient))
-            if decrease <= 1e-3 * near.objective * side(problem) / len(few.Y):  # of the error of so few rows
+            if decrease <= 1e-3 * near.objective * side(problem) / len(few.Y):  # their error
                 break
         point = near
     if point is start:
@@ -601,9 +615,9 @@ def _from_few_rows(problem, start):
 
 @solver(estimates=True)
 def lbfgs(problem, state, *, tol):
-    """Minimise with L-BFGS, one read of the data an iteration; see `sklearn_ltdl.linear._lbfgs`.
+    """Minimise with L-BFGS, one read of the data per iteration; see `sklearn_ltdl.linear._lbfgs`.
 
-    `budget` in the state is the most reads that are worth while: it ends when more are foretold.
+    `budget` in the state is the largest number of reads that is worthwhile: the solver gives up when it predicts more.
     """
     budget, size, start = state.pop("budget", np.inf), side(problem), _first(problem, state)
     metric, coef, intercept = first_metric(problem, start.coef, start.intercept, size)
@@ -614,7 +628,7 @@ def lbfgs(problem, state, *, tol):
     yield 1.0, (coef, intercept)
     steps = passes(near, here, metric, pairs)
     while not (slow or stalled):
-        there = next(steps, None)  # None where rounding hides what is left
+        there = next(steps, None)  # None if rounding hides any further decrease
         stalled = there is None or (len(errors) > 50 and min(errors[-50:]) > min(errors))
         here = here if there is None else there
         state.update(coef=here.coef, intercept=here.intercept)
@@ -623,7 +637,7 @@ def lbfgs(problem, state, *, tol):
         can_factor = metric.is_diagonal and is_long
         slow = to_come > budget and not can_factor
         is_near = slow or stalled or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
-        if near is not problem and is_near:  # as near as single precision leads
+        if near is not problem and is_near:  # single precision gets no nearer
             near, here, stalled = problem, read(problem, here.coef, here.intercept), False
             steps = passes(problem, here, metric, pairs)
             errors.append(_relative_gap(problem, here, metric))
@@ -640,14 +654,14 @@ def lbfgs(problem, state, *, tol):
 
 
 def _pays_in_single_precision(problem):
-    """Return whether a copy in single precision is small, and holds the numbers."""
+    """Return whether a copy in single precision is small and can represent the numbers."""
     n, p = problem.X.shape
-    is_within = 1e-20 < problem.mean_square * n < 1e30  # of squares of single precision
+    is_within = 1e-20 < problem.mean_square * n < 1e30  # squares stay in the range of single precision
     return not sparse.issparse(problem.X) and EXACT < n * p <= 10**7 and problem.alpha > 0 and is_within
 
 
 def _relative_gap(problem, here, metric):
-    """Return about the gap of a pass over the decrease of the objective so far, from the gradient."""
+    """Estimate, from the gradient, the gap relative to the decrease of the objective so far."""
     square = np.sum(metric.gradient(here)[:, :-1] ** 2)
     if problem.alpha == 0:
         return np.sqrt(square) / max(np.linalg.norm(problem.start.gradient), problem.resolution)
@@ -655,7 +669,7 @@ def _relative_gap(problem, here, metric):
 
 
 def _reads_to_come(errors, tol):
-    """Return how many reads the rate of the later half of the errors foretells; 0 of less than six."""
+    """Predict the number of further reads from the rate of the later half of the errors; 0 for fewer than six."""
     if len(errors) < 6 or errors[-1] <= tol:
         return 0
     half = len(errors) // 2
@@ -665,15 +679,15 @@ def _reads_to_come(errors, tol):
 
 @solver
 def newton_cg(problem, state, *, tol):
-    """Minimise by Newton steps from conjugate gradients, as exact as the step needs (Eisenstat and Walker 1996).
+    """Minimise by inexact Newton steps, computed by conjugate gradients (Eisenstat and Walker 1996).
 
-    The gradients are preconditioned by the diagonal of the Hessian. `budget` in the state is the most passes.
+    The preconditioner is the diagonal of the Hessian. `budget` in the state is the maximum number of passes.
     """
     point, left = _first(problem, state), state.pop("budget", np.inf)
-    first = np.linalg.norm(point.gradient)
+    first, idle = np.linalg.norm(point.gradient), 0
     while left > 0:
         size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
-        if problem.l2 > 0:  # the gradient whose gap is half of what is asked
+        if problem.l2 > 0:  # the norm of a gradient whose gap is half the tolerance
             target = np.sqrt(problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
@@ -685,16 +699,18 @@ def newton_cg(problem, state, *, tol):
             most=min(1000, left),
         )
         left -= products
-        point, decrease = _search(problem, point, step)
+        before, (point, decrease) = point, _search(problem, point, step)
+        is_idle = decrease <= 1e-12 * point.objective + 10 * problem.resolution and point.gap >= before.gap / 2
+        idle = idle + 1 if is_idle else 0
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0 + products, point
-        if decrease == 0:
+        if decrease == 0 or idle == 3:
             state["stalled"] = True
             return
 
 
 def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
-    """Return an approximate solution of ``product(x) = rhs`` with a residual of length `target`, and the products."""
+    """Solve ``product(x) = rhs`` up to a residual of norm `target`; return x and the number of products."""
     x, residual = np.zeros_like(rhs), rhs.copy()
     direction = residual / diagonal
     size, n_products = np.vdot(residual, direction), 0
@@ -702,7 +718,7 @@ def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
         n_products += 1
         image = product(direction)
         curvature = np.vdot(direction, image)
-        if curvature <= 0:  # rounding, or a direction that the objective does not see
+        if curvature <= 0:  # rounding, or a direction in which the objective is constant
             return (x if x.any() else direction), n_products
         x += size / curvature * direction
         residual -= size / curvature * image
@@ -713,22 +729,20 @@ def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
 
 
 def side(problem):
-    """Return the side of the matrix that a direct method factorises."""
+    """Return the number of rows of the square matrix that a direct method factorises."""
     return min(problem.X.shape) * (problem.Y.shape[1] if problem.loss.coupled else 1)
 
 
 def _search(problem, point, step):
-    """Return the point after the longest of the steps 1, 1/2, 1/4, ... that decreases enough, and that decrease.
+    """Return the point after the longest of the steps 1, 1/2, 1/4, ... that decreases enough, and the decrease.
 
-    Where rounding hides the decrease, it is the point itself, and 0.
+    If rounding hides the decrease, return the same point and 0.
     """
-    decrease = np.sum(point.gradient * step)
+    decrease, rounding = np.sum(point.gradient * step), 1e-9 * point.objective + problem.resolution
     for halvings in range(60):
         candidate = problem.at(point.coef - step, point.intercept)
-        if (
-            candidate.objective <= point.objective - decrease / 4
-            or decrease <= 1e-9 * point.objective + problem.resolution
-        ):
+        change = candidate.objective - point.objective
+        if change <= -decrease / 4 or (decrease <= rounding and change <= rounding):
             return candidate, decrease
         if halvings >= 5 and decrease <= problem.rounding_of_objective(point):
             break
@@ -741,13 +755,13 @@ def _search(problem, point, step):
 
 @SOLVERS.register
 def auto(problem, *, state=None, max_iter=1000, **options):
-    """Minimise with the solver that `choose` names; where its rate foretells a long way, go on with another."""
+    """Minimise with the solver that `choose` names, and switch to another if its rate predicts a long run."""
     name, reason = choose(problem)
     state, size = {} if state is None else state, side(problem)
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
-    other, because = direct, f"'{name}' was slow, and a matrix of side {size} can be factorised"
+    other, because = direct, f"'{name}' was slow, and a {size} x {size} matrix can be factorised"
     if not _affordable(problem):
-        other, because = "newton-cg", f"'{name}' was slow, and a matrix of side {size} is too large"
+        other, because = "newton-cg", f"'{name}' was slow, and a {size} x {size} matrix is too large to factorise"
     if name in ("lbfgs", "newton-cg") and other != name:
         state["budget"] = 10 + size // 4
     solution = SOLVERS[name](problem, state=state, max_iter=max_iter, **options)
@@ -760,31 +774,31 @@ def auto(problem, *, state=None, max_iter=1000, **options):
 
 
 def _after(first, second):
-    """Return the columns of the second trace, with passes and seconds counted from the start of the first."""
+    """Return the columns of the second trace, with passes and seconds counted from the start of the first run."""
     offsets = (first.trace.passes[-1], first.trace.seconds[-1], 0, 0, 0)
     return (column + offset for column, offset in zip(vars(second.trace).values(), offsets))
 
 
 def choose(problem):
-    """Return the name of the solver that should be the fastest, and why."""
+    """Return the name of the solver that is expected to be fastest, and the reason."""
     n, p = problem.X.shape
     m = side(problem)
     if problem.l1 > 0 and problem.loss.coupled:
-        return "saga", "an l1 norm takes a proximal step, and SAGA has the fastest for several scores a row"
+        return "saga", "with an l1 norm and coupled scores per row, SAGA is the fastest solver with a proximal step"
     if problem.l1 > 0:
-        return "cd", "an l1 norm is minimised one coefficient at a time, among the columns that may have one"
+        return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
     if m <= 100 and n * p <= EXACT:
-        return direct, f"a matrix of side {m} is factorised in no time"
+        return direct, f"factorising a {m} x {m} matrix is cheap"
     if direct == "cholesky" and m <= 150 and n >= 20 * m and not sparse.issparse(problem.X):
-        return direct, f"a matrix of side {m} is formed and factorised while {n} rows are read a few times"
+        return direct, f"forming and factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"
     if sparse.issparse(problem.X) or (direct == "cholesky" and not is_tall(problem, m)):
-        return "newton-cg", f"a matrix of side {m} is not formed while {n} rows are read a few times"
-    return "lbfgs", f"{n} rows are read once a step, and the steps begin with what few of the rows say"
+        return "newton-cg", f"forming a {m} x {m} matrix costs more than a few passes over {n} rows"
+    return "lbfgs", f"each step is one pass over {n} rows, and a sample of the rows gives a good starting point"
 
 
 def _affordable(problem):
-    """Return whether a direct solver fits in memory and time; wide data are rotated, in a dense copy."""
+    """Return whether a direct solver is affordable in memory and time; wide data are rotated, in a dense copy."""
     n, p = problem.X.shape
     fits = n >= p or n * p <= (10**7 if sparse.issparse(problem.X) else 10**8)
     return fits and side(problem) <= (2000 if isinstance(problem.loss, Squared) else 1000)

@@ -1,4 +1,4 @@
-"""Networks of one and more hidden layers, lazy or mean-field, trained by one engine."""
+"""Networks with one or more hidden layers, lazy or mean-field, trained by one engine."""
 
 from sklearn_ltdl.networks._display import ParticleFlowDisplay
 from sklearn_ltdl.networks._features import TangentFeatures

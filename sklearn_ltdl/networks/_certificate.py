@@ -5,15 +5,15 @@ The problem over measures is :math:`F(\nu) = R(f_\nu + c) + \alpha\,|\nu|_{TV}`.
 
 .. math:: M = \sup_{|\theta| = 1} \Big| \sum_i g_i\, \sigma(\theta \cdot \varphi_i) \Big|,
 
-:math:`s g` is a feasible point of the dual for :math:`0 \le s \le \alpha / M`, so that :math:`-R^*(s g)` is a lower
-bound on F, whatever the particles did (Bach 2017, JMLR 18; Chizat and Bach 2018). All depends on M: it is exact for the
-quadratic activation, where it is an eigenvalue, and in low dimension for piecewise linear ones, where it is found by
-enumeration, for several outputs on one feature only; elsewhere it is the best of many starts, a lower bound, and the
-gap an estimate.
+:math:`s g` is dual feasible for :math:`0 \le s \le \alpha / M`, so that :math:`-R^*(s g)` is a lower bound on F,
+whatever the particles are (Bach 2017, JMLR 18; Chizat and Bach 2018). The bound depends on M. M is exact for the
+quadratic activation, where it is an eigenvalue, and for piecewise linear activations in low dimension, where it is
+found by enumeration (with several outputs, for one feature only). Otherwise the best of many starts is a lower bound on
+M, and the gap is an estimate.
 
-With noise the problem is :math:`R + \frac\alpha2 E|w|^2 + T \int \mu \log \mu`. Particles have no density, but their
-proximal Gibbs measure :math:`p \propto \exp(-(g \cdot \Phi_w + \frac\alpha2 |w|^2) / T)` has one, and its gap is the
-Fenchel-Young loss between its own predictions and g (Nitanda, Wu, Suzuki 2022, arXiv:2201.10469).
+With noise the problem is :math:`R + \frac\alpha2 E|w|^2 + T \int \mu \log \mu`. Particles have no density. Their
+proximal Gibbs measure :math:`p \propto \exp(-(g \cdot \Phi_w + \frac\alpha2 |w|^2) / T)` has a density, and its gap is
+the Fenchel-Young loss between its own predictions and g (Nitanda, Wu, Suzuki 2022, arXiv:2201.10469).
 """
 
 from itertools import combinations, product
@@ -29,16 +29,16 @@ from sklearn_ltdl.losses import Squared, balanced_slopes, best_intercept, of_row
 from sklearn_ltdl.networks._measures import is_homogeneous, is_quadratic
 from sklearn_ltdl.results import Certificate
 
-MOST_CELLS = 10**6  # of an arrangement that is enumerated
-QUICK, THOROUGH = 1500, 10**5  # faces of planes, of about 0.2 ms each, that an enumeration may visit
-MOST_COLUMNS = 12  # of phi, where the rank may be small enough for that
-STARTS = 40  # random ones of the ascent, and as many at atoms, at rows and at their opposites
+MOST_CELLS = 10**6  # maximum number of cells of an arrangement that is enumerated
+QUICK, THOROUGH = 1500, 10**5  # maximum number of faces that an enumeration visits, at about 0.2 ms each
+MOST_COLUMNS = 12  # with more columns of phi, enumeration is not tried
+STARTS = 40  # random starts of the ascent; as many start at atoms, at rows and at their opposites
 STEPS = 60
 GIBBS_DRAWS = 2**14  # half from the prior, half around particles
 GIBBS_CENTRES = 256
-GIBBS_KERNEL = 0.5  # standard deviation of those around particles, over the prior's
-FEWEST_DRAWS = 50  # effective ones
-_DEPENDENT = 1e-9  # length of a unit vector's projection that counts as none
+GIBBS_KERNEL = 0.5  # standard deviation of the draws around particles, relative to the prior
+FEWEST_DRAWS = 50  # least effective number of draws
+_DEPENDENT = 1e-9  # a projection of a unit vector that is shorter counts as zero
 _CHUNK = 2**22  # numbers held at a time
 
 
@@ -49,10 +49,10 @@ class Peaks(NamedTuple):
     ----------
     directions : ndarray of shape (n_peaks, n_features + 1), unit vectors
     values : ndarray of shape (n_peaks, n_outputs)
-        The correlations, one number an output.
+        The correlations, one per output.
     method : str
     rigorous : bool
-        Whether no direction has a larger one.
+        Whether it is certain that no direction has a larger correlation.
     """
 
     directions: np.ndarray
@@ -76,7 +76,7 @@ def correlations(activation, directions, phi, g):
 
 
 def peaks_of(activation, phi, g, *, atoms=None, seed=0, most_faces=QUICK):
-    """Return where neurons correlate most with `g` of shape (n_samples, n_outputs).
+    """Return the directions in which neurons correlate most with `g`.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def peaks_of(activation, phi, g, *, atoms=None, seed=0, most_faces=QUICK):
     phi : ndarray of shape (n_samples, n_features + 1)
     g : ndarray of shape (n_samples, n_outputs)
     atoms : ndarray of shape (n_atoms, n_features + 1), default=None
-        Directions to start from besides random ones and those of rows.
+        Directions to start from, in addition to random directions and those of rows.
     seed : int, default=0
     most_faces : int, default=1500
-        Above which the correlations are not enumerated.
+        If an enumeration would need more faces, it is not tried.
     """
     if is_quadratic(activation):
         return _eigenvectors(phi, g)
@@ -110,7 +110,7 @@ def _sorted(directions, values, method, rigorous):
 
 
 def _eigenvectors(phi, g):
-    """Return the eigenvectors of sum_i g_ik phi_i phi_i' for each output k: no unit vector has a larger square form."""
+    """Return the eigenvectors of sum_i g_ik phi_i phi_i' for each output k, which maximise the quadratic form."""
     directions, values = [], []
     for k, column in enumerate(g.T):
         eigenvalues, vectors = np.linalg.eigh(phi.T @ (column[:, None] * phi))
@@ -120,11 +120,10 @@ def _eigenvectors(phi, g):
 
 
 def _ascend(activation, phi, g, atoms, seed):
-    """Return local maxima of the length of the correlation on the sphere, from many starts.
+    """Return local maxima of the norm of the correlation on the sphere, from many starts.
 
-    The step is along the gradient in the tangent space and of a length that decays whatever the gradient's, which
-    crosses the kinks of the ReLU where steps in proportion to the gradient, or the map from a direction to that of
-    its gradient, stop short.
+    The steps follow the direction of the tangential gradient, with decaying lengths that do not depend on the norm of
+    the gradient. They cross the kinks of the ReLU, at which steps proportional to the gradient would get stuck.
     """
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(phi))[:STARTS]
@@ -133,7 +132,7 @@ def _ascend(activation, phi, g, atoms, seed):
         starts.append(atoms[:STARTS])
     theta = unit(np.vstack(starts))
     best, highest = theta.copy(), np.zeros(len(theta))
-    for step in [*(0.3 / (1 + k / 3) for k in range(STEPS)), np.inf]:  # at last, to the summit of the linear piece
+    for step in [*(0.3 / (1 + k / 3) for k in range(STEPS)), np.inf]:  # last, to the maximum of the linear piece
         z = theta @ phi.T
         values = activation.value(z) @ g
         height = np.linalg.norm(values, axis=1)
@@ -151,26 +150,27 @@ def _ascend(activation, phi, g, atoms, seed):
 
 
 def unit(rows):
-    """Return rows of length 1, or 0, whatever their size."""
+    """Return rows scaled to length 1, without overflow; zero rows stay zero."""
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
     rows = rows / np.where(largest > 0, largest, 1.0)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
 
 
 def _enumerate(activation, phi, g, found, most_faces):
-    r"""Return a direction of the largest correlation, exactly, or None where that would take too long.
+    r"""Return a direction with the largest correlation, exactly, or None if that would take too long.
 
-    :math:`h(\theta) = \sum_i g_i \sigma(\theta \cdot x_i)` is linear on each face of the arrangement of the
-    hyperplanes :math:`x_i^\perp`, and on a face of gradient v its extreme on the sphere is at :math:`\pm v / |v|`, if
-    that is in the face. Every face touches a two-dimensional one, which lies in the plane orthogonal to p - 2 of the
-    rows; so planes are swept, and at each of their arcs the signs of those rows are set in all ways, 0 for faces
-    within. Lengths of gradients and the signs of some rows sift the candidates, and h itself, which is a lower bound at
-    any direction, judges them. From p = 4 on, rows that depend on p - 2 others are not dealt with.
+    :math:`h(\theta) = \sum_i g_i \sigma(\theta \cdot x_i)` is linear on each face of the arrangement of the hyperplanes
+    :math:`x_i^\perp`. On a face with gradient v, its extremum on the sphere is at :math:`\pm v / |v|`, if this point is
+    in the face. Every face touches a two-dimensional face, which lies in the plane orthogonal to p - 2 of the rows.
+    Therefore all such planes are swept, and at each of their arcs all signs of these rows are tried, where 0 means that
+    the face lies in the hyperplane. Norms of gradients and the signs of some rows filter the candidates; the value of
+    h, which is a lower bound at any direction, decides. For p >= 4, rows that depend linearly on p - 2 others are not
+    supported.
     """
     x, up, down, basis = _hyperplanes(activation, phi, g)
     n, p = x.shape
     if p < 2:
-        return basis[0] if p else found.directions[0]  # the ascent has looked at the rows and their opposites
+        return basis[0] if p else found.directions[0]  # the ascent has tried the rows and their opposites
     if comb(n, p - 2) * 3 ** (p - 2) > most_faces or 2 * sum(comb(n - 1, k) for k in range(p)) > MOST_CELLS:
         return None
     best, direction = found.sup, found.directions[0] @ basis.T
@@ -194,11 +194,11 @@ def _enumerate(activation, phi, g, found, most_faces):
         arcs = first + np.vstack([np.zeros(p), np.cumsum(flips, axis=0)])
         opposite = both - (up[chosen] - down[chosen]) @ x[chosen] - arcs
         corners = np.column_stack([np.cos(crossing), np.sin(crossing)]) @ plane.T
-        for sign, beside in ((1, arcs), (-1, opposite)):  # h at a corner is the linear function beside it
+        for sign, beside in ((1, arcs), (-1, opposite)):  # h at a corner equals the linear function of the adjacent arc
             height = np.abs(np.sum(beside[:-1] * corners, axis=1))
             if len(height) and height.max() > best:
                 best, direction = height.max(), sign * corners[np.argmax(height)]
-        # the rows that end each arc, with their signs on it: the last and the first end those that pass the angle pi
+        # the two rows that bound each arc, with their signs on it; the last and the first row bound the arcs through pi
         ends = np.column_stack([np.append(rows[-1], rows), np.append(rows, rows[0])])
         sides = np.column_stack([np.append(-after[-1], after), np.append(-after, after[0])])
         arcs, ends, sides = np.vstack([arcs, opposite]), np.vstack([ends, ends]), np.vstack([sides, -sides])
@@ -232,16 +232,16 @@ def _enumerate(activation, phi, g, found, most_faces):
 
 
 def _hyperplanes(activation, phi, g):
-    r"""Return distinct unit normals x, the weights of the two sides of each, and a basis of their space.
+    r"""Return distinct unit normals x, the weights of both sides of each, and a basis of their span.
 
-    The function is then :math:`\sum_i u_i (\theta \cdot x_i)_+ + d_i (\theta \cdot x_i)_-`, with coordinates in that
-    basis, of shape (rank, n_features + 1), for x and directions.
+    The function is then :math:`\sum_i u_i (\theta \cdot x_i)_+ + d_i (\theta \cdot x_i)_-`, where x and directions have
+    coordinates in this basis, which has shape (rank, n_features + 1).
     """
     length = np.linalg.norm(phi, axis=1)
     x = phi[length > 0] / length[length > 0, None]
     g, one = (g * length)[length > 0], np.ones(1)
     up, down = float(activation.value(one)[0]) * g, float(activation.value(-one)[0]) * g
-    # opposite normals are one hyperplane: turn each so that its first entry that is not zero is positive
+    # opposite normals define the same hyperplane: make the first nonzero entry of each positive
     lead = np.take_along_axis(x, np.argmax(np.abs(x) > _DEPENDENT, axis=1)[:, None], axis=1)[:, 0]
     turned = lead < 0
     x, up, down = np.where(turned[:, None], -x, x), np.where(turned, down, up), np.where(turned, up, down)
@@ -256,10 +256,11 @@ def _hyperplanes(activation, phi, g):
 
 
 def _sweep(activation, phi, g):
-    r"""Return a direction of the largest correlation with several outputs, exactly, for phi of two columns.
+    r"""Return a direction with the largest correlation with several outputs, exactly, for phi with two columns.
 
-    Between two kinks the correlation is :math:`V'\theta` of one matrix V, whose length is largest at its first singular
-    vector, or else at a kink. The correlation itself, a lower bound at any direction, judges all of these.
+    Between two kinks the correlation is :math:`V'\theta` for a matrix V. Its norm is largest at the first singular
+    vector or at a kink. The correlation itself, which is a lower bound at any direction, decides between these
+    candidates.
     """
     kinks = np.arctan2(phi[:, 0], -phi[:, 1])  # a quarter turn from the rows
     kinks = np.unique(np.concatenate([kinks, kinks + np.pi]) % (2 * np.pi))
@@ -275,7 +276,7 @@ def _sweep(activation, phi, g):
 
 
 def dual_variables(loss, scores, data, free_intercept=True):
-    """Return scores with the best intercept, dual variables u of the rows, and the intercept."""
+    """Return the scores with the best intercept, the dual variables u of the rows, and the intercept."""
     intercept = np.zeros(scores.shape[1])
     if free_intercept:
         intercept = best_intercept(loss, scores, data.targets, data.weight, intercept)
@@ -285,9 +286,9 @@ def dual_variables(loss, scores, data, free_intercept=True):
 
 
 def duality_gap(loss, z, u, data, alpha, variation, sup):
-    """Return the gap at scores `z` and the best multiple of the dual variables `u` that is feasible.
+    """Return the gap at scores `z` and the best feasible multiple of the dual variables `u`.
 
-    It is a sum of terms that are not negative, so that it keeps its digits near 0.
+    The gap is a sum of non-negative terms, so it is accurate near 0.
     """
     inner = float(data.weight @ np.sum(u * z, axis=1))
 
@@ -300,15 +301,16 @@ def duality_gap(loss, z, u, data, alpha, variation, sup):
         size = float(data.weight @ np.sum(u * u, axis=1))
         best = -float(data.weight @ np.sum(u * data.targets, axis=1)) / size if size > 0 else 1.0
         return gap(float(np.clip(best, 0.0, most)))
-    most = min(most, 1.0)  # beyond, s u may leave the domain of the conjugate
+    most = min(most, 1.0)  # for larger s, s u may leave the domain of the conjugate
     inside = minimize_scalar(gap, bounds=(0.0, most), method="bounded").fun
     return float(min(gap(most), inside))
 
 
 def variation_of(activation, hidden, readout):
-    """Return the total variation of a layer, and what weight decay charges beyond it.
+    """Return the total variation of a layer, and the excess of its weight decay.
 
-    For the quadratic activation they are the nuclear norm of sum_j b_j a_j a_j' / m, summed over outputs, and the rest.
+    For the quadratic activation, the total variation is the nuclear norm of sum_j b_j a_j a_j' / m, summed over
+    outputs.
     """
     width, squares = len(hidden), np.sum(hidden**2, axis=1)
     if is_quadratic(activation):
@@ -329,13 +331,13 @@ def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free
     loss : loss object
     hidden : ndarray of shape (width, n_features + 1)
     readout : ndarray of shape (width, n_outputs)
-        Signs of the particles, with one entry that is not 0 each, for the quadratic activation.
+        For the quadratic activation, signs of the particles, with one nonzero entry per row.
     data : Data
     alpha : float
-        Positive.
+        Positive weight of the total variation.
     free_intercept : bool, default=True
     most_faces : int, default=1500
-        Above which the correlations are not enumerated.
+        If an enumeration would need more faces, it is not tried.
 
     Returns
     -------
@@ -354,21 +356,21 @@ def certificate_of_layer(activation, loss, hidden, readout, data, alpha, *, free
 
 
 def certificate_of_gibbs(activation, loss, hidden, readout, data, alpha, temperature, *, free_intercept=True, seed=0):
-    """Return the certificate of the proximal Gibbs measure of particles; the read-out is integrated in closed form.
+    """Return the certificate of the proximal Gibbs measure of particles, integrating the read-out in closed form.
 
-    Parameters are those of `certificate_of_layer`, with a bounded activation, and `temperature`, positive. Hidden
-    weights are drawn from their Gaussian prior and around particles, and weighted. Where fewer than `FEWEST_DRAWS` of
-    them count, the gap is inf.
+    Parameters are as in `certificate_of_layer`, with a bounded activation and a positive `temperature`. Hidden weights
+    are drawn from their Gaussian prior and around particles, with importance weights. If the effective number of draws
+    is less than `FEWEST_DRAWS`, the gap is inf.
     """
     scores = activation.value(data.phi @ hidden.T) @ readout / len(hidden) - data.offset
     _, u, _ = dual_variables(loss, scores, data, free_intercept)
     g = data.weight[:, None] * u
     drawn, log_ratio = _draws(hidden, temperature / alpha, np.random.default_rng(seed))
-    pull = correlations(activation, drawn, data.phi, g)  # G(a); b is then normal around -G / alpha
+    pull = correlations(activation, drawn, data.phi, g)  # G(a); given a, b is normal with mean -G / alpha
     log_weight = log_ratio + np.sum(pull**2, axis=1) / (2 * alpha * temperature)
     share = np.exp(log_weight - logsumexp(log_weight))
     if 1 / np.sum(share**2) < FEWEST_DRAWS:
-        return Certificate(np.inf, -np.inf, np.inf, np.nan, None, "Gibbs sampling, whose draws do not suffice", False)
+        return Certificate(np.inf, -np.inf, np.inf, np.nan, None, "Gibbs sampling with too few effective draws", False)
     means, size = -share[:, None] * pull / alpha, max(1, _CHUNK // len(data.phi))
     gibbs = sum(
         activation.value(data.phi @ drawn[some].T) @ means[some]
@@ -383,7 +385,7 @@ def certificate_of_gibbs(activation, loss, hidden, readout, data, alpha, tempera
 
 
 def _draws(hidden, variance, rng):
-    """Return draws of hidden weights, and the logarithm of the density of their prior over that of the draws."""
+    """Return draws of hidden weights, and the logarithm of prior density over proposal density."""
     p, narrow = hidden.shape[1], variance * GIBBS_KERNEL**2
     centres = hidden[rng.permutation(len(hidden))[:GIBBS_CENTRES]]
     drawn = np.sqrt(variance) * rng.standard_normal((GIBBS_DRAWS, p))
@@ -396,5 +398,5 @@ def _draws(hidden, variance, rng):
 
 
 def can_certify(activation):
-    """Return whether total variation is what weight decay penalises, so that there is a certificate without noise."""
+    """Return whether weight decay penalises the total variation, so that there is a certificate without noise."""
     return is_homogeneous(activation) or is_quadratic(activation)

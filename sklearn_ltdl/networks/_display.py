@@ -1,4 +1,4 @@
-"""Pictures of particles in training."""
+"""Plot of the particles during training."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,51 +14,51 @@ from sklearn.pipeline import Pipeline
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.networks._mean_field import MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier
 
-_STYLES = ((1, "positive", "tab:orange", "o"), (-1, "negative", "tab:blue", "s"))  # of the read-out
-_AREA = 500.0  # of the heaviest atom, in square points
-_WIDTH = 3.0  # of its ray, in points
+_STYLES = ((1, "positive", "tab:orange", "o"), (-1, "negative", "tab:blue", "s"))  # by the sign of the read-out
+_AREA = 500.0  # area of the heaviest atom, in square points
+_WIDTH = 3.0  # width of its ray, in points
 
 
 class ParticleFlowDisplay:
-    r"""Trajectories of the particles of a mean-field network, and the measure at which they end.
+    r"""Plot of the trajectories of the particles of a mean-field network, and of the final measure.
 
-    A particle (a, b), a neuron of hidden weights a and read-out b, is drawn at :math:`b\,a`, in two of the coordinates
-    of a. With one feature a has no other: they are the slope in the feature, and the constant. Around the particles, a
-    circle is the sphere of directions, and a marker on it an atom of the measure, of an area in proportion to its mass;
-    a ray leads there. With an activation for which the measure is not on the sphere, such as 'tanh', the atoms are the
-    ends of the particles.
+    A particle (a, b) is a neuron with hidden weights a and read-out b. It is drawn at :math:`b\,a`, in two of the
+    coordinates of a. (With one feature there are only two: the slope and the constant.) A circle around the particles
+    represents the sphere of directions. Each atom of the measure is a marker on the circle, with an area proportional
+    to its mass, and a ray leads to it. If the measure is not on the sphere, as for 'tanh', the atoms are the final
+    particles.
 
     Parameters
     ----------
     particles : ndarray of shape (n_times, width, n_features + 1 + n_outputs)
-        `particles_` of the network, from the start to the end of training.
+        `particles_` of the network at several times, from the start to the end of training.
     n_iters : ndarray of shape (n_times,)
-        The passes over the data after which they were so, the first being 0.
+        Number of passes over the data at these times; the first is 0.
     measure : Measure
         `measure_` of the trained network.
     features : tuple of two int, default=(0, 1)
-        The coordinates of a to draw; n_features is that of the constant.
+        The coordinates of a to draw; n_features is the index of the constant.
     feature_names : array-like of str, default=None
-        'x0', 'x1', ... if None.
+        Names of the features; None means 'x0', 'x1', ...
 
     Attributes
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : list of two matplotlib LineCollection
-        Trajectories of the particles that end with a positive read-out, and with a negative one.
+        Trajectories of the particles with positive and with negative final read-out.
     starts_, ends_, atoms_ : lists of two matplotlib PathCollection
-        Of a positive read-out, and of a negative one.
+        Markers for positive and for negative read-outs.
 
     See Also
     --------
-    MeanFieldTwoLayerNet : The network, for regression.
-    certify : Whether the measure is the best.
+    MeanFieldTwoLayerNet : The network for regression.
+    certify : Bound the distance of the measure from the best.
 
     Notes
     -----
-    Training is deterministic, given a seed: clones that stop earlier end where the network passed. They are fitted one
-    by one, at the price of about `n_snapshots` / log(`n_iter_`) trainings and of `n_snapshots` certificates.
+    Training is deterministic for a given seed, so clones that stop earlier end at points of the trajectory. They are
+    fitted one by one, at the cost of about `n_snapshots` / log(`n_iter_`) trainings and `n_snapshots` certificates.
 
     Examples
     --------
@@ -98,23 +98,23 @@ class ParticleFlowDisplay:
         n_snapshots: int = 30,
         ax: Any = None,
     ) -> Self:
-        """Train clones of a network for ever longer, and draw where the particles went.
+        """Train clones of a network for longer and longer, and draw the trajectories of the particles.
 
         Parameters
         ----------
         estimator : MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, or Pipeline that ends with one
-            Fitted or not; it is left as it is. With a `random_state` of None, a seed is drawn, so that a network that
-            was fitted before took other ways.
+            Fitted or not; it is not changed. If its `random_state` is None, a seed is drawn, so the trajectories are
+            not those of an earlier fit.
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
-            Of the network; steps before it in a pipeline do without.
+            Weights for the network; earlier steps of a pipeline do not use them.
         features : tuple of two int, default=(0, 1)
-            The coordinates of the hidden weights to draw; n_features is that of the constant.
+            The coordinates of the hidden weights to draw; n_features is the index of the constant.
         n_snapshots : int, default=30
-            At most so many times after the start, in geometric progression, at least 2.
+            Maximum number of times after the start, in geometric progression; at least 2.
         ax : matplotlib Axes, default=None
-            A new figure's if None.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------
@@ -137,7 +137,7 @@ class ParticleFlowDisplay:
         _check_features(features, trained.measure_.atoms.shape[1])
 
         if hasattr(net, "set_callbacks"):
-            net.set_callbacks()  # they have heard of the whole training
+            net.set_callbacks()  # callbacks have already seen the whole training
         shorter = [clone(net).set_params(max_iter=int(k)) for k in n_iters[:-1]]
         particles = [_fitted(one, X, y, sample_weight, category=Warning).particles_ for one in shorter]
         display = cls(
@@ -155,7 +155,7 @@ class ParticleFlowDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            A new figure's if None.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------
@@ -215,15 +215,15 @@ class ParticleFlowDisplay:
 
 
 def _check(net, n_snapshots):
-    """Refuse what has no trajectory."""
+    """Raise an error if the network has no trajectory."""
     if not isinstance(net, (MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier)):
         raise ValueError(
-            f"estimator is a {type(net).__name__}; trajectories are drawn of a MeanFieldTwoLayerNet, a "
+            f"estimator is a {type(net).__name__}; trajectories need a MeanFieldTwoLayerNet, a "
             "MeanFieldTwoLayerNetClassifier, or a Pipeline that ends with one."
         )
     if net.solver == "frank_wolfe":
         raise ValueError(
-            "solver='frank_wolfe' adds neurons where they are best, so that they have no trajectory; use a solver that "
+            "solver='frank_wolfe' adds neurons in their final places, so they have no trajectory; use a solver that "
             "moves them, such as 'auto' or 'gd'."
         )
     if not isinstance(n_snapshots, Integral) or n_snapshots < 2:
@@ -231,16 +231,16 @@ def _check(net, n_snapshots):
 
 
 def _check_features(features, p):
-    """Refuse what are not two of the coordinates 0, ..., p - 1."""
+    """Raise an error unless `features` are two of the coordinates 0, ..., p - 1."""
     pair = np.asarray(features)
     if pair.shape != (2,) or pair.dtype.kind not in "iu" or pair.min() < 0 or pair.max() >= p or pair[0] == pair[1]:
         raise ValueError(
-            f"features must be two different integers from 0 to {p - 1}, the last being the constant; got {features!r}."
+            f"features must be two different integers from 0 to {p - 1}, the last for the constant; got {features!r}."
         )
 
 
 def _fitted(net, X, y, sample_weight, category=ConvergenceWarning):
-    """Return the network trained, without warnings of a category."""
+    """Train the network, ignoring warnings of a category."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category)
         return net.fit(X, y, sample_weight=sample_weight)

@@ -1,4 +1,4 @@
-"""The tangent features of a random network: what a lazy network is linear in."""
+"""The tangent features of a random network, in which a lazy network is linear."""
 
 from numbers import Integral
 from typing import Any, Self
@@ -20,11 +20,11 @@ from sklearn_ltdl.scalings import Scaling
 class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""Gradient of a random network's output with respect to its weights.
 
-    A network that stays near its first weights :math:`w_0` is linear in them, :math:`f(w) \approx f(w_0) +
-    Df(w_0)(w - w_0)`, and training it is a convex problem: ridge regression on these features is what
-    `LazyNetRegressor` tends to as its `scale` grows, for the same `width`, `depth`, `activation` and `random_state`.
-    Their inner products are the tangent kernel of the network, which tends to `ntk_kernel` as ``1 / sqrt(width)``.
-    Columns of `X` should be standardised.
+    A network that stays near its initial weights :math:`w_0` is linear in the weights, :math:`f(w) \approx f(w_0) +
+    Df(w_0)(w - w_0)`, and training it is a convex problem. Ridge regression on these features is the limit of
+    `LazyNetRegressor` for large `scale`, with the same `width`, `depth`, `activation` and `random_state`. The inner
+    products of the features are the tangent kernel of the network, which converges to `ntk_kernel` at the rate ``1 /
+    sqrt(width)``. The columns of `X` should be standardised.
 
     Parameters
     ----------
@@ -33,28 +33,28 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     depth : int, default=1
         Number of hidden layers.
     activation : str, default='relu'
-        Its name, as in `LazyNetRegressor`.
+        Activation of the network, as in `LazyNetRegressor`.
     random_state : int, RandomState instance or None, default=None
-        Draws the weights.
+        Seed for drawing the weights.
 
     Attributes
     ----------
     weights_ : tuple of ndarray
-        Standard normal weights of each layer, of shape (1, width, fan_in); the last is the read-out, of shape
-        (1, width, 1). The features are in their order, each array row by row.
+        Standard normal weights of each layer, of shape (1, width, fan_in); the last is the read-out, of shape (1,
+        width, 1). The features are in this order, each array in row-major order.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
     --------
-    NTKNystroem : Far fewer features of the infinitely wide network's kernel.
-    LazyNetRegressor : The network, trained.
+    NTKNystroem : Far fewer features, of the infinitely wide network's kernel.
+    LazyNetRegressor : Train the network itself.
 
     Notes
     -----
-    A network of one hidden layer has ``width * (n_features + 2)`` features, each further layer ``width ** 2`` more. A
-    penalty `alpha` on them, against the mean loss, is the `alpha` of `LazyNetRegressor`.
+    A network with one hidden layer has ``width * (n_features + 2)`` features; each further layer adds ``width ** 2``. A
+    penalty `alpha` on their coefficients, relative to the mean loss, is the same as the `alpha` of `LazyNetRegressor`.
 
     References
     ----------
@@ -97,7 +97,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         ----------
         X : array-like of shape (n_samples, n_features)
         y : None
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -105,7 +105,9 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         X = checked_rows(self, X, reset=True)
         rng = np.random.default_rng(draw_seed(self.random_state))
-        self.weights_ = draw_weights(X.shape[1] + 1, 1, width=self.width, depth=self.depth, doubled=False, rng=rng)
+        self.weights_: tuple[np.ndarray, ...] = draw_weights(
+            X.shape[1] + 1, 1, width=self.width, depth=self.depth, doubled=False, rng=rng
+        )
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -122,7 +124,7 @@ class TangentFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Raises
         ------
         MemoryError
-            If the features would not fit, before any is made.
+            If the features would not fit in memory; raised before they are computed.
         """
         check_is_fitted(self)
         X = checked_rows(self, X)

@@ -1,13 +1,13 @@
 r"""Gradient descent on the weights of a network, in the units of its own tangent kernel.
 
-The intercept is re-fitted at every step, and weights are pulled towards :math:`w_{ref}`, the start (lazy) or zero
-(mean-field). A step is :math:`\eta / (s^2 m)` times the gradient; :math:`\eta` = `learning_rate`
-:math:`/ (L \lambda_{max} + \alpha)`, with :math:`\lambda_{max}` the largest eigenvalue of the centred tangent kernel
-:math:`Df\,Df' / (s^2 m n)` and L the smoothness of the loss, so that 1.0 suits every width, scale and table.
+The intercept is refitted at every step. The penalty pulls weights towards :math:`w_{ref}`, which is the start (lazy) or
+zero (mean-field). A step is :math:`\eta / (s^2 m)` times the gradient, where :math:`\eta` = `learning_rate` :math:`/ (L
+\lambda_{max} + \alpha)`, with :math:`\lambda_{max}` the largest eigenvalue of the centred tangent kernel :math:`Df\,Df'
+/ (s^2 m n)` and L the smoothness of the loss. A `learning_rate` of 1.0 therefore suits every width, scale and table.
 
-`train` is the one loop: it judges where each block of steps ended, keeps the best, and ends. A rule takes the steps and
-says when they have settled: `Accelerated` descent on all rows, `Noisy` descent on all rows (mean-field Langevin
-dynamics), or descent on `Batched` rows.
+`train` is the only training loop: it evaluates the result of each block of steps, keeps the best, and stops. A rule
+takes the steps and decides when they have settled. There are three rules: `Accelerated` descent on all rows, `Noisy`
+descent on all rows (mean-field Langevin dynamics), and `Batched` descent.
 """
 
 import functools
@@ -22,21 +22,21 @@ from sklearn_ltdl.networks._model import Trained
 from sklearn_ltdl.networks._objective import Problem, add, scaled
 
 _BLOCK = 50  # steps in one call of compiled code
-_JUDGED_STEPS = 10  # between two looks at the held-out rows
+_JUDGED_STEPS = 10  # steps between two evaluations on the held-out rows
 _HEAVY_BALL = 0.9
 _ADAM = (0.9, 0.999, 1e-8)  # decay of the two moments, and the smallest size of a gradient
 _HALVINGS = 5
-_PATIENCE = 20  # looks without a lower held-out loss before training ends, or in batches the step is halved
-_LANGEVIN_STEP = 0.2  # of the stable step; the variance of a particle is off by half of it in the steepest direction
-_BATCH_STEP = {"sgd": 0.3, "adam": 0.02}  # sgd: of the stable step of plain descent; with the momentum, three of it
-_REFIT_ROWS = 2**15  # at most so many give the intercept of a training by batches
+_PATIENCE = 20  # evaluations without a lower held-out loss before training stops or, in batches, the step is halved
+_LANGEVIN_STEP = 0.2  # of the stable step; a particle's variance has a relative error of at most half of it
+_BATCH_STEP = {"sgd": 0.3, "adam": 0.02}  # for sgd in stable steps of plain descent
+_REFIT_ROWS = 2**15  # after training in batches, the intercept is fitted on at most so many rows
 _DIVERGED = 1e6  # times the objective at the start
-_ROSE = 1.5  # times the objective at the start, above which a pass in batches does not count and the step is halved
-_RETREATS = 10  # such passes before training gives up
+_ROSE = 1.5  # a pass that ends above so many times the initial objective is undone, and the step is halved
+_RETREATS = 10  # so many such passes before training gives up
 
 
 class Block(NamedTuple):
-    """Some steps of a rule, or one pass in batches: their objectives, where they ended, and the step in force."""
+    """Some steps of a rule, or one pass in batches: objectives, weights and intercept at the end, and the step."""
 
     losses: list
     weights: tuple
@@ -68,20 +68,20 @@ def train(
     start : tuple of ndarray
         Initial weights.
     data : Data
-        Of `sklearn_ltdl.networks._model`.
+        Training rows; see `sklearn_ltdl.networks._model`.
     rule : Accelerated, Noisy or Batched
     intercept : ndarray of shape (n_outputs,), default=None
-        Where the intercept starts, 0 if None.
+        Initial intercept; None means 0.
     fit_intercept : bool, default=True
     held_out : Data, default=None
-        Rows that choose the block after which the weights are kept.
+        Validation set; the weights with the smallest loss on it are kept.
     alpha : float, default=0.0
     reference : tuple of ndarray, default=None
-        Weights that the penalty pulls towards, `start` if None.
+        Weights towards which the penalty pulls; None means `start`.
     max_iter : int, default=1000
-        Number of steps, or of passes in batches.
+        Maximum number of steps, or of passes in batches.
     monitor : callable, default=None
-        Is given weights, intercept and objective after each block of steps, and stops training by returning True.
+        Called with weights, intercept and objective after each block of steps; training stops if it returns True.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def train(
         while not stopped:
             try:
                 block = steps.send(since)
-            except StopIteration as end:  # no steps are left, or the rule has settled
+            except StopIteration as end:  # there are no more steps, or the rule has settled
                 settled = end.value
                 break
             losses += block.losses
@@ -116,7 +116,7 @@ def train(
                 best, lowest = (block.weights, block.intercept), newest
             stopped = monitor is not None and monitor(block.weights, block.intercept, losses[-1])
         weights, intercept = best
-        if rule.in_batches and fit_intercept:  # so far the intercept is that of the rows held out, or of a batch
+        if rule.in_batches and fit_intercept:  # so far the intercept was fitted to the held-out rows, or to a batch
             some = data.part(slice(None, None, -(-len(data.phi) // _REFIT_ROWS)))
             intercept = problem.refitted(weights, intercept, some, n_steps=10)
         ends = weights, intercept if fit_intercept else zero
@@ -126,7 +126,7 @@ def train(
 
 
 class Descent(NamedTuple):
-    """Of accelerated descent: the last accepted point and its gradient, the last two iterates, the age of momentum."""
+    """State of accelerated descent: last accepted point and its gradient, last iterate, and age of the momentum."""
 
     weights: tuple
     slope: tuple
@@ -138,21 +138,22 @@ class Descent(NamedTuple):
 
     @classmethod
     def at_rest(cls, weights, intercept, eta):
-        """Return the state that accepts the first evaluation: no step yet, and an objective that was infinite."""
+        """Return the initial state, with an infinite objective, so that the first evaluation is accepted."""
         return cls(weights, scaled(0.0, weights), weights, intercept, jnp.inf + eta, eta * 0 - 1, eta)
 
 
 class Accelerated(NamedTuple):
-    """Descent on all rows with Nesterov's momentum, restarted where the objective rises; in float64.
+    """Descent on all rows with Nesterov's momentum, restarted when the objective rises; in float64.
 
-    A step from a restart that still raises it halves eta (O'Donoghue and Candes 2015, function scheme).
+    If the objective also rises in the first step after a restart, eta is halved (O'Donoghue and Candes 2015, function
+    scheme).
 
     Parameters
     ----------
     learning_rate : float, default=1.0
-        In units of the largest stable step of the tangent kernel at the start.
+        Step in units of the largest stable step of the tangent kernel at the start.
     tol : float, default=0.0
-        Settled when 50 steps lower the objective by less than `tol` times its value at the start.
+        Training has settled when 50 steps lower the objective by less than `tol` times its initial value.
     momentum : float, default=1.0
         1 for Nesterov's acceleration, 0 for plain gradient descent.
     """
@@ -164,7 +165,7 @@ class Accelerated(NamedTuple):
     n_before = 1  # objectives before the first step
 
     def blocks(self, problem, weights, intercept, held_out, max_iter):
-        """Yield blocks of steps, in return for the looks since the best one, until the objective no longer falls."""
+        """Yield blocks of steps until the objective stops falling; receive the number of evaluations since the best."""
         eta = jnp.asarray(self.learning_rate * problem.stable_step(weights, intercept))
         state, losses = Descent.at_rest(weights, intercept, eta), []
         for n_steps in _sizes(max_iter + 1, steps_in_a_block(self, held_out)):
@@ -182,7 +183,7 @@ class Accelerated(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="size")
 def _descend(problem, state, momentum, n_steps, *, size):
-    """Return the state after `n_steps` <= `size` steps of accelerated descent, and their objectives."""
+    """Return the state after `n_steps` <= `size` steps of accelerated descent, and the objectives."""
 
     def step(k, carry):
         state, values = carry
@@ -201,7 +202,7 @@ def _descend(problem, state, momentum, n_steps, *, size):
 class Noisy(NamedTuple):
     r"""Mean-field Langevin dynamics: plain descent on all rows with noise, in float64.
 
-    In the limit of many particles the law :math:`\mu` of a particle follows the gradient flow of :math:`R +
+    In the limit of many particles, the distribution :math:`\mu` of a particle follows the gradient flow of :math:`R +
     \frac\alpha2 E|w|^2 + T \int \mu \log \mu` (Mei, Montanari, Nguyen 2018).
 
     Parameters
@@ -209,9 +210,9 @@ class Noisy(NamedTuple):
     temperature : float
         T, in units of the objective.
     learning_rate : float, default=1.0
-        In units of a fifth of the largest stable step of the tangent kernel at the start.
+        Step in units of a fifth of the largest stable step of the tangent kernel at the start.
     seed : int, default=0
-        Draws the noise.
+        Seed for the noise.
     """
 
     temperature: float
@@ -220,7 +221,7 @@ class Noisy(NamedTuple):
     double, in_batches, n_before = True, False, 0
 
     def blocks(self, problem, weights, intercept, held_out, max_iter):
-        """Yield blocks of `max_iter` steps in all."""
+        """Yield blocks of steps, `max_iter` steps in total."""
         eta = _LANGEVIN_STEP * self.learning_rate * problem.stable_step(weights, intercept)
         key, first = jax.random.key(self.seed), None
         for n_steps in _sizes(max_iter, steps_in_a_block(self, held_out)):
@@ -258,7 +259,7 @@ def _wander(problem, weights, intercept, eta, temperature, key, n_steps, *, size
 
 
 class Run(NamedTuple):
-    """Of training by batches: weights, the memory of the method (velocity, or two moments and a count), intercept."""
+    """State of training in batches: weights, memory of the method (velocity, or two moments and a count), intercept."""
 
     weights: tuple
     memory: tuple
@@ -266,29 +267,29 @@ class Run(NamedTuple):
 
     @classmethod
     def at_rest(cls, weights, intercept, method):
-        """Return the run that starts from `weights`."""
+        """Return the initial state at `weights`."""
         still = scaled(0.0, weights)
         return cls(weights, still if method == "sgd" else (still, still, jnp.zeros(())), intercept)
 
 
 class Batched(NamedTuple):
-    """Descent on random batches, until the loss of the rows held out, or the mean objective of a pass, stops falling.
+    """Descent on random batches, until the held-out loss, or without one the mean objective of a pass, stops falling.
 
-    The weights of a pass are averaged (Polyak and Juditsky 1992), which takes off the noise that the batches add. Where
-    `_PATIENCE` passes do not lower the loss, the step is halved and training goes on from the best of them; it has
-    settled after `_HALVINGS` halvings. After a pass that raises the objective above its start, as a few rows far out
-    can, training begins again with half the step.
+    The weights of a pass are averaged (Polyak and Juditsky 1992), which removes the noise of the batches. If
+    `_PATIENCE` passes do not lower the loss, the step is halved and training continues from the best pass; it has
+    settled after `_HALVINGS` halvings. After a pass that raises the objective above its initial value, as a few
+    outliers can, training starts again with half the step.
 
     Parameters
     ----------
     method : {'sgd', 'adam'}, default='sgd'
         Heavy ball, or Adam (Kingma and Ba 2015).
     learning_rate : float, default=1.0
-        For 'sgd' in units of 0.3 of the largest stable step of the tangent kernel at the start; for 'adam' of 0.02, the
-        move of each weight.
+        For 'sgd', in units of 0.3 times the largest stable step of the tangent kernel at the start. For 'adam', in
+        units of 0.02, the change of each weight per step.
     batch_size : int, default=128
     double : bool, default=False
-        Whether in float64, not float32: where outputs are small differences of large numbers.
+        Whether to use float64 instead of float32, because outputs are small differences of large numbers.
     seed : int, default=0
     """
 
@@ -300,14 +301,14 @@ class Batched(NamedTuple):
     in_batches, n_before = True, 0
 
     def first_step(self, problem, weights):
-        """Return the step before it was ever halved."""
+        """Return the initial step."""
         unit = 1.0
         if self.method == "sgd":
             unit = float(problem.stable_step(weights, jnp.zeros(problem.data.targets.shape[1], problem.data.phi.dtype)))
         return _BATCH_STEP[self.method] * self.learning_rate * unit
 
     def blocks(self, problem, weights, intercept, held_out, max_iter):
-        """Yield passes, in return for the number of them since the best one."""
+        """Yield passes; receive the number of passes since the best."""
         eta, first = self.first_step(problem, weights), Run.at_rest(weights, intercept, self.method)
         run = best = first
         ceiling, rng = _ROSE * float(problem.value(weights, intercept)), np.random.default_rng(self.seed)
@@ -334,7 +335,7 @@ class Batched(NamedTuple):
         return False
 
     def first_run(self, problem, weights, intercept):
-        """Return a run at rest and the step, with which `one_pass` begins."""
+        """Return the initial state and step for `one_pass`."""
         with fast():
             problem, weights, intercept = (
                 problem._replace(data=single(problem.data)),
@@ -345,9 +346,9 @@ class Batched(NamedTuple):
             return tuple(jax.tree.map(np.array, run)), self.first_step(problem, weights)
 
     def one_pass(self, problem, run, eta):
-        """Return the run after one pass in batches, in NumPy, their mean objective, and the step in force.
+        """Return the state after one pass in batches (in NumPy), the mean objective of the batches, and the step.
 
-        A pass that raises the objective is taken back, and the step halved.
+        A pass that raises the objective is undone, and the step is halved.
         """
         with fast():
             problem = problem._replace(data=single(problem.data), reference=single(problem.reference))
@@ -365,9 +366,9 @@ class Batched(NamedTuple):
 
 
 def batches_of(n, size, rng):
-    """Return the indices of the rows in random batches of about `size`, a row of the result each.
+    """Return row indices of random batches of about `size` rows, one batch per row of the result.
 
-    All batches have as many rows, so that fewer are left out than there are batches.
+    All batches have the same size, so up to (number of batches - 1) rows are left out.
     """
     n_batches = max(1, round(n / size))
     return rng.permutation(n)[: n - n % n_batches].reshape(n_batches, -1)
@@ -381,9 +382,9 @@ def epoch(problem, run, order, eta, *, method):
     -------
     run : Run
     average : tuple of ndarray
-        Of the weights over the steps.
+        Average of the weights over the steps.
     value : ndarray of shape ()
-        The mean of the objectives of the batches.
+        Mean of the objectives of the batches.
     """
 
     def step(carry, rows):
@@ -400,7 +401,7 @@ def epoch(problem, run, order, eta, *, method):
 
 
 def _move(memory, slope, eta, method, n_hidden):
-    """Return the step of the method and its new memory: heavy ball, or Adam with hidden steps over sqrt(fan-in)."""
+    """Return the step and the new memory of heavy ball, or of Adam with hidden steps divided by sqrt(fan-in)."""
     if method == "sgd":
         velocity = add(scaled(_HEAVY_BALL, memory), -eta, slope)
         return velocity, velocity
@@ -420,7 +421,7 @@ def _move(memory, slope, eta, method, n_hidden):
 
 
 def steps_in_a_block(rule, held_out):
-    """Return the number of steps of a rule, or of passes in batches, between two looks and calls of the monitor."""
+    """Return the number of steps (or passes in batches) between evaluations and calls of the monitor."""
     return 1 if rule.in_batches else _BLOCK if held_out is None else _JUDGED_STEPS
 
 
@@ -436,7 +437,7 @@ def _diverged(learning_rate, first, last, safe, remedy=""):
 
 
 def _padded(data):
-    """Return the rows with rows of weight 0 up to a multiple of 64, so that folds of a table share compiled code."""
+    """Add rows of weight 0 up to a multiple of 64 rows, so that the folds of a table share compiled code."""
     more = -len(data.weight) % 64
     return jax.tree.map(lambda column: np.pad(column, [(0, more)] + [(0, 0)] * (column.ndim - 1)), data)
 

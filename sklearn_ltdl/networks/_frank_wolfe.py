@@ -1,9 +1,8 @@
-r"""A layer of neurons trained until a duality gap says that it is the best: sliding Frank-Wolfe on measures.
+r"""Sliding Frank-Wolfe on measures: train a layer of neurons until a duality gap shows that it is optimal.
 
 Minimises :math:`F(\nu) = R(f_\nu + c) + \alpha |\nu|_{TV}` by adding the neurons that correlate most with the
-residuals, re-fitting all masses (a convex problem), and sliding masses and directions together (Bach 2017, JMLR 18;
-Denoyelle, Duval, Peyre, Soubies 2019). It stops on the duality gap, whose supremum it computes in any case. NumPy and
-SciPy only.
+residuals, refitting all masses (a convex problem), and sliding masses and directions together (Bach 2017, JMLR 18;
+Denoyelle, Duval, Peyre, Soubies 2019). It stops on the duality gap, which needs the same supremum as the new neurons.
 """
 
 from typing import NamedTuple
@@ -16,15 +15,15 @@ from sklearn_ltdl.networks._certificate import dual_variables, duality_gap, peak
 from sklearn_ltdl.networks._measures import Measure, is_quadratic, measure_of
 from sklearn_ltdl.results import Certificate
 
-_NEW_ATOMS = 10  # at most so many a step
-_APART = 0.05  # radians between them
-_STEPS = 2000  # of L-BFGS
-_NEAR = 1e-3  # sine of the angle to a kink that counts as none
-_PATIENCE = 10  # steps without a smaller gap
+_NEW_ATOMS = 10  # maximum number per step
+_APART = 0.05  # least angle between new atoms, in radians
+_STEPS = 2000  # maximum number of L-BFGS steps
+_NEAR = 1e-3  # a neuron is at a kink if the sine of the angle to it is smaller
+_PATIENCE = 10  # stop after so many steps without a smaller gap
 
 
 class Minimum(NamedTuple):
-    """A measure, its intercept, its certificate, the objective and gap at each step, and whether it ended as wished."""
+    """A measure, its intercept, its certificate, the objective and gap at each step, and whether it converged."""
 
     measure: Measure
     intercept: np.ndarray
@@ -35,25 +34,25 @@ class Minimum(NamedTuple):
 
 
 def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_intercept=True, seed=0, monitor=None):
-    """Return the best measure that was found.
+    """Minimise over measures, and return the best measure found.
 
     Parameters
     ----------
     activation : activation object
-        The quadratic one, or one that is positively homogeneous.
+        The quadratic or a positively homogeneous activation.
     loss : loss object
     data : Data
     alpha : float
-        Weight of the total variation, positive.
+        Positive weight of the total variation.
     tol : float, default=1e-5
         Stop when the gap is at most `tol` times the objective.
     max_iter : int, default=100
-        Most steps, each of which adds neurons.
+        Maximum number of steps; each adds neurons.
     free_intercept : bool, default=True
     seed : int, default=0
-        Of the starts of the search for neurons, where it is not exact.
+        Seed for the search for neurons, if it is not exact.
     monitor : callable, default=None
-        Is given a measure, its intercept and the objective after each step, and stops by returning True.
+        Called with the measure, its intercept and the objective after each step; stops if it returns True.
 
     Returns
     -------
@@ -69,7 +68,7 @@ def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_i
         primal = float(total(loss, z, data.targets, data.weight)) + alpha * variation
         bound = primal - duality_gap(loss, z, u, data, alpha, variation, peaks.sup)
         certain = max(certain, bound) if peaks.rigorous else certain
-        dual = certain if peaks.rigorous else bound  # only what is certain outlives its step
+        dual = certain if peaks.rigorous else bound  # only a certain bound is kept for later steps
         gap = max(primal - dual, 0.0)
         objectives.append(primal)
         gaps.append(gap)
@@ -86,7 +85,7 @@ def frank_wolfe(activation, loss, data, alpha, *, tol=1e-5, max_iter=100, free_i
 
 
 def _joined(measure, peaks, alpha):
-    """Return the measure with new atoms of no mass at the highest peaks that are apart from one another."""
+    """Return the measure with new atoms of negligible mass at the highest peaks that are apart from one another."""
     atoms, masses = list(measure.atoms), list(measure.masses)
     chosen = []
     for direction, value in zip(peaks.directions, peaks.values):
@@ -95,12 +94,12 @@ def _joined(measure, peaks, alpha):
         if all(np.linalg.norm(direction - other) > _APART or value @ beside <= 0 for other, beside in chosen):
             chosen.append((direction, value))
             atoms.append(direction)
-            masses.append(-1e-12 * value)  # of the sign, and of the output, that lowers the objective
+            masses.append(-1e-12 * value)  # the sign and the output that lower the objective
     return Measure(np.array(atoms), np.array(masses))
 
 
 class _Layer:
-    """The problem in the masses of given neurons, and in neurons and masses together."""
+    """The problem in the masses of given neurons, and in neurons and masses jointly."""
 
     def __init__(self, activation, loss, data, alpha, free_intercept):
         self.activation, self.loss, self.data, self.alpha = activation, loss, data, alpha
@@ -110,9 +109,9 @@ class _Layer:
         return self.activation.value(self.data.phi @ measure.atoms.T) @ measure.masses - self.data.offset
 
     def refitted(self, measure, intercept):
-        """Return the measure whose masses are the best along their present directions, and the best intercept.
+        """Return the measure with the best masses along their present directions, and the best intercept.
 
-        A convex problem with as many non-negative variables as atoms; atoms left without mass are dropped.
+        This is a convex problem with one non-negative variable per atom. Atoms without mass are dropped.
         """
         features = self.activation.value(self.data.phi @ measure.atoms.T)
         sizes = np.linalg.norm(measure.masses, axis=1)
@@ -129,9 +128,9 @@ class _Layer:
         return Measure(measure.atoms[sizes > 0], (sizes[:, None] * outward)[sizes > 0]), intercept
 
     def slid(self, measure, intercept):
-        """Return a nearby local minimum in neurons and masses, close neurons merged.
+        """Return a nearby local minimum in neurons and masses, with close neurons merged.
 
-        In particles a, b of equal length weight decay is the total variation, and smooth.
+        The variables are particles a, b of equal norm, for which weight decay is smooth and equals the total variation.
         """
         J, p = measure.atoms.shape
         if J == 0:
@@ -169,9 +168,10 @@ class _Layer:
         return measure_of(self.activation, np.sqrt(J) * a, b if quadratic else np.sqrt(J) * b)
 
     def _across_kinks(self, a):
-        """Return projections on what is orthogonal to the rows at whose kinks neurons are, of shape (J, p, p).
+        """Return projections orthogonal to the rows at whose kinks the neurons are, of shape (J, p, p).
 
-        There the objective has no gradient, which ends the descent of all neurons; it goes on along the kinks.
+        At a kink the objective has no gradient, which stops the descent of all neurons; it can continue along the
+        kinks.
         """
         rows = unit(self.data.phi)
         near = np.abs(a @ rows.T) < _NEAR * np.linalg.norm(a, axis=1, keepdims=True)
@@ -184,7 +184,7 @@ class _Layer:
         return across
 
     def _risk(self, outputs, intercept):
-        """Return the mean loss, and its derivative in each output of each row."""
+        """Return the mean loss and its derivative with respect to each output of each row."""
         z = outputs - self.data.offset + intercept
         slopes = self.data.weight[:, None] * self.loss.derivative(z, self.data.targets)
         return total(self.loss, z, self.data.targets, self.data.weight), slopes

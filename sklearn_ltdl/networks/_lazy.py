@@ -1,4 +1,4 @@
-"""Networks of any depth whose output scale switches them between kernel and feature learning, and their limits."""
+"""Networks of any depth whose output scale switches them between the kernel regime and feature learning."""
 
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
@@ -38,8 +38,8 @@ from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk._machine import ClassMachine, Machine, MachineSettings
 from sklearn_ltdl.scalings import Scaling
 
-_SCALES = 1e-10, 1e10  # between which float64 tells the output from the first one, and weights stay finite
-_FAR = 5.0  # times the target's root mean square, from which a raw initial output is far away
+_SCALES = 1e-10, 1e10  # within these bounds float64 resolves the change of the output, and weights stay finite
+_FAR = 5.0  # warn if the initial output exceeds so many root mean squares of the target
 
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
@@ -60,15 +60,25 @@ _CONSTRAINTS: dict = {
 
 
 class _LazyNet:
-    """What the two estimators do alike: they go on from an earlier fit, and publish what a fit found."""
+    """Base of the two estimators: continue from an earlier fit, and publish the results of a fit."""
+
+    weights_init_: tuple[np.ndarray, ...]
+    weights_: tuple[np.ndarray, ...] | None
+    kernel_machine_: Any
+    alpha_: float
+    intercept_: np.ndarray
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    displacement_: float | None
 
     def _earlier(self):
-        """Return the network that training goes on from, or None where it starts afresh."""
+        """Return the network from which training continues, or None if it starts afresh."""
         goes_on = self.warm_start and self.mode != "kernel" and getattr(self, "weights_", None) is not None
         return self._as_trained() if goes_on else None
 
     def _publish(self, found):
-        """Set the fitted attributes; where the scale does not count, weights move as one over it."""
+        """Set the fitted attributes; if the function is the same at every scale, weights move as 1 / scale."""
         start, trained, weights = found.start, found.trained, found.trained.weights
         self._start, self._weights = start, weights
         self.weights_init_, self.weights_ = start.weights, weights
@@ -84,11 +94,11 @@ class _LazyNet:
 
 
 class LazyNetRegressor(_LazyNet, NetworkRegressor):
-    r"""Network for regression whose `scale` switches it between kernel and feature learning.
+    r"""Network for regression whose `scale` switches it between the kernel regime and feature learning.
 
-    The loss is squared and the intercept is not penalised. Up to 2000 distinct rows every step sees all of them, in
-    float64, with Nesterov's acceleration; beyond, training goes by batches in float32. Columns of `X` should be
-    standardised.
+    The loss is the squared loss, and the intercept is not penalised. Up to 2000 distinct rows, every step uses all
+    rows, in float64 with Nesterov's acceleration. With more rows, training uses batches in float32. The columns of `X`
+    should be standardised.
 
     Parameters
     ----------
@@ -100,83 +110,87 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
         Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
         'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'.
     scale : float, default=10.0
-        The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
-        (0.1) learns features.
+        Factor of the output, alpha in [1]_. With a large scale, training is lazy: the network behaves like its tangent
+        kernel. With a small scale (0.1), the network learns features.
     centering : {'subtract', 'doubled'} or None, default='subtract'
-        How the output is made zero at the start: subtract the initial network, or pair each neuron with one of
-        opposite sign. Without it no scale is lazy.
+        How the initial output is made zero: 'subtract' subtracts the initial network, 'doubled' pairs each neuron with
+        a neuron of opposite sign. Without centring, training is not lazy at any scale.
     mode : {'nonlinear', 'linearized', 'kernel'}, default='nonlinear'
-        'nonlinear' trains the network. 'linearized' is its limit at large scales, the linear model of its gradient at
-        the same initial weights: in closed form for one output up to 3000 rows, by conjugate gradients otherwise, and
-        as the network is trained with ``early_stopping=True``. 'kernel' is ridge regression with the kernel of that
-        gradient, averaged over outputs, by `NTKKernelRegressor`: the same model for one output that is centred.
+        'nonlinear' trains the network. 'linearized' is its limit at large scales, the linear model in its gradient at
+        the same initial weights. It is solved in closed form for one output and up to 3000 rows, otherwise by conjugate
+        gradients; with ``early_stopping=True`` it is trained like the network. 'kernel' is ridge regression by
+        `NTKKernelRegressor` with the kernel of this gradient, averaged over outputs. For one centred output this is the
+        same model as 'linearized'.
     alpha : float or 'loo', default='loo'
-        Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss of the standardised target, summed over outputs:
-        the alpha of the limiting kernel ridge. 'loo' takes the penalty of least leave-one-out error of ridge regression
-        with the tangent kernel of the first weights, in closed form, on at most 1000 rows (on all with mode 'kernel').
-        Where that kernel explains less than a tenth of the target, a weak penalty is tried, and taken if the network
-        then predicts a quarter of the rows that it has not seen, beyond doubt.
+        Weight of ``scale**2 * |w - w0|**2 / 2`` relative to the mean loss of the standardised target, summed over
+        outputs. It equals the alpha of the limiting kernel ridge regression. 'loo' chooses the penalty with the
+        smallest leave-one-out error of ridge regression with the tangent kernel of the initial weights, in closed form,
+        on at most 1000 rows (on all rows with mode 'kernel'). If this kernel explains less than a tenth of the target,
+        a weak penalty is also tried; it is kept if it beats a constant on a 25 % validation set by three standard
+        errors.
     learning_rate : float, default=1.0
-        Step in units of the largest stable one at the start, at any width and number of features; it is halved
-        where the objective would rise.
+        Step in units of the largest stable step at the start, for any width and number of features. It is halved if the
+        objective would rise.
     max_iter : int, default=1000
-        Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond; steps of conjugate gradients.
+        Maximum number of passes over the data: steps up to 2000 distinct rows, epochs of batches for more; or steps of
+        conjugate gradients.
     tol : float, default=1e-4
-        Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step five times no longer lowers the loss of the rows held out. Conjugate gradients
-        end when the gradient has fallen to a hundredth of `tol`.
+        Training stops when 50 steps lower the objective by less than `tol` times its initial value; with batches, when
+        halving the step five times no longer lowers the validation loss. Conjugate gradients stop when the norm of the
+        gradient relative to its initial value is a hundredth of `tol`.
     early_stopping : bool or 'auto', default='auto'
-        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
-        falls. 'auto' does so where training goes by batches.
+        Whether to hold out a validation set. The weights with the smallest validation loss are kept, and training stops
+        when this loss no longer falls. 'auto' uses a validation set if training uses batches.
     validation_fraction : float, default=0.1
-        The share of rows held out.
+        Share of the rows in the validation set.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one; 'kernel'
-        starts afresh.
+        Whether `fit` continues from the weights, the units of the target and the `alpha_` of the last fit. Mode
+        'kernel' starts afresh.
     normalize_y : bool, default=True
-        Whether the target is centred and scaled, column by column, within fit.
+        Whether `fit` standardises each column of the target.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the same in each mode, then the rows held out and the batches where there are any.
+        Seed for the initial weights, which are the same in each mode, then for the validation set and the batches.
 
     Attributes
     ----------
     alpha_ : float
-        The penalty in force.
+        Penalty that was used.
     weights_, weights_init_ : tuple of ndarray
-        Weights of each layer after and before training, of shape (n_copies, width, fan_in); the last is the
-        read-out, of shape (n_copies, width, n_outputs). The former is None with mode 'kernel', which has none.
+        Weights of each layer after and before training, of shape (n_copies, width, fan_in); the last is the read-out,
+        of shape (n_copies, width, n_outputs). With mode 'kernel', `weights_` is None.
     kernel_machine_ : NTKKernelRegressor or None
-        Of mode 'kernel', with the leave-one-out predictions and the influence of each row.
+        The kernel machine of mode 'kernel', with leave-one-out predictions and the influence of each row; else None.
     intercept_ : ndarray of shape (n_outputs,)
-        In units of the target, standardised if `normalize_y`; not standardised with mode 'kernel'.
+        Intercept in units of the target, which is standardised if `normalize_y`; with mode 'kernel' it is never
+        standardised.
     loss_curve_ : list of float
-        The objective after each step, its start first; its mean over each epoch where batches are used; at the start
-        and the end where there are no steps of descent; empty with mode 'kernel'.
+        Objective at the start and after each step; with batches, its mean over each epoch. If the problem is solved
+        without descent, only the first and the last value. Empty with mode 'kernel'.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, at every tenth step, or at the start and after each epoch of batches; empty where
-        none are.
+        Validation loss at every tenth step, or at the start and after each epoch of batches; empty without a validation
+        set.
     displacement_ : float
-        ``|w - w0| / |w0|``: near 0 where training was lazy; None with mode 'kernel'.
+        ``|w - w0| / |w0|``, near 0 if training was lazy; None with mode 'kernel'.
     n_iter_ : int
-        Passes over the data; with mode 'kernel', penalties tried.
+        Number of passes over the data; with mode 'kernel', number of penalties tried.
 
     Raises
     ------
     ValueError
-        For a `scale` outside of 1e-10 to 1e10 in mode 'nonlinear', or a step so large that batches diverge.
+        If `scale` is outside of 1e-10 to 1e10 in mode 'nonlinear', or if training in batches diverges.
 
     See Also
     --------
-    scale_path : The same network at several scales.
-    regime_report : Whether a trained network was lazy.
-    MeanFieldTwoLayerNet : One hidden layer that learns features, with a certificate.
+    scale_path : Fit the same network at several scales.
+    regime_report : Report whether a trained network was lazy.
+    MeanFieldTwoLayerNet : Network with one hidden layer that learns features, with a certificate.
 
     Notes
     -----
     With :math:`\varphi(x) = [x/\sqrt d, 1]`, standard normal weights w, and :math:`f_w` the network in the
     parametrisation of the neural tangent kernel (each layer has the factor ``gain / sqrt(width)``), the model is
     ``scale * (f_w(x) - f_w0(x)) + intercept``. It is trained on the empirical measure: rows of weight 0 are dropped and
-    identical rows merged, so that weights and repeated rows give the same model.
+    identical rows are merged, so that weights and repeated rows give the same model.
 
     References
     ----------
@@ -248,7 +262,7 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
         """
         earlier = self._earlier()
         known = None if earlier is None else self._units
-        normalize = self.normalize_y and self.mode != "kernel"  # whose machine does it
+        normalize = self.normalize_y and self.mode != "kernel"  # the kernel machine standardises
         table, units = regression_table(self, X, y, sample_weight, normalize=normalize, units=known)
         given = Given(self, X, y, sample_weight, {"_units": units, "kernel_machine_": None})
         found = fit_network(self, Squared(), table, earlier, given)
@@ -257,11 +271,11 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
 
 
 class LazyNetClassifier(_LazyNet, NetworkClassifier):
-    r"""Network for classification whose `scale` switches it between kernel and feature learning.
+    r"""Network for classification whose `scale` switches it between the kernel regime and feature learning.
 
     The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
-    rows every step sees all of them, in float64, with Nesterov's acceleration; beyond, training goes by batches in
-    float32. Columns of `X` should be standardised.
+    rows, every step uses all rows, in float64 with Nesterov's acceleration. With more rows, training uses batches in
+    float32. The columns of `X` should be standardised.
 
     Parameters
     ----------
@@ -273,81 +287,81 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         Name in `sklearn_ltdl.activations.ACTIVATIONS`: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
         'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'.
     scale : float, default=10.0
-        The factor of the output, alpha in [1]_: large is lazy, where the network moves as its tangent kernel; small
-        (0.1) learns features.
+        Factor of the output, alpha in [1]_. With a large scale, training is lazy: the network behaves like its tangent
+        kernel. With a small scale (0.1), the network learns features.
     centering : {'subtract', 'doubled'} or None, default='subtract'
-        How the output is made zero at the start: subtract the initial network, or pair each neuron with one of
-        opposite sign. Without it no scale is lazy.
+        How the initial output is made zero: 'subtract' subtracts the initial network, 'doubled' pairs each neuron with
+        a neuron of opposite sign. Without centring, training is not lazy at any scale.
     mode : {'nonlinear', 'linearized', 'kernel'}, default='nonlinear'
-        'nonlinear' trains the network. 'linearized' trains its limit at large scales, the linear model of its gradient
-        at the same initial weights, in the same way. 'kernel' is least-squares classification with the kernel of that
-        gradient, averaged over outputs, by `NTKKernelClassifier`.
+        'nonlinear' trains the network. 'linearized' trains its limit at large scales in the same way: the linear model
+        in its gradient at the same initial weights. 'kernel' is least-squares classification by `NTKKernelClassifier`
+        with the kernel of this gradient, averaged over outputs.
     alpha : float or 'loo', default='loo'
-        Weight of ``scale**2 * |w - w0|**2 / 2`` against the mean loss: the alpha of the limiting kernel ridge. 'loo'
-        takes the penalty of least leave-one-out error of ridge regression with the tangent kernel of the first weights,
-        in closed form, on at most 1000 rows (on all with mode 'kernel'). Where that kernel explains less than a tenth
-        of the target, a weak penalty is tried, and taken if the network then predicts a quarter of the rows that it has
-        not seen, beyond doubt.
+        Weight of ``scale**2 * |w - w0|**2 / 2`` relative to the mean loss. It equals the alpha of the limiting kernel
+        ridge regression. 'loo' chooses the penalty with the smallest leave-one-out error of ridge regression with the
+        tangent kernel of the initial weights, in closed form, on at most 1000 rows (on all rows with mode 'kernel'). If
+        this kernel explains less than a tenth of the target, a weak penalty is also tried; it is kept if it beats a
+        constant on a 25 % validation set by three standard errors.
     learning_rate : float, default=1.0
-        Step in units of the largest stable one at the start, at any width and number of features; it is halved
-        where the objective would rise.
+        Step in units of the largest stable step at the start, for any width and number of features. It is halved if the
+        objective would rise.
     max_iter : int, default=1000
-        Passes over the data: steps up to 2000 distinct rows, epochs of batches beyond.
+        Maximum number of passes over the data: steps up to 2000 distinct rows, epochs of batches for more.
     tol : float, default=1e-4
-        Training stops when 50 steps lower the objective by less than `tol` times its value at the start; with
-        batches, when halving the step five times no longer lowers the loss of the rows held out.
+        Training stops when 50 steps lower the objective by less than `tol` times its initial value; with batches, when
+        halving the step five times no longer lowers the validation loss.
     early_stopping : bool or 'auto', default='auto'
-        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
-        falls. 'auto' does so where training goes by batches.
+        Whether to hold out a validation set. The weights with the smallest validation loss are kept, and training stops
+        when this loss no longer falls. 'auto' uses a validation set if training uses batches.
     validation_fraction : float, default=0.1
-        The share of rows held out.
+        Share of the rows in the validation set.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights and the `alpha_` of the last one; 'kernel' starts afresh.
+        Whether `fit` continues from the weights and the `alpha_` of the last fit. Mode 'kernel' starts afresh.
     class_weight : dict or 'balanced', default=None
-        Weights of the classes, multiplied with those of the rows; 'balanced' gives all classes the same.
+        Factors of the sample weights by class. 'balanced' gives each class the same total weight.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the same in each mode, then the rows held out and the batches where there are any.
+        Seed for the initial weights, which are the same in each mode, then for the validation set and the batches.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     alpha_ : float
-        The penalty in force.
+        Penalty that was used.
     weights_, weights_init_ : tuple of ndarray
-        Weights of each layer after and before training, of shape (n_copies, width, fan_in); the last is the
-        read-out, of shape (n_copies, width, n_outputs). The former is None with mode 'kernel', which has none.
+        Weights of each layer after and before training, of shape (n_copies, width, fan_in); the last is the read-out,
+        of shape (n_copies, width, n_outputs). With mode 'kernel', `weights_` is None.
     kernel_machine_ : NTKKernelClassifier or None
-        Of mode 'kernel', with the leave-one-out predictions and the influence of each row.
+        The kernel machine of mode 'kernel', with leave-one-out predictions and the influence of each row; else None.
     intercept_ : ndarray of shape (n_outputs,)
-        In units of the log-odds; with mode 'kernel', of the least-squares scores of `kernel_machine_`.
+        Intercept in units of log-odds; with mode 'kernel', in units of the scores of `kernel_machine_`.
     loss_curve_ : list of float
-        The objective after each step, its start first; its mean over each epoch where batches are used; at the start
-        and the end where there are no steps of descent; empty with mode 'kernel'.
+        Objective at the start and after each step; with batches, its mean over each epoch. If the problem is solved
+        without descent, only the first and the last value. Empty with mode 'kernel'.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, at every tenth step, or at the start and after each epoch of batches; empty where
-        none are.
+        Validation loss at every tenth step, or at the start and after each epoch of batches; empty without a validation
+        set.
     displacement_ : float
-        ``|w - w0| / |w0|``: near 0 where training was lazy; None with mode 'kernel'.
+        ``|w - w0| / |w0|``, near 0 if training was lazy; None with mode 'kernel'.
     n_iter_ : int
-        Passes over the data; with mode 'kernel', penalties tried.
+        Number of passes over the data; with mode 'kernel', number of penalties tried.
 
     Raises
     ------
     ValueError
-        For a `scale` outside of 1e-10 to 1e10 in mode 'nonlinear', or a step so large that batches diverge.
+        If `scale` is outside of 1e-10 to 1e10 in mode 'nonlinear', or if training in batches diverges.
 
     See Also
     --------
-    scale_path : The same network at several scales.
-    regime_report : Whether a trained network was lazy.
-    MeanFieldTwoLayerNet : One hidden layer that learns features, with a certificate.
+    scale_path : Fit the same network at several scales.
+    regime_report : Report whether a trained network was lazy.
+    MeanFieldTwoLayerNet : Network with one hidden layer that learns features, with a certificate.
 
     Notes
     -----
     With :math:`\varphi(x) = [x/\sqrt d, 1]`, standard normal weights w, and :math:`f_w` the network in the
     parametrisation of the neural tangent kernel (each layer has the factor ``gain / sqrt(width)``), the model is
     ``scale * (f_w(x) - f_w0(x)) + intercept``. It is trained on the empirical measure: rows of weight 0 are dropped and
-    identical rows merged, so that weights and repeated rows give the same model.
+    identical rows are merged, so that weights and repeated rows give the same model.
 
     References
     ----------
@@ -422,12 +436,12 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         table, classes = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, known=known)
         given = Given(self, X, y, sample_weight, {"classes_": classes, "kernel_machine_": None})
         found = fit_network(self, classification_loss(len(classes)), table, earlier, given)
-        self.classes_ = classes
+        self.classes_: np.ndarray = classes
         return self._publish(found)
 
 
 class Found(NamedTuple):
-    """What a fit found, and the kernel machine of mode 'kernel'."""
+    """Result of a fit, with the kernel machine of mode 'kernel'."""
 
     start: Start
     trained: Trained
@@ -436,14 +450,14 @@ class Found(NamedTuple):
 
 
 def fit_network(estimator, loss, table, earlier, given):
-    """Return what training on a table finds, from first weights or from those of an earlier fit."""
+    """Train on a table, from initial weights or from those of an earlier fit."""
     seed = draw_seed(estimator.random_state)
     rng = np.random.default_rng(seed)
     drawn = first_weights(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
     if earlier is not None and _architecture(drawn) != _architecture(earlier.start):
         raise ValueError(
-            "Training cannot go on with another width, depth, activation, scale, centering or mode than that of the "
-            "last fit. Set them to those, or start afresh with warm_start=False."
+            "Training cannot continue with a width, depth, activation, scale, centering or mode that differs from the "
+            "last fit. Set them to the earlier values, or use warm_start=False."
         )
     if estimator.mode == "kernel":
         return _fit_kernel(estimator, drawn, given, seed)
@@ -470,20 +484,20 @@ def fit_network(estimator, loss, table, earlier, given):
 
 
 def first_weights(estimator, n_inputs, n_outputs, rng):
-    """Return the start of training, for columns of phi."""
+    """Return the start of training, for `n_inputs` columns of phi."""
     doubled = estimator.centering == "doubled"
     if doubled and estimator.width % 2:
         raise ValueError(
-            f"width must be even with centering='doubled', which pairs the neurons; got {estimator.width}. "
+            f"width must be even with centering='doubled', which pairs neurons; got {estimator.width}. "
             "Use an even width or centering='subtract'."
         )
     low, high = _SCALES
     scale = 1.0 if _is_free_of_scale(estimator) else float(estimator.scale)
     if not low <= scale <= high:
         raise ValueError(
-            f"scale={estimator.scale:g} is outside of {low:g} to {high:g}, where rounding hides how the network moves. "
+            f"scale={estimator.scale:g} is outside of {low:g} to {high:g}; rounding hides how the network changes. "
             "Use mode='linearized' with centering='subtract' for the limit of large scales, or a scale such as 1e-4 "
-            "for that of small ones."
+            "for the limit of small scales."
         )
     activation = ACTIVATIONS.resolve(estimator.activation)
     weights = draw_weights(n_inputs, n_outputs, width=estimator.width, depth=estimator.depth, doubled=doubled, rng=rng)
@@ -494,7 +508,7 @@ def first_weights(estimator, n_inputs, n_outputs, rng):
 
 
 def _is_free_of_scale(estimator):
-    """Return whether the function is the same at every scale: a linear model of outputs that start at 0."""
+    """Return whether the function is the same at every scale, as for a linear model whose output starts at 0."""
     return estimator.mode == "kernel" or (estimator.mode == "linearized" and estimator.centering is not None)
 
 
@@ -504,19 +518,19 @@ def _architecture(start):
 
 
 def _warn_if_raw(estimator, start, data):
-    """Warn of an initial output that training has to undo."""
+    """Warn if the initial output is so large that training has to undo it."""
     first = start.network.outputs(start.weights, data.phi)
     size, unit = (float(np.sqrt(data.weight @ np.sum(z**2, axis=1))) for z in (first, data.targets))
     if size > _FAR * unit:
         warn(
-            f"This training is not lazy, whatever its scale: with centering=None and scale={estimator.scale:g} the "
-            f"initial output has a root mean square of {size:.3g}, the target one of {unit:.3g}, and what undoes it "
-            "moves the weights as far at every scale. Use centering='subtract' or 'doubled', or a scale of 1 or less.",
+            f"Training is not lazy: with centering=None and scale={estimator.scale:g} the initial output has a root "
+            f"mean square of {size:.3g}, and the target of {unit:.3g}. Undoing the initial output moves the weights "
+            "equally far at every scale. Use centering='subtract' or 'doubled', or a scale of 1 or less.",
         )
 
 
 def _fit_ridge(estimator, model, data, alpha, given):
-    """Solve the linearised problem."""
+    """Solve the linearised problem by ridge regression."""
     start = model.start
     with given.callbacks(model.attributes, 1) as tell:
         fitted = solve_ridge(
@@ -530,7 +544,7 @@ def _fit_ridge(estimator, model, data, alpha, given):
         if not fitted.converged:
             warn(
                 f"Conjugate gradients stopped at max_iter={estimator.max_iter} before the gradient fell to a hundredth "
-                f"of tol={estimator.tol:g} of its first size. Increase max_iter, alpha or tol.",
+                f"of tol={estimator.tol:g} relative to its start. Increase max_iter, alpha or tol.",
                 ConvergenceWarning,
             )
         constant = data.weight @ (data.targets + data.offset)
@@ -542,14 +556,14 @@ def _fit_ridge(estimator, model, data, alpha, given):
 
 
 def _objective(start, alpha, data, weights, intercept):
-    """Return the squared loss and the penalty."""
+    """Return the squared loss plus the penalty."""
     scores = start.network.outputs(weights, data.phi) - data.offset + intercept
     moved = squared_distance(weights, start.reference) / start.network.scaling.step(width_of(weights))
     return float(total(Squared(), scores, data.targets, data.weight) + 0.5 * alpha * moved)
 
 
 def _fit_kernel(estimator, start, given, seed):
-    """Fit the kernel machine, on the rows as they were given, in their units."""
+    """Fit the kernel machine to the original rows, in the units of the target."""
     X = np.asarray(given.X, dtype=np.float64)
     weight = checked_weights(given.sample_weight, len(X))
     kernel = TangentKernel(start.network.network, start.weights)

@@ -9,12 +9,12 @@ from scipy.sparse.linalg import LinearOperator, cg
 from sklearn_ltdl.networks._model import Network, feature_map, width_of
 from sklearn_ltdl.ntk._solvers import ALPHAS, row_blocks, solve_exact
 
-CLOSED_FORM_ROWS = 3000  # beyond, conjugate gradients take less time than a factor of the kernel
-KEPT_BLOCKS = 2  # of the factors of the gradient, which are computed again at each step where there are more
+CLOSED_FORM_ROWS = 3000  # for more rows, conjugate gradients are faster than factorising the kernel
+KEPT_BLOCKS = 2  # blocks of gradient factors to keep; if there are more, they are recomputed at each step
 
 
 class Tangent(NamedTuple):
-    """The linear model of a network around given weights, without its value there: Df(w0)(w - w0).
+    """The linear model Df(w0)(w - w0) of a network around given weights w0, without its value f(w0).
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ class Tangent(NamedTuple):
 
     @property
     def activation(self):
-        """The network's."""
+        """The same as that of the network."""
         return self.network.activation
 
     @property
     def scaling(self):
-        """The network's."""
+        """The same as that of the network."""
         return self.network.scaling
 
     def split(self, weights):
@@ -41,7 +41,7 @@ class Tangent(NamedTuple):
         return self.network.split(weights)
 
     def gradient(self, weights, phi, activation=None):
-        """Return the gradient, which is the same at all weights."""
+        """Return the gradient, which does not depend on the weights."""
         return self.network.gradient(self.origin, phi, activation)
 
     def outputs(self, weights, phi, activation=None):
@@ -64,10 +64,10 @@ class TangentKernel:
 
 
 def tangent_gram(network, weights, phi, other=None):
-    r"""Return :math:`Df\,Df' / (s^2 m)` between the rows of `phi` and of `other`, or of `phi`, the mean over outputs.
+    r"""Return :math:`Df\,Df' / (s^2 m)` between the rows of `phi` and `other` (default: `phi`), averaged over outputs.
 
-    The gradient in a layer's matrix is an outer product of what arrives from above and from below, so that its Gram
-    matrix is the entrywise product of two small ones; no gradient is ever formed.
+    The gradient with respect to a layer's matrix is an outer product of a factor from above and a factor from below.
+    Its Gram matrix is therefore the entrywise product of two small Gram matrices, and no gradient is formed.
     """
     rows = network.gradient(weights, phi)
     columns = rows if other is None else network.gradient(weights, other)
@@ -79,9 +79,9 @@ def tangent_gram(network, weights, phi, other=None):
 
 
 def tangent_features(network, weights, phi):
-    r"""Return :math:`Df / (s \sqrt m)` of a network of one output at the rows of `phi`, of shape (n, n_weights).
+    r"""Return :math:`Df / (s \sqrt m)` of a network with one output at the rows of `phi`, of shape (n, n_weights).
 
-    Columns are in the order of `weights`, each array row by row; inner products are `tangent_gram`.
+    Columns are in the order of `weights`, each array in row-major order. The inner products are `tangent_gram`.
     """
     gradient = network.gradient(weights, phi)
     factors = [(above[0], below) for above, below in gradient.hidden]
@@ -97,7 +97,7 @@ def tangent_features(network, weights, phi):
 
 
 def push(gradient, move):
-    """Return the product of a gradient with a move of the weights, of shape (n_samples, n_outputs)."""
+    """Return the product of a gradient with a change of the weights, of shape (n_samples, n_outputs)."""
     image = sum(
         (above * (below @ layer.swapaxes(1, 2))).sum(axis=(1, 3)).T
         for (above, below), layer in zip(gradient.hidden, move)
@@ -106,7 +106,7 @@ def push(gradient, move):
 
 
 def pull(gradient, slopes):
-    """Return the transpose of `push` of numbers of shape (n_samples, n_outputs), as a move of the weights."""
+    """Apply the transpose of `push` to an array of shape (n_samples, n_outputs); return a change of the weights."""
     move = tuple(
         (above * slopes.T[:, None, :, None]).sum(axis=0).swapaxes(1, 2) @ below for above, below in gradient.hidden
     )
@@ -114,7 +114,7 @@ def pull(gradient, slopes):
 
 
 class Fitted(NamedTuple):
-    """Weights and intercept of a tangent model, the steps it took, and whether they reached the tolerance."""
+    """Weights and intercept of a tangent model, the number of steps, and whether they reached the tolerance."""
 
     weights: tuple
     intercept: np.ndarray
@@ -125,19 +125,19 @@ class Fitted(NamedTuple):
 def solve_ridge(tangent, start, data, alpha, *, max_iter, tol):
     r"""Minimise the squared loss of a tangent model plus :math:`\frac{\alpha s^2 m}{2} |w - w_0|^2`.
 
-    One output and up to `CLOSED_FORM_ROWS` rows are kernel ridge regression, solved by a factor of the kernel. Else
-    conjugate gradients work on the normal equations of the weights; neither kernel nor features are formed.
+    For one output and up to `CLOSED_FORM_ROWS` rows, this is kernel ridge regression, solved by factorising the kernel.
+    Otherwise conjugate gradients solve the normal equations in the weights, and neither kernel nor features are formed.
 
     Parameters
     ----------
     tangent : Tangent
     start : tuple of ndarray
-        Weights at which conjugate gradients begin.
+        Weights at which conjugate gradients start.
     data : Data
     alpha : float
     max_iter : int
     tol : float
-        Of the gradient, in units of that at the origin.
+        Norm of the gradient at which to stop, relative to that at the origin.
 
     Returns
     -------
@@ -189,7 +189,7 @@ def _moved(origin, unit, move):
 
 
 class Choice(NamedTuple):
-    """The penalty of least leave-one-out error, the share of the target it explains, and the kernel's mean diagonal."""
+    """Penalty with the smallest leave-one-out error, share of the target explained, and the kernel's mean diagonal."""
 
     alpha: float
     explained: float
@@ -197,7 +197,7 @@ class Choice(NamedTuple):
 
 
 def leave_one_out_alpha(network, weights, data):
-    """Return the choice of a penalty for ridge regression on `data` with the tangent kernel."""
+    """Choose the penalty of ridge regression on `data` with the tangent kernel."""
     gram = tangent_gram(network, weights, data.phi)
     unit = _mean_diagonal(gram, data.weight)
     path = solve_exact(gram / unit, data.targets, data.weight * len(gram), ALPHAS, start=1e-3)
@@ -207,7 +207,7 @@ def leave_one_out_alpha(network, weights, data):
 
 
 def _mean_diagonal(gram, weight):
-    """Return the mean of the diagonal, 1 for a network that has no gradient at any row."""
+    """Return the mean of the diagonal, or 1 if the gradient is zero at every row."""
     return float(weight @ np.diagonal(gram)) or 1.0
 
 

@@ -23,7 +23,7 @@ from sklearn_ltdl.networks._certificate import (
     variation_of,
 )
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
-from sklearn_ltdl.networks._measures import balance, is_quadratic, measure_of
+from sklearn_ltdl.networks._measures import Measure, balance, is_quadratic, measure_of
 from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights
 from sklearn_ltdl.networks._training import (
     FULL_BATCH_ROWS,
@@ -41,7 +41,7 @@ from sklearn_ltdl.networks._training import (
 from sklearn_ltdl.results import Certificate
 from sklearn_ltdl.scalings import Scaling
 
-_SOLVER_OF_MANY_ROWS = "adam"  # that of 'auto'
+_SOLVER_OF_MANY_ROWS = "adam"  # what 'auto' uses
 
 _CONSTRAINTS: dict = {
     "width": [Interval(Integral, 1, None, closed="left")],
@@ -62,10 +62,24 @@ _CONSTRAINTS: dict = {
 
 
 class _MeanFieldNet:
-    """What the two estimators do alike: they go on from an earlier fit, and publish what a fit found."""
+    """Base of the two estimators: continue from an earlier fit, and publish the results of a fit."""
+
+    particles_: np.ndarray
+    particles_init_: np.ndarray
+    intercept_: np.ndarray
+    measure_: Measure
+    alpha_: float
+    certificate_: Certificate | None
+    solver_: str
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    tv_norm_: float
+    balancedness_: float
+    displacement_: float
 
     def _earlier(self, goes_on):
-        """Return the network that training goes on from, or None where it starts afresh."""
+        """Return the network from which training continues, or None if it starts afresh."""
         return self._as_trained() if goes_on and hasattr(self, "particles_") else None
 
     def _publish(self, found):
@@ -89,110 +103,115 @@ class _MeanFieldNet:
 class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
     r"""One-hidden-layer network for regression, trained as an optimisation over measures.
 
-    The intercept is not penalised. Up to 2000 distinct rows every step sees all of them, in float64, with Nesterov's
-    acceleration; beyond, training goes by batches in float32. Columns of `X` should be standardised.
+    The intercept is not penalised. Up to 2000 distinct rows, every step uses all rows, in float64 with Nesterov's
+    acceleration. With more rows, training uses batches in float32. The columns of `X` should be standardised.
 
     Parameters
     ----------
     width : int, default=256
-        Number of neurons, the particles. 'frank_wolfe' takes as many as it needs.
+        Number of neurons (particles). 'frank_wolfe' ignores it and adds as many as it needs.
     activation : str or activation object, default='relu'
         Name in ``sklearn_ltdl.activations.ACTIVATIONS``: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
-        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module. On real tables 'relu' was
-        the more accurate for numbers, and 'tanh' for classes.
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module. On real tables, 'relu' was
+        more accurate for regression and 'tanh' for classification.
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     loss : {'squared', 'huber'} or loss object, default='squared'
-        Loss of one prediction, in units of the standardised target. 'huber' is linear beyond one standard deviation;
-        ``sklearn_ltdl.losses.Huber(delta)`` elsewhere. An object is a NamedTuple as in that module; the certificate
-        needs its `second_derivative` and `fenchel_young`.
+        Loss of one prediction, in units of the standardised target. 'huber' is linear for residuals above one standard
+        deviation; use ``sklearn_ltdl.losses.Huber(delta)`` for another threshold. A loss object is a NamedTuple like
+        those in that module; the certificate needs its `second_derivative` and `fenchel_young`.
     alpha : float or 'loo', default='loo'
-        Weight of ``(|a|**2 + b**2) / 2``, averaged over neurons, against the mean loss of the standardised target, 0
-        for none. For an activation that is positively homogeneous ('relu', 'leaky_relu', 'abs') it bounds, and at
-        balance is, the total variation (F1, or Barron) norm. For 'quadratic' the read-out is held at signs and it is
-        the weight of ``|a|**2``, which bounds a nuclear norm. 'loo' takes the penalty of least leave-one-out error of
-        ridge regression with the tangent kernel of the first weights, in closed form, on at most 1000 rows. Where that
-        kernel explains less than a tenth of the target, a weak penalty is tried, and taken if the network then predicts
-        a quarter of the rows that it has not seen, beyond doubt.
+        Weight of ``(|a|**2 + b**2) / 2``, averaged over neurons, relative to the mean loss of the standardised target;
+        0 for no penalty. For a positively homogeneous activation ('relu', 'leaky_relu', 'abs') the penalty is an upper
+        bound on the total variation (F1, or Barron) norm, and equal to it if the particles are balanced. For
+        'quadratic' the read-out is fixed to signs, and `alpha` is the weight of ``|a|**2``, which bounds a nuclear
+        norm. 'loo' chooses the penalty with the smallest leave-one-out error of ridge regression with the tangent
+        kernel of the initial weights, in closed form, on at most 1000 rows. If this kernel explains less than a tenth
+        of the target, a weak penalty is also tried; it is kept if it beats a constant on a 25 % validation set by three
+        standard errors.
     solver : {'auto', 'gd', 'sgd', 'adam', 'frank_wolfe'}, default='auto'
-        'gd' sees all rows at each step. 'sgd' (heavy ball, its weights averaged over an epoch) and 'adam' go by
-        batches. 'frank_wolfe' adds neurons one by one until a duality gap says that no network is better; it takes
-        'quadratic' and positively homogeneous activations and a positive `alpha`. 'auto' is 'gd' up to 2000 distinct
-        rows and 'adam' beyond.
+        'gd' uses all rows at each step. 'sgd' (heavy ball, with weights averaged over each epoch) and 'adam' use
+        batches. 'frank_wolfe' adds neurons until a duality gap shows that no network is better; it needs a positive
+        `alpha` and an activation that is 'quadratic' or positively homogeneous. 'auto' is 'gd' up to 2000 distinct rows
+        and 'adam' for more.
     temperature : float, default=0.0
-        If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step: mean-field
-        Langevin dynamics (a fifth of the automatic step), which minimise the objective plus `temperature` times the
-        negative entropy of the particles, with a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin',
-        'cos') and positive `alpha`. All rows are seen at each of `max_iter` steps.
+        If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step. These are
+        mean-field Langevin dynamics (with a fifth of the automatic step), which minimise the objective plus
+        `temperature` times the negative entropy of the particles. The theory guarantees convergence for bounded
+        activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') and positive `alpha`. Each of the `max_iter` steps uses all
+        rows.
     learning_rate : float, default=1.0
-        Step in units of the automatic one, the largest that is stable at the start, at any width and number of
-        features. 'gd' halves it where the objective would rise.
+        Step in units of the automatic step, which is the largest stable step at the start, for any width and number of
+        features. 'gd' halves the step if the objective would rise.
     max_iter : int, default=1000
-        Passes over the data: steps of 'gd', epochs of batches; neurons are added so many times by 'frank_wolfe'.
+        Maximum number of passes over the data: steps of 'gd', epochs of 'sgd' and 'adam', or rounds in which
+        'frank_wolfe' adds neurons.
     tol : float, default=1e-4
-        'gd' stops when 50 steps lower the objective by less than `tol` times its value at the start; 'frank_wolfe',
-        when the duality gap is at most a tenth of `tol` times the objective. Batches end when halving the step five
-        times no longer lowers the loss of the rows held out.
+        'gd' stops when 50 steps lower the objective by less than `tol` times its initial value. 'frank_wolfe' stops
+        when the duality gap is at most a tenth of `tol` times the objective. With batches, training stops when halving
+        the step five times no longer lowers the validation loss; `tol` is not used.
     batch_size : int, default=128
-        Rows of a batch, at most all.
+        Number of rows in a batch; if there are fewer rows, all of them.
     early_stopping : bool or 'auto', default='auto'
-        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
-        falls. 'auto' does so where training goes by batches.
+        Whether to hold out a validation set. The weights with the smallest validation loss are kept, and training stops
+        when this loss no longer falls. 'auto' uses a validation set if training uses batches.
     validation_fraction : float, default=0.1
-        The share of rows held out.
+        Share of the rows in the validation set.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one;
-        'frank_wolfe' starts afresh in those units.
+        Whether `fit` continues from the weights, the units of the target and the `alpha_` of the last fit.
+        'frank_wolfe' starts afresh but keeps the units.
     normalize_y : bool, default=True
-        Whether the target is centred and scaled, column by column, within fit.
+        Whether `fit` standardises each column of the target.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the rows held out, the batches, and the noise.
+        Seed for the initial weights, the validation set, the batches and the noise.
 
     Attributes
     ----------
     particles_, particles_init_ : ndarray of shape (width, n_features + 1 + n_outputs)
-        One neuron a row, hidden weights a and read-out b, after and before training. The first n_features of a belong
-        to ``X / sqrt(n_features)``, the next to the constant.
+        One row per neuron, with hidden weights a and read-out b, after and before training. The first n_features
+        entries of a belong to ``X / sqrt(n_features)``, the next to the constant input.
     measure_ : Measure
-        `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms, n_outputs),
-        heaviest first; particles within 1e-3 radians are one atom.
+        Measure with `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms,
+        n_outputs), heaviest first. Particles within 1e-3 radians are merged into one atom.
     tv_norm_ : float
-        Total variation of `measure_`, the F1 norm of the network; with 'quadratic' the nuclear norm of its forms.
+        Total variation of `measure_`, which is the F1 norm of the network; for 'quadratic', the nuclear norm of its
+        quadratic forms.
     balancedness_ : float
-        ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
+        ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``. It is 1 if weight decay equals the total variation.
     certificate_ : Certificate or None
-        How far the network is from the best measure for all rows, also where some were held out; see
-        `sklearn_ltdl.certify`, which takes more time to be exact. None without a penalty, for an activation that has
-        none, after `partial_fit`, and above 2000 rows unless 'frank_wolfe' gave it.
+        Bound on the suboptimality of the network among all measures, on all rows, including a validation set.
+        `sklearn_ltdl.certify` spends more time and is exact more often. None without a penalty, for activations without
+        a certificate, after `partial_fit`, and for more than 2000 rows unless the solver is 'frank_wolfe'.
     alpha_ : float
-        The penalty in force.
+        Penalty that was used.
     intercept_ : ndarray of shape (n_outputs,)
-        In units of the target, standardised if `normalize_y`.
+        Intercept in units of the target, which is standardised if `normalize_y`.
     loss_curve_ : list of float
-        The objective after each step, its start first; before each, with noise; its mean over each epoch of batches.
+        Objective at the start and after each step. With noise, the objective before each step; with batches, its mean
+        over each epoch.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, at every tenth step of 'gd', or at the start and after each epoch of batches;
-        empty where none are.
+        Validation loss at every tenth step of 'gd', or at the start and after each epoch of batches; empty without a
+        validation set.
     displacement_ : float
-        ``|w - w0| / |w0|``: near 0 where training was lazy; 0 with 'frank_wolfe', which has no start.
+        ``|w - w0| / |w0|``, near 0 if training was lazy; 0 with 'frank_wolfe', which has no initial weights.
     n_iter_ : int
-        Passes over the data; additions of 'frank_wolfe'.
+        Number of passes over the data, or of rounds of 'frank_wolfe'.
     solver_ : str
         The solver that ran: 'gd', 'langevin', 'sgd', 'adam' or 'frank_wolfe'.
 
     See Also
     --------
-    certify : The certificate, for any rows.
-    ParticleFlowDisplay : Trajectories of the particles, and the measure.
-    LazyNetRegressor : The same network where it need not learn features.
+    certify : Compute the certificate on any rows.
+    ParticleFlowDisplay : Plot the trajectories of the particles and the measure.
+    LazyNetRegressor : Network that can be trained without learning features.
 
     Notes
     -----
-    The model is :math:`f(x) = \frac1m \sum_j b_j \sigma(a_j \cdot \varphi(x))` + intercept, with
-    :math:`\varphi(x) = [x/\sqrt d, 1]`. It is trained on the empirical measure: rows of weight 0 are dropped and
-    identical rows merged, so that weights and repeated rows give the same model. Gradient descent on infinitely many
-    particles that start in all directions, if it converges, ends at a global minimum [1]_; few may not, and none says
-    when: the certificate does.
+    The model is :math:`f(x) = \frac1m \sum_j b_j \sigma(a_j \cdot \varphi(x))` + intercept, with :math:`\varphi(x) =
+    [x/\sqrt d, 1]`. It is trained on the empirical measure: rows of weight 0 are dropped and identical rows are merged,
+    so that weights and repeated rows give the same model. If gradient descent on infinitely many particles that start
+    in all directions converges, it ends at a global minimum [1]_. A finite number of particles may not, and training
+    does not show it; the certificate does.
 
     References
     ----------
@@ -213,7 +232,7 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
     >>> bool(model.score(X[300:], y[300:]) > 0.45)
     True
 
-    A quadratic network with a proof that no other one is better:
+    A quadratic network with a proof that no other quadratic network is better:
 
     >>> net = MeanFieldTwoLayerNet(activation="quadratic", solver="frank_wolfe", alpha=0.1, random_state=0)
     >>> certificate = make_pipeline(StandardScaler(), net).fit(X, y)[-1].certificate_
@@ -289,7 +308,7 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one pass over these rows, in batches.
 
-        The first call, if there was no fit, draws the weights and settles on the units of the target, the penalty and
+        If there was no fit, the first call draws the weights and determines the units of the target, the penalty and
         the step.
 
         Parameters
@@ -317,108 +336,112 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     r"""One-hidden-layer network for classification, trained as an optimisation over measures.
 
     The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
-    rows every step sees all of them, in float64, with Nesterov's acceleration; beyond, training goes by batches in
-    float32. Columns of `X` should be standardised.
+    rows, every step uses all rows, in float64 with Nesterov's acceleration. With more rows, training uses batches in
+    float32. The columns of `X` should be standardised.
 
     Parameters
     ----------
     width : int, default=256
-        Number of neurons, the particles. 'frank_wolfe' takes as many as it needs.
+        Number of neurons (particles). 'frank_wolfe' ignores it and adds as many as it needs.
     activation : str or activation object, default='tanh'
         Name in ``sklearn_ltdl.activations.ACTIVATIONS``: 'relu', 'leaky_relu', 'abs', 'identity', 'tanh', 'sigmoid',
-        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module. On real tables 'tanh' was
-        the more accurate for classes, and 'relu' for numbers; a certificate needs 'relu' or its kin, 'quadratic', or
-        noise.
+        'softplus', 'quadratic', 'erf', 'gelu', 'sin' or 'cos'; or an object of that module. On real tables, 'tanh' was
+        more accurate for classification and 'relu' for regression. A certificate needs a positively homogeneous
+        activation such as 'relu', or 'quadratic', or noise.
     init_scale : float, default=1.0
         Standard deviation of the initial weights.
     alpha : float or 'loo', default='loo'
-        Weight of ``(|a|**2 + b**2) / 2``, averaged over neurons, against the mean loss, 0 for none. For an activation
-        that is positively homogeneous ('relu', 'leaky_relu', 'abs') it bounds, and at balance is, the total variation
-        (F1, or Barron) norm. For 'quadratic' the read-out is held at signs and it is the weight of ``|a|**2``, which
-        bounds a nuclear norm. 'loo' takes the penalty of least leave-one-out error of ridge regression with the tangent
-        kernel of the first weights, in closed form, on at most 1000 rows. Where that kernel explains less than a tenth
-        of the target, a weak penalty is tried, and taken if the network then predicts a quarter of the rows that it has
-        not seen, beyond doubt.
+        Weight of ``(|a|**2 + b**2) / 2``, averaged over neurons, relative to the mean loss; 0 for no penalty. For a
+        positively homogeneous activation ('relu', 'leaky_relu', 'abs') the penalty is an upper bound on the total
+        variation (F1, or Barron) norm, and equal to it if the particles are balanced. For 'quadratic' the read-out is
+        fixed to signs, and `alpha` is the weight of ``|a|**2``, which bounds a nuclear norm. 'loo' chooses the penalty
+        with the smallest leave-one-out error of ridge regression with the tangent kernel of the initial weights, in
+        closed form, on at most 1000 rows. If this kernel explains less than a tenth of the target, a weak penalty is
+        also tried; it is kept if it beats a constant on a 25 % validation set by three standard errors.
     solver : {'auto', 'gd', 'sgd', 'adam', 'frank_wolfe'}, default='auto'
-        'gd' sees all rows at each step. 'sgd' (heavy ball, its weights averaged over an epoch) and 'adam' go by
-        batches. 'frank_wolfe' adds neurons one by one until a duality gap says that no network is better; it takes
-        'quadratic' and positively homogeneous activations and a positive `alpha`. 'auto' is 'gd' up to 2000 distinct
-        rows and 'adam' beyond.
+        'gd' uses all rows at each step. 'sgd' (heavy ball, with weights averaged over each epoch) and 'adam' use
+        batches. 'frank_wolfe' adds neurons until a duality gap shows that no network is better; it needs a positive
+        `alpha` and an activation that is 'quadratic' or positively homogeneous. 'auto' is 'gd' up to 2000 distinct rows
+        and 'adam' for more.
     temperature : float, default=0.0
-        If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step: mean-field
-        Langevin dynamics (a fifth of the automatic step), which minimise the objective plus `temperature` times the
-        negative entropy of the particles, with a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin',
-        'cos') and positive `alpha`. All rows are seen at each of `max_iter` steps.
+        If positive, noise of variance ``2 * step * temperature`` is added to each weight at each step. These are
+        mean-field Langevin dynamics (with a fifth of the automatic step), which minimise the objective plus
+        `temperature` times the negative entropy of the particles. The theory guarantees convergence for bounded
+        activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') and positive `alpha`. Each of the `max_iter` steps uses all
+        rows.
     learning_rate : float, default=1.0
-        Step in units of the automatic one, the largest that is stable at the start, at any width and number of
-        features. 'gd' halves it where the objective would rise.
+        Step in units of the automatic step, which is the largest stable step at the start, for any width and number of
+        features. 'gd' halves the step if the objective would rise.
     max_iter : int, default=1000
-        Passes over the data: steps of 'gd', epochs of batches; neurons are added so many times by 'frank_wolfe'.
+        Maximum number of passes over the data: steps of 'gd', epochs of 'sgd' and 'adam', or rounds in which
+        'frank_wolfe' adds neurons.
     tol : float, default=1e-4
-        'gd' stops when 50 steps lower the objective by less than `tol` times its value at the start; 'frank_wolfe',
-        when the duality gap is at most a tenth of `tol` times the objective. Batches end when halving the step five
-        times no longer lowers the loss of the rows held out.
+        'gd' stops when 50 steps lower the objective by less than `tol` times its initial value. 'frank_wolfe' stops
+        when the duality gap is at most a tenth of `tol` times the objective. With batches, training stops when halving
+        the step five times no longer lowers the validation loss; `tol` is not used.
     batch_size : int, default=128
-        Rows of a batch, at most all.
+        Number of rows in a batch; if there are fewer rows, all of them.
     early_stopping : bool or 'auto', default='auto'
-        Whether rows are held out, whose loss chooses the weights that are kept and ends training when it no longer
-        falls. 'auto' does so where training goes by batches.
+        Whether to hold out a validation set. The weights with the smallest validation loss are kept, and training stops
+        when this loss no longer falls. 'auto' uses a validation set if training uses batches.
     validation_fraction : float, default=0.1
-        The share of rows held out.
+        Share of the rows in the validation set.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights, the units of the target and the `alpha_` of the last one;
-        'frank_wolfe' starts afresh in those units.
+        Whether `fit` continues from the weights, the units of the target and the `alpha_` of the last fit.
+        'frank_wolfe' starts afresh but keeps the units.
     class_weight : dict, 'balanced' or None, default=None
-        Factors of the sample weights by class; 'balanced' gives all classes the same weight.
+        Factors of the sample weights by class. 'balanced' gives each class the same total weight.
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the rows held out, the batches, and the noise.
+        Seed for the initial weights, the validation set, the batches and the noise.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     particles_, particles_init_ : ndarray of shape (width, n_features + 1 + n_outputs)
-        One neuron a row, hidden weights a and read-out b, after and before training. The first n_features of a belong
-        to ``X / sqrt(n_features)``, the next to the constant.
+        One row per neuron, with hidden weights a and read-out b, after and before training. The first n_features
+        entries of a belong to ``X / sqrt(n_features)``, the next to the constant input.
     measure_ : Measure
-        `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms, n_outputs),
-        heaviest first; particles within 1e-3 radians are one atom.
+        Measure with `atoms`, unit vectors of shape (n_atoms, n_features + 1), and signed `masses` of shape (n_atoms,
+        n_outputs), heaviest first. Particles within 1e-3 radians are merged into one atom.
     tv_norm_ : float
-        Total variation of `measure_`, the F1 norm of the network; with 'quadratic' the nuclear norm of its forms.
+        Total variation of `measure_`, which is the F1 norm of the network; for 'quadratic', the nuclear norm of its
+        quadratic forms.
     balancedness_ : float
-        ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``: 1 where weight decay is the total variation.
+        ``sum |a||b| / sum (|a|**2 + |b|**2) / 2``. It is 1 if weight decay equals the total variation.
     certificate_ : Certificate or None
-        How far the network is from the best measure for all rows, also where some were held out; see
-        `sklearn_ltdl.certify`, which takes more time to be exact. None without a penalty, for an activation that has
-        none, after `partial_fit`, and above 2000 rows unless 'frank_wolfe' gave it.
+        Bound on the suboptimality of the network among all measures, on all rows, including a validation set.
+        `sklearn_ltdl.certify` spends more time and is exact more often. None without a penalty, for activations without
+        a certificate, after `partial_fit`, and for more than 2000 rows unless the solver is 'frank_wolfe'.
     alpha_ : float
-        The penalty in force.
+        Penalty that was used.
     intercept_ : ndarray of shape (n_outputs,)
-        In units of the log-odds.
+        Intercept in units of log-odds.
     loss_curve_ : list of float
-        The objective after each step, its start first; before each, with noise; its mean over each epoch of batches.
+        Objective at the start and after each step. With noise, the objective before each step; with batches, its mean
+        over each epoch.
     validation_loss_curve_ : list of float
-        The loss of the rows held out, at every tenth step of 'gd', or at the start and after each epoch of batches;
-        empty where none are.
+        Validation loss at every tenth step of 'gd', or at the start and after each epoch of batches; empty without a
+        validation set.
     displacement_ : float
-        ``|w - w0| / |w0|``: near 0 where training was lazy; 0 with 'frank_wolfe', which has no start.
+        ``|w - w0| / |w0|``, near 0 if training was lazy; 0 with 'frank_wolfe', which has no initial weights.
     n_iter_ : int
-        Passes over the data; additions of 'frank_wolfe'.
+        Number of passes over the data, or of rounds of 'frank_wolfe'.
     solver_ : str
         The solver that ran: 'gd', 'langevin', 'sgd', 'adam' or 'frank_wolfe'.
 
     See Also
     --------
-    certify : The certificate, for any rows.
-    ParticleFlowDisplay : Trajectories of the particles, and the measure.
-    LazyNetClassifier : The same network where it need not learn features.
+    certify : Compute the certificate on any rows.
+    ParticleFlowDisplay : Plot the trajectories of the particles and the measure.
+    LazyNetClassifier : Network that can be trained without learning features.
 
     Notes
     -----
-    The model is :math:`f(x) = \frac1m \sum_j b_j \sigma(a_j \cdot \varphi(x))` + intercept, with
-    :math:`\varphi(x) = [x/\sqrt d, 1]`. It is trained on the empirical measure: rows of weight 0 are dropped and
-    identical rows merged, so that weights and repeated rows give the same model. Gradient descent on infinitely many
-    particles that start in all directions, if it converges, ends at a global minimum [1]_; few may not, and none says
-    when: the certificate does.
+    The model is :math:`f(x) = \frac1m \sum_j b_j \sigma(a_j \cdot \varphi(x))` + intercept, with :math:`\varphi(x) =
+    [x/\sqrt d, 1]`. It is trained on the empirical measure: rows of weight 0 are dropped and identical rows are merged,
+    so that weights and repeated rows give the same model. If gradient descent on infinitely many particles that start
+    in all directions converges, it ends at a global minimum [1]_. A finite number of particles may not, and training
+    does not show it; the certificate does.
 
     References
     ----------
@@ -496,7 +519,7 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         table, classes = self._table(X, y, sample_weight, earlier)
         given = Given(self, X, y, sample_weight, {"classes_": classes})
         found = fit_layer(self, classification_loss(len(classes)), table, earlier, given)
-        self.classes_ = classes
+        self.classes_: np.ndarray = classes
         return self._publish(found)
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -505,14 +528,14 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     ) -> Self:
         """Train for one pass over these rows, in batches.
 
-        The first call, if there was no fit, draws the weights and settles on the penalty and the step.
+        If there was no fit, the first call draws the weights and determines the penalty and the step.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), default=None
-            All classes that later calls may bring, in the first one; those of `y` if None.
+            All classes of this and later calls, for the first call; None takes the classes of `y`.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -521,12 +544,12 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         """
         if self.class_weight == "balanced":
             raise ValueError(
-                "class_weight='balanced' needs all rows at once, which partial_fit never sees; give a dict of weights."
+                "class_weight='balanced' needs all rows at once, so partial_fit cannot use it; give a dict of weights."
             )
         earlier = self._earlier(True)
         table, classes = self._table(X, y, sample_weight, earlier, classes)
         found = fit_one_pass(self, classification_loss(len(classes)), table, earlier)
-        self.classes_ = classes
+        self.classes_: np.ndarray = classes
         return self._publish(found)
 
     def _table(self, X, y, sample_weight, earlier, classes=None):
@@ -537,7 +560,7 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
 
 
 class Found(NamedTuple):
-    """What a fit found, by which solver, and what `partial_fit` goes on from."""
+    """Result of a fit, its solver, and the state from which `partial_fit` continues."""
 
     start: Start
     trained: Trained
@@ -548,7 +571,7 @@ class Found(NamedTuple):
 
 
 def fit_layer(estimator, loss, table, earlier, given):
-    """Return what training on a table finds, from first weights or from those of an earlier fit."""
+    """Train on a table, from initial weights or from those of an earlier fit."""
     _check_solver(estimator)
     rng = np.random.default_rng(draw_seed(estimator.random_state))
     adds = estimator.solver == "frank_wolfe"
@@ -559,12 +582,12 @@ def fit_layer(estimator, loss, table, earlier, given):
 
 
 def _check_solver(estimator):
-    """Refuse what the solver cannot do, and warn of noise without a guarantee."""
+    """Raise an error for settings that the solver does not support, and warn about noise without a guarantee."""
     activation, solver = ACTIVATIONS.resolve(estimator.activation), estimator.solver
     if estimator.early_stopping is True and (estimator.temperature > 0 or solver == "frank_wolfe"):
         raise ValueError(
-            "early_stopping=True holds rows out, which neither a positive temperature nor solver='frank_wolfe' has a "
-            "use for; use early_stopping='auto' or False."
+            "early_stopping=True needs a validation set, which temperature > 0 and solver='frank_wolfe' do not use; "
+            "set early_stopping='auto' or False."
         )
     if estimator.temperature > 0:
         if solver not in ("auto", "gd"):
@@ -574,29 +597,29 @@ def _check_solver(estimator):
             )
         if not getattr(activation, "bounded", False) or estimator.alpha == 0:
             warn(
-                "Langevin dynamics have a guarantee for bounded activations ('tanh', 'sigmoid', 'erf', 'sin', 'cos') "
-                f"and a positive alpha only; got activation={estimator.activation!r} and alpha={estimator.alpha!r}.",
+                "Langevin dynamics are guaranteed only for bounded activations ('tanh', 'sigmoid', 'erf', 'sin', "
+                f"'cos') and a positive alpha; got activation={estimator.activation!r} and alpha={estimator.alpha!r}.",
             )
     if solver == "frank_wolfe":
         if not can_certify(activation):
             raise ValueError(
-                "solver='frank_wolfe' takes the activations 'relu', 'leaky_relu', 'abs', 'identity' and 'quadratic', "
-                f"for which weight decay is a norm of the measure; got {estimator.activation!r}. Use one of these, or "
+                "solver='frank_wolfe' needs activation 'relu', 'leaky_relu', 'abs', 'identity' or 'quadratic', because "
+                f"weight decay is then a norm of the measure; got {estimator.activation!r}. Use one of these, or "
                 "solver='auto'."
             )
         if estimator.alpha == 0:
-            raise ValueError("solver='frank_wolfe' needs a positive alpha, the weight of the norm; got 0.")
+            raise ValueError("solver='frank_wolfe' needs a positive alpha; got 0.")
 
 
 def _initial_network(estimator, loss, table, earlier, rng):
-    """Return the rows, the network from which training begins, and the penalty."""
+    """Return the rows, the network at the start of training, and the penalty."""
     drawn = first_weights(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
     data = table.data(drawn)
     if earlier is not None and _architecture(drawn) != _architecture(earlier.start):
         raise ValueError(
-            f"Training cannot go on with width={estimator.width} and activation={estimator.activation!r} from the "
-            f"{len(estimator.particles_)} neurons of {earlier.start.network.activation!r} that "
-            f"solver={estimator.solver_!r} left. Set them to those, or start afresh with fit and warm_start=False."
+            f"Training cannot continue with width={estimator.width} and activation={estimator.activation!r} from the "
+            f"{len(estimator.particles_)} neurons with activation {earlier.start.network.activation!r} of the last fit "
+            f"(solver={estimator.solver_!r}). Use the same width and activation, or fit with warm_start=False."
         )
     model = Predictor(drawn, drawn.weights) if earlier is None else earlier
     if earlier is not None and estimator.alpha == "loo":
@@ -607,13 +630,13 @@ def _initial_network(estimator, loss, table, earlier, rng):
 
 
 def first_weights(estimator, p, n_outputs, rng):
-    """Return the start of training, with p columns of phi."""
+    """Return the start of training, for p columns of phi."""
     activation, width = ACTIVATIONS.resolve(estimator.activation), estimator.width
     weights, fixed = draw_weights(p, n_outputs, width=width, depth=1, doubled=False, rng=rng), None
     if is_quadratic(activation):
         if width < 2 * n_outputs and estimator.solver != "frank_wolfe":
             raise ValueError(
-                f"width={width} is too small: with the quadratic activation each of {n_outputs} outputs needs a "
+                f"width={width} is too small: with the quadratic activation each of the {n_outputs} outputs needs a "
                 f"positive and a negative neuron. Use width={2 * n_outputs} or more."
             )
         neuron = np.arange(width)
@@ -630,12 +653,12 @@ def _architecture(start):
 
 
 def _penalty_factor(start):
-    """Return what multiplies alpha in the engine, whose penalty is half the squares."""
+    """Return the factor of alpha for the training engine, whose penalty is half the squares."""
     return 2.0 if is_quadratic(start.network.activation) else 1.0
 
 
 def _move_neurons(estimator, loss, data, model, alpha, rng, given):
-    """Return what descent of all neurons finds."""
+    """Train all neurons by gradient descent."""
     settings = Settings(
         alpha=_penalty_factor(model.start) * alpha,
         learning_rate=estimator.learning_rate,
@@ -656,7 +679,7 @@ def _move_neurons(estimator, loss, data, model, alpha, rng, given):
 
 
 def _add_neurons(estimator, loss, data, alpha, seed, given):
-    """Return what adding neurons one by one finds."""
+    """Train by adding neurons with the Frank-Wolfe method."""
     problem = _why_not_certified(estimator, loss, alpha)
     if problem:
         raise ValueError(problem)
@@ -680,11 +703,11 @@ def _add_neurons(estimator, loss, data, alpha, seed, given):
     n_steps = len(minimum.objectives) - 1
     if not minimum.converged:
         remedy = (
-            "Increase max_iter, or" if n_steps == estimator.max_iter else "Its gap no longer falls: increase alpha, or"
+            "Increase max_iter, or" if n_steps == estimator.max_iter else "The gap no longer falls: increase alpha, or"
         )
         warn(
-            f"frank_wolfe ended after {n_steps} steps with {minimum.certificate}, above the tenth of "
-            f"tol={estimator.tol:g}. {remedy} tol if that is good enough.",
+            f"frank_wolfe stopped after {n_steps} steps with {minimum.certificate}, above a tenth of "
+            f"tol={estimator.tol:g}. {remedy} tol if this is accurate enough.",
             ConvergenceWarning,
         )
     start, weights = _particles_of(activation, minimum.measure)
@@ -693,9 +716,9 @@ def _add_neurons(estimator, loss, data, alpha, seed, given):
 
 
 def _particles_of(activation, measure):
-    """Return particles of a measure, balanced and of equal share, as a start that did not move, and its weights."""
+    """Return balanced particles of equal weight for a measure, as the start and the weights of a network."""
     J, (p, n_outputs) = len(measure.atoms), (measure.atoms.shape[1], measure.masses.shape[1])
-    hidden, readout = np.zeros((1, p)), np.zeros((1, n_outputs))  # a particle without mass, where there is none with it
+    hidden, readout = np.zeros((1, p)), np.zeros((1, n_outputs))  # a particle without mass, if there is no atom
     if J:
         sizes = np.linalg.norm(measure.masses, axis=1, keepdims=True)
         hidden, readout = np.sqrt(J * sizes) * measure.atoms, measure.masses / sizes
@@ -708,14 +731,14 @@ def _particles_of(activation, measure):
 
 
 def fit_one_pass(estimator, loss, table, earlier):
-    """Return what one pass over a table finds, which goes on from the last one."""
+    """Train for one pass over a table, continuing from the last pass."""
     from sklearn_ltdl.networks._flow import Batched
     from sklearn_ltdl.networks._objective import Problem
 
     _check_solver(estimator)
     if estimator.solver not in ("auto", "sgd", "adam") or estimator.temperature > 0:
         raise ValueError(
-            "partial_fit goes by batches: it takes solver='auto', 'sgd' or 'adam' and temperature=0; got "
+            "partial_fit trains in batches: it needs solver='auto', 'sgd' or 'adam' and temperature=0; got "
             f"solver={estimator.solver!r} and temperature={estimator.temperature:g}."
         )
     method = _SOLVER_OF_MANY_ROWS if estimator.solver == "auto" else estimator.solver
@@ -725,7 +748,7 @@ def fit_one_pass(estimator, loss, table, earlier):
     start = model.start
     problem = Problem(start.network, loss, data, _penalty_factor(start) * alpha, start.reference)
     rule = Batched(method, estimator.learning_rate, estimator.batch_size, seed=seed + passes)
-    run, eta, made_for = getattr(estimator, "_run", None) or (None, None, None)  # what the last call left
+    run, eta, made_for = getattr(estimator, "_run", None) or (None, None, None)  # state of the last call
     if made_for != (method, rule.learning_rate):
         intercept = np.zeros(data.targets.shape[1]) if model.intercept is None else model.intercept
         run, eta = rule.first_run(problem, model.weights, intercept)
@@ -736,48 +759,48 @@ def fit_one_pass(estimator, loss, table, earlier):
 
 
 def _layer(network, weights):
-    """Return hidden weights and read-out of the particles, a row each."""
+    """Return hidden weights and read-out, one row per particle."""
     hidden, readout = network.split(weights)
     return hidden[0][0], readout[0]
 
 
 def certify(estimator: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Certificate:
-    r"""Return how far a fitted mean-field network is from the best one for these rows.
+    r"""Bound the suboptimality of a fitted mean-field network on given rows.
 
-    The best is over all measures: networks of any width with the same activation, loss and penalty. With the largest
-    correlation of any neuron with the residuals, :math:`M = \sup_\theta |\sum_i g_i \sigma(\theta \cdot
-    \varphi_i)|`, residuals scaled by at most :math:`\alpha / M` are feasible in the dual, which bounds the objective
-    from below.
+    The network is compared with the best measure, that is, with networks of any width with the same activation, loss
+    and penalty. Let :math:`M = \sup_\theta |\sum_i g_i \sigma(\theta \cdot \varphi_i)|` be the largest correlation of a
+    neuron with the residuals. Residuals scaled by at most :math:`\alpha / M` are feasible in the dual problem, which
+    bounds the objective from below.
 
     Parameters
     ----------
     estimator : MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, or Pipeline that ends with one
-        Fitted.
+        A fitted network.
     X : array-like of shape (n_samples, n_features)
-        The rows of the problem, as a rule those of the fit.
+        The rows of the problem, usually the training rows.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     sample_weight : array-like of shape (n_samples,), default=None
 
     Returns
     -------
     Certificate
-        `primal`, `dual`, `gap`, `sup`, `argmax`, `method`, `rigorous` and `imbalance`; printed, one sentence. The gap
-        is certified where `rigorous`: M is an eigenvalue for the quadratic activation, and enumerated for piecewise
-        linear ones where the hyperplanes of the rows have few cells (one feature; with one output also two with up to
-        1000 distinct rows, and three with up to 140). Elsewhere M is the largest of many local maxima, and the gap an
-        estimate. With `temperature` the gap is that of the proximal Gibbs measure of the particles, an estimate by
-        sampling.
+        Fields `primal`, `dual`, `gap`, `sup`, `argmax`, `method`, `rigorous` and `imbalance`; `str` gives one sentence.
+        If `rigorous`, the gap is certified: M is an eigenvalue for the quadratic activation, and it is found by
+        enumeration for piecewise linear activations if the hyperplanes of the rows have few cells (one feature; with
+        one output also two features and up to 1000 distinct rows, or three features and up to 140). Otherwise M is the
+        largest of many local maxima, and the gap is an estimate. With `temperature`, the gap is that of the proximal
+        Gibbs measure of the particles, estimated by sampling.
 
     Raises
     ------
     ValueError
-        Without a penalty, for an activation whose weight decay is no norm of a measure (and no noise), or for a loss
-        without conjugate.
+        If there is no penalty, if weight decay is not a norm of the measure for this activation (without noise), or if
+        the loss has no `fenchel_young`.
 
     Notes
     -----
-    The objective is in the units of training: of the standardised target, and against the mean loss. `rigorous` means
-    up to rounding.
+    The objective is in the units of training: the mean loss of the standardised target plus the penalty. `rigorous`
+    means exact up to rounding.
 
     References
     ----------
@@ -799,7 +822,7 @@ def certify(estimator: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike
         X, estimator = (estimator[:-1].transform(X) if len(estimator) > 1 else X), estimator[-1]
     if not isinstance(estimator, (MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier)):
         raise ValueError(
-            f"estimator is a {type(estimator).__name__}; a certificate is known for MeanFieldTwoLayerNet and "
+            f"estimator is a {type(estimator).__name__}; certify needs a MeanFieldTwoLayerNet or a "
             "MeanFieldTwoLayerNetClassifier."
         )
     trained = estimator._as_trained()
@@ -819,15 +842,16 @@ def _why_not_certified(estimator, loss, alpha):
     """Return why there is no certificate, or None."""
     activation, name = ACTIVATIONS.resolve(estimator.activation), estimator.activation
     if not (hasattr(loss, "fenchel_young") and has_best_intercept(loss)):
-        return f"loss={loss!r} has no fenchel_young or second_derivative, which a lower bound needs; use 'huber'."
+        return f"loss={loss!r} needs fenchel_young and second_derivative for a lower bound; use loss='huber'."
     if alpha == 0:
-        return "alpha is 0: without a penalty there is no lower bound of this kind. Fit with a positive alpha."
+        return "alpha is 0, and without a penalty there is no lower bound of this kind. Fit with a positive alpha."
     if estimator.temperature > 0 and not getattr(activation, "bounded", False):
-        return f"activation={name!r} is not bounded, and a certificate with noise needs that: use 'tanh' or 'sigmoid'."
+        return f"activation={name!r} is not bounded, which a certificate with noise requires; use 'tanh' or 'sigmoid'."
     if estimator.temperature == 0 and not can_certify(activation):
         return (
-            f"activation={name!r}: weight decay is a norm of the measure for 'relu', 'leaky_relu', 'abs', 'identity' "
-            "and 'quadratic' only; use one of these, or a positive temperature with a bounded activation."
+            f"activation={name!r} has no certificate: weight decay is a norm of the measure only for 'relu', "
+            "'leaky_relu', 'abs', 'identity' and 'quadratic'. Use one of these, or a positive temperature with a "
+            "bounded activation."
         )
     return None
 

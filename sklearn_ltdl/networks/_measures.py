@@ -1,9 +1,9 @@
-r"""A layer of particles as a measure: where its mass sits on the sphere, and how much there is.
+r"""A layer of particles as a signed measure on the sphere.
 
-For a positively homogeneous activation a particle (a, b) is :math:`b\,|a|` times the neuron of the direction
-:math:`\theta = a / |a|`, so that the layer is :math:`\int \sigma(\theta \cdot \varphi)\, d\nu(\theta)` with
-:math:`\nu = \frac1m \sum_j b_j |a_j|\, \delta_{\theta_j}`; for the quadratic one the mass is :math:`\pm |a_j|^2 / m`.
-The total variation of :math:`\nu` is the F1, or variation, norm of the function (Bach 2017, JMLR 18).
+For a positively homogeneous activation, a particle (a, b) is :math:`b\,|a|` times the neuron with direction
+:math:`\theta = a / |a|`. The layer is therefore :math:`\int \sigma(\theta \cdot \varphi)\, d\nu(\theta)` with
+:math:`\nu = \frac1m \sum_j b_j |a_j|\, \delta_{\theta_j}`. For the quadratic activation the mass is :math:`\pm |a_j|^2
+/ m`. The total variation of :math:`\nu` is the F1, or variation, norm of the function (Bach 2017, JMLR 18).
 """
 
 from typing import NamedTuple
@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 
 from sklearn_ltdl.activations import Abs, Monomial, Quadratic
 
-MERGED = 1e-3  # radians within which two atoms are one
-_NO_MASS = 1e-12  # of the largest mass, below which an atom is dropped
+MERGED = 1e-3  # two atoms within this angle (radians) are merged
+_NO_MASS = 1e-12  # atoms below this share of the largest mass are dropped
 
 
 class Measure(NamedTuple):
@@ -25,23 +25,23 @@ class Measure(NamedTuple):
     Parameters
     ----------
     atoms : ndarray of shape (n_atoms, n_features + 1)
-        Unit vectors, the last entry belonging to the constant; hidden weights as they are where the activation is not
-        homogeneous.
+        Unit vectors, whose last entry belongs to the constant input. If the activation is not homogeneous, the hidden
+        weights.
     masses : ndarray of shape (n_atoms, n_outputs)
-        Heaviest first.
+        Signed masses, heaviest first.
     """
 
     atoms: np.ndarray
     masses: np.ndarray
 
     @property
-    def total_variation(self):
+    def total_variation(self) -> float:
         """Return the sum of the Euclidean norms of the masses."""
         return float(np.linalg.norm(self.masses, axis=1).sum())
 
 
 def is_homogeneous(activation):
-    """Return whether the activation doubles when its input does."""
+    """Return whether the activation is positively homogeneous."""
     return hasattr(activation, "bend")
 
 
@@ -59,7 +59,8 @@ def measure_of(activation, hidden, readout, *, merged=MERGED):
     hidden : ndarray of shape (width, n_features + 1)
     readout : ndarray of shape (width, n_outputs)
     merged : float, default=1e-3
-        Atoms within so many radians, in a chain of such, become one at their mean direction; masses add up.
+        Atoms within this angle (radians), and chains of such atoms, are merged into one atom with their mean direction
+        and the sum of their masses.
     """
     width, size = len(hidden), np.linalg.norm(hidden, axis=1)
     if not (is_homogeneous(activation) or is_quadratic(activation)):
@@ -72,9 +73,9 @@ def measure_of(activation, hidden, readout, *, merged=MERGED):
     weight = np.linalg.norm(masses, axis=1)
     kept = weight > _NO_MASS * weight.max(initial=0.0)
     atoms, masses, weight = atoms[kept], masses[kept], weight[kept]
-    places = np.hstack([atoms, np.abs(readout[kept])]) if is_quadratic(activation) else atoms  # outputs stay apart
+    places = np.hstack([atoms, np.abs(readout[kept])]) if is_quadratic(activation) else atoms  # keeps outputs apart
     cells = np.unique(np.round(places * (np.sqrt(places.shape[1]) / merged)), axis=0, return_inverse=True)[1].ravel()
-    atoms, masses, places, weight = _pooled(cells, atoms, masses, places, weight)  # few, where many came together
+    atoms, masses, places, weight = _pooled(cells, atoms, masses, places, weight)  # fewer atoms, if many coincide
     pairs = cKDTree(places).query_pairs(merged, output_type="ndarray") if len(atoms) else np.empty((0, 2), int)
     graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(atoms), len(atoms)))
     atoms, sums, _, _ = _pooled(connected_components(graph, directed=False)[1], atoms, masses, places, weight)
@@ -83,7 +84,7 @@ def measure_of(activation, hidden, readout, *, merged=MERGED):
 
 
 def _pooled(group, atoms, masses, places, weight):
-    """Return of each group the mean atom and place, and the sums of masses and weights."""
+    """Return the mean atom and place of each group, and the sums of masses and weights."""
     size = group.max(initial=-1) + 1
     total = np.bincount(group, weights=weight, minlength=size)
 
@@ -97,9 +98,9 @@ def _pooled(group, atoms, masses, places, weight):
 
 
 def balance(activation, hidden, readout):
-    r"""Return the total variation of the particles over what weight decay charges for them, between 0 and 1.
+    r"""Return the total variation of the particles divided by their weight decay, between 0 and 1.
 
-    That is :math:`\sum_j |a_j| |b_j| / \sum_j \frac12 (|a_j|^2 + |b_j|^2)`: 1 where all particles are balanced.
+    This is :math:`\sum_j |a_j| |b_j| / \sum_j \frac12 (|a_j|^2 + |b_j|^2)`, which is 1 if all particles are balanced.
     """
     if is_quadratic(activation):
         return 1.0

@@ -1,13 +1,13 @@
-r"""Fully connected networks as pure functions of their weights; operators only, so NumPy and JAX run the same source.
+r"""Fully connected networks as pure functions of their weights, written so that NumPy and JAX run the same source.
 
-With :math:`\varphi(x) = [x / \sqrt d, 1]`, the map that the kernels of `sklearn_ltdl.ntk` use,
+With :math:`\varphi(x) = [x / \sqrt d, 1]`, as in the kernels of `sklearn_ltdl.ntk`, the network is
 
 .. math:: f(x) = s\, w \sum_{j=1}^m b_j\, \sigma(h_j(x)), \qquad h^{(1)} = w A^{(1)} \varphi(x), \qquad
           h^{(l)} = \frac{w}{\sqrt m} A^{(l)} \sigma(h^{(l-1)}),
 
 where s is the factor of the scaling and w is `w_std`. Weights are a tuple (A1, ..., AL, b) of arrays with a leading
-axis of copies: one, or two of half the width with opposite read-outs (the doubling of Chizat, Oyallon and Bach 2019).
-Where the network holds its read-out b fixed, the weights are the hidden ones, (A1, ..., AL).
+axis of copies. There is one copy, or two of half the width with opposite read-outs (the doubling of Chizat, Oyallon and
+Bach 2019). If the read-out b is fixed, the weights are (A1, ..., AL).
 """
 
 from typing import NamedTuple
@@ -19,16 +19,16 @@ from sklearn_ltdl.scalings import Scaling
 
 
 class Network(NamedTuple):
-    """What a network computes from its weights.
+    """A network as a function of its weights.
 
     Parameters
     ----------
     activation : activation object
     scaling : Scaling
     w_std : float
-        Factor of every layer, sqrt(2) keeps the variance of ReLU layers.
+        Factor of every layer; sqrt(2) preserves the variance of ReLU layers.
     readout : ndarray of shape (n_copies, width, n_outputs) or None
-        Held fixed; None if it is the last of the weights.
+        Fixed read-out; None if the read-out is the last of the weights.
     """
 
     activation: NamedTuple
@@ -41,10 +41,10 @@ class Network(NamedTuple):
         return (weights[:-1], weights[-1]) if self.readout is None else (weights, self.readout)
 
     def neurons(self, weights, phi, activation=None):
-        """Return what enters the activations of each hidden layer, of shape (n_copies, width, n_samples) each."""
+        """Return the pre-activations of each hidden layer, each of shape (n_copies, width, n_samples)."""
         activation = self.activation if activation is None else activation
         hidden = self.split(weights)[0]
-        entering = [self.w_std * (hidden[0] @ phi.T)]  # neurons first: no product, of gradients too, transposes them
+        entering = [self.w_std * (hidden[0] @ phi.T)]  # neurons first, so that no product transposes them
         for layer in hidden[1:]:
             fan_in = layer.shape[2]
             entering.append(self.w_std * fan_in**-0.5 * (layer @ activation.value(entering[-1])))
@@ -58,7 +58,7 @@ class Network(NamedTuple):
         return factor * (self.split(weights)[1].swapaxes(1, 2) @ last).sum(axis=0).T
 
     def gradient(self, weights, phi, activation=None):
-        r"""Return the gradient of each output, over :math:`s \sqrt m`, as products of two factors a layer."""
+        r"""Return the gradient of each output divided by :math:`s \sqrt m`, as two factors per layer."""
         activation = self.activation if activation is None else activation
         hidden, readout = self.split(weights)
         rates = [layer.shape[1] ** -0.5 for layer in hidden]
@@ -77,15 +77,15 @@ class Network(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """Of each output in the weights, at each row.
+    """Gradient of each output with respect to the weights, at each row.
 
     Parameters
     ----------
     hidden : tuple of two ndarrays a layer
-        What arrives from above, (n_outputs, n_copies, n_samples, fan_out), and from below, (n_copies, n_samples,
-        fan_in): the gradient in the layer's matrix is their outer product.
+        Factor from above, (n_outputs, n_copies, n_samples, fan_out), and from below, (n_copies, n_samples, fan_in). The
+        gradient with respect to the layer's matrix is their outer product.
     last : ndarray of shape (n_copies, n_samples, width) or None
-        The gradient of an output in its own column of the read-out; None where that is held fixed.
+        Gradient of an output with respect to its own column of the read-out; None if the read-out is fixed.
     """
 
     hidden: tuple
@@ -101,16 +101,16 @@ class Data(NamedTuple):
     weight: np.ndarray
 
     def part(self, rows):
-        """Return some of the rows, their weights again of sum one."""
+        """Return some of the rows, with weights that sum to one again."""
         part = Data(*(column[rows] for column in self))
         return part._replace(weight=part.weight / part.weight.sum())
 
 
 class Trained(NamedTuple):
-    """What training leaves.
+    """Result of training.
 
-    Weights (None without a network) and intercept, the objective at every step (the mean of a pass in batches), the
-    passes over the data, the loss of the held-out rows at every look, whether it settled, and the step in force.
+    Weights (None without a network) and intercept, the objective at every step (its mean for each pass in batches), the
+    number of passes over the data, the held-out loss at every evaluation, whether training settled, and the last step.
     """
 
     weights: tuple | None
@@ -128,19 +128,19 @@ def width_of(weights):
 
 
 def feature_map(X):
-    """Return phi, the rows of `X` over sqrt(n_features) with a constant appended."""
+    """Return phi: the rows of `X` divided by sqrt(n_features), with a constant appended."""
     return np.hstack([X / np.sqrt(X.shape[1]), np.ones((len(X), 1))])
 
 
 def draw_weights(n_features, n_outputs, *, width, depth, doubled, rng):
-    """Return independent standard normal weights, of a doubled network if `doubled` (its output is then 0).
+    """Draw independent standard normal weights; the output of a `doubled` network is 0.
 
     Parameters
     ----------
     n_features, n_outputs : int
-        Columns of phi and of the target.
+        Numbers of columns of phi and of the target.
     width, depth : int
-        Neurons of each hidden layer, even if doubled, and the number of hidden layers.
+        Number of neurons of each hidden layer (even if `doubled`), and number of hidden layers.
     doubled : bool
     rng : Generator
 
@@ -151,7 +151,7 @@ def draw_weights(n_features, n_outputs, *, width, depth, doubled, rng):
     Raises
     ------
     MemoryError
-        If they, and what training works out with them, would not fit.
+        If the weights and the intermediate results of training would not fit in memory.
     """
     half = width // 2 if doubled else width
     shapes = [(half, n_features)] + [(half, half)] * (depth - 1) + [(half, n_outputs)]

@@ -1,7 +1,7 @@
 r"""The objective of training a network, and its derivatives, in JAX.
 
-It is :math:`R(f - f_0 + c) + \frac{\alpha s^2 m}{2} |w - w_{ref}|^2` with the weighted mean loss R and an unpenalised
-intercept c.
+The objective is :math:`R(f - f_0 + c) + \frac{\alpha s^2 m}{2} |w - w_{ref}|^2` with the weighted mean loss R and an
+unpenalised intercept c.
 """
 
 import functools
@@ -14,12 +14,12 @@ from sklearn_ltdl._backends.jax import Traced, traced
 from sklearn_ltdl.losses import of_rows
 from sklearn_ltdl.networks._model import Data, Network, width_of
 
-_PILOT_ROWS = 2000  # at most so many measure the stable step
-_CACHE = 2**22  # bytes of a block of neurons
+_PILOT_ROWS = 2000  # the stable step is estimated on at most so many rows
+_CACHE = 2**22  # bytes of the activations of a block of rows
 
 
 class Problem(NamedTuple):
-    """What is minimised: the mean loss over `data`, and the penalty of weights away from `reference`."""
+    """The objective: the mean loss over `data` plus the penalty on the distance of the weights from `reference`."""
 
     network: Network
     loss: NamedTuple
@@ -28,7 +28,7 @@ class Problem(NamedTuple):
     reference: tuple
 
     def at(self, weights, intercept, data=None):
-        """Return the objective, its gradient over s^2 m, and the intercept re-fitted by one step."""
+        """Return the objective, its gradient divided by s^2 m, and the intercept refitted by one step."""
         data = self.data if data is None else data
         risk, gradient, intercept = risk_and_gradient(self.network, self.loss, weights, intercept, data)
         step = self.network.scaling.step(width_of(weights))
@@ -37,7 +37,7 @@ class Problem(NamedTuple):
         return value, add(scaled(step, gradient), self.alpha, away), intercept
 
     def stable_step(self, weights, intercept):
-        """Return the largest stable step of plain descent, 1 where nothing bounds it."""
+        """Return the largest stable step of plain descent, or 1 if the objective has no curvature."""
         data = self.data.part(slice(None, None, -(-len(self.data.phi) // _PILOT_ROWS)))
         curvature = self.loss.smoothness * top_eigenvalue(self.network, weights, data, intercept) + self.alpha
         return 1 / jnp.where(curvature > 0, curvature, 1.0)
@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
     @jax.jit
     def risk(self, weights, intercept, data):
-        """Return the mean loss of other rows."""
+        """Return the mean loss on other rows."""
         value = traced(type(self.loss).value).__get__(self.loss)
         scores = outputs(self.network, weights, data.phi) - data.offset
         scores = scores if intercept is None else scores + intercept
@@ -57,13 +57,13 @@ class Problem(NamedTuple):
 
     @functools.partial(jax.jit, static_argnames="n_steps")
     def refitted(self, weights, intercept, data, n_steps=1):
-        """Return the intercept that suits other rows, after steps of 1/smoothness."""
+        """Return the intercept refitted to other rows, by steps of 1/smoothness."""
         scores = outputs(self.network, weights, data.phi) - data.offset
         return jax.lax.fori_loop(0, n_steps, lambda _, c: _stepped(self.loss, scores, c, data), intercept)
 
 
 def risk_and_gradient(network, loss, weights, intercept, data):
-    """Return the risk, its gradient in the weights, and the intercept after one step of 1/smoothness.
+    """Return the risk, its gradient with respect to the weights, and the intercept after one step of 1/smoothness.
 
     An intercept of None stays 0.
     """
@@ -79,17 +79,17 @@ def risk_and_gradient(network, loss, weights, intercept, data):
 
 
 def _stepped(loss, scores, intercept, data):
-    """Return the intercept after one step of 1/smoothness, less where the weights, of a batch, sum to more than 1."""
+    """Return the intercept after a step of 1/smoothness, shorter if the weights of a batch sum to more than 1."""
     derivative = traced(type(loss).derivative).__get__(loss)
     slope = data.weight @ derivative(scores + intercept, data.targets)
     return intercept - slope / (loss.smoothness * jnp.maximum(1.0, data.weight.sum()))
 
 
 def _outputs_and_transpose(network, weights, phi):
-    """Return the outputs, and the function that multiplies by their transposed derivative in the weights.
+    """Return the outputs, and the function that multiplies by their transposed Jacobian.
 
-    On a CPU, rows go in blocks whose neurons stay in its cache; they are computed again for the second product, which
-    takes less time than to fetch them from memory.
+    On a CPU, rows are processed in blocks whose activations fit in the cache. The activations are recomputed for the
+    second product, which is faster than reading them from memory.
     """
     size = max(64, _CACHE // (width_of(weights) * phi.dtype.itemsize))
     if len(phi) <= 2 * size or jax.default_backend() != "cpu":
@@ -111,14 +111,14 @@ def _outputs_and_transpose(network, weights, phi):
 
 @jax.jit
 def top_eigenvalue(network, weights, data, intercept):
-    """Return the largest eigenvalue of the weighted tangent kernel over s^2 m, by 30 power iterations.
+    """Return the largest eigenvalue of the weighted tangent kernel divided by s^2 m, by 30 power iterations.
 
     The kernel is centred unless the intercept is None.
     """
     scores, push = jax.linearize(lambda w: outputs(network, w, data.phi), weights)
     pull = jax.linear_transpose(push, weights)
     root = jnp.sqrt(data.weight)[:, None]
-    constant = 0.0 * root if intercept is None else root  # a unit vector, which spans the intercept
+    constant = 0.0 * root if intercept is None else root  # a unit vector that spans the intercept
     tiny = jnp.finfo(scores.dtype).tiny
 
     def multiply(direction, _):
@@ -141,12 +141,12 @@ def outputs(network, weights, phi):
 
 
 def add(x, factor, y):
-    """Return x + factor y of trees of arrays."""
+    """Return x + factor * y for trees of arrays."""
     return jax.tree.map(lambda a, b: a + factor * b, x, y)
 
 
 def scaled(factor, x):
-    """Return factor x of a tree of arrays."""
+    """Return factor * x for a tree of arrays."""
     return jax.tree.map(lambda a: factor * a, x)
 
 

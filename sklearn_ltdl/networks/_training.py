@@ -1,4 +1,4 @@
-"""What the estimators of networks share: from a table to a trained network, and from a network to predictions."""
+"""Shared code of the network estimators: from a table to a trained network, and from a network to predictions."""
 
 from typing import Any, NamedTuple
 
@@ -23,19 +23,19 @@ from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
 from sklearn_ltdl.networks._model import Data, Network, feature_map
 
-FULL_BATCH_ROWS = 2000  # distinct rows up to which every step sees all of them, in float64
-LEAVE_ONE_OUT_ROWS = 1000  # at most so many choose alpha
-LITTLE = 0.1  # of the target, below which a kernel that explains no more is not the last word on alpha
-WEAK_PENALTY = 1e-3  # of the kernel's mean diagonal, tried then
-SURE = 3.0  # standard errors by which the rows not seen must be predicted better than by a constant
-PREDICT_ROWS = 4096  # at a time, so that memory does not grow with the table
-FAR_OFF = 100.0  # times the loss of a constant, above which no number of steps is what is lacking
-DOUBLE_SCALE = 100.0  # of the output, from which float32 cannot tell it from the first one
-_LARGEST_INPUT = 1e15  # beside which a float64 still shows a 1
+FULL_BATCH_ROWS = 2000  # up to so many distinct rows, every step uses all rows, in float64
+LEAVE_ONE_OUT_ROWS = 1000  # alpha is chosen on at most so many rows
+LITTLE = 0.1  # if the kernel explains a smaller share of the target, a weak penalty is also tried
+WEAK_PENALTY = 1e-3  # the weak penalty, in units of the kernel's mean diagonal
+SURE = 3.0  # standard errors by which it must beat a constant on the validation set
+PREDICT_ROWS = 4096  # rows predicted at a time, to bound the memory
+FAR_OFF = 100.0  # above so many times the loss of a constant, more steps will not help
+DOUBLE_SCALE = 100.0  # from this output scale on, float32 does not resolve the change of the output
+_LARGEST_INPUT = 1e15  # a float64 of this size still resolves a 1
 
 
 class Start(NamedTuple):
-    """Of a training run: the network, its first weights, whether their output is subtracted, the penalty's centre."""
+    """Start of training: network, initial weights, whether their output is subtracted, and the penalty's centre."""
 
     network: Network | Tangent
     weights: tuple
@@ -43,7 +43,7 @@ class Start(NamedTuple):
     reference: tuple
 
     def offset(self, phi):
-        """Return what is subtracted from the outputs, zeros if nothing is; a tangent model lacks the first ones."""
+        """Return what to subtract from the outputs; the outputs of a tangent model lack the initial outputs."""
         linear = isinstance(self.network, Tangent)
         if self.subtracted == linear:
             return np.zeros((len(phi), self.network.split(self.weights)[1].shape[2]))
@@ -60,27 +60,27 @@ class Table(NamedTuple):
     weight: np.ndarray
 
     def data(self, start):
-        """Return the rows as the network of `start` sees them."""
+        """Return the rows as inputs of the network of `start`."""
         phi = feature_map(self.X)
         return Data(phi, self.targets, start.offset(phi), self.weight)
 
 
 class Units(NamedTuple):
-    """How a target for regression was given: its moments, and whether as one column without a second axis."""
+    """Units of a regression target: its moments, and whether it was one-dimensional."""
 
     standardisation: Standardisation
     flat: bool
 
     def undo(self, scores):
-        """Return scores of shape (n_samples, n_outputs) as predictions in the units and the shape of the target."""
+        """Convert scores of shape (n_samples, n_outputs) to predictions in the units and the shape of the target."""
         prediction = self.standardisation.undo(scores)
         return prediction[:, 0] if self.flat else prediction
 
 
 def regression_table(estimator, X, y, sample_weight, *, normalize=True, units=None):
-    """Return the distinct rows of a table with the standardised target, and its units: those of an earlier fit, if any.
+    """Return the distinct rows of a table with the standardised target, and its units (by default new ones).
 
-    The estimator is asked for the number and names of features that this fit had, or keeps them.
+    With `units` of an earlier fit, the number and names of features are compared with it; otherwise they are stored.
     """
     X, y, weight = read_regression(estimator, X, y, sample_weight, reset=units is None)
     flat = y.ndim == 1
@@ -90,20 +90,21 @@ def regression_table(estimator, X, y, sample_weight, *, normalize=True, units=No
         units = Units(Standardisation.of(Y, weight, normalize), flat)
     elif Y.shape[1] != len(units.standardisation.mean):
         raise ValueError(
-            f"y has {Y.shape[1]} columns; the fit that goes on had {len(units.standardisation.mean)}. Give as many, or "
-            "start afresh with warm_start=False."
+            f"y has {Y.shape[1]} columns, but the last fit had {len(units.standardisation.mean)}. Give as many, "
+            "or use warm_start=False."
         )
     return _checked(Table(X, units.standardisation.apply(Y), weight / weight.sum())), units
 
 
 def classification_table(estimator, X, y, sample_weight, *, class_weight=None, classes=None, known=None):
-    """Return the distinct rows of a table with one column an output, and the classes: those `known` of an earlier fit.
+    """Return the distinct rows of a table with one target column per output, and the classes.
 
-    Without an earlier fit, `classes` may name more of them than `y` has. See `regression_table`.
+    The classes are those `known` from an earlier fit. Without one, `classes` may list more classes than `y` has. See
+    `regression_table`.
     """
     X, y, weight = read_classification(estimator, X, y, sample_weight, reset=known is None)
     if known is not None and classes is not None and not np.array_equal(np.unique(classes), known):
-        raise ValueError(f"classes={classes!r} are not those of the first call, {known.tolist()}.")
+        raise ValueError(f"classes={classes!r} differ from those of the first call, {known.tolist()}.")
     if classes is not None:
         classes = np.unique(checked_labels(classes, "classes"))
     found, codes = encode_classes(y, weight, classes if known is None else known)
@@ -118,8 +119,8 @@ def _checked(table):
     largest = np.abs(table.X).max()
     if largest > _LARGEST_INPUT * np.sqrt(table.X.shape[1]):
         raise ValueError(
-            f"X has an entry of size {largest:.1e}, beside which the constant input vanishes in rounding. "
-            "Standardise its columns first: make_pipeline(StandardScaler(), ...)."
+            f"X has an entry of size {largest:.1e}, next to which the constant input of 1 is lost in rounding. "
+            "Standardise the columns first: make_pipeline(StandardScaler(), ...)."
         )
     return table
 
@@ -127,7 +128,8 @@ def _checked(table):
 def _empirical_measure(X, Y, weight):
     """Return the distinct rows of (X, Y) in sorted order and their total weights; rows of weight 0 are dropped.
 
-    Weights, repetition and order then give the same bits, which the dynamics of training would else pull apart.
+    Weights, repeated rows and the order of rows then give exactly the same result; otherwise training would amplify
+    differences in rounding.
     """
     kept = weight > 0
     rows, which = np.unique(np.hstack([X, Y])[kept], axis=0, return_inverse=True)
@@ -136,11 +138,11 @@ def _empirical_measure(X, Y, weight):
 
 
 def chosen_alpha(alpha, start, loss, data, rng):
-    """Return the penalty in the convention of `_flow`, that of least leave-one-out error for 'loo'.
+    """Return the penalty in the convention of `_flow`; for 'loo', the one with the smallest leave-one-out error.
 
-    Some of many rows choose it; the variance of the noise that ridge regression stands for, n alpha, is that of all.
-    A kernel that explains next to nothing is not the last word: features that it does not have may explain more, which
-    a network trained with a weak penalty shows on rows that it has not seen.
+    With many rows, a sample is used; the ridge n alpha of the sample is kept for all rows. If the kernel explains next
+    to nothing, learned features may explain more. This is tested by training a network with a weak penalty and
+    measuring its error on a validation set.
     """
     if alpha != "loo":
         return alpha
@@ -149,22 +151,22 @@ def chosen_alpha(alpha, start, loss, data, rng):
     data = data.part(some)
     choice = leave_one_out_alpha(start.network, start.weights, _left_to_learn(start, loss, data))
     weak = WEAK_PENALTY * choice.unit
-    learns = isinstance(start.network, Network)  # features, not only a function of the kernel
+    learns = isinstance(start.network, Network)  # features, unlike a tangent model
     if learns and choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
         return weak
     return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / n)
 
 
 def _left_to_learn(start, loss, data):
-    """Return the rows without the initial output where the penalty holds the network at it."""
+    """Return the rows with the initial output subtracted from the target, if the penalty keeps the network near it."""
     stays = start.reference is start.weights
-    if start.subtracted or not stays or loss != Squared():  # for classes the output has another unit
+    if start.subtracted or not stays or loss != Squared():  # for classes the output has other units
         return data
     return data._replace(targets=data.targets + data.offset - start.network.outputs(start.weights, data.phi))
 
 
 def _predicts(start, loss, data, alpha, rng):
-    """Return whether a network trained on some rows predicts the others better than a constant, beyond doubt."""
+    """Return whether a network trained on 3/4 of the rows is significantly better than a constant on the others."""
     from sklearn_ltdl.networks._flow import Accelerated, train
 
     seen, unseen = (data.part(rows) for rows in np.split(rng.permutation(len(data.phi)), [3 * len(data.phi) // 4]))
@@ -181,7 +183,7 @@ def _predicts(start, loss, data, alpha, rng):
 
 
 def _constant_loss(loss, data):
-    """Return the best constant prediction of some rows, or the mean target, and its loss."""
+    """Return the best constant prediction (or the mean target) and its loss."""
     none, share = np.zeros_like(data.targets), data.weight / data.weight.sum()
     constant = share @ data.targets
     if has_best_intercept(loss):
@@ -190,14 +192,14 @@ def _constant_loss(loss, data):
 
 
 class Settings(NamedTuple):
-    """How to train, in the words of the estimators; alpha in the convention of `_flow`."""
+    """The estimators' parameters of training, with alpha in the convention of `_flow`."""
 
     alpha: float
     learning_rate: float
     max_iter: int
     tol: float
     solver: str = "auto"
-    solver_of_many_rows: str = "sgd"  # that of 'auto'
+    solver_of_many_rows: str = "sgd"  # what 'auto' uses
     temperature: float = 0.0
     batch_size: int = 128
     early_stopping: bool | str = "auto"
@@ -205,9 +207,9 @@ class Settings(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What `fit` was given, which callbacks are shown, and a kernel machine fits.
+    """The arguments of `fit`, for callbacks and for kernel machines.
 
-    A copy of the estimator that is shown to them has `attributes`, which do not change in training, and others that do.
+    Callbacks see a copy of the estimator with `attributes`, which do not change in training, and with those that do.
     """
 
     estimator: BaseEstimator
@@ -217,9 +219,9 @@ class Given(NamedTuple):
     attributes: dict
 
     def callbacks(self, changing, max_subtasks):
-        """Return a context that yields a function which tells callbacks of a block of steps, or None without any.
+        """Return a context that yields a function to call after each block of steps, or None without callbacks.
 
-        `changing` gives the attributes that training changes from what the function is told.
+        `changing` maps the arguments of this function to the attributes that change in training.
         """
         return fit_tasks(
             *self[:4], attributes=lambda *state: self.attributes | changing(*state), max_subtasks=max_subtasks
@@ -227,12 +229,12 @@ class Given(NamedTuple):
 
 
 class Predictor(NamedTuple):
-    """A network as it predicts, before or after training; an intercept of None is yet to be fitted."""
+    """A network that can predict, before or after training; an intercept of None is not fitted yet."""
 
     start: Start
     weights: tuple
     intercept: np.ndarray | None = None
-    units: Standardisation | None = None  # of the target; None for classes
+    units: Standardisation | None = None  # units of the target; None for classes
 
     def scores(self, X):
         """Return the outputs in the units of the loss, in float64 and NumPy, of shape (n_samples, n_outputs)."""
@@ -244,7 +246,7 @@ class Predictor(NamedTuple):
         return scores
 
     def attributes(self, weights, intercept, *_):
-        """Return what an estimator in training needs to predict with other weights and intercept."""
+        """Return the attributes with which an estimator predicts from other weights and another intercept."""
         return {
             "_start": self.start,
             "_weights": tuple(np.array(layer, float) for layer in weights),
@@ -253,12 +255,12 @@ class Predictor(NamedTuple):
 
 
 def fit_weights(model, loss, data, settings, rng, given):
-    """Train a network, and let the user hear of it if it stopped early.
+    """Train a network, and warn if training stopped before it settled.
 
     Parameters
     ----------
     model : Predictor
-        Where training begins.
+        The network at the start of training.
     loss : loss object
     data : Data
     settings : Settings
@@ -269,7 +271,7 @@ def fit_weights(model, loss, data, settings, rng, given):
     -------
     trained : Trained
     solver : str
-        The one that ran.
+        The solver that ran.
     """
     from sklearn_ltdl.networks import _flow
 
@@ -309,47 +311,47 @@ def fit_weights(model, loss, data, settings, rng, given):
 
 
 def _split(data, fraction, rng):
-    """Return the rows held out, and the others."""
+    """Return the validation set and the training set."""
     n = len(data.phi)
     size = max(1, int(fraction * n))
     if n - size < 1:
         raise ValueError(
-            f"validation_fraction={fraction:g} of {n} distinct rows leaves none to train on; use early_stopping=False "
-            "or more rows."
+            f"validation_fraction={fraction:g} of {n} distinct rows leaves no rows for training; use "
+            "early_stopping=False or more rows."
         )
     some, rest = np.split(rng.permutation(n), [size])
     return data.part(some), data.part(rest)
 
 
 def _warn_of_the_end(reached, constant, max_iter):
-    """Warn of training that did not settle, by the loss that it reached and that of a constant."""
+    """Warn that training did not settle, comparing the loss that it reached with the loss of a constant."""
     if reached <= FAR_OFF * constant:
         message = (
-            f"Stopped at max_iter={max_iter} with the loss still falling, at {reached:.3g}. Increase max_iter, or tol "
-            "if the predictions are good enough."
+            f"Stopped at max_iter={max_iter} while the loss was still falling, at {reached:.3g}. Increase max_iter, or "
+            "tol if the predictions are good enough."
         )
     else:
         message = (
-            f"Stopped at max_iter={max_iter} with a loss of {reached:.3g}, where a constant prediction has "
-            f"{constant:.3g}: training went astray. Scale X, for example with StandardScaler, or lower learning_rate."
+            f"Stopped at max_iter={max_iter} with a loss of {reached:.3g}, while a constant prediction has a loss of "
+            f"{constant:.3g}: training failed. Scale X, for example with StandardScaler, or lower learning_rate."
         )
     warn(message, ConvergenceWarning)
 
 
 class _TrainedEstimator(CallbackSupportMixin, BaseEstimator):
-    """What fitted networks have."""
+    """Base of all network estimators."""
 
     def _as_trained(self):
-        """Return the network before and after training; with mode 'kernel', whose machine predicts, without weights."""
+        """Return the network before and after training; with mode 'kernel' it has no trained weights."""
         units = self._units.standardisation if hasattr(self, "_units") else None
         return Predictor(self._start, self._weights, self.intercept_, units)
 
 
 class NetworkRegressor(RegressorMixin, _TrainedEstimator):
-    """What fitted networks for regression do."""
+    """Base of networks for regression."""
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Return predictions of shape (n_samples,), or (n_samples, n_outputs) as `y` was, in its units.
+        """Return predictions in the shape and units of `y`: (n_samples,) or (n_samples, n_outputs).
 
         Parameters
         ----------
@@ -359,7 +361,7 @@ class NetworkRegressor(RegressorMixin, _TrainedEstimator):
         -------
         ndarray
         """
-        scores = _scores(self, X)  # which says first that nothing was fitted
+        scores = _scores(self, X)  # raises NotFittedError first
         return self._units.undo(scores)
 
     def __sklearn_tags__(self) -> Any:
@@ -369,10 +371,10 @@ class NetworkRegressor(RegressorMixin, _TrainedEstimator):
 
 
 class NetworkClassifier(ClassifierMixin, _TrainedEstimator):
-    """What fitted networks for classification do."""
+    """Base of networks for classification."""
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Return the log-odds of the second class, of shape (n_samples,), or (n_samples, n_classes) scores.
+        """Return the log-odds of the second of two classes, of shape (n_samples,), or scores (n_samples, n_classes).
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Kernels of infinitely wide networks, and ridge machines that choose their own penalty and learn features."""
+"""Kernels of infinitely wide networks, and kernel machines that choose their own penalty and learn features."""
 
 from sklearn_ltdl.ntk._display import AGOPDisplay
 from sklearn_ltdl.ntk._estimators import NTKKernelClassifier, NTKKernelRegressor

@@ -1,13 +1,13 @@
-r"""Gradients of a function of the ReLU tangent kernel, and the mean of their outer products.
+r"""Gradients of a function in the span of the ReLU tangent kernel, and the mean of their outer products.
 
-Without hidden biases the kernel is :math:`r_x r_z \kappa(\cos\theta)`, r the scaled norms of the mapped points
-:math:`\varphi(x), \varphi(z)` and :math:`\theta` the angle between them, of unit vectors u and v. A function
+Without hidden biases the kernel is :math:`r_x r_z \kappa(\cos\theta)`, where r are the scaled norms of the mapped
+points :math:`\varphi(x), \varphi(z)`, and :math:`\theta` is the angle between their unit vectors u and v. A function
 :math:`f(x) = \sum_j a_j k(x, z_j)` has in :math:`\varphi(x)` the gradient
 
 .. math:: \sqrt2 \Bigl[ u \sum_j a_j r_j (\kappa - \kappa' \cos\theta_j) + \sum_j a_j r_j \kappa' v_j \Bigr].
 
-At :math:`\theta = 0` the kernel has a kink, as :math:`-|x - z|` has, and :math:`\kappa'` is infinite. The mean of the
-slopes on its two sides is what remains without the terms in :math:`\kappa'`.
+At :math:`\theta = 0` the kernel has a kink, like :math:`-|x - z|`, and :math:`\kappa'` is infinite. There the terms in
+:math:`\kappa'` are dropped, which gives the mean of the slopes on both sides.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from sklearn_ltdl.ntk._recursion import unit_rows
 from sklearn_ltdl.ntk._solvers import row_blocks
 from sklearn_ltdl.rows._gather import Slices, gather
 
-KINK = np.finfo(float).eps ** 0.5  # sine of an angle below which kappa' no longer grows, and its terms cancel
+KINK = np.finfo(float).eps ** 0.5  # least sine of an angle in kappa'; below it the terms in kappa' cancel
 
 
 def ntk_gradients(X, Z, coef, *, depth):
@@ -30,7 +30,7 @@ def ntk_gradients(X, Z, coef, *, depth):
     ----------
     X : ndarray of shape (n, d)
     Z : ndarray of shape (m, d), or None
-        None for X itself, of which half of the pairs are worked out.
+        None means X itself; then only half of the pairs are computed.
     coef : ndarray of shape (m, n_outputs)
     depth : int
 
@@ -63,12 +63,12 @@ def ntk_gradients(X, Z, coef, *, depth):
 
 
 def ntk_agop(X, weight, Z, coef, *, depth):
-    """Return the weighted mean over rows of X, summed over outputs, of the gradients' outer products, (d, d).
+    """Return the weighted mean over rows of X of the gradients' outer products, summed over outputs, (d, d).
 
-    `Z` is None where it is X, as in `ntk_gradients`.
+    `Z` is None if it is X, as in `ntk_gradients`.
     """
     n, d = X.shape
-    width = coef.shape[1] * d  # of the gradients of a row
+    width = coef.shape[1] * d  # size of the gradients of one row
     if Z is None and width <= n:  # they are then no larger than the Gram matrix
         blocks = [slice(0, n)]
     else:
@@ -92,7 +92,7 @@ def outer_products(block, function):
 
 
 def _zonal(sine, cosine, depth):
-    """Return kappa and its derivative in the cosine of the angle, from the half angle."""
+    """Return kappa and its derivative with respect to the cosine of the angle, from the half angle."""
     S = 1.0 - 2.0 * sine * sine
     T, dS, dT = S, 1.0, np.ones_like(S)
     for layer in range(depth):

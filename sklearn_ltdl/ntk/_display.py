@@ -1,4 +1,4 @@
-"""Pictures of what a kernel machine has learned."""
+"""Plot of the matrix that a recursive feature machine has learned."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -9,17 +9,17 @@ from sklearn.utils.validation import check_is_fitted
 
 
 class AGOPDisplay:
-    """Average gradient outer product of a recursive feature machine, as an image.
+    """Image of the average gradient outer product of a recursive feature machine.
 
-    Entry (i, j) is the mean over the training rows of the product of the prediction's slopes in features i and j, over
-    the largest of the diagonal. The diagonal says which features matter; off it, slopes that are large in the same rows
-    and of the same sign are positive.
+    Entry (i, j) is the mean over the training rows of the product of the prediction's slopes in features i and j,
+    divided by the largest diagonal entry. The diagonal shows which features matter. An off-diagonal entry is positive
+    if two slopes tend to be large in the same rows and to have the same sign.
 
     Parameters
     ----------
     agop : ndarray of shape (n_features, n_features)
     feature_names : array-like of str, default=None
-        'x0', 'x1', ... if None.
+        Names of the features; None means 'x0', 'x1', ...
 
     Attributes
     ----------
@@ -49,18 +49,18 @@ class AGOPDisplay:
     def from_estimator(
         cls, estimator: Any, *, feature_names: Sequence[str] | None = None, max_features: int = 20, ax: Any = None
     ) -> Self:
-        """Draw the matrix of a fitted machine.
+        """Draw the matrix of a fitted estimator.
 
         Parameters
         ----------
         estimator : RFMRegressor, RFMClassifier or Pipeline that ends with one
-            Fitted.
+            A fitted estimator.
         feature_names : array-like of str, default=None
-            Those that the machine was given in `fit`, or 'x0', 'x1', ..., if None.
+            Names of the features; None takes the names seen in `fit`, or 'x0', 'x1', ... if there are none.
         max_features : int, default=20
-            So many features of the largest diagonal entries are drawn, the largest first.
+            Maximum number of features to draw. Those with the largest diagonal entries are drawn, in descending order.
         ax : matplotlib Axes, default=None
-            A new figure's if None.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------
@@ -86,9 +86,9 @@ class AGOPDisplay:
         Parameters
         ----------
         max_features : int, default=20
-            So many features of the largest diagonal entries are drawn, the largest first.
+            Maximum number of features to draw. Those with the largest diagonal entries are drawn, in descending order.
         ax : matplotlib Axes, default=None
-            A new figure's if None.
+            Axes to draw on; None makes a new figure.
 
         Returns
         -------

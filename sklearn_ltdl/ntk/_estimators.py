@@ -1,4 +1,4 @@
-"""Kernel ridge machines that choose kernel and penalty by leave-one-out inside one fit, and say how sure they are."""
+"""Kernel ridge machines that choose kernel and penalty by leave-one-out in one fit, and report their uncertainty."""
 
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
@@ -7,10 +7,10 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows, remember_columns
-from sklearn_ltdl._targets import most_likely, read_classification, read_regression
+from sklearn_ltdl._targets import checked_list, most_likely, read_classification, read_regression
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
@@ -30,7 +30,19 @@ _CONSTRAINTS = {
 
 
 class _KernelEstimator(BaseEstimator):
-    """What the two estimators share: the settings of their machine, publishing it, and asking it."""
+    """Base of the two estimators: settings of the machine, publication of its results, and predictions."""
+
+    kernel_: Any
+    kernel_loo_errors_: np.ndarray
+    alpha_: float
+    alphas_: np.ndarray | None
+    loo_error_path_: np.ndarray | None
+    dual_coef_: np.ndarray
+    intercept_: Any  # a float, or an array with one value per output
+    X_fit_: np.ndarray
+    solver_: str
+    n_iter_: int
+    n_features_in_: int
 
     def _settings(self):
         return MachineSettings(
@@ -54,7 +66,7 @@ class _KernelEstimator(BaseEstimator):
         return rows
 
     def _publish_machine(self, machine):
-        """Keep a machine, which all methods ask, and publish what it has found."""
+        """Keep the machine, which all methods use, and publish its results."""
         self._machine = machine
         self.kernel_, self.kernel_loo_errors_ = machine.kernel, machine.kernel_errors
         self.alpha_, self.alphas_, self.loo_error_path_ = machine.alpha, machine.alphas, machine.errors
@@ -65,106 +77,109 @@ class _KernelEstimator(BaseEstimator):
         return self
 
     def _asked(self, X):
-        """Return the machine, and the rows about which it is asked; of a precomputed kernel, their kernel values."""
+        """Return the machine and the checked rows; for a precomputed kernel, the rows are kernel values."""
         check_is_fitted(self)
         n = self.n_features_in_
         if self.kernel_ is None and np.ndim(X) == 2 and np.shape(X)[1] != n:
             raise ValueError(
                 f"X has {np.shape(X)[1]} features, but {type(self).__name__} is expecting {n} features as input. With "
-                f"kernel='precomputed' give kernel(X_new, X), of shape (n_new, {n}): a row for each new row, a column "
-                f"for each row that fit was given, in their order. The shape is {np.shape(X)}."
+                f"kernel='precomputed' give kernel(X_new, X), of shape (n_new, {n}): one row per new row, one column "
+                f"per row given to fit, in the same order. The shape is {np.shape(X)}."
             )
         return self._machine, checked_rows(self, X)
 
     def _scores(self, X):
-        """Return predictions, or log-odds of classes, of rows that have been checked, (n_samples, n_outputs)."""
+        """Return predictions or log-odds for checked rows, of shape (n_samples, n_outputs)."""
         return self._machine.evaluate(X).reshape(len(X), -1)
 
 
 class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
-    r"""Kernel ridge regression with the kernel of an infinitely wide network, and its penalty by leave-one-out.
+    r"""Kernel ridge regression with the kernel of an infinitely wide network; the penalty is chosen by leave-one-out.
 
-    Minimises :math:`\frac{1}{2S} \sum_i s_i (y_i - f(x_i) - b)^2 + \frac{\alpha}{2} |f|_H^2` over f and an
-    unpenalised b, with sample weights s of sum S. This is where gradient descent with weight decay towards the
-    initialisation takes a wide network in the lazy regime.
+    Minimises :math:`\frac{1}{2S} \sum_i s_i (y_i - f(x_i) - b)^2 + \frac{\alpha}{2} |f|_H^2` over f and an unpenalised
+    b, with sample weights s of sum S. A wide network in the lazy regime reaches the same solution when it is trained by
+    gradient descent with weight decay towards its initialisation.
 
     Parameters
     ----------
     kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'}, Kernel, callable, or list of these, default='ntk'
-        The tangent kernel of an infinitely wide network (`NTK`), the covariance of its outputs at initialisation
-        (`NNGP`), or `Laplace` or `RBF` at several multiples of the median distance between rows. Of several kernels,
-        or lengths, the one of least leave-one-out error on at most 1000 rows is taken. An object such as
-        ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
-        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
-        neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
-        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``; matrices that are not positive semi-definite beyond
-        rounding, such as distances, are refused. The columns of `X` should be of one scale, as after
-        `StandardScaler`.
+        'ntk' is the tangent kernel of an infinitely wide network (`NTK`), 'nngp' the covariance of its outputs at
+        initialisation (`NNGP`); 'laplace' and 'rbf' are tried with length scales that are several multiples of the
+        median distance between rows. From several kernels or length scales, the one with the smallest leave-one-out
+        error on at most 1000 rows is chosen. An object such as ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own
+        parameters. A callable takes ``(X, Z)`` and returns an array of shape (len(X), len(Z)), symmetric and positive
+        semi-definite for ``(X, X)``. A `kernel_fn` of neural-tangents is called with ``get='ntk'``; for images, give a
+        `StaxKernel`. With 'precomputed', pass ``kernel(X, X)`` to `fit` and ``kernel(X_new, X)`` to `predict`; matrices
+        that are not positive semi-definite up to rounding, such as distances, are rejected. The columns of `X` should
+        have similar scales, as after `StandardScaler`.
     depth : int, default=None
-        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
-        `activation` is given, depths 1 and 3 with ReLU and depth 1 with GELU are tried, as several kernels are.
+        Number of hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels ignore it. If neither
+        `depth` nor `activation` is given, the candidates are depths 1 and 3 with ReLU and depth 1 with GELU.
     activation : str or activation object, default=None
-        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if `depth` alone is given.
+        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if only `depth` is given.
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
-        kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
-        the kernel's diagonal. Rows of identical features, or of one of the `groups` of `fit`, are left out together.
+        kernel; 0 is the limit of small ones, least squares or the interpolation of least norm. 'loo' takes the value of
+        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of
+        identical features, or of one of the `groups` of `fit`, are left out together.
     solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
         'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
-        `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory: 'nystroem' solves
-        directly for every penalty; 'pcg' iterates, which is faster from a few thousand centres on, at the penalty that
-        'nystroem' would take with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, beyond that 'nystroem' up
-        to 3000 centres. Large problems are worked out in blocks of scikit-learn's `working_memory`, with kernel values
-        in single precision where that adds less noise than the least penalty tried.
+        `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory. 'nystroem' solves
+        directly for every penalty. 'pcg' iterates, which is faster for more than a few thousand centres, at the penalty
+        that 'nystroem' would choose with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, else 'nystroem' up
+        to 3000 centres, else 'pcg'. Large problems are solved in blocks of scikit-learn's `working_memory`. Kernel
+        values are in single precision if that adds less noise than the smallest penalty tried.
     n_components : int, default=2000
-        Number of centres; all rows, if there are fewer.
+        Number of centres; if there are fewer rows, all of them.
     normalize_y : bool, default=True
-        Whether to centre and scale each column of the target, with the weights, before solving. Predictions are
-        in the target's own units; at a given `alpha` they do not depend on this. `loo_error_path_` does, and with it
-        the share of each of several outputs in the choice of `alpha`.
+        Whether to standardise each column of the target, using the weights, before solving. Predictions are in the
+        target's own units; at a given `alpha` they do not depend on `normalize_y`. `loo_error_path_` depends on it, and
+        so does the influence of each of several outputs on the choice of `alpha`.
     random_state : int, RandomState instance or None, default=None
-        Draws the centres, and 1000 rows on which to choose a kernel, or to start the search for `alpha`,
-        when there are more.
+        Seed for drawing the centres, and for drawing 1000 rows (if there are more) on which the kernel is chosen and
+        the search for `alpha` starts.
 
     Attributes
     ----------
     alpha_ : float
-        The penalty used, in the units of `alpha`.
+        Penalty that was chosen, in the units of `alpha`.
     alphas_, loo_error_path_ : ndarray of shape (n_alphas,)
-        The penalties tried, increasing, and the weighted means of squared leave-one-out residuals of the standardised
-        target, summed over outputs, less the spread within rows of identical features, which no function explains. The
-        least of them is optimistic: it has been chosen. Of 'nystroem', on at most 20 000 rows, each left out of all,
-        and a centre as a centre too; of 'pcg', those of the 1000 centres that choose.
+        The penalties tried, increasing, and the weighted mean of the squared leave-one-out residuals of the
+        standardised target for each, summed over outputs. The variance within rows of identical features is not
+        included, because no function of the features explains it. The smallest error is optimistic, because it was
+        chosen. For 'nystroem', the errors are on at most 20 000 rows; a row that is a centre is left out as a centre,
+        too. For 'pcg', they are those of the problem with 1000 centres on which `alpha` is chosen.
     dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_outputs)
-        Coefficients of ``kernel(x, X_fit_)``, in units of the target; of all columns for a precomputed kernel.
+        Coefficients of ``kernel(x, X_fit_)``, in units of the target. For a precomputed kernel, one per column.
     intercept_ : float or ndarray of shape (n_outputs,)
     X_fit_ : ndarray of shape (n_centres, n_features)
-        The distinct rows of positive weight, or the centres. Absent for a precomputed kernel.
+        The distinct rows of positive weight, or the centres. Not set for a precomputed kernel.
     kernel_ : Kernel or callable
-        The kernel used; None for a precomputed one.
+        Kernel that was chosen; None for a precomputed kernel.
     kernel_loo_errors_ : ndarray of shape (n_kernels,)
-        The least leave-one-out errors of the kernels tried, in the order of `kernel` (lengths increasing); NaN if there
-        was no choice.
-    loo_predictions_ : ndarray of the shape of y
-        Prediction of each row from all rows of other features; a row of weight 0 is predicted from all. Of 'pcg', by
-        generalised cross-validation [6]_: estimates, with one leverage for all centres and one for all other rows.
-        Absent after a fit to Rows.
+        Smallest leave-one-out error of each kernel tried, in the order of `kernel` (length scales increasing); NaN if
+        there was no choice.
+    loo_predictions_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Leave-one-out prediction of each row, in units of the target: rows with the same features or group are left out.
+        A row of weight 0 is predicted from all rows. For 'pcg', these are estimates by generalised cross-validation
+        [6]_, with one leverage for all centres and one for all other rows.
+        Not set after a fit to Rows.
     solver_ : {'exact', 'nystroem', 'pcg'}
     n_iter_ : int
-        Number of penalties for which the final problem was solved; for 'pcg', of steps.
+        Number of penalties for which the final problem was solved; for 'pcg', the number of steps.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
     --------
-    NTKKernelClassifier : The same for classes.
-    sklearn.kernel_ridge.KernelRidge : Ridge with a given penalty and no intercept.
+    NTKKernelClassifier : The same for class labels.
+    sklearn.kernel_ridge.KernelRidge : Kernel ridge with a given penalty and no intercept.
 
     Notes
     -----
-    ``KernelRidge(alpha=n_samples * alpha)`` has the same penalty. It has no intercept: it gives the same predictions
-    when its kernel is centred (`KernelCenterer`) and the mean of `y` is subtracted before and added after.
+    ``KernelRidge(alpha=n_samples * alpha)`` has the same penalty but no intercept. It gives the same predictions if its
+    kernel is centred (`KernelCenterer`) and the mean of `y` is subtracted before the fit and added to the predictions.
 
     References
     ----------
@@ -222,7 +237,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Fit the regression, choosing by leave-one-out.
+        """Choose kernel and penalty by leave-one-out, and fit.
 
         Parameters
         ----------
@@ -230,9 +245,9 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
             Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of k is a row given k times, a weight of 0 a row not given. If all weights are whole numbers, they
+            A weight of k counts a row k times; a row with weight 0 is ignored. If all weights are whole numbers, they
             are counts, and the number of rows n is their sum. Otherwise only their ratios matter, and n is the number
-            of rows of positive weight. Only standard deviations and intervals read n.
+            of rows of positive weight. Only standard deviations and intervals depend on n.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group (a patient, a site) are left out together.
 
@@ -248,7 +263,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         return self._publish(Machine.of(X, y, weight, settings, _checked_groups(groups, X)))
 
     def _publish(self, machine):
-        self.loo_predictions_ = machine.left_out
+        self.loo_predictions_: np.ndarray = machine.left_out
         return self._publish_machine(machine)
 
     @overload
@@ -264,12 +279,12 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         ----------
         X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
         return_std : bool, default=False
-            Whether to return the standard deviation of the regression function under a Gaussian process prior too, with
-            the covariance :math:`\sigma^2 K`, a flat prior on the intercept and noise of variance
-            :math:`\sigma^2 n \alpha`, where :math:`\sigma^2 = y'Py / n` and
-            :math:`P = A - A 1 1'A / 1'A 1`, :math:`A = (K + n\alpha I)^{-1}`, are of all n rows, copies too. With
-            weights s of sum S, the noise of row i has the variance :math:`\sigma^2 \alpha S / s_i`; see `fit` for n. It
-            believes the prior; `predict_interval` does not. Solver 'exact' only.
+            Whether to also return the posterior standard deviation of the regression function. The prior is a Gaussian
+            process of covariance :math:`\sigma^2 K` with a flat prior on the intercept and noise of variance
+            :math:`\sigma^2 n \alpha`, where :math:`\sigma^2 = y'Py / n`, :math:`P = A - A 1 1'A / 1'A 1` and :math:`A =
+            (K + n\alpha I)^{-1}` are computed from all n rows, copies included. With weights s of sum S, the noise of
+            row i has variance :math:`\sigma^2 \alpha S / s_i`; see `fit` for n. The standard deviation is only as good
+            as the prior; `predict_interval` makes no such assumption. For solver 'exact' only.
 
         Returns
         -------
@@ -282,52 +297,53 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         return (predictions, machine.posterior_std(X)) if return_std else predictions
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Predict intervals that hold new targets, by the jackknife+ (Barber et al. 2021).
+        """Predict intervals for new targets, by the jackknife+ (Barber et al. 2021).
 
-        The ends are quantiles of the leave-one-out predictions at each new row, less and plus the leave-one-out
-        residuals. For rows that are drawn alike, at a given `alpha` and kernel, at least ``2 coverage - 1`` of new
-        targets are inside, whatever their law; about `coverage` of them is what one sees. It costs a product of the
-        matrix between new rows and data with a matrix of the data. A row counts in the quantiles with its weight, and
-        a new row with the mean weight; weights that are whole numbers are counts of rows (see `fit`), and a new row
-        counts as one. Copies, and rows of a group, are not drawn alike with a row of new features or of a new group:
-        of few points with many copies there is no guarantee at new points. For random centres, where one row of many
-        hardly moves the function, the ends are the prediction less and plus one quantile, and there is no guarantee.
+        The ends are quantiles of the leave-one-out predictions at each new row, minus and plus the leave-one-out
+        residuals. If all rows are exchangeable, and `alpha` and the kernel are given, the probability that a new target
+        is inside is at least ``2 coverage - 1`` for any distribution, and about `coverage` in practice. The cost is one
+        product of the kernel matrix between new rows and data with a matrix of the data. In the quantiles, each row has
+        its weight and a new row the mean weight; weights that are whole numbers are counts (see `fit`), and a new row
+        counts as one. Copies and rows of a group are not exchangeable with rows of new features or of a new group; for
+        few points with many copies there is no guarantee at new points. With random centres, single rows hardly change
+        the function, so the ends are the prediction minus and plus one quantile, without a guarantee.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or (n_samples, n_fitted) for a precomputed kernel
         coverage : float, default=0.9
-            Share of new targets to hold, at least 0.5 and below 1. An end is infinite where there are too few rows
-            for it.
+            Share of new targets that the intervals should contain, at least 0.5 and below 1. With too few rows for this
+            coverage, the ends are infinite.
 
         Returns
         -------
         lower, upper : ndarrays of shape (n_samples,) or (n_samples, n_outputs)
         """
-        if not isinstance(coverage, Real) or not 0.5 <= coverage < 1:  # below, jackknife+ may be empty
-            raise ValueError(f"coverage is {coverage!r}; it must be a number from 0.5 to 1, below 1, such as 0.9.")
+        if not isinstance(coverage, Real) or not 0.5 <= coverage < 1:  # for less, the jackknife+ interval may be empty
+            raise ValueError(f"coverage is {coverage!r}; it must be a number of at least 0.5 and below 1, such as 0.9.")
         machine, X = self._asked(X)
         return machine.intervals(X, coverage)
 
     def staged_predict(self, X: ArrayLike, times: Iterable[float], return_std: bool = False) -> Iterator[Any]:
-        """Predict with the infinitely wide network itself after training by gradient flow for some times.
+        """Predict with the infinitely wide network itself after training by gradient flow for given times.
 
-        Training is of the mean of half the squared residuals, from the target's mean on (from 0 if `normalize_y` is
-        false); stopping early regularises. Neither `alpha` nor leave-one-out has a part in it. Kernels 'ntk' and 'nngp'
-        (of which only the read-out is trained) and solver 'exact' only.
+        Training minimises the mean of half the squared residuals, starting at the target's mean (at 0 if `normalize_y`
+        is false). Stopping early regularises; `alpha` and leave-one-out are not used. Only for kernels 'ntk' and 'nngp'
+        (which trains the read-out only) and solver 'exact'.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         times : iterable of float
-            At least 0; `inf` is the end of training. A step of gradient descent takes the time of its step size.
+            Training times, at least 0; `inf` is the end of training. A step of gradient descent takes a time equal to
+            its step size.
         return_std : bool, default=False
-            Whether to yield the standard deviation over initialisations too.
+            Whether to also yield the standard deviation over initialisations.
 
         Yields
         ------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Mean over initialisations, at each time.
+            Mean over initialisations, one array per time.
         std : ndarray of the same shape
             Only if `return_std`.
         """
@@ -342,9 +358,10 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
                 yield mean
 
     def influence(self, X: ArrayLike) -> np.ndarray:
-        """Return what each training row adds to each prediction: the prediction less that of a fit without the row.
+        """Return the influence of each training row on each prediction: prediction minus that of a fit without the row.
 
-        With the row go its copies and its group, at the same `alpha` and kernel. Solver 'exact' only.
+        The copies and the group of the row are left out with it; `alpha` and kernel stay the same. For solver 'exact'
+        only.
 
         Parameters
         ----------
@@ -353,7 +370,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         Returns
         -------
         influence : ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_outputs)
-            In units of the target, for the rows in the order given to `fit`.
+            Influence in units of the target, for the training rows in the order given to `fit`.
         """
         machine, X = self._asked(X)
         return machine.influence(X)
@@ -366,83 +383,86 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
 
 
 class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
-    r"""Least-squares classification with the kernel of an infinitely wide network, and its penalty by leave-one-out.
+    r"""Least-squares classification with the kernel of an infinitely wide network; penalty chosen by leave-one-out.
 
-    Kernel ridge regression, as `NTKKernelRegressor`, on one column a class that is 1 for its rows and 0 for others
-    (for two classes, one column of -1 and 1), with an unpenalised intercept each. Probabilities are the softmax (for
-    two classes, the sigmoid) of the scores times one factor, which maximises the likelihood of the leave-one-out
-    scores; the most probable class is the predicted one.
+    This is kernel ridge regression, as in `NTKKernelRegressor`, on one column per class that is 1 for the rows of the
+    class and 0 for others (for two classes, one column of -1 and 1), each with an unpenalised intercept. Probabilities
+    are the softmax (for two classes, the sigmoid) of the scores times a common factor, which is chosen to maximise the
+    likelihood of the leave-one-out scores. The prediction is the most probable class.
 
     Parameters
     ----------
     kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'}, Kernel, callable, or list of these, default='ntk'
-        The tangent kernel of an infinitely wide network (`NTK`), the covariance of its outputs at initialisation
-        (`NNGP`), or `Laplace` or `RBF` at several multiples of the median distance between rows. Of several kernels,
-        or lengths, the one of least leave-one-out error on at most 1000 rows is taken. An object such as
-        ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own parameters. A callable takes ``(X, Z)`` and returns an array
-        of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``. A `kernel_fn` of
-        neural-tangents is called with ``get='ntk'``; for images, give a `StaxKernel`. With 'precomputed', `fit` is
-        given ``kernel(X, X)`` and `predict` ``kernel(X_new, X)``; matrices that are not positive semi-definite beyond
-        rounding, such as distances, are refused. The columns of `X` should be of one scale, as after
-        `StandardScaler`.
+        'ntk' is the tangent kernel of an infinitely wide network (`NTK`), 'nngp' the covariance of its outputs at
+        initialisation (`NNGP`); 'laplace' and 'rbf' are tried with length scales that are several multiples of the
+        median distance between rows. From several kernels or length scales, the one with the smallest leave-one-out
+        error on at most 1000 rows is chosen. An object such as ``NTK(depth=3, b_std=0.5) + RBF(2.0)`` has its own
+        parameters. A callable takes ``(X, Z)`` and returns an array of shape (len(X), len(Z)), symmetric and positive
+        semi-definite for ``(X, X)``. A `kernel_fn` of neural-tangents is called with ``get='ntk'``; for images, give a
+        `StaxKernel`. With 'precomputed', pass ``kernel(X, X)`` to `fit` and ``kernel(X_new, X)`` to `predict`; matrices
+        that are not positive semi-definite up to rounding, such as distances, are rejected. The columns of `X` should
+        have similar scales, as after `StandardScaler`.
     depth : int, default=None
-        Hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels do not read it. If neither this nor
-        `activation` is given, depths 1 and 3 with ReLU and depth 1 with GELU are tried, as several kernels are.
+        Number of hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels ignore it. If neither
+        `depth` nor `activation` is given, the candidates are depths 1 and 3 with ReLU and depth 1 with GELU.
     activation : str or activation object, default=None
-        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if `depth` alone is given.
+        Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if only `depth` is given.
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
-        kernel. 'loo' takes the value of least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of
-        the kernel's diagonal. Rows of identical features, or of one of the `groups` of `fit`, are left out together.
+        kernel; 0 is the limit of small ones, least squares or the interpolation of least norm. 'loo' takes the value of
+        least leave-one-out error on a fixed grid from 1e-9 to 10 times the mean of the kernel's diagonal. Rows of
+        identical features, or of one of the `groups` of `fit`, are left out together.
     solver : {'auto', 'exact', 'nystroem', 'pcg'}, default='auto'
         'exact' uses the whole Gram matrix, in O(n^2) memory. 'nystroem' and 'pcg' use the functions spanned by
-        `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory: 'nystroem' solves
-        directly for every penalty; 'pcg' iterates, which is faster from a few thousand centres on, at the penalty that
-        'nystroem' would take with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, beyond that 'nystroem' up
-        to 3000 centres. Large problems are worked out in blocks of scikit-learn's `working_memory`, with kernel values
-        in single precision where that adds less noise than the least penalty tried.
+        `n_components` random rows, the centres, with all rows as data and O(n_components^2) memory. 'nystroem' solves
+        directly for every penalty. 'pcg' iterates, which is faster for more than a few thousand centres, at the penalty
+        that 'nystroem' would choose with 1000 of them. 'auto' is 'exact' up to 5000 distinct rows, else 'nystroem' up
+        to 3000 centres, else 'pcg'. Large problems are solved in blocks of scikit-learn's `working_memory`. Kernel
+        values are in single precision if that adds less noise than the smallest penalty tried.
     n_components : int, default=2000
-        Number of centres; all rows, if there are fewer.
+        Number of centres; if there are fewer rows, all of them.
     random_state : int, RandomState instance or None, default=None
-        Draws the centres, and 1000 rows on which to choose a kernel, or to start the search for `alpha`,
-        when there are more.
+        Seed for drawing the centres, and for drawing 1000 rows (if there are more) on which the kernel is chosen and
+        the search for `alpha` starts.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     alpha_ : float
-        The penalty used, in the units of `alpha`.
+        Penalty that was chosen, in the units of `alpha`.
     alphas_, loo_error_path_ : ndarray of shape (n_alphas,)
-        The penalties tried, increasing, and the weighted means of squared leave-one-out residuals of the columns,
-        summed over outputs, less the spread within rows of identical features, which no function explains. The
-        least of them is optimistic: it has been chosen. Of 'nystroem', on at most 20 000 rows, each left out of all,
-        and a centre as a centre too; of 'pcg', those of the 1000 centres that choose.
+        The penalties tried, increasing, and the weighted mean of the squared leave-one-out residuals of the coded
+        classes for each, summed over outputs. The variance within rows of identical features is not included, because
+        no function of the features explains it. The smallest error is optimistic, because it was chosen. For
+        'nystroem', the errors are on at most 20 000 rows; a row that is a centre is left out as a centre, too. For
+        'pcg', they are those of the problem with 1000 centres on which `alpha` is chosen.
     dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_classes)
-        Coefficients of ``kernel(x, X_fit_)``; of all columns for a precomputed kernel.
+        Coefficients of ``kernel(x, X_fit_)``. For a precomputed kernel, one per column.
     intercept_ : float or ndarray of shape (n_classes,)
     X_fit_ : ndarray of shape (n_centres, n_features)
-        The distinct rows of positive weight, or the centres. Absent for a precomputed kernel.
+        The distinct rows of positive weight, or the centres. Not set for a precomputed kernel.
     kernel_ : Kernel or callable
-        The kernel used; None for a precomputed one.
+        Kernel that was chosen; None for a precomputed kernel.
     kernel_loo_errors_ : ndarray of shape (n_kernels,)
-        The least leave-one-out errors of the kernels tried, in the order of `kernel` (lengths increasing); NaN if there
-        was no choice.
+        Smallest leave-one-out error of each kernel tried, in the order of `kernel` (length scales increasing); NaN if
+        there was no choice.
     loo_decision_function_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
-        Scores of each row from all rows of other features; a row of weight 0 is scored from all. Of 'pcg', by
-        generalised cross-validation [6]_: estimates, with one leverage for all centres and one for all other rows.
-        Absent after a fit to Rows.
+        Leave-one-out scores of each row: rows with the same features or group are left out. A row of weight 0 is scored
+        from all rows. For 'pcg', these are estimates by generalised cross-validation [6]_, with one leverage for all
+        centres and one for all other rows.
+        Not set after a fit to Rows.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
     solver_ : {'exact', 'nystroem', 'pcg'}
     n_iter_ : int
-        Number of penalties for which the final problem was solved; for 'pcg', of steps.
+        Number of penalties for which the final problem was solved; for 'pcg', the number of steps.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
     --------
-    NTKKernelRegressor : The same for numbers.
+    NTKKernelRegressor : The same for numeric targets.
 
     References
     ----------
@@ -497,7 +517,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Fit the classifier, choosing by leave-one-out.
+        """Choose kernel and penalty by leave-one-out, and fit.
 
         Parameters
         ----------
@@ -505,7 +525,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
             Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of k is a row given k times, a weight of 0 a row not given but for the name of its class.
+            A weight of k counts a row k times; a row with weight 0 is ignored, except that its class is listed.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group (a patient, a site) are left out together.
 
@@ -522,11 +542,12 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         return self._publish(found)
 
     def _publish(self, found):
-        self.classes_, self.inverse_temperature_ = found.classes, found.inverse_temperature
+        self.classes_: np.ndarray = found.classes
+        self.inverse_temperature_: float = found.inverse_temperature
         return self._publish_machine(found.machine)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Return the scores of the classes; for two, one score that is positive for the second.
+        """Return one score per class; for two classes, one score that is positive for the second class.
 
         Parameters
         ----------
@@ -540,7 +561,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         return machine.evaluate(X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Predict the class of the highest score.
+        """Predict the class with the highest score.
 
         Parameters
         ----------
@@ -570,16 +591,17 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         return self.inverse_temperature_ * super()._scores(X)
 
     def staged_predict(self, X: ArrayLike, times: Iterable[float]) -> Iterator[np.ndarray]:
-        """Predict with the infinitely wide network itself after training by gradient flow for some times.
+        """Predict with the infinitely wide network itself after training by gradient flow for given times.
 
-        Training is of the mean of half the squared residuals of the centred codes, from the classes' frequencies on.
-        Kernels 'ntk' and 'nngp' (of which only the read-out is trained) and solver 'exact' only.
+        Training minimises the mean of half the squared residuals of the coded classes, starting at the class
+        frequencies. Only for kernels 'ntk' and 'nngp' (which trains the read-out only) and solver 'exact'.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         times : iterable of float
-            At least 0; `inf` is the end of training. A step of gradient descent takes the time of its step size.
+            Training times, at least 0; `inf` is the end of training. A step of gradient descent takes a time equal to
+            its step size.
 
         Yields
         ------
@@ -593,9 +615,10 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
             yield most_likely(self.classes_, scores.reshape(len(X), *self.dual_coef_.shape[1:]))
 
     def influence(self, X: ArrayLike) -> np.ndarray:
-        """Return what each training row adds to each score: the score less that of a fit without the row.
+        """Return the influence of each training row on each score: the score minus that of a fit without the row.
 
-        With the row go its copies and its group, at the same `alpha` and kernel. Solver 'exact' only.
+        The copies and the group of the row are left out with it; `alpha` and kernel stay the same. For solver 'exact'
+        only.
 
         Parameters
         ----------
@@ -604,7 +627,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         Returns
         -------
         influence : ndarray of shape (n_samples, n_fitted) or (n_samples, n_fitted, n_classes)
-            On `decision_function`, for the rows in the order given to `fit`.
+            Influence on `decision_function`, for the training rows in the order given to `fit`.
         """
         machine, X = self._asked(X)
         return machine.influence(X)
@@ -618,15 +641,13 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
 def _checked_groups(groups, X):
     if groups is None:
         return None
-    groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-    check_consistent_length(X, groups)
-    return groups
+    return check_array(checked_list(groups, "groups", len(X)), ensure_2d=False, dtype=None, input_name="groups")
 
 
 def _checked_times(times):
-    if not isinstance(times, Iterable) or isinstance(times, str):
+    if not isinstance(times, Iterable) or isinstance(times, str) or np.shape(times) == ():
         raise ValueError(f"times is {times!r}; it must be a list of numbers, each at least 0.")
     for time in times:
         if not isinstance(time, Real) or isinstance(time, bool) or not time >= 0:
-            raise ValueError(f"times has {time!r}; each must be a number, at least 0.")
+            raise ValueError(f"times contains {time!r}; each time must be a number of at least 0.")
         yield time

@@ -23,44 +23,45 @@ DRAWN_ROWS = 20_000  # of Rows, of which the centres are the first distinct ones
 
 
 class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Features that approximate the kernel of an infinitely wide network, from a random part of the rows.
+    r"""Nystroem features for the kernel of an infinitely wide network, from a random sample of the rows.
 
-    With rows :math:`z_1, \dots, z_m` drawn as centres, :math:`\phi(x) = K_{mm}^{-1/2} (k(z_j, x))_j`, whose inner
-    product is the kernel where one of two rows is a centre, and approximates it elsewhere. Ridge regression on these
-    features is `NTKKernelRegressor` with that kernel and ``solver='nystroem'``, which chooses its penalty itself.
-    Columns of `X` should be standardised.
+    With rows :math:`z_1, \dots, z_m` drawn as centres, the features are :math:`\phi(x) = K_{mm}^{-1/2} (k(z_j, x))_j`.
+    Their inner product equals the kernel if one of the two rows is a centre, and approximates it otherwise. Ridge
+    regression on these features is the same as `NTKKernelRegressor` with this kernel and ``solver='nystroem'``, which
+    also chooses the penalty. The columns of `X` should be standardised.
 
     Parameters
     ----------
     kernel : {'ntk', 'nngp'}, Kernel or callable, default='ntk'
-        The tangent kernel of an infinitely wide ReLU network (`NTK`), the covariance of its outputs at initialisation
-        (`NNGP`), an object such as ``NTK(depth=3) + RBF(2.0)``, or a function of ``(X, Z)`` that returns an array of
-        shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``.
+        'ntk' is the tangent kernel of an infinitely wide ReLU network (`NTK`), 'nngp' the covariance of its outputs at
+        initialisation (`NNGP`). An object such as ``NTK(depth=3) + RBF(2.0)`` has its own parameters. A callable takes
+        ``(X, Z)`` and returns an array of shape (len(X), len(Z)), symmetric and positive semi-definite for ``(X, X)``.
     depth : int, default=1
-        Hidden layers of the network of 'ntk' and 'nngp', at least 0; the other kernels do not read it.
+        Number of hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels ignore it.
     n_components : int, default=100
-        Number of centres, drawn among the distinct rows; all of them, if there are fewer.
+        Number of centres, drawn from the distinct rows; if there are fewer rows, all of them.
     random_state : int, RandomState instance or None, default=None
-        Draws the centres: those of `NTKKernelRegressor` with one kernel, for the same rows, `n_components` and seed.
+        Seed for drawing the centres. `NTKKernelRegressor` with a single kernel draws the same centres for the same
+        rows, `n_components` and seed.
 
     Attributes
     ----------
     components_ : ndarray of shape (n_centres, n_features)
         The centres.
     kernel_ : Kernel or callable
-        The kernel used.
+        Kernel that was used.
     component_indices_ : ndarray of shape (n_centres,)
-        Rows of `X` that they are. Absent after a fit to Rows.
+        Indices in `X` of the centres. Not set after a fit to Rows.
     normalization_ : ndarray of shape (n_centres, n_centres)
-        :math:`K_{mm}^{-1/2}`, without directions that are lost in rounding.
+        The matrix :math:`K_{mm}^{-1/2}`, without directions that are lost in rounding.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
     --------
-    sklearn.kernel_approximation.Nystroem : The same for scikit-learn's kernels.
-    TangentFeatures : Of a finite network.
+    sklearn.kernel_approximation.Nystroem : Nystroem features for scikit-learn's kernels.
+    TangentFeatures : Features of the tangent kernel of a finite network.
 
     References
     ----------
@@ -96,14 +97,14 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike | Rows, y: Any = None) -> Self:
-        """Draw the centres, and normalise the features.
+        """Draw the centres, and compute the normalisation.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or Rows
             Of Rows, which `scan` makes, the centres are among some that are drawn in one pass.
         y : None
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -120,17 +121,17 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         chosen = points[np.sort(np.random.default_rng(seed).permutation(len(points))[: self.n_components])]
         m = len(chosen)
         require_memory(m, 5, "Use fewer n_components.")
-        self.components_ = X[chosen]
+        self.components_: np.ndarray = X[chosen]
         if rows is None:
-            self.component_indices_ = chosen
+            self.component_indices_: np.ndarray = chosen
         else:
             vars(self).pop("component_indices_", None)
-        self.kernel_ = self._kernel()
+        self.kernel_: Any = self._kernel()
         w, U = eigh(call_kernel(self.kernel_, self.components_), overwrite_a=True, check_finite=False, driver="evd")
         if w[0] < -INDEFINITE * w[-1]:
             raise not_psd(f"an eigenvalue of {w[0]:.1e}, where the largest is {w[-1]:.1e}")
         seen = w > m * ROUNDING * w[-1]
-        self.normalization_ = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
+        self.normalization_: np.ndarray = (U[:, seen] / np.sqrt(w[seen])) @ U[:, seen].T
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Kernels of this package as kernels of `sklearn.gaussian_process`."""
+"""Adapter from kernels of this package to kernels of `sklearn.gaussian_process`."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from sklearn.gaussian_process.kernels import Kernel as ProcessKernel
 
 
 class GaussianProcessKernel(ProcessKernel):
-    """A `Kernel` object for scikit-learn's Gaussian processes, with nothing to optimise of its own.
+    """A `Kernel` object for scikit-learn's Gaussian processes, without hyperparameters to optimise.
 
-    Amplitude and noise are those of `ConstantKernel` and `WhiteKernel`, and are optimised as ever.
+    Combine it with `ConstantKernel` and `WhiteKernel`, whose amplitude and noise are optimised as usual.
 
     Parameters
     ----------
     kernel : Kernel
-        Such as ``NTK(depth=2)``.
+        Kernel object, such as ``NTK(depth=2)``.
 
     Examples
     --------
@@ -32,7 +32,7 @@ class GaussianProcessKernel(ProcessKernel):
         self.kernel = kernel
 
     def __call__(self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False) -> Any:
-        """Return the matrix and, if asked for, its gradient in no parameters, of shape (n, n, 0)."""
+        """Return the matrix and, if `eval_gradient`, an empty gradient of shape (n, n, 0)."""
         K = self.kernel(X, Y)
         return (K, np.empty((*K.shape, 0))) if eval_gradient else K
 
@@ -41,5 +41,5 @@ class GaussianProcessKernel(ProcessKernel):
         return self.kernel.diag(X)
 
     def is_stationary(self) -> bool:
-        """Return False: no claim is made."""
+        """Return False: the kernel is not assumed to be stationary."""
         return False

@@ -1,19 +1,19 @@
-"""The values of a kernel between rows: of a Kernel object, of a user's callable or of a matrix given, all checked."""
+"""Checked kernel values between rows, from a Kernel object, a user's callable or a precomputed matrix."""
 
 import numpy as np
 
 from sklearn_ltdl.ntk._kernels import Kernel
 from sklearn_ltdl.ntk._solvers import not_psd, row_blocks
 
-PAIR_ROUNDING = 1e-6  # of a kernel matrix that is given, in units of its largest entry; single precision has less
+PAIR_ROUNDING = 1e-6  # tolerance for a user's matrix, relative to its largest entry; single precision is more exact
 CONVENTION = (
-    "A callable kernel takes two arrays of rows at once, as sklearn.metrics.pairwise.rbf_kernel does; of a function of "
-    "two single rows give functools.partial(pairwise_kernels, metric=function)."
+    "A callable kernel takes two arrays of rows, like sklearn.metrics.pairwise.rbf_kernel; for a function of "
+    "two single rows use functools.partial(pairwise_kernels, metric=function)."
 )
 
 
 def call_kernel(kernel, X, Z=None):
-    """Return the values of a Kernel object or of a user's callable, checked."""
+    """Return the checked values of a Kernel object or of a user's callable."""
     if isinstance(kernel, Kernel):
         K = kernel(X, Z)
         if not all_finite(K):
@@ -31,7 +31,7 @@ def call_kernel(kernel, X, Z=None):
 
 
 def _values(kernel, X, Z):
-    """Return what a user's callable gives for two arrays; an error says what it is called with."""
+    """Return the values of a user's callable for two arrays; errors say with which shapes it was called."""
     shape = len(X), len(Z)
     try:
         values = np.asarray(kernel(X, Z))
@@ -43,7 +43,7 @@ def _values(kernel, X, Z):
     if values.shape != shape:
         raise ValueError(
             f"kernel(X, Z) returned shape {values.shape} for X of shape {X.shape} and Z of shape {Z.shape}; expected "
-            f"{shape}, one row a row of X and one column a row of Z. {CONVENTION}"
+            f"{shape}, one row per row of X and one column per row of Z. {CONVENTION}"
         )
     if values.dtype.kind not in "biuf":
         raise ValueError(f"kernel(X, Z) returned dtype {values.dtype}; expected real numbers.")
@@ -60,16 +60,16 @@ def check_precomputed(K, weight):
 
 
 def between(K, rows):
-    """Return the matrix between some rows, itself if they are all."""
+    """Return the matrix between some rows, or the matrix itself if these are all rows."""
     return K if len(rows) == len(K) else K[np.ix_(rows, rows)]
 
 
 def _check_gram(K, name):
-    """Raise an error if K is not symmetric, or not positive semi-definite between two rows.
+    """Raise an error if K is not symmetric, or not positive semi-definite for any pair of rows.
 
-    Rounding is judged against the largest entry: a matrix of distances has zeros on its diagonal.
+    Rounding is judged relative to the largest entry, because a matrix of distances has zeros on its diagonal.
     """
-    blocks = row_blocks(len(K), 8 * len(K))  # several temporaries
+    blocks = row_blocks(len(K), 8 * len(K))  # there are several temporaries
     largest = max(np.abs(K[rows]).max() for rows in blocks)
     if largest == 0:
         return
@@ -78,7 +78,7 @@ def _check_gram(K, name):
         block = K[rows] / largest
         gap = max(gap, np.abs(block - K.T[rows] / largest).max())
         own, size = diagonal[rows, None], np.abs(block)
-        # Of the matrix between two rows, the least of (1, 1) M (1, 1)' and (1, -1) M (1, -1)', and the determinant.
+        # For the matrix M of two rows: the least of (1, 1) M (1, 1)', (1, -1) M (1, -1)' and its determinant.
         values = np.minimum(own + diagonal - 2.0 * size, own * diagonal - size**2)
         i, j = np.unravel_index(np.argmin(values), values.shape)
         least = min(least, (values[i, j], i + rows.start, j))
@@ -88,7 +88,7 @@ def _check_gram(K, name):
         )
     if least[0] < -PAIR_ROUNDING:
         i, j = least[1:]
-        raise not_psd(f"{K[i, j]:.3g} between two rows, {K[i, i]:.3g} and {K[j, j]:.3g} of each with itself", name)
+        raise not_psd(f"{K[i, j]:.3g} between two rows, but {K[i, i]:.3g} and {K[j, j]:.3g} on the diagonal", name)
 
 
 def all_finite(K):

@@ -1,33 +1,33 @@
-"""Intervals that hold new targets, from the leave-one-out residuals and the weights of a machine's predictions."""
+"""Prediction intervals from the leave-one-out residuals and the weights of a machine's predictions."""
 
 import numpy as np
 
 from sklearn_ltdl.ntk._passes import by_threads
 
-CACHED_ENTRIES = 2**17  # of the matrices that are sorted at once, which stay in a core's cache
+CACHED_ENTRIES = 2**17  # entries of a matrix that is sorted in a core's cache
 
 
 def jackknife_plus(weights, sample, residuals, row_residuals, coverage):
     """Return the lower and the upper ends of the intervals at some new rows, of shape (2, n_new, n_outputs).
 
     Barber, Candes, Ramdas and Tibshirani (2021), equation 1.5, with weights. The residual of a row is at the penalty
-    that would have been chosen without it; with the one chosen, intervals hold a third of a percent less.
+    that would have been chosen without the row; at the penalty chosen with it, coverage drops by a third of a percent.
 
     Parameters
     ----------
     weights : ndarray of shape (n_new, n_points)
-        Of the targets in the predictions.
+        Weights of the targets in the predictions.
     sample : Sample
     residuals : ndarray of shape (n_points, n_outputs)
-        Target less leave-one-out prediction of the points.
+        Target minus leave-one-out prediction of each point.
     row_residuals : ndarray of shape (n_kept, n_outputs)
-        The same of the rows, at the penalty chosen without each.
+        The same for each row, at the penalty chosen without the row.
     coverage : float
     """
     ends = np.empty((2, len(weights), sample.targets.shape[1]))
     room = _room(sample, coverage)
     merged = len(sample.point) > len(sample.points)
-    order = slice(None) if merged else np.argsort(sample.point)  # rows as points, if each is one
+    order = slice(None) if merged else np.argsort(sample.point)  # rows in the order of points, if each row is a point
     widths, row_weight = np.abs(row_residuals[order]), sample.row_weight[order]
 
     def finish(rows):
@@ -44,23 +44,23 @@ def jackknife_plus(weights, sample, residuals, row_residuals, coverage):
 
 
 def jackknife(sample, row_residuals, coverage):
-    """Return half the width of intervals of one width, of shape (n_outputs,).
+    """Return half the width of intervals of constant width, of shape (n_outputs,).
 
-    With random centres a row hardly moves the function, and its leave-one-out predictions are the prediction.
+    With random centres a single row hardly changes the function, so leave-one-out predictions equal the prediction.
     """
     room = _room(sample, coverage)
     return np.array([_high(np.abs(r)[None].copy(), sample.row_weight, room)[0] for r in row_residuals.T])
 
 
 def _room(sample, coverage):
-    """Return the weight that rows may have above an end; beside them is a new row, of weight 1."""
+    """Return the weight of rows that may lie above an end; the new row counts with weight 1."""
     return (1.0 - coverage) * (sample.row_weight.sum() + 1) * (1 + 1e-12) - 1.0
 
 
 def _high(values, weight, room):
-    """Return the least entry of each row above which weights sum to at most `room`; inf if `room` is negative.
+    """Return, for each row, the smallest entry above which weights sum to at most `room`; inf if `room` is negative.
 
-    Where weights are counts, this is the entry of rank ``floor(room) + 1`` from above among the copies.
+    If weights are counts, this is the entry of rank ``floor(room) + 1`` from above among the copies.
     """
     n = values.shape[1]
     if room < 0:

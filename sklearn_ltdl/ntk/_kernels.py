@@ -1,4 +1,4 @@
-"""Kernels as immutable objects that can be called, added and multiplied, and the same as plain functions."""
+"""Kernels as immutable objects that can be called, added and multiplied, and as plain functions."""
 
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass, fields
@@ -17,8 +17,8 @@ from sklearn_ltdl.ntk._recursion import Layers, network_diagonal, network_kernel
 class Kernel(ABC):
     """A positive semi-definite function of two rows, evaluated for all pairs at once.
 
-    ``kernel(X, Z)`` is the matrix of shape (len(X), len(Z)), ``kernel(X)`` the symmetric one at half the work,
-    ``kernel(x, z)`` a number for two rows. Kernels may be added, multiplied, and multiplied by a number.
+    ``kernel(X, Z)`` is the matrix of shape (len(X), len(Z)); ``kernel(X)`` is the symmetric matrix, computed with half
+    the work; ``kernel(x, z)`` is a number for two rows. Kernels may be added, multiplied, and multiplied by a number.
     """
 
     def __call__(self, X: Any, Z: Any = None) -> Any:
@@ -28,13 +28,13 @@ class Kernel(ABC):
         ----------
         X : array-like of shape (n, d), or one row of shape (d,)
         Z : array-like of shape (m, d), or one row of shape (d,), default=None
-            `X` itself if None, at half the work.
+            None means `X` itself, computed with half the work.
 
         Returns
         -------
         K : ndarray of shape (n, m), or float for two rows
-            In single precision if `X` and `Z` are and the kernel is of a network, else in double. Infinite or NaN
-            where it is beyond the precision's range.
+            In single precision if `X` and `Z` are and the kernel is that of a network, else in double precision. Values
+            out of range are infinite or NaN.
         """
         if np.ndim(X) == 1 and (Z is None or np.ndim(Z) == 1):
             return self(np.atleast_2d(X), np.atleast_2d(X if Z is None else Z))[0, 0]
@@ -43,7 +43,7 @@ class Kernel(ABC):
             return self._matrix(X, None)
         Z = _rows(Z, "Z")
         if Z.shape[1] != X.shape[1]:
-            raise ValueError(f"Z has {Z.shape[1]} columns, X has {X.shape[1]}; a kernel needs rows of one length.")
+            raise ValueError(f"Z has {Z.shape[1]} columns, but X has {X.shape[1]}; they must have the same.")
         return self._matrix(X, Z)
 
     def diag(self, X: ArrayLike) -> np.ndarray:
@@ -61,7 +61,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def _matrix(self, X, Z) -> np.ndarray:
-        """Return the matrix for checked arrays, the symmetric one if `Z` is None."""
+        """Return the matrix for checked arrays, or the symmetric matrix of X if `Z` is None."""
 
     @abstractmethod
     def _diagonal(self, X) -> np.ndarray:
@@ -112,14 +112,14 @@ class Product(Kernel):
 
 @dataclass(frozen=True)
 class Scaled(Kernel):
-    """A kernel times a number that is not negative."""
+    """A kernel times a non-negative number."""
 
     kernel: Kernel
     factor: float
 
     def __post_init__(self):
         if not 0 <= self.factor < np.inf:
-            raise ValueError(f"A kernel times {self.factor} is no kernel; the factor must be finite and at least 0.")
+            raise ValueError(f"A kernel can only be multiplied by a finite factor of at least 0; got {self.factor}.")
 
     def _matrix(self, X, Z):
         K = self.kernel._matrix(X, Z)
@@ -132,7 +132,7 @@ class Scaled(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class Transformed(Kernel):
-    """A kernel of rows times a matrix: that of a metric which has been learned."""
+    """A kernel of rows that are first multiplied by a matrix, such as a learned metric."""
 
     kernel: Kernel
     matrix: np.ndarray
@@ -154,29 +154,30 @@ class NNGP(Kernel):
         Number of hidden layers; 0 is the linear kernel.
     activation : str or activation object, default='relu'
         'relu', 'leaky_relu', 'abs', 'identity', 'erf', 'gelu', 'sin', 'cos', 'monomial' (the square) have closed forms;
-        'tanh', 'softplus', and an object with methods `value` and `derivative`, are expanded in Hermite polynomials.
-        An object sets the slope or the degree: ``LeakyRelu(0.2)``, ``Monomial(3)`` of `sklearn_ltdl.activations`.
+        'tanh', 'softplus', and objects with methods `value` and `derivative`, are expanded in Hermite polynomials. Use
+        an object of `sklearn_ltdl.activations` to set a slope or a degree: ``LeakyRelu(0.2)``, ``Monomial(3)``.
     w_std : float, default=None
-        Standard deviation of the weights times the square root of the width. None is the activation's gain: sqrt(2)
-        for ReLU and GELU, 1 for most; ReLU kernels then neither explode nor vanish with `depth`.
+        Standard deviation of the weights times the square root of the width. None takes the activation's gain: sqrt(2)
+        for ReLU and GELU, 1 for most others. ReLU kernels then neither explode nor vanish with `depth`.
     b_std : float, default=1.0
-        The constant coordinate appended to ``x / sqrt(d)``, the bias of the first layer. Without one, the kernel of a
-        ReLU network is homogeneous in x and cannot represent every function.
+        Constant coordinate appended to ``x / sqrt(d)``; it is the bias of the first layer. Without a bias, the kernel
+        of a ReLU network is homogeneous in x and cannot represent every function.
     hidden_b_std : float, default=0.0
         Standard deviation of the biases of the deeper layers.
     normalization : {'ntk', 'arora'}, default='ntk'
-        'arora' has the inner product of inputs ``<x, z> + b_std^2`` in place of ``w_std^2 (<x, z> / d + b_std^2)``;
-        with ``b_std=0`` this is the kernel of [2]_, and with ``w_std=1`` that of its code.
+        'arora' uses the inner product of inputs ``<x, z> + b_std^2`` instead of ``w_std^2 (<x, z> / d + b_std^2)``.
+        With ``b_std=0`` this is the kernel of [2]_, and with ``w_std=1``, too, the kernel of its code.
 
     Notes
     -----
-    At the default `w_std`, closed forms are good to about ``1e-15 (depth + 1)`` of ``sqrt(k(x, x) k(z, z))`` for rows
-    of any length whose square is within the range of numbers, parallel and equal rows included; compiled tiles, of more
-    than 1000 by 1000 entries, to ``1e-13 (depth + 1)``. Powers multiply rounding by their degree in every layer.
+    At the default `w_std`, the error of closed forms is about ``1e-15 (depth + 1)`` relative to ``sqrt(k(x, x) k(z,
+    z))``, for rows of any norm whose square does not overflow, including parallel and equal rows. For compiled tiles of
+    more than 1000 by 1000 entries it is ``1e-13 (depth + 1)``. Powers multiply the rounding error by their degree in
+    every layer.
 
-    Hermite polynomials serve inputs of moderate variance, ``w_std^2 (|x|^2 / d + b_std^2)``. Of one layer they are good
-    to 1e-13 up to a variance of 1 with 'tanh', and of 4 with 'sigmoid' and 'softplus'; to 1e-6 up to 4, 16 and 20; and
-    to 1e-3 up to 9, 40 and 150. Beyond, and wherever more than 1e-3 of a mean square is missing, there is a warning.
+    Hermite polynomials are accurate for inputs of moderate variance ``w_std^2 (|x|^2 / d + b_std^2)``. With one layer,
+    the error is 1e-13 up to a variance of 1 for 'tanh' and of 4 for 'sigmoid' and 'softplus'; 1e-6 up to 4, 16 and 20;
+    and 1e-3 up to 9, 40 and 150. A warning is raised if more than 1e-3 of a mean square is missing.
 
     References
     ----------
@@ -223,12 +224,12 @@ class NNGP(Kernel):
 
     @property
     def nngp(self) -> "NNGP":
-        """Return the covariance of the same network's outputs at initialisation."""
+        """Return the kernel that is the covariance of the same network's outputs at initialisation."""
         return self
 
     @property
     def layers(self) -> Layers:
-        """Return the network."""
+        """Return the layers of the network."""
         activation = ACTIVATIONS.resolve(self.activation)
         gain = ACTIVATIONS.member(activation, "gain") if self.w_std is None else self.w_std
         return Layers(
@@ -257,11 +258,12 @@ class NTK(NNGP):
     depth, activation, w_std, b_std, hidden_b_std
         As in `NNGP`.
     normalization : {'ntk', 'arora', 'scikit-ntk'}, default='ntk'
-        'arora' as in `NNGP`. With 'scikit-ntk' the inner product is ``<x, z>``, the biases of every layer, of factor
-        `b_std`, start at zero and are trained, and the kernel is divided by ``(depth + 1) (b_std^2 + 1)``; for
-        positively homogeneous activations.
+        'arora' is as in `NNGP`. With 'scikit-ntk' the inner product is ``<x, z>``, every layer has biases with factor
+        `b_std` that start at zero and are trained, and the kernel is divided by ``(depth + 1) (b_std^2 + 1)``. This is
+        for positively homogeneous activations only.
     fixed_layers : int, default=0
-        Number of weight matrices, from the input on, that are not trained; with `depth` of them the kernel is the NNGP.
+        Number of weight matrices, counted from the input, that are not trained. With ``fixed_layers=depth`` the kernel
+        is the NNGP.
 
     References
     ----------
@@ -290,16 +292,16 @@ class NTK(NNGP):
         super().__post_init__()
         _check("fixed_layers", self.fixed_layers, Integral, 0)
         if self.fixed_layers > self.depth:
-            raise ValueError(f"fixed_layers is {self.fixed_layers}; it must be at most depth, {self.depth}.")
+            raise ValueError(f"fixed_layers is {self.fixed_layers}; it must be at most depth, which is {self.depth}.")
         if self._scikit_ntk and not (hasattr(ACTIVATIONS.resolve(self.activation), "bend") and self._all_trained):
             raise ValueError(
-                "normalization='scikit-ntk' takes activation 'relu', 'leaky_relu', 'abs' or 'identity', and neither "
+                "normalization='scikit-ntk' needs activation 'relu', 'leaky_relu', 'abs' or 'identity', and neither "
                 f"hidden_b_std nor fixed_layers; got {self}."
             )
 
     @property
     def nngp(self) -> "NNGP":
-        """Return the covariance of the same network's outputs at initialisation."""
+        """Return the kernel that is the covariance of the same network's outputs at initialisation."""
         names = ("depth", "activation", "w_std", "b_std", "hidden_b_std", "normalization")
         options = {name: getattr(self, name) for name in names}
         return NNGP(**options | ({"normalization": "arora", "b_std": 0.0} if self._scikit_ntk else {}))
@@ -314,7 +316,7 @@ class NTK(NNGP):
 
     @property
     def layers(self) -> Layers:
-        """Return the network."""
+        """Return the layers of the network."""
         layers = super().layers._replace(fixed=self.fixed_layers)
         return layers._replace(b_std=0.0, zero_biases=self.b_std) if self._scikit_ntk else layers
 
@@ -335,7 +337,7 @@ class NTK(NNGP):
 class Laplace(Kernel):
     r"""The kernel :math:`\exp(-|x - z| / \ell)` with the Euclidean norm.
 
-    On a sphere its function space is that of the NTK (Geifman et al. 2020, arXiv:2007.01580).
+    On a sphere it has the same function space as the NTK (Geifman et al. 2020, arXiv:2007.01580).
 
     Parameters
     ----------
@@ -355,7 +357,7 @@ class Laplace(Kernel):
 
     def _matrix(self, X, Z):
         power = np.frexp(max(np.abs(rows).max() for rows in (X, Z) if rows is not None))[1]
-        x, z = (None if rows is None else np.ldexp(rows.astype(np.float64), -power) for rows in (X, Z))  # squares stay
+        x, z = (None if rows is None else np.ldexp(rows.astype(np.float64), -power) for rows in (X, Z))  # in range
         origin = np.mean(x if z is None else z, axis=0)  # near the data, products lose less  # type: ignore
         x -= origin
         z = x if z is None else z - origin
@@ -381,7 +383,7 @@ class RBF(Laplace):
     Parameters
     ----------
     length_scale : float, default=1.0
-        ``1 / sqrt(2 gamma)`` of scikit-learn's functions.
+        Length scale in units of the features; ``1 / sqrt(2 gamma)`` for the `gamma` of scikit-learn's functions.
 
     Examples
     --------
@@ -395,15 +397,15 @@ class RBF(Laplace):
 
 
 def ntk_kernel(X: ArrayLike, Z: ArrayLike | None = None, **options: Any) -> np.ndarray:
-    """Compute the neural tangent kernel of an infinitely wide fully connected network, as a function.
+    """Compute the neural tangent kernel of an infinitely wide fully connected network.
 
-    For `kernel=` of scikit-learn's SVC and KernelRidge, and for `pairwise_kernels`.
+    Pass this function as `kernel=` to scikit-learn's SVC, KernelRidge and `pairwise_kernels`.
 
     Parameters
     ----------
     X : array-like of shape (n, d), or one row of shape (d,)
     Z : array-like of shape (m, d), or one row of shape (d,), default=None
-        `X` itself if None, at half the work.
+        None means `X` itself, computed with half the work.
     **options : dict
         Parameters of `NTK`.
 
@@ -422,13 +424,13 @@ def ntk_kernel(X: ArrayLike, Z: ArrayLike | None = None, **options: Any) -> np.n
 
 
 def nngp_kernel(X: ArrayLike, Z: ArrayLike | None = None, **options: Any) -> np.ndarray:
-    """Compute the covariance of the outputs of an infinitely wide network at initialisation, as a function.
+    """Compute the covariance of the outputs of an infinitely wide network at initialisation.
 
     Parameters
     ----------
     X : array-like of shape (n, d), or one row of shape (d,)
     Z : array-like of shape (m, d), or one row of shape (d,), default=None
-        `X` itself if None, at half the work.
+        None means `X` itself, computed with half the work.
     **options : dict
         Parameters of `NNGP`.
 

@@ -1,4 +1,4 @@
-"""A kernel machine as a value: kernel and penalty chosen by leave-one-out, the solution, and what it tells."""
+"""A kernel machine as a value: kernel and penalty chosen by leave-one-out, the solution, and its uncertainty."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from sklearn_ltdl.ntk._gram import call_kernel, check_precomputed, cross, gram, 
 from sklearn_ltdl.ntk._intervals import jackknife, jackknife_plus
 from sklearn_ltdl.ntk._kernels import NNGP, NTK, RBF, Kernel, Laplace, Transformed
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
-from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
+from sklearn_ltdl.ntk._nystroem import independent, single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._sample import Sample, together
 from sklearn_ltdl.ntk._solvers import (
     ALPHAS,
@@ -27,19 +27,19 @@ from sklearn_ltdl.ntk._solvers import (
 )
 from sklearn_ltdl.results import warn_unless_converged
 
-EXACT_ROWS = 5000  # above, solver='auto' takes centres
+EXACT_ROWS = 5000  # above, solver='auto' uses centres
 DIRECT_CENTRES = 3000  # above, solver='auto' iterates
-DOUBLE_ENTRIES = 2**25  # of the kernel between rows and centres; more are computed in single precision
-SINGLE_RANGE = (1e-30, 1e30)  # of a kernel whose values are
+DOUBLE_ENTRIES = 2**25  # larger kernel matrices between rows and centres are computed in single precision
+SINGLE_RANGE = (1e-30, 1e30)  # range of the kernel's scale in which its values may be in single precision
 DISTANCE_ROWS = 300  # at least, and less than twice as many, of which all distances are computed
-PILOT_ROWS = 1000  # rows on which a kernel, or the start of a search for alpha, is found
-# Lengths tried, in median distances; the Laplace kernel has a limit at large ones, -|x - z|, which many tables like.
+PILOT_ROWS = 1000  # rows on which a kernel is chosen, or where the search for alpha starts
+# Length scales tried, in median distances; at large ones Laplace tends to -|x - z|, which does well on many tables.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
 NAMED = ("ntk", "nngp", "laplace", "rbf")
 
 
 class MachineSettings(NamedTuple):
-    """What to choose from and how to solve, in the words of the estimators."""
+    """The estimators' parameters: which kernels and penalties to try, and how to solve."""
 
     kernel: object = "ntk"
     depth: int | None = None
@@ -52,11 +52,11 @@ class MachineSettings(NamedTuple):
 
     @property
     def precomputed(self):
-        """Return whether rows are those of a kernel matrix."""
+        """Return whether the rows are those of a kernel matrix."""
         return isinstance(self.kernel, str) and self.kernel == "precomputed"
 
     def is_exact(self, n):
-        """Return whether n points are solved with the whole Gram matrix."""
+        """Return whether the whole Gram matrix is used for n points."""
         return self.solver == "exact" or (self.solver == "auto" and n <= EXACT_ROWS)
 
     def penalties(self, scale):
@@ -66,37 +66,37 @@ class MachineSettings(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Machine:
-    """Kernel ridge regression with an intercept. What it returns is in the units and of the shape of the target.
+    """Kernel ridge regression with an intercept. Results have the units and the shape of the target.
 
     Parameters
     ----------
     kernel : Kernel, callable or None
-        The one that was chosen; None for a precomputed one.
+        Kernel that was chosen; None for a precomputed kernel.
     kernel_errors : ndarray of shape (n_kernels,)
-        Least leave-one-out errors of the kernels tried, NaN if there was no choice.
+        Smallest leave-one-out error of each kernel tried, NaN if there was no choice.
     centres : ndarray of shape (n_centres, n_features), or None for a precomputed kernel
     coef : ndarray of shape (n_centres, ...), of as many dimensions as the target
-        Coefficients of the kernel with the centres; of all columns for a precomputed kernel.
+        Coefficients of the kernel with the centres. For a precomputed kernel, one per column.
     intercept : float or ndarray of shape (n_outputs,)
     alphas, errors : ndarrays of shape (n_alphas,)
-        The penalties tried, increasing, and their leave-one-out errors of the standardised target.
+        The penalties tried, increasing, and their leave-one-out errors on the standardised target.
     alpha : float
-        The penalty that was taken.
+        Penalty that was chosen.
     solver : {'exact', 'nystroem', 'pcg'}
     n_iter : int
     left_out : ndarray of shape (n_rows, ...)
-        Prediction of each row from all others; of a row of weight 0, from all.
+        Leave-one-out prediction of each row; rows of weight 0 are predicted from all rows.
     sample : Sample
     units : Standardisation
-        Of the targets of `sample`.
+        Standardisation of the targets of `sample`.
     scale : float
-        The kernel's mean diagonal: solvers are given the kernel over it.
+        Mean of the kernel's diagonal. Solvers use the kernel divided by it.
     residuals : ndarray of shape (n_points, n_outputs)
-        Standardised target less leave-one-out prediction of the points.
+        Standardised target minus leave-one-out prediction of each point.
     row_residuals : ndarray of shape (n_kept, n_outputs)
         The same of the rows, at the penalty that would have been chosen without each.
-    made : Smoother or None
-        That of the solution, None if there is none or it has been left out of a file.
+    made : Smoother, float or None
+        That of the solution, or what is left of it in a file, its ridge; None if there is none.
     """
 
     kernel: object
@@ -115,10 +115,10 @@ class Machine:
     scale: float
     residuals: np.ndarray
     row_residuals: np.ndarray
-    made: Smoother | None
+    made: Smoother | float | None
 
     @classmethod
-    def of(cls, X, y, weight, settings, groups=None, start=None):
+    def of(cls, X, y, weight, settings, groups=None, start=None, near=False):
         """Choose kernel and penalty by leave-one-out, and solve.
 
         Parameters
@@ -128,9 +128,12 @@ class Machine:
         weight : ndarray of shape (n_rows,)
         settings : MachineSettings
         groups : ndarray of shape (n_rows,), default=None
-            Rows of one group are left out together.
+            Rows of the same group are left out together.
         start : float, default=None
-            Penalty over the kernel's mean diagonal at which the search among many rows begins; None for that of fewer.
+            Penalty, relative to the kernel's mean diagonal, at which the search begins if there are many rows; None
+            takes it from a fit to fewer rows.
+        near : bool, default=False
+            Whether the penalty is expected there, as in `solve_exact`.
         """
         if settings.precomputed:
             check_precomputed(X, weight)
@@ -155,7 +158,8 @@ class Machine:
             if pilot is not None:
                 start = pilot.path.flat_end
             blocks = together(sample.block)
-            solved = _on_points(kernel, X, sample.points, sample.targets, sample.weight, settings, start or 1.0, blocks)
+            of_points = sample.points, sample.targets, sample.weight
+            solved = _on_points(kernel, X, *of_points, settings, start or 1.0, blocks, near)
         path, scale = solved.path, solved.scale
 
         coef = path.coef / scale
@@ -193,35 +197,37 @@ class Machine:
 
     def __getstate__(self):
         """Return what is pickled: not the smoother, as large as the Gram matrix, if the kernel can make it again."""
-        state = {name: value for name, value in vars(self).items() if name != "smoother"}
-        return state if self.kernel is None else state | {"made": None}
+        state = {name: value for name, value in vars(self).items() if name not in {"smoother", "precise_smoother"}}
+        if self.kernel is not None and isinstance(self.made, Smoother):
+            state["made"] = float(self.made.ridge)
+        return state
 
     @property
     def n_features(self):
-        """Return the number of columns of the rows that are predicted."""
+        """Return the number of columns of rows to predict."""
         return self.sample.n_rows if self.centres is None else self.centres.shape[1]
 
     @property
     def relative_alpha(self):
-        """Return the penalty over the kernel's mean diagonal."""
+        """Return the penalty relative to the kernel's mean diagonal."""
         return self.alpha / self.scale
 
     @property
     def is_idle(self):
-        """Return whether the mean, without any kernel, has no larger leave-one-out error."""
+        """Return whether predicting the mean is at least as good by leave-one-out error."""
         weight, targets = self.sample.weight / self.sample.weight.sum(), self.sample.targets
         return bool(self.errors.min() >= np.sum(weight @ (targets - weight @ targets) ** 2))
 
     def in_units(self, values):
-        """Return standardised predictions (m, n_outputs) in the units and of the shape of the target."""
+        """Convert standardised predictions (m, n_outputs) to the units and the shape of the target."""
         return self.units.undo(values).reshape(len(values), *self.coef.shape[1:])
 
     def evaluate(self, X):
-        """Return the predictions at rows of X, or of kernel values for a precomputed kernel."""
+        """Return the predictions at rows of X, which are kernel values for a precomputed kernel."""
         return _values(self.kernel, self.centres, self.coef, self.intercept, X)
 
     def influence(self, X):
-        """Return `f - f_without` of shape (m, n_rows, ...), 0 for rows of weight 0."""
+        """Return `f - f_without_row` of shape (m, n_rows, ...); it is 0 for rows of weight 0."""
         smoother, sample = self._exact_smoother("influence"), self.sample
         shifts = np.zeros((len(X), sample.n_rows, sample.targets.shape[1]))
         for rows in row_blocks(len(X), len(sample.points)):
@@ -232,7 +238,7 @@ class Machine:
         return shifts.reshape(*shifts.shape[:2], *self.coef.shape[1:])
 
     def intervals(self, X, coverage):
-        """Return the lower and the upper ends of intervals, each of the shape of the predictions."""
+        """Return the lower and upper ends of intervals, each in the shape of the predictions."""
         if self.solver != "exact":
             width = jackknife(self.sample, self.row_residuals, coverage) * self.units.scale
             prediction, width = self.evaluate(X), width.reshape(self.coef.shape[1:])
@@ -246,13 +252,14 @@ class Machine:
 
     def posterior_std(self, X):
         """Return the posterior standard deviation of f(x) + b, of the shape of the predictions."""
-        smoother, kernel, sample = self._exact_smoother("return_std"), self.kernel, self.sample
+        self._require_exact("return_std")
+        kernel, sample = self.kernel, self.sample
         if kernel is None:
             raise ValueError(
                 "return_std needs the kernel of each row with itself, which kernel='precomputed' does not give; "
                 "pass a Kernel object or a callable."
             )
-        variance = np.empty(len(X))
+        smoother, variance = self.precise_smoother, np.empty(len(X))
         for rows in row_blocks(len(X), len(smoother.weight)):
             K = self._cross(X[rows])
             if isinstance(kernel, Kernel):
@@ -261,42 +268,52 @@ class Machine:
                 diagonal = np.concatenate([np.diagonal(call_kernel(kernel, x[None], x[None])) for x in X[rows]])
             variance[rows] = smoother.variance(K, diagonal / self.scale, smoother.weights(K))
         if not np.all(np.isfinite(variance)):
-            raise overflow()  # of the kernel of a row with itself, or of a square
+            raise overflow()  # from the kernel of a row with itself, or from a square
         n = sample.row_weight.sum()
-        quadratic_form = smoother.quadratic_form(sample.targets) + sample.spread / (n * smoother.alpha)  # of all rows
-        std = np.sqrt(variance[:, None] * quadratic_form / n)  # the likelihood's maximum at a given alpha
+        quadratic_form = smoother.quadratic_form(sample.targets) + sample.spread / (n * smoother.alpha)  # over all rows
+        std = np.sqrt(variance[:, None] * quadratic_form / n)  # maximises the likelihood at a given alpha
         return (std * self.units.scale).reshape(len(X), *self.coef.shape[1:])
 
     def flow(self):
         """Return the gradient flow of the kernel's network on the standardised targets."""
         if not isinstance(self.kernel, NNGP):
             raise ValueError(
-                f"staged predictions are of a network that is trained; the kernel is {self.kernel!r}. "
+                f"staged_predict needs the kernel of a network; the kernel is {self.kernel!r}. "
                 "Use kernel='ntk' or 'nngp', or an NTK or NNGP object."
             )
         if self.solver != "exact":
-            raise ValueError("staged predictions need solver='exact'; the fit used random centres. Use fewer rows.")
+            raise ValueError("staged_predict needs solver='exact'; this fit used random centres. Use fewer rows.")
         require_memory(len(self.centres), 4, "Use fewer rows.")
         return GradientFlow.of(self.kernel, self.centres, self.sample.targets, self.sample.weight)
 
     @cached_property
     def smoother(self):
         """The solution as a function of the targets, of solver 'exact'; made again after pickling."""
-        if self.made is not None:
-            return self.made
+        return self.made if isinstance(self.made, Smoother) else self._smoother()
+
+    @cached_property
+    def precise_smoother(self):
+        """The same, with precise variances."""
+        smoother = self.smoother
+        return self._smoother(precise=True) if smoother.is_coarse else smoother
+
+    def _smoother(self, precise=False):
         K = call_kernel(self.kernel, self.centres)
         K /= self.scale
-        return Smoother.of(K, self.sample.weight, self.relative_alpha)
+        return Smoother.of(K, self.sample.weight, getattr(self.made, "ridge", self.made), precise)
 
     def _exact_smoother(self, what):
+        self._require_exact(what)
+        return self.smoother
+
+    def _require_exact(self, what):
         if self.solver != "exact":
             raise ValueError(
                 f"{what} needs solver='exact'; this fit used {self.solver!r}. Use solver='exact', or fewer rows."
             )
-        return self.smoother
 
     def _cross(self, X):
-        """Return the kernel between rows and the points, over its mean diagonal."""
+        """Return the kernel between rows and the points, divided by its mean diagonal."""
         if self.kernel is None:
             return X[:, self.sample.points] / self.scale
         K = call_kernel(self.kernel, X, self.centres)
@@ -305,7 +322,7 @@ class Machine:
 
 
 class ClassMachine(NamedTuple):
-    """A machine of the codes of classes, and the factor of its scores that makes log-odds of them."""
+    """A machine fitted to coded classes, and the factor that converts its scores to log-odds."""
 
     machine: Machine
     classes: np.ndarray
@@ -313,7 +330,7 @@ class ClassMachine(NamedTuple):
 
     @classmethod
     def of(cls, X, labels, weight, settings, groups=None):
-        """Solve for one column a class, or for one of -1 and 1 for two. See `Machine.of`."""
+        """Fit one column per class, or one column of -1 and 1 for two classes. See `Machine.of`."""
         classes, codes = encode_classes(labels, weight)
         targets = one_hot(codes, len(classes))
         y = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
@@ -332,7 +349,7 @@ def candidates(settings, X, exact):
             kernels.append(as_kernel(kernel))
         elif several and kernel not in NAMED:
             raise ValueError(
-                f"kernel has {kernel!r} among several; each must be one of {', '.join(NAMED)}, a Kernel or a callable."
+                f"kernel is a list with {kernel!r}; each must be one of {', '.join(NAMED)}, a Kernel or a callable."
             )
         elif kernel in LENGTH_FACTORS:
             lengths = _typical_distance(X) * np.array(LENGTH_FACTORS[kernel])
@@ -356,14 +373,14 @@ def _typical_distance(X):
 
 
 def _networks(kind, depth, activation, exact):
-    """Return the kernel of a network, or those of which each is the best on many tables; GELU's is not compiled."""
+    """Return the kernel of the given network, or the default candidates: GELU, not compiled, only if exact."""
     if depth is None and activation is None:
         return [kind(1), kind(3), *([kind(1, activation="gelu")] if exact else [])]
     return [kind(1 if depth is None else depth, activation="relu" if activation is None else activation)]
 
 
 def warn_of_data(kernels, X):
-    """Warn of what makes a fixed kernel a poor one: columns of very different scales, no bias in one dimension."""
+    """Warn if the data do not suit a fixed kernel: columns of different scales, or one column without bias."""
     fixed = all(isinstance(kernel, Kernel) and not isinstance(kernel, Transformed) for kernel in kernels)
     if not fixed:
         return
@@ -371,7 +388,7 @@ def warn_of_data(kernels, X):
     for kernel in kernels:
         if isinstance(kernel, NNGP) and kernel.depth and X.shape[1] == 1 and not (kernel.b_std or kernel.hidden_b_std):
             warn(
-                f"{kernel} has no bias: of one column it can only represent a line on either side of 0. Use b_std > 0.",
+                f"{kernel} has no bias: on one column it can only represent a line on each side of 0. Use b_std > 0.",
             )
 
 
@@ -384,11 +401,11 @@ class Solved(NamedTuple):
 
 
 def chosen(kernels, X, sample, settings, rng, needs_start):
-    """Return the kernel of least leave-one-out error, the errors of all, and its solution on the points that chose.
+    """Return the kernel with the least leave-one-out error, the errors of all, and its solution on the sample.
 
-    There are at most `PILOT_ROWS`, of whole blocks. Where nothing is to be found on them the solution is None.
+    The sample has at most `PILOT_ROWS` points, in whole blocks. The solution is None if no sample is needed.
     """
-    definite = all(isinstance(kernel, Kernel) for kernel in kernels)  # by construction; eigenvalues tell of others
+    definite = all(isinstance(kernel, Kernel) for kernel in kernels)  # others: by eigenvalues
     searching = needs_start and len(sample.points) > SPECTRAL_ROWS and (settings.alpha == "loo" or not definite)
     if len(kernels) == 1 and not searching:
         return kernels[0], np.array([np.nan]), None
@@ -396,7 +413,9 @@ def chosen(kernels, X, sample, settings, rng, needs_start):
     some = np.sort(np.argsort(order, kind="stable")[:PILOT_ROWS])
     block = sample.block[some]
     blocks = together(block) if np.ptp(block) else []  # of one large group, rows are left out alone
-    weight = sample.weight[some] * len(some) / sample.weight[some].sum()
+    weight = sample.weight
+    if len(some) < len(weight):
+        weight = weight[some] * len(some) / weight[some].sum()
     best, errors = None, []
     for kernel in kernels:
         solved = _on_points(kernel, X, sample.points[some], sample.targets[some], weight, settings, 1.0, blocks)
@@ -408,21 +427,21 @@ def chosen(kernels, X, sample, settings, rng, needs_start):
     return kernel, np.array(errors), solved
 
 
-def _on_points(kernel, X, points, targets, weight, settings, start, blocks):
+def _on_points(kernel, X, points, targets, weight, settings, start, blocks, near=False):
     """Return the solution with the whole Gram matrix between points."""
     K = gram(kernel, X, points)
     scale = mean_diagonal(K, weight)
     K /= scale
-    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks), scale, points)
+    return Solved(solve_exact(K, targets, weight, settings.penalties(scale), start, blocks, near), scale, points)
 
 
 def _on_centres(kernel, X, sample, settings, rng):
-    """Return the solution over the functions that random points span."""
+    """Return the solution in the span of the kernel functions of random points."""
     points, n = sample.points, len(sample.points)
     if sample.block.max() < n - 1:
         raise ValueError(
-            "groups are left out together by solver='exact' only; the fit takes random centres, for its "
-            f"{n} distinct rows or its solver={settings.solver!r}. Use solver='exact', or fewer rows."
+            "Only solver='exact' can leave out groups; this fit uses random centres, because of its "
+            f"{n} distinct rows or of solver={settings.solver!r}. Use solver='exact', or fewer rows."
         )
     chosen = np.sort(rng.permutation(n)[: settings.n_components])
     m, centres = len(chosen), points[chosen]
@@ -432,6 +451,12 @@ def _on_centres(kernel, X, sample, settings, rng):
     scale = mean_diagonal(K, sample.weight[chosen])
     K /= scale
     penalties = settings.penalties(scale)
+    leaving = chosen
+    if penalties[0] < ALPHAS[0]:  # too small to bound the coefficients of functions that are, together, nearly 0
+        kept = independent(K)
+        if len(kept) < m:
+            m, centres, chosen, leaving = len(kept), centres[kept], chosen[kept], leaving[:0]
+            K, direct = K[np.ix_(kept, kept)], direct or m <= DIRECT_CENTRES  # data of low rank precondition nothing
     single = n * m > DOUBLE_ENTRIES and stands_single(kernel, K, scale, np.abs(X).max(), penalties[0])
     data = X.astype(np.float32) if single else X
 
@@ -441,7 +466,7 @@ def _on_centres(kernel, X, sample, settings, rng):
         return values
 
     if direct:
-        path = solve_nystroem(between, K, chosen, sample.targets, sample.weight, penalties)
+        path = solve_nystroem(between, K, leaving, sample.targets, sample.weight, penalties)
     else:
         path = solve_pcg(between, K, chosen, sample.targets, sample.weight, penalties)
         warn_unless_converged(path, "Increase alpha, or decrease n_components.")
@@ -455,7 +480,7 @@ def stands_single(kernel, K, scale, largest, penalty):
 
 
 def _values(kernel, centres, coef, intercept, X):
-    """Return predictions at rows of X, or of kernel values if there is no kernel."""
+    """Return predictions at rows of X, which are kernel values if there is no kernel."""
     if kernel is None:
         return X @ coef + intercept
     blocks = [call_kernel(kernel, X[rows], centres) @ coef for rows in row_blocks(len(X), len(centres))]

@@ -1,7 +1,8 @@
-"""Kernels of networks of any architecture, by neural-tangents (Novak et al. 2020, arXiv:1912.02803).
+"""Kernels of networks of any architecture, from neural-tangents (Novak et al. 2020, arXiv:1912.02803).
 
-Its last release, 0.6.5 of 2023, is written for a JAX of its time and requires TensorFlow for a part that is not needed
-here. It is imported as it is, while JAX offers the few names that have moved since.
+The last release of neural-tangents, 0.6.5 of 2023, was written for the JAX of its time and requires TensorFlow for a
+part that is not needed here. It is imported unchanged, while the few names that have moved in JAX are provided under
+their old names.
 """
 
 import functools
@@ -26,25 +27,25 @@ from sklearn_ltdl.ntk._kernels import Kernel
 
 VERSION = "0.6.5"
 TESTED_JAX = "0.8 to 0.12"
-MOVED = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")  # from jax.core to jax.extend.core
+MOVED = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")  # names that moved from jax.core to jax.extend.core
 INSTALL = f"    pip install --no-deps neural-tangents=={VERSION}\n    pip install frozendict"
-TEMPORARIES = 8  # arrays of the largest intermediate's size that compiled kernels hold; 6 or 7 were measured
+TEMPORARIES = 8  # compiled kernels hold at most so many arrays of the largest size; 6 or 7 were measured
 
 _importing = Lock()
 
 
 def load_neural_tangents() -> ModuleType:
-    """Import neural-tangents 0.6.5, which can no longer be imported by its name alone.
+    """Import neural-tangents 0.6.5, which recent JAX versions can no longer import directly.
 
-    It is to be installed without what it requires, of which TensorFlow (1.9 GB) is never used::
+    Install it without its dependencies, because TensorFlow (1.9 GB) is never used::
 
         pip install --no-deps neural-tangents==0.6.5
         pip install frozendict
 
-    of which the second lists TensorFlow as missing. Names that have moved since are put where neural-tangents looks for
-    them during its import, and taken away after. JAX 0.8 to 0.12 are known to work. All of `stax`, `predict` and the
-    finite networks' kernels does but ``empirical_ntk_fn`` with implementations 0, which tries it, and 3; the subpackage
-    `experimental` is empty.
+    The second command reports TensorFlow as missing, which does no harm. Names that have moved in JAX are put where
+    neural-tangents looks for them during its import, and removed afterwards. JAX 0.8 to 0.12 are known to work. `stax`,
+    `predict` and the kernels of finite networks work, except ``empirical_ntk_fn`` with implementation 3, and with
+    implementation 0, which tries 3. The subpackage `experimental` is empty.
 
     Returns
     -------
@@ -53,11 +54,11 @@ def load_neural_tangents() -> ModuleType:
     Raises
     ------
     ImportError
-        If neural-tangents is absent, of another version, or fails to import; it says how to install it.
+        If neural-tangents is missing, has another version, or fails to import. The message says how to install it.
 
     See Also
     --------
-    StaxKernel : A kernel of neural-tangents between rows of a table.
+    StaxKernel : Kernel of a neural-tangents network between rows of a table.
 
     Examples
     --------
@@ -71,7 +72,7 @@ def load_neural_tangents() -> ModuleType:
         installed = None
     if installed != VERSION:
         found = "is not installed" if installed is None else f"is {installed}"
-        raise ImportError(f"neural-tangents {found}; version {VERSION} is needed. Install it with\n{INSTALL}")
+        raise ImportError(f"neural-tangents {found}; version {VERSION} is required. Install it with\n{INSTALL}")
     with _importing:
         if "neural_tangents" in sys.modules:
             return sys.modules["neural_tangents"]
@@ -81,13 +82,13 @@ def load_neural_tangents() -> ModuleType:
         except Exception as error:
             raise ImportError(
                 f"neural-tangents {VERSION} fails to import ({type(error).__name__}: {error}). It is tested with JAX "
-                f"{TESTED_JAX}, installed is {metadata.version('jax')}. Install it with\n{INSTALL}"
+                f"{TESTED_JAX}; the installed version is {metadata.version('jax')}. Install it with\n{INSTALL}"
             ) from error
 
 
 @contextmanager
 def _names_of_older_jax():
-    """Offer what neural-tangents imports from JAX of 2023, and an empty module for its part that needs TensorFlow."""
+    """Provide the names that neural-tangents imports from JAX, and an empty module for the part with TensorFlow."""
     import jax.core
     import jax.extend.core as extended
     from jax.interpreters import ad
@@ -112,32 +113,32 @@ def _names_of_older_jax():
 
 @dataclass(frozen=True)
 class StaxKernel(Kernel):
-    """Kernel of a network of neural-tangents, of any architecture, between the rows of a table.
+    """Kernel of a neural-tangents network, of any architecture, between the rows of a table.
 
-    For `kernel=` of `NTKKernelRegressor`, `NTKKernelClassifier` and of what else takes a callable, as `SVC`. Values are
-    computed in double precision, whatever JAX's setting, in blocks of pairs that keep to the `working_memory` of
-    `sklearn.set_config`. Unlike `kernel_fn` itself it can be pickled, for the same version of Python.
+    Pass it as `kernel=` to `NTKKernelRegressor`, `NTKKernelClassifier` or other estimators that take a callable, such
+    as `SVC`. Values are computed in double precision, whatever the setting of JAX, in blocks of pairs that fit in the
+    `working_memory` of `sklearn.set_config`. Unlike `kernel_fn` itself it can be pickled, for the same Python version.
 
     Parameters
     ----------
     kernel_fn : callable
-        The third of what ``stax.serial(...)`` returns. Widths in it do not matter, nor does the number of outputs.
+        Third element of the result of ``stax.serial(...)``. Its widths and its number of outputs do not matter.
     input_shape : tuple of int, default=None
-        Shape in which the network takes one row, such as ``(8, 8, 1)`` for images of height, width and channels; as it
-        is if None.
+        Shape of the network's input for one row, such as ``(8, 8, 1)`` for images of height, width and channels. None
+        does not reshape rows.
     get : {'ntk', 'nngp'}, default='ntk'
         The tangent kernel, or the covariance of the outputs at initialisation.
 
     See Also
     --------
-    load_neural_tangents : Imports neural-tangents, and says how to install it.
-    ntk_kernel : Kernel of a fully connected ReLU network, many times faster.
+    load_neural_tangents : Import neural-tangents, or say how to install it.
+    ntk_kernel : Kernel of a fully connected network, many times faster.
 
     Notes
     -----
-    Values between nearly parallel inputs are good to 1e-8 of the diagonal only. A network that pools (`GlobalAvgPool`,
-    `AvgPool`) needs the covariances of all pairs of pixels; one that flattens, those of equal pixels only, which took a
-    50th of the time for images of 8 x 8.
+    Between nearly parallel inputs, values are only accurate to 1e-8 of the diagonal. A network that pools
+    (`GlobalAvgPool`, `AvgPool`) needs the covariances of all pairs of pixels; a network that flattens needs only those
+    of equal pixels, which took a 50th of the time for images of 8 x 8.
 
     References
     ----------
@@ -164,7 +165,7 @@ class StaxKernel(Kernel):
     def __post_init__(self) -> None:
         if not is_kernel_fn(self.kernel_fn):
             raise TypeError(
-                "kernel_fn must be a function with a parameter `get`, the third of what stax.serial(...) returns; "
+                "kernel_fn must be a function with a parameter `get`, the third element of stax.serial(...); "
                 f"got {self.kernel_fn!r}."
             )
         if self.get not in ("ntk", "nngp"):
@@ -197,7 +198,7 @@ class StaxKernel(Kernel):
         shape = X.shape[1:] if self.input_shape is None else self.input_shape
         if X.shape[1] != prod(shape):
             raise ValueError(
-                f"{name} has {X.shape[1]} columns; with input_shape={self.input_shape} it must have {prod(shape)}."
+                f"{name} has {X.shape[1]} columns, but input_shape={self.input_shape} needs {prod(shape)}."
             )
         return X.reshape(len(X), *shape).astype(np.float64, copy=False)
 
@@ -205,32 +206,32 @@ class StaxKernel(Kernel):
         return self  # immutable, and scikit-learn's clone need not compile it again
 
     def __reduce__(self) -> tuple[Any, ...]:
-        by_value = joblib.wrap_non_picklable_objects(self.kernel_fn, keep_wrapper=False)  # it is a closure
+        by_value = joblib.wrap_non_picklable_objects(self.kernel_fn, keep_wrapper=False)  # kernel_fn is a closure
         return _unpickled, (pickle.dumps(by_value), self.input_shape, self.get)
 
 
 def is_kernel_fn(kernel):
-    """Tell whether a callable is one of neural-tangents, by its parameter `get`."""
+    """Return whether a callable is a kernel function of neural-tangents, by its parameter `get`."""
     try:
         return "get" in inspect.signature(kernel).parameters
-    except (TypeError, ValueError):  # no callable, or one in C that does not tell
+    except (TypeError, ValueError):  # not a callable, or a C function without a signature
         return False
 
 
 def as_kernel(kernel):
-    """Return a kernel or a user's callable as it is, a `kernel_fn` of neural-tangents as a `StaxKernel`."""
+    """Return a kernel or a user's callable unchanged, and a `kernel_fn` of neural-tangents as a `StaxKernel`."""
     if isinstance(kernel, type):
         raise TypeError(f"kernel is the class {kernel.__name__}; give an object of it, such as {kernel.__name__}().")
     return StaxKernel(kernel) if is_kernel_fn(kernel) else kernel
 
 
 def _unpickled(kernel_fn, input_shape, get):
-    load_neural_tangents()  # its modules are referred to by their names
+    load_neural_tangents()  # the pickle refers to its modules by name
     return StaxKernel(pickle.loads(kernel_fn), input_shape, get)
 
 
 class _Compiled:
-    """Jitted functions of a kernel for inputs of one shape, and the memory that they need."""
+    """Jitted functions of a kernel for inputs of one shape, and their memory needs."""
 
     def __init__(self, kernel, shape) -> None:
         import jax
@@ -256,15 +257,15 @@ class _Compiled:
                 "End the network with Flatten or GlobalAvgPool, and Dense."
             )
         entries = max(value.aval.size for step in traced.jaxpr.eqns for value in step.outvars)
-        self.bytes = 8 * TEMPORARIES * entries  # of one pair
+        self.bytes = 8 * TEMPORARIES * entries  # needed for one pair
 
     def pairs(self):
-        """Return how many pairs fit in the working memory."""
+        """Return the number of pairs that fit in the working memory."""
         limit = get_config()["working_memory"]
         if self.bytes > limit * 2**20:
             raise MemoryError(
                 f"The kernel of one pair of inputs of shape {self.shape} needs {self.bytes / 2**20:.0f} MiB, more "
-                f"than the working_memory of {limit} MiB. Take smaller inputs, a network that flattens where it pools, "
+                f"than the working_memory of {limit} MiB. Use smaller inputs, a network that flattens, not pools, "
                 "or sklearn.set_config(working_memory=...)."
             )
         return int(limit * 2**20 // self.bytes)
@@ -282,7 +283,7 @@ _compiled = functools.lru_cache(maxsize=8)(_Compiled)
 
 
 def _padded(x, size):
-    """Repeat rows up to a power of two or a full block: a new shape would be compiled, for a second."""
+    """Repeat rows up to a power of two or a full block: compiling for a new shape would take a second."""
     return np.resize(x, (min(size, 1 << (len(x) - 1).bit_length()), *x.shape[1:]))
 
 

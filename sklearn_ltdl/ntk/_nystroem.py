@@ -1,17 +1,17 @@
-r"""Kernel ridge over the functions that some rows, the centres, span, with all rows as data; n x n is never made.
+r"""Kernel ridge in the span of the kernel functions of some rows, the centres, with all rows as data.
 
 With :math:`K_{mm} = L L'` the Gram matrix of the centres, :math:`\phi(x) = L^{-1} k(x)` are features whose inner
-product is the kernel, and the problem is a linear ridge regression on them. The rows are passed over in blocks, whose
-kernel values are computed when they are needed. They may be in single precision where the noise that this adds to the
-features is less than the penalty (`single_precision_noise`), as for the rough kernels of ReLU networks, not for smooth
-ones. What is summed over blocks, and all that is m x m, is in double.
+product is the kernel, and the problem is a linear ridge regression on them. The n x n matrix is never formed: rows are
+processed in blocks, and their kernel values are computed when they are needed. Kernel values may be in single precision
+if the noise that this adds to the features is less than the penalty (`single_precision_noise`). This is so for the
+rough kernels of ReLU networks, not for smooth kernels. Sums over blocks and m x m matrices are in double precision.
 
-A centre is also a row. When it is left out as a row alone, the others' fit still uses the function that it spans, of
-which no row then determines the value at the centre itself: the error there is not that of a new row, and would raise
-alpha. It therefore leaves as a row and as a centre. With r, h its residual and leverage, H the inverse Hessian in the
-coefficients c, k its centred kernel values, :math:`q = (H k)_j` and s its weight, the row's removal takes c_j to
-:math:`c_j - s q r / (1 - h)` and H_jj to :math:`H_{jj} + s q^2 / (1 - h)`, and the condition c_j = 0 then adds
-:math:`q / (1 - h)` times their quotient to its residual r / (1 - h).
+A centre is also a row. If it is left out only as a row, the fit to the other rows still uses its kernel function, and
+no row determines the value at the centre. The error there would differ from that of a new row, and alpha would be
+chosen too large. Therefore a centre is left out both as a row and as a centre. Let r, h be its residual and leverage, H
+the inverse Hessian in the coefficients c, k its centred kernel values, :math:`q = (H k)_j` and s its weight. Removing
+the row changes c_j to :math:`c_j - s q r / (1 - h)` and H_jj to :math:`H_{jj} + s q^2 / (1 - h)`. The condition c_j = 0
+then adds :math:`q / (1 - h)` times their quotient to the residual r / (1 - h).
 """
 
 from typing import NamedTuple
@@ -19,43 +19,43 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.blas import get_blas_funcs
-from scipy.linalg.lapack import dpotrf, dtrtri
+from scipy.linalg.lapack import dpotrf, dpstrf, dtrtri
 
 from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _ratio, least_ridges, not_psd, row_blocks
 from sklearn_ltdl.results import Status
 from sklearn_ltdl.rows._gather import Slices, gather
 
-PATH_ROWS = 20_000  # at most so many rows, each left out of all, compare the penalties
-PILOT_CENTRES = 1000  # of the problem that chooses alpha for 'pcg'
-MAX_STEPS = 200  # of conjugate gradients
-LARGEST_LEVERAGE = 0.9  # that an estimate, which is noisy, may have of the largest possible
-PROBES = 4  # random targets, which estimate mean leverages
-JITTERS = (1e-12, 1e-10, 1e-7, 1e-5)  # added, in turn, to the centres' diagonal, of mean 1; the last for float32
+PATH_ROWS = 20_000  # at most so many leave-one-out residuals are used to compare penalties
+PILOT_CENTRES = 1000  # number of centres of the problem that chooses alpha for 'pcg'
+MAX_STEPS = 200  # maximum number of conjugate gradient steps
+LARGEST_LEVERAGE = 0.9  # noisy estimates are clipped to this share of the largest possible leverage
+PROBES = 4  # random targets that estimate mean leverages
+JITTERS = (1e-12, 1e-10, 1e-7, 1e-5)  # tried in turn on the centres' diagonal of mean 1; the last is for float32
 
 
 def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
-    r"""Solve by the normal equations of the features, for every penalty from one eigendecomposition.
+    r"""Solve the normal equations of the features for every penalty, from one eigendecomposition.
 
     Parameters
     ----------
     cross : callable
-        ``cross(rows)`` is the kernel between some rows, a slice or indices, and the centres: a new array of shape
-        (len(rows), n_centres), which is overwritten, in single or double precision.
+        ``cross(rows)`` returns the kernel between rows (a slice or indices) and the centres, as a new array of shape
+        (len(rows), n_centres) in single or double precision, which is overwritten.
     centre_gram : ndarray of shape (n_centres, n_centres)
         In double precision; mean diagonal 1.
-    centres : ndarray of shape (n_centres,)
-        Which of the rows they are.
+    centres : ndarray of shape (n_centres,) or (0,)
+        Which of the rows they are; none if others span the function of a centre that is left out.
     Y, weight, alphas
         As in `solve_exact`.
     seed : int, default=0
-        Draws the rows that compare the penalties, if there are more than `PATH_ROWS`.
+        Seed for drawing the rows on which penalties are compared, if there are more than `PATH_ROWS`.
     """
     n, m = len(Y), len(centre_gram)
     mean = weight @ Y / n
     spectrum = _spectrum(cross, centre_gram, Y - mean, weight)
     errors, best = choose_alpha(cross, centres, spectrum, alphas, Y - mean, weight, seed)
 
-    whiten, shift, g, ridge = spectrum.solved(n * alphas[[best]])
+    whiten, shift, g, ridge = spectrum.solved(n * alphas[[best]], n)
     residuals = np.empty(Y.shape)
 
     narrow = _narrow(whiten, cross)
@@ -65,7 +65,7 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
         fit, leverage = psi.T @ g.astype(psi.dtype), np.einsum("ji,ji->i", psi, psi)[:, None]
         residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
     leave_centre_out = leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight, n)
-    for rows in row_blocks(m, m):
+    for rows in row_blocks(len(centres), m):
         residuals[centres[rows]] = leave_centre_out(centres[rows])[..., 0]
     return RidgePath(whiten.T @ g, mean - shift @ g, residuals, alphas, errors, best, "nystroem")
 
@@ -76,17 +76,18 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
     Parameters
     ----------
     cross, centre_gram, centres, Y, weight, alphas, seed
-        As in `solve_nystroem`; ``cross(rows, columns)`` is the kernel with some of the centres. Of several alphas the
-        one is taken that `solve_nystroem` takes with `PILOT_CENTRES` of the centres.
+        As in `solve_nystroem`; ``cross(rows, columns)`` returns the kernel with some of the centres. From several
+        alphas, the one that `solve_nystroem` chooses with `PILOT_CENTRES` of the centres is used.
     tol : float, default=1e-4
-        Stop when the preconditioned residual is this share of that of zero coefficients. The objective is then within
-        about ``tol ** 2`` of its minimum, over the decrease from zero coefficients.
+        Stop when the preconditioned residual is at most `tol` times the residual at zero coefficients. The
+        suboptimality is then about ``tol ** 2`` relative to the decrease of the objective from zero coefficients.
 
     Returns
     -------
     RidgePath
-        `alphas` and `errors` are of the pilot. `residuals` are by generalised cross-validation: leave-one-out with the
-        leverages of the centres, and those of all other rows, replaced by their means, which random targets estimate.
+        `alphas` and `errors` are those of the pilot problem. `residuals` are from generalised cross-validation: the
+        leverages of the centres are replaced by their mean, and so are those of the other rows. Random targets estimate
+        both means.
 
     References
     ----------
@@ -111,7 +112,7 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
         del spectrum
     alpha = alphas[best]
 
-    # The centres' features are the rows of L. With A A' their covariance plus alpha, A^-1 phi is nearly white.
+    # The features of the centres are the rows of L. If A A' is their covariance plus alpha, A^-1 phi is nearly white.
     L = _factor(centre_gram, JITTERS)
     share = weight[centres] / weight[centres].sum()
     phi = L - share @ L
@@ -141,12 +142,12 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
     for rows in row_blocks(n, m):
         fits[rows] = cross(rows) @ C - kernel_mean @ C
     fits, smoothed = np.split(fits, [Y.shape[1]], axis=1)
-    leverages = np.mean(probes * roots * smoothed, axis=1)  # of the right mean, but noisy
+    leverages = np.mean(probes * roots * smoothed, axis=1)  # the mean is right, but single values are noisy
     is_centre = np.isin(np.arange(n), centres)
     for kind in (is_centre, ~is_centre):
         if kind.any():
             mean_leverage = leverages[kind].sum() / weight[kind].sum()
-            most = LARGEST_LEVERAGE * (1.0 - weight[kind] / n)  # the rest is the intercept's
+            most = LARGEST_LEVERAGE * (1.0 - weight[kind] / n)  # the rest is due to the intercept
             leverages[kind] = np.clip(weight[kind] * mean_leverage, 0.0, most)
     residuals = _ratio(Y - mean - fits, 1.0 - weight[:, None] / n - leverages[:, None])
     if errors is None:
@@ -157,13 +158,19 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
 
 
 def single_precision_noise(centre_gram):
-    r"""Return a bound on the variance that kernel values in single precision add to a feature, if their mean is 1.
+    r"""Return a bound on the variance that single-precision kernel values, of mean 1, add to a feature.
 
-    An error :math:`\epsilon` of each value is one of variance :math:`\epsilon^2 |L^{-1}|^2 / m` of a feature on
-    average. It acts as a penalty, but also as features that have nothing to do with the target.
+    Errors :math:`\epsilon` of the values give a feature an error of variance :math:`\epsilon^2 |L^{-1}|^2 / m` on
+    average. The error acts as a penalty, but also as features that are unrelated to the target.
     """
     inverse = whitener(centre_gram)
     return np.finfo(np.float32).eps ** 2 * np.sum(inverse**2) / len(inverse)
+
+
+def independent(centre_gram):
+    """Return, in order, the centres that span the functions of all up to rounding, by pivoted Cholesky."""
+    _, order, rank, _ = dpstrf(centre_gram, lower=1, tol=JITTERS[0])
+    return np.sort(order[:rank] - 1)
 
 
 class Spectrum(NamedTuple):
@@ -186,6 +193,10 @@ class Spectrum(NamedTuple):
     w: np.ndarray
     U: np.ndarray
 
+    def trace(self, n):
+        """Return the sum over n rows of the squared features, whose rounding the eigenvalues have."""
+        return self.w.sum() + n * self.mean @ self.mean
+
     @classmethod
     def of(cls, inverse, n, sums):
         """Return the spectrum of `feature_moments`, summed over rows of weights of sum n."""
@@ -194,12 +205,12 @@ class Spectrum(NamedTuple):
         w, U = eigh(scatter, lower=True, overwrite_a=True, check_finite=False, driver="evd")
         return cls(inverse, total / n, moments, np.maximum(w, 0.0), U)
 
-    def solved(self, ridges):
+    def solved(self, ridges, n):
         """Return R^-1 L^-1, R^-1 times the mean feature and the moments, and the ridge that was added.
 
         With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
         """
-        ridge = least_ridges(ridges, self.w.sum())
+        ridge = least_ridges(ridges, self.trace(n))
         R_inverse = _inverse(_factor((self.U * (self.w + ridge)) @ self.U.T, (0.0,)))
         return _trmm(R_inverse, self.inverse), R_inverse @ self.mean, R_inverse @ self.moments, ridge
 
@@ -242,10 +253,10 @@ def choose_alpha(cross, centres, spectrum, alphas, Y, weight, seed, n=None):
     """
     n = len(Y) if n is None else n
     some = np.sort(np.random.default_rng(seed).permutation(len(Y))[:PATH_ROWS])
-    ridges = least_ridges(n * alphas, spectrum.w.sum())
+    ridges = least_ridges(n * alphas, spectrum.trace(n))
     residuals = leave_one_out(cross, centres, spectrum, ridges, Y, weight, n)
     errors = np.zeros(len(alphas))
-    for block in row_blocks(len(some), len(centres)):
+    for block in row_blocks(len(some), len(spectrum.w)):
         rows = some[block]
         errors += np.einsum("i,ikr->r", weight[rows], residuals(rows) ** 2)
     errors /= weight[some].sum()
@@ -281,14 +292,14 @@ def leave_one_out(cross, centres, spectrum, ridges, Y, weight, n):
 
 
 def _conjugate_gradients(multiply, sides, n_outputs, tol):
-    """Solve for each column on its own until the first `n_outputs` have converged; return steps and status too."""
+    """Solve for each column separately until the first `n_outputs` have converged; also return steps and status."""
     beta, residual = np.zeros_like(sides), sides.copy()
     direction, squares = sides.copy(), np.sum(sides**2, axis=0)
     target = tol**2 * squares
     for n_iter in range(1, MAX_STEPS + 1):
         product = multiply(direction)
         curvature = np.sum(direction * product, axis=0)
-        active = (squares > target) & (curvature > 0)  # of a direction of no curvature there is nothing but rounding
+        active = (squares > target) & (curvature > 0)  # a direction without curvature is only rounding
         step = np.divide(squares, curvature, out=np.zeros_like(squares), where=active)
         beta += step * direction
         residual -= step * product
@@ -300,9 +311,9 @@ def _conjugate_gradients(multiply, sides, n_outputs, tol):
 
 
 def _correlate(cross, values, n, m):
-    """Return the sum over rows of k_i v_i', for ``values(K, rows)`` of shape (len(rows), q), in double precision.
+    """Return the sum over rows of k_i v_i' in double precision, where ``values(K, rows)`` has shape (len(rows), q).
 
-    Kernel values may be in single: conjugate gradients stand an inexact kernel, but not inexact products with it.
+    Kernel values may be in single precision: conjugate gradients tolerate an inexact kernel, but not inexact products.
     """
 
     def read(rows):
@@ -325,14 +336,14 @@ def _trmm(A, B):
 
 
 def _factor(A, jitters):
-    """Return the lower Cholesky factor of A, with the least of the jitters added that makes it definite."""
+    """Return the lower Cholesky factor of A plus the smallest of the jitters that makes it positive definite."""
     for jitter in jitters:
         L = np.array(A.T, order="F")
         L[np.diag_indices(len(A))] += jitter
         L, failed = dpotrf(L, lower=1, overwrite_a=1)
         if not failed:
             return L
-    raise not_psd(f"no Cholesky factor between the centres, also with {jitter:.0e} added to its diagonal")
+    raise not_psd(f"no Cholesky factor between the centres, even with {jitter:.0e} added to its diagonal")
 
 
 def _inverse(L):

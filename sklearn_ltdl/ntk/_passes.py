@@ -1,4 +1,4 @@
-"""How a kernel matrix is filled: tile by tile, on the threads that linear algebra may use, half of it if symmetric."""
+"""Fill a kernel matrix tile by tile, on the threads of linear algebra; of a symmetric matrix, compute half."""
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
@@ -9,15 +9,15 @@ import joblib
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-SMALL = 2**20  # entries, which NumPy works through in 16 ms a layer; only to load compiled code takes 700
-NUMPY_TILE = 192  # rows and columns worked on at once: the temporaries stay in the second-level cache
-COMPILED_TILE = 480  # has no temporaries, but a fixed cost; not a power of two, whose rows share places in a cache
-NEARLY = 5e-3  # (1 - |cosine|) / 2 below which it is taken from the rows, where its digits count and not the angle's
-NEAR = 1e-4  # squared distance, over the squared norms, below which a Gram product has lost digits
+SMALL = 2**20  # entries; NumPy needs 16 ms a layer for them, and loading compiled code 700 ms
+NUMPY_TILE = 192  # rows and columns of a tile whose temporaries stay in the second-level cache
+COMPILED_TILE = 480  # no temporaries, but a fixed cost per tile; with a power of two, rows would share cache lines
+NEARLY = 5e-3  # smaller (1 - |cosine|) / 2 are computed from the rows
+NEAR = 1e-4  # below this ratio of squared distance to squared norms, a Gram product has lost digits
 
 
 def squared_distances(X, Z):
-    """Return |x - z|^2 for all pairs, small ones to their own last digit."""
+    """Return |x - z|^2 for all pairs; small distances are accurate to their last digit."""
     norms_x, norms_z = sum_squares(X), sum_squares(Z)
     total = norms_x[:, None] + norms_z
     squared = total - 2.0 * (X @ Z.T)
@@ -26,13 +26,13 @@ def squared_distances(X, Z):
 
 
 def from_rows(squared, where, X, Z):
-    """Overwrite squared distances by sums over features, a few pairs at a time: there may be as many as entries."""
+    """Overwrite the masked squared distances by sums over features, a few pairs at a time to save memory."""
     for x, z in _pairs(where, X.shape[1]):
         squared[x, z] = sum_squares(X[x] - Z[z])
 
 
 def _pairs(where, d):
-    """Yield the row and column numbers of a mask, as many at a time as there is room for rows of length d."""
+    """Yield row and column indices of a mask in parts, so that rows of length d fit in memory for each part."""
     rows, columns = np.nonzero(where)
     step = 1 + 2**18 // d
     for i in range(0, len(rows), step):
@@ -40,16 +40,16 @@ def _pairs(where, d):
 
 
 def angles_from_rows(where, X, Z, shift):
-    """Yield numbers of rows and columns, cosines, (1 - |cosine|) / 2, and ``(|x| - |z|) / (|x| + |z|)``, part by part.
+    """Yield, in parts, row and column indices, cosines, (1 - |cosine|) / 2 and ``(|x| - |z|) / (|x| + |z|)``.
 
     Parameters
     ----------
     where : ndarray of bool, of shape (n, m)
-        The pairs that are asked for: nearly parallel or opposite, of which products have lost digits.
+        The pairs to compute: nearly parallel or opposite rows, whose products have lost digits.
     X, Z : ndarrays of shapes (n, d) and (m, d)
-        Rows of moderate norms.
+        Rows with moderate norms.
     shift : ndarray of int, of shape (n, m)
-        The lengths are those of x and of ``2**shift z``.
+        The lengths |x| and |z| are those of x and of ``2**shift z``.
     """
     squares = sum_squares(Z)
     above, below = _split(Z)
@@ -59,19 +59,19 @@ def angles_from_rows(where, X, Z, shift):
         rest = x - t[:, None] * z
         t_above, t_below = (part[:, None] for part in _split(t))
         z_above, z_below = above[columns], below[columns]
-        # Dekker's product: what rounding took from t z, so that `rest` is x - t z whatever cancels.
+        # Dekker's product: add the rounding error of t z, so that `rest` is x - t z despite cancellation.
         rest -= ((t_above * z_above - t[:, None] * z) + t_above * z_below + t_below * z_above) + t_below * z_below
         rest -= (np.einsum("ij,ij->i", rest, z) / squares[columns])[:, None] * z  # t itself was rounded
         sine2 = sum_squares(rest) / sum_squares(x)
         part = 1.0 + np.sqrt(1.0 - sine2)
-        z = np.ldexp(z, np.clip(shift[rows, columns], -60, 60)[:, None])  # beyond, one length is none of the other
+        z = np.ldexp(z, np.clip(shift[rows, columns], -60, 60)[:, None])  # beyond, one length is negligible
         lengths = np.sqrt(sum_squares(x)) + np.sqrt(sum_squares(z))
         tilt = np.einsum("ij,ij->i", x - z, x + z) / lengths**2
         yield rows, columns, np.copysign(1.0 - sine2 / part, t), sine2 / (2.0 * part), tilt
 
 
 def _split(values):
-    """Return values in halves of their digits, whose products are exact."""
+    """Split values into two halves of their digits, whose products are exact."""
     above = 134217729.0 * values  # 2^27 + 1
     above = above - (above - values)
     return above, values - above
@@ -83,9 +83,9 @@ def sum_squares(rows):
 
 
 def tiled(work, n, m, size, dtype):
-    """Return K of shape (n, m), or symmetric if m is None, of which ``work(K, rows, columns)`` writes a tile.
+    """Return K of shape (n, m), or symmetric if m is None; ``work(K, rows, columns)`` fills a tile.
 
-    An entry beyond the range of its precision comes out as inf or NaN, which the caller looks for.
+    Entries that overflow become inf or NaN, for which the caller checks.
     """
     symmetric = m is None
     K = np.empty((n, n if symmetric else m), dtype)
@@ -122,10 +122,10 @@ _taking_threads = Lock()
 
 @contextmanager
 def threads():
-    """Yield how many threads may work, each of which finds linear algebra that takes no more than its own.
+    """Yield the number of threads that may work, while linear algebra is limited to one thread each.
 
-    They are taken from the pool of the linear algebra, which `threadpoolctl`, joblib's workers and the environment
-    limit. A call during another, from a second thread, finds one left.
+    The number is that of the pool of linear algebra, which `threadpoolctl`, joblib's workers and the environment limit.
+    A simultaneous call from a second thread gets one thread.
     """
     with _taking_threads:
         pools = _thread_pools()

@@ -1,22 +1,23 @@
 r"""The recursion through the layers of an infinitely wide network, for a matrix of pairs of rows.
 
-A network's first layer acts on :math:`\varphi(x) = [x / \sqrt d, b]`, so that the bias is one more coordinate. With
+The first layer of the network acts on :math:`\varphi(x) = [x / \sqrt d, b]`, so the bias is one more coordinate. With
 :math:`S_0 = w^2 \langle\varphi(x), \varphi(z)\rangle`, each hidden layer maps
 
 .. math:: S' = w^2 E[\sigma(u)\sigma(v)] + b_h^2, \qquad T' = S' + w^2 E[\sigma'(u)\sigma'(v)]\,T,
 
-over normal (u, v) of covariance S, and :math:`T_0 = S_0`. After `depth` layers S is the NNGP kernel and T the neural
-tangent kernel in the 'NTK parametrisation' (Jacot, Gabriel, Hongler 2018). The S before a weight matrix that does not
-move is left out of T.
+with expectations over normal (u, v) of covariance S, and :math:`T_0 = S_0`. After `depth` layers S is the NNGP kernel
+and T the neural tangent kernel in the 'NTK parametrisation' (Jacot, Gabriel, Hongler 2018). The S of a weight matrix
+that is not trained is left out of T.
 
-Homogeneous activations carry both divided by :math:`\sqrt{q_x q_z}`, q the diagonal of S, and the angle through
-:math:`v^2 = \sin^2(\theta/2) = (1 - \cos\theta)/2`, which no layer computes by a difference of nearly equal numbers.
-Other activations carry S and T themselves, and with S the correlation c and :math:`(1 - |c|) / 2`, which is as exact:
-the first from the rows, the others from one layer to the next by the activation's `gap`.
+For homogeneous activations, both are stored divided by :math:`\sqrt{q_x q_z}`, where q is the diagonal of S, and the
+angle is stored as :math:`v^2 = \sin^2(\theta/2) = (1 - \cos\theta)/2`, which no layer computes as a difference of
+nearly equal numbers. For other activations, S and T themselves are stored, and with S the correlation c and :math:`(1 -
+|c|) / 2`. The latter is equally exact: it is computed from the rows for the first layer, and by the activation's `gap`
+from one layer to the next.
 
-Where all that matters is the angle (a homogeneous activation without hidden biases, or rows of one norm), a large
-matrix is two polynomials away from a product of matrices; with hidden biases the layers of a homogeneous activation
-are worked through pair by pair, compiled. The rest, and small matrices, are NumPy's.
+If only the angle matters (a homogeneous activation without hidden biases, or rows of equal norm), a large kernel matrix
+is computed by two polynomials of a product of matrices. With hidden biases, compiled code goes through the layers of a
+homogeneous activation pair by pair. All other cases, and small matrices, use NumPy.
 """
 
 import functools
@@ -41,16 +42,16 @@ from sklearn_ltdl.ntk._passes import (
     tiled,
 )
 
-ROUGH = 1e-3  # share of an activation's mean square whose lack is said
+ROUGH = 1e-3  # warn if a larger share of an activation's mean square is missing
 
 
 class Precision(NamedTuple):
-    """What the compiled passes need to know of a floating-point type."""
+    """Constants of the compiled passes for a floating-point type."""
 
-    near: float  # v^2 below which it is taken from the rows: rounding of a product moves v by 2e-14, or 2e-6
-    table_terms: tuple  # of the tables that are tried, few enough that powers of t may be summed
-    largest_lacking: float  # term that a table may lack, over the kernel's maximum
-    layer_terms: int  # of the polynomials of one layer
+    near: float  # smaller v^2 are computed from the rows: rounding of a product moves v by 2e-14, or 2e-6
+    table_terms: tuple  # numbers of terms to try, small enough that powers of t may be summed
+    largest_lacking: float  # largest term that a table may omit, relative to the kernel's maximum
+    layer_terms: int  # number of terms of the polynomials of one layer
 
 
 PRECISION = {
@@ -68,13 +69,13 @@ class Layers(NamedTuple):
         Number of hidden layers.
     activation : activation object
     w_std, b_std, hidden_b_std : float
-        Factor of the weights, constant coordinate of the input, and factor of the biases of deeper layers.
+        Factor of the weights, constant coordinate of the input, and factor of the biases in deeper layers.
     fixed : int
-        Number of weight matrices, from the input on, that do not move; with `depth` of them T is the NNGP kernel.
+        Number of weight matrices, counted from the input, that are not trained; if it is `depth`, T is the NNGP kernel.
     standard_input : bool
-        Whether S_0 is ``w_std^2 (<x, z>/d + b_std^2)``, else ``<x, z> + b_std^2``.
+        Whether S_0 is ``w_std^2 (<x, z>/d + b_std^2)`` or, if false, ``<x, z> + b_std^2``.
     zero_biases : float
-        Factor of biases in every layer that start at zero and move, of a homogeneous activation.
+        Factor of biases in every layer that start at zero and are trained, for a homogeneous activation.
     """
 
     depth: int
@@ -93,7 +94,7 @@ class Layers(NamedTuple):
 
     @property
     def trained(self) -> np.ndarray:
-        """Return 0 or 1 for each weight matrix."""
+        """Return 1 for each weight matrix that is trained, else 0."""
         return 1.0 * (np.arange(self.depth + 1) >= self.fixed)
 
     def inputs(self, X: np.ndarray) -> Any:
@@ -146,19 +147,19 @@ def network_kernel(net, X, Z=None):
 
 
 class Rows(NamedTuple):
-    """What the passes need of n rows.
+    """Quantities of n rows that the passes need.
 
     Parameters
     ----------
     units : ndarray of shape (n, p)
-        Rows phi over their norms.
+        Rows phi divided by their norms.
     r : ndarray of shape (n,)
-        Factor of each row in the result: the root of the last q, or 1 where covariances are carried.
+        Factor of each row in the result: the root of the last q, or 1 if covariances are stored.
     layers : tuple of ndarrays of shape (depth, n)
-        Shares W, B of the weights and of the biases in each layer's root of q, with ``W**2 + B**2 == 1``. Where
-        covariances are carried, after the roots of q, of shape (depth + 1, n), and those of E[sigma(u)^2].
+        Shares W, B of the weights and of the biases in each layer's root of q, with ``W**2 + B**2 == 1``. If
+        covariances are stored, these follow the roots of q, of shape (depth + 1, n), and the roots of E[sigma(u)^2].
     points : ndarray of shape (n, p), default=None
-        Rows phi over powers of two, where covariances are carried.
+        Rows phi divided by powers of two, if covariances are stored.
     power : ndarray of shape (n,), default=None
         The exponents.
     """
@@ -170,7 +171,7 @@ class Rows(NamedTuple):
     power: np.ndarray = None
 
     def same_layers(self, other):
-        """Return whether all rows of both go through the layers alike."""
+        """Return whether all rows of both have the same shares in all layers."""
         return all(
             np.ptp(both) <= 8 * np.finfo(both.dtype).eps * abs(both[0])
             for mine, theirs in zip(self.layers, other.layers)
@@ -184,7 +185,7 @@ class Rows(NamedTuple):
 
 @np.errstate(over="ignore", invalid="ignore")
 def unit_rows(net, X):
-    """Return phi of each row over its norm, and the norms."""
+    """Return phi of each row divided by its norm, and the norms."""
     phi = net.inputs(X)
     norms = np.sqrt(sum_squares(phi))
     return phi / np.where(norms > 0, norms, 1.0)[:, None], norms
@@ -204,10 +205,10 @@ def _angle_rows(net, X, dtype):
 
 
 def _lengths(net, X):
-    """Return phi of each row over a power of two, the exponents, and the roots of S_0(x, x).
+    """Return phi of each row divided by a power of two, the exponents, and the roots of S_0(x, x).
 
-    Nothing is rounded but the constant coordinate, alike in all rows: rows of unit length would differ from phi by more
-    than the angle between nearly parallel rows, on which the kernels of long rows depend.
+    Only the constant coordinate is rounded, equally in all rows. Division by the norms would round more than the angle
+    between nearly parallel rows, on which the kernels of long rows depend.
     """
     scale = np.sqrt(X.shape[1]) if net.standard_input else 1.0
     phi = np.column_stack([X, np.full(len(X), net.b_std * scale)]).astype(np.float64, copy=False)
@@ -255,14 +256,14 @@ def _angle_pass(net, x, z):
 
 
 def _through_angles(net, sine2, cosine2, layers_x, layers_z):
-    """Return T over r_x r_z from the squared sines and cosines of the half angles, and the T of biases alone."""
+    """Return T / (r_x r_z) from the squared sines and cosines of the half angles, and the T of the biases alone."""
     gain2 = net.w_std**2 * net.activation.second_moment
     T, biases = net.trained[0] * (1.0 - 2.0 * sine2), 1.0
     for W_x, W_z, B_x, B_z, trained in zip(layers_x[0], layers_z[0], layers_x[1], layers_z[1], net.trained[1:]):
         gap, kappa0 = half_angle_duals(net.activation.bend, np.sqrt(sine2), np.sqrt(cosine2))
         share = W_x * W_z
         gap = share * gap + ((W_x - W_z) ** 2 + (B_x - B_z) ** 2) / 2.0
-        sine2 = np.maximum(gap / 2.0, 0.0)  # the difference of roundings when the angle is below one
+        sine2 = np.maximum(gap / 2.0, 0.0)  # rounding may exceed the angle
         cosine2 = 1.0 - sine2
         T = trained * (1.0 - 2.0 * sine2) + share * kappa0 * T
         biases = 1.0 + gain2 * kappa0 * biases
@@ -281,7 +282,7 @@ def _covariance_pass(net, x, z):
             cosine[i, j], turn2[i, j], tilt = exact
             apart[i, j] = tilt * (a[i, 0] + b[0, j])
         T = _through_covariances(net, Normals(a, b, cosine, turn2, apart), layers_x, layers_z)
-        if x is z and rows == columns:  # of two rows, which is projected on the other decides about the last digit
+        if x is z and rows == columns:  # the last digit depends on which of two rows is projected on the other
             T = np.tril(T) + np.tril(T, -1).T
         K[rows, columns] = T
 
@@ -289,7 +290,7 @@ def _covariance_pass(net, x, z):
 
 
 def _through_covariances(net, pairs, layers_x, layers_z):
-    """Return T from the covariances of the first layer, and the deviations of all."""
+    """Return T from the covariances of the first layer and the standard deviations of all layers."""
     T = net.trained[0] * pairs.a * pairs.b * pairs.cosine
     for layer in range(net.depth):
         kappa1, kappa0 = net.duals(pairs)
@@ -323,7 +324,7 @@ def _next_angles(net, pairs, kappa1, moments, weights, biases):
 
 
 def _compiled_pass(net, x, z, dtype):
-    """Return the compiled work of a tile, or None where there is none."""
+    """Return the compiled function that fills a tile, or None if there is none."""
     dtype = np.dtype(dtype)
     table = _zonal_table(net, x.first(), dtype.name) if x.same_layers(z) else None
     if table is None and not net.homogeneous:
@@ -347,10 +348,11 @@ def _compiled_pass(net, x, z, dtype):
 
 
 def _zonal_table(net, layers, dtype):
-    """Return the kernel of rows that go through the layers alike as the polynomials of `zonal_tile`, or None.
+    """Return the kernel of rows with the same shares in all layers as the polynomials of `zonal_tile`, or None.
 
-    With v the sine or the cosine of the half angle, whichever is less, the kernel is ``E(v) + O(v)`` where the first
-    is, and ``E(v) - O(v)`` where the second is. Both are smooth in v, at 0 too. None if they have too many terms.
+    Let v be the sine or the cosine of the half angle, whichever is smaller. The kernel is ``E(v) + O(v)`` if v is the
+    sine and ``E(v) - O(v)`` if v is the cosine. Both are smooth in v, including at 0. The result is None if they need
+    too many terms.
     """
     precision = PRECISION[dtype]
 
@@ -368,7 +370,7 @@ def _zonal_table(net, layers, dtype):
     signs, terms = (1, -1), precision.table_terms
     parts = [chebyshev.chebinterpolate(part, 2 * terms[-1], args=(sign,)) for sign in signs]
     maximum = np.abs(kernel(np.zeros(1), np.ones(1))).max()
-    # A peak at v = 0 may be narrower than what lies between it and the nearest point of interpolation.
+    # A peak at v = 0 may be narrower than the distance to the nearest interpolation point.
     ends = [chebyshev.chebval(-1.0, series) - part(-np.ones(1), sign) for series, sign in zip(parts, signs)]
     if np.abs(ends).max() > 100 * precision.largest_lacking * maximum:
         return None
@@ -395,6 +397,6 @@ def _layer_tables(dtype):
 
 
 def _monomials(coefficients, dtype):
-    """Return a Chebyshev series as numbers of a precision that multiply powers, the highest first."""
-    powers = chebyshev.cheb2poly(coefficients)  # without the zeros at its end
+    """Return a Chebyshev series as coefficients of powers in the given precision, the highest power first."""
+    powers = chebyshev.cheb2poly(coefficients)  # drops trailing zeros
     return tuple(np.append(powers, np.zeros(len(coefficients) - len(powers)))[::-1].astype(dtype))

@@ -1,19 +1,19 @@
-r"""Recursive feature machines: a kernel machine, its average gradient outer product, and again in the new metric.
+r"""Recursive feature machines: fit a kernel machine, compute its average gradient outer product M, refit with it.
 
-A fitted f tells which directions of the input matter by :math:`M = \frac1S \sum_i s_i \nabla f(x_i) \nabla f(x_i)'`.
-A round fits again with the kernel of :math:`M^{1/2} x`, M scaled to trace d, so that the constant coordinate of the
-kernel keeps its weight beside the others.
+The gradients of a fitted f show which directions of the input matter, through :math:`M = \frac1S \sum_i s_i \nabla
+f(x_i) \nabla f(x_i)'`. A round fits again with the kernel of :math:`M^{1/2} x`. M is scaled to trace d, so that the
+constant coordinate of the kernel keeps its weight relative to the others.
 
-How many rounds help is asked of rows that M has not seen. M contains the targets of its own rows, so that by the
-leave-one-out error given M rounds seem to help on pure noise too.
+The number of rounds is chosen on rows that M has not seen. M depends on the targets of its own rows, so the
+leave-one-out error given M would improve with more rounds even on pure noise.
 """
 
 from dataclasses import replace
 from numbers import Integral
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.linalg import eigh
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -29,22 +29,22 @@ from sklearn_ltdl._targets import (
     read_regression,
     softened,
 )
+from sklearn_ltdl._types import Seed
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._agop import gradient_blocks, ntk_agop, outer_products
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
-from sklearn_ltdl.ntk._kernels import NTK, Transformed
-from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._kernels import NTK
+from sklearn_ltdl.ntk._machine import MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._round import Round
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import require_memory
-from sklearn_ltdl.ntk._streamed import Looked, machine_of_rows
-from sklearn_ltdl.rows._gather import Slices, gather
+from sklearn_ltdl.ntk._streamed import Looked
 from sklearn_ltdl.rows._looks import NumberTarget, weights_of
-from sklearn_ltdl.rows._rows import as_numbers, as_rows, head
+from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
 
 FOLDS = 5
-JUDGED_ROWS = 2000  # of a larger table, drawn at random, on which the number of rounds is chosen
-STANDARD_ERRORS = 3.0  # by which rounds must lower the held-out error; with 2, smooth additive targets lose by them
-FEWEST_ROWS = 10  # below, a standard error means nothing and no round is made
+JUDGED_ROWS = 2000  # the number of rounds is chosen on at most so many random rows
+STANDARD_ERRORS = 3.0  # least significant improvement; with 2, rounds are made that hurt on smooth additive targets
+FEWEST_ROWS = 10  # with fewer, a standard error is meaningless and no round is made
 
 _RFM_CONSTRAINTS = {
     **{name: _CONSTRAINTS[name] for name in ("alpha", "solver", "n_components", "random_state")},
@@ -54,7 +54,7 @@ _RFM_CONSTRAINTS = {
 
 
 class _RecursiveEstimator(BaseEstimator):
-    """What the two estimators share: the recursion of their parameters, publishing it, and the last round's values."""
+    """Base of the two estimators: run the recursion, publish its results, and predict with the last round."""
 
     def _rows(self, X, y, sample_weight):
         """Return rows to be read block by block, if the data are such."""
@@ -78,13 +78,15 @@ class _RecursiveEstimator(BaseEstimator):
         )
 
     def _publish(self, found):
-        """Publish a recursion, and the machine of its last round as an estimator."""
+        """Publish the results of a recursion, with the machine of its last round as an estimator."""
         last, agop, trace = found.last, found.agop, np.trace(found.agop)
-        self.n_rounds_, self.cv_errors_ = found.n_rounds, found.cv_errors
-        self.agop_, self.transformation_ = agop, last.root
-        self.feature_importances_ = np.diagonal(agop) / (trace if trace > 0 else 1.0)
-        self.estimator_ = NTKKernelRegressor(**last.settings._asdict())._publish(last.machine)
-        self.alpha_ = last.machine.alpha
+        self.n_rounds_: int = found.n_rounds
+        self.cv_errors_: np.ndarray = found.cv_errors
+        self.agop_: np.ndarray = agop
+        self.transformation_: np.ndarray = last.root
+        self.feature_importances_: np.ndarray = np.diagonal(agop) / (trace if trace > 0 else 1.0)
+        self.estimator_: NTKKernelRegressor = NTKKernelRegressor(**last.settings._asdict())._publish(last.machine)
+        self.alpha_: float = last.machine.alpha
         return self
 
     def _evaluate(self, X):
@@ -95,68 +97,69 @@ class _RecursiveEstimator(BaseEstimator):
 class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     r"""Kernel regression that learns which directions of the input matter: a recursive feature machine.
 
-    Fits `NTKKernelRegressor`, takes the average outer product M of the gradients of its prediction at the training
-    rows, and fits again with the kernel of :math:`M^{1/2} x`, for as many rounds as lower the error on held-out rows.
+    Fits `NTKKernelRegressor`, computes the average outer product M of the gradients of its prediction at the training
+    rows, and fits again with the kernel of :math:`M^{1/2} x`. This is repeated as long as it lowers the error on
+    held-out rows.
 
     Parameters
     ----------
     depth : int, default=1
-        Hidden layers of the network whose tangent kernel is used, at least 0, the linear kernel.
+        Number of hidden layers of the network whose tangent kernel is used; 0 is the linear kernel.
     alpha : 'loo' or float, default='loo'
-        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
-        kernel; 'loo' takes, in each round, the value of least leave-one-out error.
+        Weight of :math:`|f|_H^2 / 2` relative to the *mean* of half the squared residuals, at least 0, in units of the
+        kernel. 'loo' chooses in each round the value with the smallest leave-one-out error.
     max_rounds : int, default=5
-        Largest number of rounds; with 0, this is `NTKKernelRegressor` at the same depth. See Notes for how many are
-        made.
+        Maximum number of rounds; with 0, this is `NTKKernelRegressor` at the same depth. The Notes explain how the
+        number of rounds is chosen.
     solver : {'auto', 'exact', 'nystroem'}, default='auto'
-        Of each round, as in `NTKKernelRegressor`: the whole Gram matrix, or `n_components` random rows as centres,
-        which 'auto' takes above 5000 distinct rows.
+        Solver of each round, as in `NTKKernelRegressor`: 'exact' uses the whole Gram matrix, 'nystroem' uses
+        `n_components` random rows as centres. 'auto' is 'nystroem' above 5000 distinct rows.
     n_components : int, default=2000
-        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+        Number of centres of solver 'nystroem'; if there are fewer rows, all of them.
     normalize_y : bool, default=True
-        Whether to centre and scale each column of the target, with the weights, before solving. Predictions are in
-        the target's own units.
+        Whether to standardise each column of the target, using the weights, before solving. Predictions are in the
+        target's own units.
     random_state : int, RandomState instance or None, default=None
-        Draws the folds, the 2000 rows on which rounds are chosen when there are more, and what `NTKKernelRegressor`
-        draws.
+        Seed for the folds, for the 2000 rows (if there are more) on which the number of rounds is chosen, and for the
+        random draws of `NTKKernelRegressor`.
 
     Attributes
     ----------
     n_rounds_ : int
         Number of rounds made.
     cv_errors_ : ndarray of shape (n_tried,)
-        Mean squared error of held-out rows after 0, 1, ... rounds, of the standardised target, summed over outputs.
-        The least is optimistic: it has been chosen. Empty if no round was tried.
+        Mean squared error of the standardised target on held-out rows after 0, 1, ... rounds, summed over outputs. The
+        smallest is optimistic, because it was chosen. Empty if no round was tried.
     agop_ : ndarray of shape (n_features, n_features)
-        Average gradient outer product of the final prediction, of the standardised target and summed over outputs,
-        in inverse squared units of the features.
+        Average gradient outer product of the final prediction of the standardised target, summed over outputs, in
+        inverse squared units of the features.
     feature_importances_ : ndarray of shape (n_features,)
-        Diagonal of `agop_` over its trace, of sum 1; zeros for a constant prediction. `SelectFromModel` and `RFE` use
-        it. The columns of `X` should be of one scale, as after `StandardScaler`.
+        Diagonal of `agop_` divided by its trace, so that they sum to 1; zeros for a constant prediction.
+        `SelectFromModel` and `RFE` use them. The columns of `X` should have similar scales, as after `StandardScaler`.
     transformation_ : ndarray of shape (n_features, n_features)
-        The symmetric matrix :math:`M^{1/2}`, the identity after no round.
+        The symmetric matrix :math:`M^{1/2}`; the identity if no round was made.
     estimator_ : NTKKernelRegressor
-        The last, of a kernel of ``X @ transformation_``. Its leave-one-out errors, and with them its intervals, are
-        optimistic: M has seen the rows left out.
+        The kernel machine of the last round, with a kernel of ``X @ transformation_``. Its leave-one-out errors and its
+        intervals are optimistic, because M has seen the rows that are left out.
     alpha_ : float
-        The penalty of the last round, in the units of `alpha`.
+        Penalty of the last round, in the units of `alpha`.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
 
     See Also
     --------
-    RFMClassifier : The same for classes.
+    RFMClassifier : The same for class labels.
     NTKKernelRegressor : The kernel machine of each round.
     AGOPDisplay : Draws `agop_`.
 
     Notes
     -----
-    The number of rounds is chosen by 5-fold cross-validation in which each fold has a matrix M of its own, which has
-    not seen its held-out rows. Rounds are tried until the error no longer falls, and the one of least error is taken
-    if it is below the error of no round by more than three standard errors of their difference; otherwise none is
-    made. Identical rows are in one fold; with fewer than 10 distinct rows no round is made. This costs, for each
-    round tried, five fits to four fifths of the rows, of at most 2000.
+    The number of rounds is chosen by 5-fold cross-validation. Each fold has its own matrix M, which has not seen its
+    held-out rows. Rounds are tried until the error no longer falls. The round with the smallest error is chosen if it
+    improves on no round by more than three standard errors of the difference; otherwise no round is made. Identical
+    rows are in one fold; with fewer than 10 distinct rows no round is made. Each round tried costs five fits to four
+    fifths of the rows, or of 2000 rows if there are more.
 
     References
     ----------
@@ -178,13 +181,13 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     def __init__(
         self,
         *,
-        depth=1,
-        alpha="loo",
-        max_rounds=5,
-        solver="auto",
-        n_components=2000,
-        normalize_y=True,
-        random_state=None,
+        depth: int = 1,
+        alpha: float | str = "loo",
+        max_rounds: int = 5,
+        solver: str = "auto",
+        n_components: int = 2000,
+        normalize_y: bool = True,
+        random_state: Seed = None,
     ) -> None:
         self.depth = depth
         self.alpha = alpha
@@ -195,8 +198,8 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None) -> Self:
-        """Fit the regression, choosing the rounds on held-out rows.
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
         ----------
@@ -204,7 +207,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
             Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of k is a row given k times, a weight of 0 a row not given.
+            A weight of k counts a row k times; a row with weight 0 is ignored.
 
         Returns
         -------
@@ -219,7 +222,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
         return self._publish(self._recursion(X, y, weight, units.scale, self.normalize_y))
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the target.
 
         Parameters
@@ -232,7 +235,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         """
         return self._evaluate(X)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -241,28 +244,28 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
 class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     r"""Kernel classification that learns which directions of the input matter: a recursive feature machine.
 
-    `RFMRegressor` on the columns of `NTKKernelClassifier`: one a class, that is 1 for its rows and 0 for others, or
-    one column of -1 and 1 for two classes. Probabilities are the softmax (for two classes, the sigmoid) of the scores
-    times one factor, which maximises the likelihood of scores of rows that the model has not seen.
+    This is `RFMRegressor` on one column per class that is 1 for the rows of the class and 0 for others (for two
+    classes, one column of -1 and 1), as in `NTKKernelClassifier`. Probabilities are the softmax (for two classes, the
+    sigmoid) of the scores times a common factor, which is chosen to maximise the likelihood of held-out scores.
 
     Parameters
     ----------
     depth : int, default=1
-        Hidden layers of the network whose tangent kernel is used, at least 0, the linear kernel.
+        Number of hidden layers of the network whose tangent kernel is used; 0 is the linear kernel.
     alpha : 'loo' or float, default='loo'
-        Weight of :math:`|f|_H^2 / 2` against the *mean* of half the squared residuals, at least 0, in units of the
-        kernel; 'loo' takes, in each round, the value of least leave-one-out error.
+        Weight of :math:`|f|_H^2 / 2` relative to the *mean* of half the squared residuals, at least 0, in units of the
+        kernel. 'loo' chooses in each round the value with the smallest leave-one-out error.
     max_rounds : int, default=5
-        Largest number of rounds; with 0, this is `NTKKernelClassifier` at the same depth. See `RFMRegressor` for how
-        many are made.
+        Maximum number of rounds; with 0, this is `NTKKernelClassifier` at the same depth. The Notes of `RFMRegressor`
+        explain how the number of rounds is chosen.
     solver : {'auto', 'exact', 'nystroem'}, default='auto'
-        Of each round, as in `NTKKernelClassifier`: the whole Gram matrix, or `n_components` random rows as centres,
-        which 'auto' takes above 5000 distinct rows.
+        Solver of each round, as in `NTKKernelClassifier`: 'exact' uses the whole Gram matrix, 'nystroem' uses
+        `n_components` random rows as centres. 'auto' is 'nystroem' above 5000 distinct rows.
     n_components : int, default=2000
-        Number of random rows of solver 'nystroem'; all rows, if there are fewer.
+        Number of centres of solver 'nystroem'; if there are fewer rows, all of them.
     random_state : int, RandomState instance or None, default=None
-        Draws the folds, the 2000 rows on which rounds are chosen when there are more, and what `NTKKernelClassifier`
-        draws.
+        Seed for the folds, for the 2000 rows (if there are more) on which the number of rounds is chosen, and for the
+        random draws of `NTKKernelClassifier`.
 
     Attributes
     ----------
@@ -270,21 +273,21 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     n_rounds_ : int
         Number of rounds made.
     cv_errors_ : ndarray of shape (n_tried,)
-        Mean squared error of held-out rows after 0, 1, ... rounds, summed over columns. The least is optimistic: it
-        has been chosen. Empty if no round was tried.
+        Mean squared error on held-out rows after 0, 1, ... rounds, summed over columns. The smallest is optimistic,
+        because it was chosen. Empty if no round was tried.
     agop_ : ndarray of shape (n_features, n_features)
         Average gradient outer product of the final scores, summed over columns, in inverse squared units of the
         features.
     feature_importances_ : ndarray of shape (n_features,)
-        Diagonal of `agop_` over its trace, of sum 1; zeros for constant scores. `SelectFromModel` and `RFE` use it. The
-        columns of `X` should be of one scale, as after `StandardScaler`.
+        Diagonal of `agop_` divided by its trace, so that they sum to 1; zeros for constant scores. `SelectFromModel`
+        and `RFE` use them. The columns of `X` should have similar scales, as after `StandardScaler`.
     transformation_ : ndarray of shape (n_features, n_features)
-        The symmetric matrix :math:`M^{1/2}`, the identity after no round.
+        The symmetric matrix :math:`M^{1/2}`; the identity if no round was made.
     estimator_ : NTKKernelRegressor
-        The last, of the columns, with a kernel of ``X @ transformation_``. Its leave-one-out errors are optimistic: M
-        has seen the rows left out.
+        The kernel machine of the last round, fitted to the columns, with a kernel of ``X @ transformation_``. Its
+        leave-one-out errors are optimistic, because M has seen the rows that are left out.
     alpha_ : float
-        The penalty of the last round, in the units of `alpha`.
+        Penalty of the last round, in the units of `alpha`.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
     n_features_in_ : int
@@ -293,7 +296,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
 
     See Also
     --------
-    RFMRegressor : The same for numbers.
+    RFMRegressor : The same for numeric targets.
     NTKKernelClassifier : The kernel machine of each round.
     AGOPDisplay : Draws `agop_`.
 
@@ -317,7 +320,14 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     _parameter_constraints: dict = _RFM_CONSTRAINTS
 
     def __init__(
-        self, *, depth=1, alpha="loo", max_rounds=5, solver="auto", n_components=2000, random_state=None
+        self,
+        *,
+        depth: int = 1,
+        alpha: float | str = "loo",
+        max_rounds: int = 5,
+        solver: str = "auto",
+        n_components: int = 2000,
+        random_state: Seed = None,
     ) -> None:
         self.depth = depth
         self.alpha = alpha
@@ -327,8 +337,8 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None) -> Self:
-        """Fit the classifier, choosing the rounds on held-out rows.
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
         ----------
@@ -336,7 +346,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
             Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
-            A weight of k is a row given k times, a weight of 0 a row not given but for the name of its class.
+            A weight of k counts a row k times; a row with weight 0 is ignored, except that its class is listed.
 
         Returns
         -------
@@ -357,11 +367,12 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         targets, scores = (values.reshape(-1, n_outputs) for values in (found.targets, found.scores))
         targets = (targets + 1.0) / 2.0 if len(classes) == 2 else targets
         factor = fit_inverse_temperature(scores, softened(targets, n), found.weight)
-        self.classes_, self.inverse_temperature_ = classes, factor
+        self.classes_: np.ndarray = classes
+        self.inverse_temperature_: float = factor
         return self._publish(found)
 
-    def decision_function(self, X) -> np.ndarray:
-        """Return the scores of the classes; for two, one score that is positive for the second.
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return one score per class; for two classes, one score that is positive for the second class.
 
         Parameters
         ----------
@@ -373,8 +384,8 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         """
         return self._evaluate(X)
 
-    def predict(self, X) -> np.ndarray:
-        """Predict the class of the highest score.
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict the class with the highest score.
 
         Parameters
         ----------
@@ -387,7 +398,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         scores = self.decision_function(X)
         return most_likely(self.classes_, scores)
 
-    def predict_proba(self, X) -> np.ndarray:
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict the probabilities of the classes, in the order of `classes_`.
 
         Parameters
@@ -403,7 +414,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
 
 
 class Recursion(NamedTuple):
-    """The rounds that were made, and how rows were predicted that they have not seen.
+    """The rounds that were made, and predictions of held-out rows.
 
     Parameters
     ----------
@@ -412,15 +423,15 @@ class Recursion(NamedTuple):
         Held-out error after 0, 1, ... rounds.
     last : Round
     agop : ndarray of shape (n_features, n_features)
-        Of the last round.
+        Average gradient outer product of the last round.
     targets, scores : ndarrays of shape (n, ...), of as many dimensions as the target
-        Targets of some distinct rows, and predictions that have not seen them.
+        Targets of some distinct rows, and their held-out predictions.
     weight : ndarray of shape (n,)
     """
 
     n_rounds: int
     cv_errors: np.ndarray
-    last: "Round"
+    last: Round
     agop: np.ndarray
     targets: np.ndarray
     scores: np.ndarray
@@ -428,29 +439,29 @@ class Recursion(NamedTuple):
 
     @classmethod
     def of(cls, X, y, weight, unit, max_rounds, settings):
-        """Choose the number of rounds on held-out rows, and make them with all rows.
+        """Choose the number of rounds on held-out rows, then make them with all rows.
 
         Parameters
         ----------
         X, y, weight : ndarrays of shapes (n, n_features), (n,) or (n, n_outputs), and (n,)
         unit : float or ndarray of shape (n_outputs,)
-            What the errors and gradients of each output are divided by.
+            Scale by which the errors and gradients of each output are divided.
         max_rounds : int
         settings : MachineSettings
         """
-        require_memory(X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
+        require_memory(X.shape[1], 6, "The matrix has one row and one column per feature; use fewer features.")
         sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
         warn_of_data([NTK(settings.depth)], X)
-        n_rounds, cv_errors, rows, held_out = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
-        M, start = np.eye(X.shape[1]), None
-        for _ in range(n_rounds):
-            step = Round.of(M, X, y, weight, settings, start)
-            M, start = step.next_metric(X, weight, unit), step.machine.relative_alpha
+        n_rounds, cv_errors, rows, held_out, starts = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
+        M = np.eye(X.shape[1])
+        for start in starts[:n_rounds]:
+            step = Round.of(M, X, y, weight, settings, start, near=True)
+            M = step.next_metric(X, weight, unit)
             del step  # its smoother is as large as the Gram matrix
-        last = Round.of(M, X, y, weight, settings)
+        last = Round.of(M, X, y, weight, settings, starts[n_rounds], near=True)
         agop = last.agop(X, weight, unit)
-        if n_rounds == 0:  # M has seen no target: the scores of all rows, from all others
+        if n_rounds == 0:  # M has seen no target: leave-one-out scores of all rows are valid
             return cls(n_rounds, cv_errors, last, agop, y, last.machine.left_out, weight)
         return cls(n_rounds, cv_errors, last, agop, y[rows], held_out, weight[rows])
 
@@ -475,12 +486,10 @@ class Recursion(NamedTuple):
         y = sample.targets[:, 0] if flat else sample.targets
         if len(X) > 1:
             warn_of_data([NTK(settings.depth)], X)
-        n_rounds, cv_errors, judged, held_out = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
+        n_rounds, cv_errors, judged, held_out, _ = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
         M = np.eye(X.shape[1])
         for done in range(n_rounds + 1):
-            T = _root(M)
-            fitted = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-            last = Round(M, T, fitted, machine_of_rows(rows, looked, fitted))
+            last = Round.of_rows(M, rows, looked, settings)
             agop = last.agop_of_rows(rows, looked.counts.weight, unit)
             M = agop if done < n_rounds and np.trace(agop) > 0 else M
         if n_rounds == 0:
@@ -490,99 +499,46 @@ class Recursion(NamedTuple):
 
 
 def _chosen_rounds(X, y, weight, unit, max_rounds, settings):
-    """Return the number of rounds, the held-out errors of all, and predictions of the judged rows after that number."""
+    """Return the number of rounds, the held-out errors of all, the judged rows, their predictions, and penalties."""
     if max_rounds == 0 or len(X) < FEWEST_ROWS:
-        return 0, np.empty(0), None, None
-    rows, errors, held_out = _judge(X, y, weight, unit, max_rounds, settings)
+        return 0, np.empty(0), None, None, [None]
+    rows, errors, held_out, starts = _judge(X, y, weight, unit, max_rounds, settings)
     n_rounds = _best_round(errors, weight[rows])
-    return n_rounds, np.average(errors, axis=1, weights=weight[rows]), rows, held_out[n_rounds]
+    return n_rounds, np.average(errors, axis=1, weights=weight[rows]), rows, held_out[n_rounds], starts
 
 
 def _judge(X, y, weight, unit, max_rounds, settings):
-    """Return rows and, by round, their squared errors and predictions, from an M and a fit that have not seen them."""
+    """Return rows and, by round, their squared errors and predictions in cross-validation of M and of the fit.
+
+    Also return, by round, the median of the penalties of the folds, near which that of all rows will be. The search for
+    the penalty of a fold begins at that of the fold before, and ends where the leave-one-out error of its own rows is
+    least.
+    """
     rows = np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS]
     folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
-    steps, errors, held_out = [None] * FOLDS, [], []
+    steps, errors, held_out, penalties = [None] * FOLDS, [], [], []
     while len(errors) <= max_rounds:
         predictions = []
         for k, (train, test) in enumerate(folds):
-            M, start = np.eye(X.shape[1]), None
-            if errors:
-                M, start = steps[k].next_metric(X[train], weight[train], unit), steps[k].machine.relative_alpha
-            step = Round.of(M, X[train], y[train], weight[train], settings, start)
-            step = step._replace(machine=replace(step.machine, made=None))  # without what is as large as its matrix
+            M = steps[k].next_metric(X[train], weight[train], unit) if errors else np.eye(X.shape[1])
+            before = steps[max(k - 1, 0)]  # of this round; of the round before for the first fold
+            start = before and before.machine.relative_alpha
+            step = Round.of(M, X[train], y[train], weight[train], settings, start, near=k > 0 or len(errors) > 1)
+            step = step._replace(machine=replace(step.machine, made=None))  # frees the Gram matrix
             predictions.append(step.machine.evaluate(X[test]))
             steps[k] = step
+        penalties.append(float(np.median([step.machine.relative_alpha for step in steps])))
         held_out.append(np.concatenate(predictions))
         errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
         if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
             break
-    return rows, np.array(errors), held_out
+    return rows, np.array(errors), held_out, penalties
 
 
 def _best_round(errors, weight):
-    """Return the round of least error if it is significantly better than none, else 0; errors (n_rounds, n_rows)."""
+    """Return the best round if it is significantly better than none, else 0; errors of shape (n_rounds, n_rows)."""
     best = int(np.argmin(errors @ weight))
     gains = errors[0] - errors[best]
     mean = np.average(gains, weights=weight)
     deviation = np.sqrt(np.sum((weight * (gains - mean)) ** 2)) / weight.sum()
     return best if mean > STANDARD_ERRORS * deviation else 0
-
-
-class Round(NamedTuple):
-    """A metric M of any positive size, M^(1/2) scaled, how the machine of M^(1/2) x was solved, and the machine."""
-
-    metric: np.ndarray
-    root: np.ndarray
-    settings: MachineSettings
-    machine: Machine
-
-    @classmethod
-    def of(cls, M, X, y, weight, settings, start=None):
-        """Return the round of a metric M on distinct rows; `settings.depth` is that of the tangent kernel.
-
-        `start` is a penalty near which that of the round is looked for, as in `Machine.of`.
-        """
-        T = _root(M)
-        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start))
-
-    def agop(self, X, weight, unit):
-        """Return the average gradient outer product at the rows of the fit, of outputs over `unit`."""
-        T, machine, Z = self.root, self.machine, None
-        if machine.solver == "exact":
-            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
-        else:
-            Z = machine.centres @ T
-        coef = machine.coef.reshape(len(machine.coef), -1) / unit
-        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
-
-    def agop_of_rows(self, rows, weight, unit):
-        """Return the average gradient outer product at all rows, read block by block, of weights of a given sum."""
-        machine = self.machine
-        coef = machine.coef.reshape(len(machine.coef), -1) / unit
-        state = self.root, machine.centres @ self.root, coef, self.settings.depth
-        (total,) = gather(products_of_rows, rows, state)
-        return self.root @ (total / weight) @ self.root
-
-    def next_metric(self, X, weight, unit):
-        """Return the metric of the next round."""
-        agop = self.agop(X, weight, unit)
-        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has nothing to say of directions
-
-
-def _root(M):
-    """Return the symmetric root of a metric, scaled to the trace d."""
-    values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-
-
-def products_of_rows(block, state):
-    """Return the sum of `outer_products` over the rows of a block; a statistic of `gather`."""
-    T, *function = state
-    weight, width = weights_of(block), function[1].shape[1] * len(T)
-
-    def read(rows):
-        return block.X[rows] @ T, weight[rows]
-
-    return gather(outer_products, Slices(gradient_blocks(block.n_rows, width), read), tuple(function))

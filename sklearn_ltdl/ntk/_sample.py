@@ -1,4 +1,4 @@
-"""The data of a kernel machine, without copies: distinct rows, their weights and targets, and what leaves together."""
+"""The data of a kernel machine: distinct rows, their weights and targets, and the blocks to leave out together."""
 
 from dataclasses import dataclass
 
@@ -16,28 +16,28 @@ SAME_POINT = 1e-10  # squared distance in a precomputed kernel's space, in units
 
 @dataclass(frozen=True)
 class Sample:
-    """The data of a machine: points, which are rows of different features, and how the rows given map to them.
+    """The data of a machine: points, which are distinct rows, and the map from the given rows to them.
 
     Parameters
     ----------
     points : ndarray of shape (n_points,)
-        A row of each point.
+        Index of one row of each point.
     weight : ndarray of shape (n_points,)
-        Of sum n_points.
+        Weights that sum to n_points.
     targets : ndarray of shape (n_points, n_outputs)
-        Means over the rows of each point, standardised.
+        Mean of the standardised targets over the rows of each point.
     rows : ndarray of shape (n_kept,)
-        The rows of positive weight.
+        Indices of the rows of positive weight.
     row_weight : ndarray of shape (n_kept,)
-        Of sum `counted(weight)`: how many copies each is, where the weights given are counts.
+        Weights that sum to `counted(weight)`: numbers of copies, if the given weights are counts.
     point : ndarray of shape (n_kept,)
-        The point of each of them.
+        The point of each of these rows.
     spread : ndarray of shape (n_outputs,)
-        Sum over the rows of `row_weight` times the squared distance from the target of their point.
+        Sum over rows of `row_weight` times the squared difference from the target of the point.
     block : ndarray of shape (n_points,)
-        Number of the block with which a point is left out.
+        Index of the block with which each point is left out.
     n_rows : int
-        Number of rows given.
+        Number of given rows.
     """
 
     points: np.ndarray
@@ -52,7 +52,7 @@ class Sample:
 
     @classmethod
     def of(cls, X, Y, weight, groups, precomputed):
-        """Merge rows of identical features; those of one group, and their copies, form a block."""
+        """Merge rows of identical features; the rows of a group and their copies form a block."""
         rows = np.flatnonzero(weight)
         first, point = _distinct_points(between(X, rows)) if precomputed else distinct_rows(X, rows)
         n, kept = len(first), weight[rows] * (counted(weight) / weight.sum())
@@ -61,7 +61,7 @@ class Sample:
         block = np.arange(n) if groups is None else _blocks(np.unique(groups[rows], return_inverse=True)[1], point)
         if groups is not None and block.max() == 0:
             raise ValueError(
-                "groups joins all rows, directly or through rows of identical features, so that nothing is left when a "
+                "groups joins all rows, directly or through rows of identical features, so that no row is left when a "
                 "group is left out. Give at least two groups, or groups=None."
             )
         spread = kept @ (Y[rows] - targets[point]) ** 2
@@ -75,7 +75,7 @@ class Sample:
         return cls(rows, weight * (len(Y) / total), Y, rows, kept, rows, np.zeros(Y.shape[1]), rows, len(Y))
 
     def of_block(self, values):
-        """Return sums of columns (m, n_points) over the blocks to which they belong, for each of the columns."""
+        """Replace each column of an (m, n_points) array by the sum of the columns of its block."""
         n = len(self.block)
         if self.block.max() == n - 1:
             return values
@@ -166,7 +166,7 @@ def _distinct_points(K):
 
 
 def _blocks(label, point):
-    """Return the block of each point: points with a row of one label, or joined through others, share it."""
+    """Return the block of each point. Points that share a label, directly or through other points, share a block."""
     n, m = point.max() + 1, label.max() + 1
     edges = coo_array((np.ones(len(point)), (point, n + label)), shape=(n + m, n + m))
     joined = connected_components(edges, directed=False)[1][:n]
@@ -174,7 +174,7 @@ def _blocks(label, point):
 
 
 def together(block):
-    """Return the points of every block of two or more."""
+    """Return the points of every block with two or more points."""
     if block.max() == len(block) - 1:
         return []
     order = np.argsort(block, kind="stable")

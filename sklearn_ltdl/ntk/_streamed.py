@@ -24,9 +24,17 @@ from sklearn_ltdl.ntk._machine import (
     stands_single,
     warn_of_data,
 )
-from sklearn_ltdl.ntk._nystroem import PATH_ROWS, Spectrum, choose_alpha, feature_moments, leave_one_out, whitener
+from sklearn_ltdl.ntk._nystroem import (
+    PATH_ROWS,
+    Spectrum,
+    choose_alpha,
+    feature_moments,
+    independent,
+    leave_one_out,
+    whitener,
+)
 from sklearn_ltdl.ntk._sample import Sample
-from sklearn_ltdl.ntk._solvers import BLOCK_ENTRIES, require_memory, row_blocks
+from sklearn_ltdl.ntk._solvers import ALPHAS, BLOCK_ENTRIES, require_memory, row_blocks
 from sklearn_ltdl.rows._blocks import Block
 from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import Counts, LabelTarget, NumberTarget, look_at_labels, look_at_numbers, weights_of
@@ -214,7 +222,13 @@ def machine_of_rows(rows, looked, settings):
     K = call_kernel(kernel, drawn.X[centres])
     scale = mean_diagonal(K, weight[centres])
     penalties = settings.penalties(scale)
-    single = n * m > DOUBLE_ENTRIES and stands_single(kernel, K / scale, scale, counts.largest, penalties[0])
+    K /= scale
+    leaving = centres
+    if penalties[0] < ALPHAS[0]:  # too small to bound the coefficients of functions that are, together, nearly 0
+        kept = independent(K)
+        if len(kept) < m:
+            m, centres, leaving, K = len(kept), centres[kept], centres[:0], K[np.ix_(kept, kept)]
+    single = n * m > DOUBLE_ENTRIES and stands_single(kernel, K, scale, counts.largest, penalties[0])
     del K
     features = CentreFeatures(kernel, drawn.X[centres], scale, single, target, mean, ratio)
     spectrum = Spectrum.of(features.inverse, n, gather(moments_of_rows, rows, features))
@@ -222,9 +236,9 @@ def machine_of_rows(rows, looked, settings):
     def cross(kept):
         return features.cross(drawn.X[kept])
 
-    errors, best = choose_alpha(cross, centres, spectrum, penalties, Y - mean, weight, seed, n)
-    whiten, shift, g, ridge = spectrum.solved(n * penalties[[best]])
-    left_out = leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight, n)
+    errors, best = choose_alpha(cross, leaving, spectrum, penalties, Y - mean, weight, seed, n)
+    whiten, shift, g, ridge = spectrum.solved(n * penalties[[best]], n)
+    left_out = leave_one_out(cross, leaving, spectrum, ridge, Y - mean, weight, n)
     residuals = np.concatenate([left_out(np.arange(len(Y))[part])[..., 0] for part in row_blocks(len(Y), m)])
     units = target.units if isinstance(target, NumberTarget) else Standardisation.of(Y, weight, False)
     tail = () if flat else (Y.shape[1],)

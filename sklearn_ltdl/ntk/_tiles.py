@@ -1,7 +1,7 @@
-"""Compiled passes over one tile of a network kernel, which holds the products of unit rows when they begin.
+"""Compiled passes over one tile of a network kernel, which initially holds the products of unit rows.
 
-A pass goes row by row through buffers of a row's length, in loops that become vector instructions. Where two rows are
-nearly parallel or opposite, their product has lost the angle's digits, and the angle is taken from the rows.
+A pass works row by row on buffers of one row's length, in loops that compile to vector instructions. For nearly
+parallel or opposite rows the product has lost the digits of the angle, which is then computed from the rows.
 """
 
 import numpy as np
@@ -11,18 +11,18 @@ from sklearn_ltdl._backends.numba import compiled
 
 @compiled
 def zonal_tile(K, rows, columns, X, Z, r_x, r_z, near, even, odd):
-    """Overwrite cosines c by ``r_x r_z (E(v) + sign(c) O(v))``, v the half angle's sine or cosine, whichever is less.
+    """Overwrite cosines c by ``r_x r_z (E(v) + sign(c) O(v))``, v the smaller of the half angle's sine and cosine.
 
     Parameters
     ----------
     K : ndarray of shape (n, m)
     rows, columns : slice
-        The tile of K that is worked on.
+        The tile of K to fill.
     X, Z : ndarrays of shape (n, d) and (m, d)
         Unit rows.
     r_x, r_z : ndarrays of shape (n,) and (m,)
     near : float
-        Value of v^2 below which it is computed from the rows.
+        Smaller values of v^2 are computed from the rows.
     even, odd : tuple of 3k floats
         Polynomials in ``t = 2 sqrt(2) v - 1``, highest power first.
     """
@@ -49,14 +49,15 @@ def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, 
     r_x, r_z : ndarrays of shape (n,) and (m,)
         Square roots of the diagonal of the NNGP kernel.
     angle, area : tuple of 3k floats
-        Angle over v and ``sin(angle) - angle cos(angle)`` over v^3, both over pi, as polynomials in ``t = 4 v^2 - 1``,
-        highest power first.
+        Angle divided by pi v, and ``sin(angle) - angle cos(angle)`` divided by pi v^3, as polynomials in ``t = 4 v^2 -
+        1``, highest power first.
     W_x, W_z, B_x, B_z : ndarrays of shape (depth, n) and (depth, m)
-        Shares of each r that the weights and the biases of a layer make, of squares that sum to one.
+        Shares of the weights and of the biases in each r of a layer; their squares sum to one.
     bend : float
-        Of the activation: see `sklearn_ltdl.activations.half_angle_duals`.
+        The bend of the activation; see `sklearn_ltdl.activations.half_angle_duals`.
     trained : ndarray of shape (depth + 1,)
-        Which weight matrices move: 0 or 1. With the read-out alone, the kernel is the NNGP kernel.
+        1 for each weight matrix that is trained, else 0. If only the read-out is trained, the kernel is the NNGP
+        kernel.
     """
     number = K.dtype.type
     zero, half, one, two, four = number(0), number(0.5), number(1), number(2), number(4)
@@ -89,12 +90,12 @@ def layered_tile(K, rows, columns, X, Z, r_x, r_z, near, angle, area, W_x, W_z, 
 
 @compiled
 def _half_angles(cosine, x, Z, first, near, v2):
-    """Write the square of the half angle's sine or cosine, whichever is less, into `v2`."""
+    """Write the square of the half angle's sine or cosine, whichever is smaller, to `v2`."""
     number = cosine.dtype.type
     zero, half, one = number(0), number(0.5), number(1)
     for j in range(len(v2)):
         v2[j] = half * max(one - abs(cosine[j]), zero)
-    count = 0  # apart from the loop that would need it, which is then rare, and this one vectorises
+    count = 0  # a loop of its own, which vectorises; the loop below rarely runs
     for j in range(len(v2)):
         count += v2[j] < near
     if count > 0:
@@ -108,7 +109,7 @@ def _half_angles(cosine, x, Z, first, near, v2):
 
 @compiled
 def _polynomial(coefficients, t):
-    """Evaluate three polynomials in t^3, short enough for the compiler to unroll, and so to vectorise what calls."""
+    """Evaluate as three polynomials in t^3, which the compiler unrolls, so that the caller's loop vectorises."""
     t2 = t * t
     t3 = t2 * t
     return t2 * _horner(coefficients[0::3], t3) + t * _horner(coefficients[1::3], t3) + _horner(coefficients[2::3], t3)

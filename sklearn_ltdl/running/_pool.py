@@ -10,7 +10,9 @@ import pickle
 import signal
 import sys
 import time
+import warnings
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 
@@ -19,6 +21,9 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl.running._clock import TotalTime
+from sklearn_ltdl.running._compiled import cache_settings
+from sklearn_ltdl.running._shared import SharedFile, call
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that is sent when the parent ends
 ANSWER_SECONDS = 10  # time limit for a scheduler to answer, and to have a worker
@@ -54,15 +59,15 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
     time_limit : float or None, default=None
         Time limit of one job in seconds, without the start of its worker. Without any limit, and with one job at a
         time, jobs run in this process.
-    total_time : float or None, default=None
-        Seconds after which running jobs are killed and no further job starts.
+    total_time : TotalTime, float or None, default=None
+        Seconds after which running jobs are killed and no further job starts. A TotalTime has begun before.
     scheduler : str, distributed.Client or None, default=None
         Address of the scheduler of a Dask cluster. Each of its workers runs one job at a time, and `n_jobs` is ignored.
     """
-    end = math.inf if total_time is None else time.monotonic() + total_time
+    clock = TotalTime.of(total_time)
     if scheduler is None:
         workers = _Processes(min(joblib.effective_n_jobs(n_jobs), len(arguments)), shared)
-        if workers.n_workers <= 1 and time_limit is None and total_time is None:
+        if workers.n_workers <= 1 and time_limit is None and not clock.is_limited:
             yield from ((index, function(*shared, *argument)) for index, argument in enumerate(arguments))
             return
     else:
@@ -72,21 +77,22 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
 
     def start(worker):
         workers.start(worker)
-        ready = workers.submit(worker, callable, (), (function,))  # imports what the function needs
+        ready = workers.submit(worker, callable, (function,), with_shared=False)  # imports what the function needs
         running[ready] = worker, None, math.inf
 
     try:
-        for worker in range(min(workers.n_workers, len(arguments))):
+        for worker in range(min(workers.n_workers, len(arguments)) if clock.left_for_fits > 0 else 0):
             start(worker)
         while running:
-            patience = min(end, *(deadline for *_, deadline in running.values())) - time.monotonic()
+            deadline = min(deadline for *_, deadline in running.values())
+            patience = min(clock.left_for_fits, deadline - time.monotonic())
             wait(running, timeout=None if patience == math.inf else max(0, patience), return_when=FIRST_COMPLETED)
-            over = time.monotonic() > end
+            over = clock.left_for_fits <= 0
             for future, (worker, index, deadline) in list(running.items()):
                 if future.done():
                     result, alive = _result(future)
                 elif over:
-                    result, alive = JobError(f"stopped at the total time of {total_time:g} s", "time"), False
+                    result, alive = JobError(f"stopped at the total time of {clock:g} s", "time"), False
                 elif time.monotonic() > deadline:
                     result, alive = JobError(f"stopped at the time limit of {time_limit:g} s"), False
                 else:
@@ -105,10 +111,11 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
                 else:
                     index, started = started, started + 1
                     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    job = workers.submit(worker, function, workers.shared, arguments[index])
+                    job = workers.submit(worker, function, arguments[index])
                     running[job] = worker, index, deadline
-        for index in range(started, len(arguments)):
-            yield index, JobError(f"not run, because the total time of {total_time:g} s was over", "time")
+        while started < len(arguments):
+            yield started, JobError(f"not run, because the total time of {clock:g} s was over", "time")
+            started += 1
     finally:
         workers.close(running)
 
@@ -117,10 +124,13 @@ class _Processes:
     """Workers on this machine: each has an executor with one process, so that a single job can be killed."""
 
     def __init__(self, n_workers, shared):
-        self.n_workers, self.shared = n_workers, shared
-        self._executors = {}
+        self.n_workers = n_workers
+        self._shared, self._file, self._executors = shared, None, {}
 
     def start(self, worker):
+        if self._file is None and self._shared:
+            with suppress(OSError):  # no space, or no folder: the objects go with each job
+                self._file = SharedFile(self._shared)
         cores = max(1, joblib.cpu_count() // self.n_workers)
         environment = {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several workers may share one GPU's memory
@@ -128,8 +138,11 @@ class _Processes:
             1, initializer=partial(_prepare, worker, self.n_workers, os.getpid()), env=environment
         )
 
-    def submit(self, worker, function, shared, arguments):
-        return self._executors[worker].submit(function, *shared, *arguments)
+    def submit(self, worker, function, arguments, with_shared=True):
+        submit = self._executors[worker].submit
+        if with_shared and self._file is not None:
+            return submit(call, self._file.path, function, arguments)
+        return submit(function, *(self._shared if with_shared else ()), *arguments)
 
     def kill(self, worker, future):
         self._executors[worker].shutdown(kill_workers=True)
@@ -138,8 +151,12 @@ class _Processes:
         patience = time.monotonic() + 1.0  # loky's thread fails if a job is removed while the thread passes it on
         while time.monotonic() < patience and not all(future.running() or future.done() for future in running):
             time.sleep(0.01)
-        for executor in self._executors.values():
-            executor.shutdown(kill_workers=True)
+        try:
+            for executor in self._executors.values():
+                executor.shutdown(kill_workers=True)
+        finally:
+            if self._file is not None:
+                self._file.remove()
 
 
 def _prepare(worker, n_workers, parent):
@@ -161,6 +178,7 @@ def _prepare(worker, n_workers, parent):
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[worker::n_workers] or cores)
+    os.environ.update(cache_settings(joblib.cpu_count()))  # before JAX is imported
 
 
 def _end_with(parent):
@@ -211,18 +229,28 @@ class _Cluster:
                 f"The workers of the Dask cluster have sklearn_ltdl {', '.join(sorted(theirs))}; expected "
                 f"{sklearn_ltdl.__version__} as on this machine, because results would differ. Install one version."
             )
-        self._objects, self.shared, self._tasks = list(shared), None, {}
+        self._shared, self._tasks = [self._sent(one) for one in shared], {}
+
+    def _sent(self, value):
+        """Return an object as the result of a task, which is made again if its workers are lost, unlike scattered data.
+
+        A worker gets it once, from the scheduler or from another worker.
+        """
+        from cloudpickle import dumps  # a dependency of Dask
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            return self._client.submit(pickle.loads, dumps(value), pure=False)
 
     def start(self, worker):
-        if self.shared is None:
-            put = self._client.scatter
-            self.shared = put(self._objects, broadcast=True, hash=False) if self._objects else []
+        """Do nothing: the workers run."""
 
-    def submit(self, worker, function, shared, arguments):
+    def submit(self, worker, function, arguments, with_shared=True):
         addresses = sorted(self._client.nthreads())
         from cloudpickle import dumps  # a dependency of Dask
 
         job = dumps((function, arguments))  # Dask does not report jobs that its workers cannot read
+        shared = self._shared if with_shared else []
         task = self._client.submit(
             _do, job, *shared, workers=addresses[worker % len(addresses)], allow_other_workers=True, pure=False
         )
@@ -232,7 +260,7 @@ class _Cluster:
         return future
 
     def kill(self, worker, future):
-        """Replace the process of a job, and send the shared arguments again."""
+        """Replace the process of a job."""
         task = self._tasks.pop(future)
         addresses = [address for address, keys in self._client.processing().items() if task.key in keys]
         task.cancel(force=True)
@@ -243,7 +271,6 @@ class _Cluster:
                 "A job exceeded its time limit, and its Dask worker has no nanny that could restart it; start workers "
                 "with a nanny (`dask worker` does so by default), or set no limit."
             ) from error
-        self.shared = None
 
     def close(self, running):
         for future in running:
@@ -251,7 +278,7 @@ class _Cluster:
         self._leave()
 
     def _leave(self):
-        self.shared = None
+        self._shared = []
         if self._ours:
             self._client.close()
 

@@ -26,9 +26,9 @@ class Progress:
         self._left = defaultdict(int)
         for method in methods:
             self._left[method] += 1
-        self.total, self.done = len(methods), 0
+        self.total, self.done, self._not_done, self._reason = len(methods), 0, 0, ""
         self._seconds = defaultdict(list)
-        self._start, self._last_line, self._last_done = time.monotonic(), -SECONDS_BETWEEN_LINES, 0
+        self._start, self._spent, self._last_line, self._last_done = None, 0.0, -SECONDS_BETWEEN_LINES, 0
         self._verbose, self._terminal = verbose, verbose and sys.stderr.isatty()
         self._bar = _bar(self.total) if self._terminal and self.total else None
 
@@ -37,11 +37,14 @@ class Progress:
         self.total += 1
         self._left[method] += 1
 
-    def tell(self, method, fold, seconds, failure):
-        """Count a job that has ended."""
+    def tell(self, method, fold, seconds, failure, compiling=0.0):
+        """Count a job that has ended; the seconds of them in which code was compiled do not come again."""
         self.done += 1
         self._left[method] -= 1
-        self._seconds[method].append(seconds)
+        self._seconds[method].append(max(seconds - compiling, 0.0))
+        self._spent += seconds
+        if self._start is None:  # not when workers were still starting
+            self._start = time.monotonic() - seconds
         if not self._verbose:
             return
         outcome = f"failed, {failure}" if failure else f"{seconds:.1f} s"
@@ -61,20 +64,30 @@ class Progress:
             say(line)
             self._last_line, self._last_done = now, self.done
 
+    def leave(self, method, reason):
+        """Count a job that is not done, for a reason that all others that are left share; `close` shows it once."""
+        self._left[method] -= 1
+        self._not_done, self._reason = self._not_done + 1, reason
+
     def seconds_left(self):
-        """Return the estimated seconds for the remaining jobs, from the mean time of jobs of the same method."""
+        """Return the estimated seconds for the remaining jobs, from the mean time of jobs of the same method.
+
+        Compilation does not count.
+        """
         every = [second for seconds in self._seconds.values() for second in seconds]
         usual = sum(every) / len(every)
         means = {method: sum(seconds) / len(seconds) for method, seconds in self._seconds.items() if seconds}
         work = sum(left * means.get(method, usual) for method, left in self._left.items())
-        return work * (time.monotonic() - self._start) / max(sum(every), 1e-9)  # as parallel as so far
+        return work * (time.monotonic() - self._start) / max(self._spent, 1e-9)  # as parallel as so far
 
     def close(self):
-        """End the line on the terminal."""
+        """End the line on the terminal, and say which jobs are not done."""
         if self._bar is not None:
             self._bar(None, None, "", None)
         elif self._terminal and 0 < self.done < self.total:
             say("")
+        if self._verbose and self._not_done:
+            say(f"{self._not_done} of {self.total} fits: {self._reason}.")
 
 
 def _shown(seconds):

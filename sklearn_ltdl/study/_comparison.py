@@ -135,7 +135,8 @@ class Comparison(Shown):
                 f"{row['loss']:>10.4g} {row['fit_seconds']:>8.2f} {row['predict_seconds']:>10.2f}"
             )
         lines += [f"  {row['method']}: {note}" for row in self.methods for note in row["notes"]]
-        lines += [f"  {note}" for note in self.settings["notes"] if getattr(note, "code", "") == "too wide"]
+        told = ("too wide", "unfinished")
+        lines += [f"  {note}" for note in self.settings["notes"] if getattr(note, "code", "") in told]
         lines += ["", *self._questions(), ""]
         return "\n".join([*lines, self.summary, "", textwrap.fill(f"Why: {self.verdict.sentence}", 100)])
 

@@ -47,7 +47,7 @@ class ComparisonDisplay:
 
     See Also
     --------
-    LazyToRichDisplay : One network at several scales, beside the other models.
+    LazyToRichDisplay : One network at several scales, with the other models for comparison.
     ContrastCurveDisplay : The differences against the number of rows.
 
     Examples
@@ -158,7 +158,7 @@ def _draw_contrast(ax, line, row):
 
 
 class LazyToRichDisplay:
-    """One network from rich to lazy, with nothing changed but the scale of its output, beside the other models.
+    """One network from rich to lazy: only the scale of its output changes. The other models are shown for comparison.
 
     All are of the first fold, in the unit of the verdict: the share of the baseline's loss on the rows held out that is
     saved. The network trains on at most 1000 rows of that fold, the others on all of them. A hollow mark is a training
@@ -366,7 +366,7 @@ def _evidence(comparison, part):
 
 
 class CriticalDifferenceDisplay:
-    """Mean ranks of methods over tables, and which of them are not told apart.
+    """Mean ranks of methods over tables, and which of them do not differ significantly.
 
     The best method is on the left. Black bars join methods whose mean ranks differ by less than the critical
     difference, which is drawn above the axis. Blue lines are 95 % bootstrap intervals of the mean ranks.

@@ -75,7 +75,7 @@ def draw_time(ax, comparison):
 
 
 def _name_points(ax, methods):
-    """Write each name beside its mark, above or below it where another name or mark would be in the way."""
+    """Write each name next to its mark, above or below it where another name or mark would be in the way."""
     from matplotlib.transforms import Bbox
 
     ax.figure.draw_without_rendering()
@@ -95,5 +95,5 @@ def _name_points(ax, methods):
 
 
 def shortened(name):
-    """Return a name that fits beside a drawing."""
+    """Return a name that fits next to a drawing."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -18,6 +18,7 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 import sklearn_ltdl
+from sklearn_ltdl._backends.jax import compile_seconds
 from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._models import is_given, predict
 from sklearn_ltdl.tables._kinds import rows_of
@@ -78,11 +79,13 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
     -------
     result : dict
         Plain values, except for the prediction, an array as of `as_array` (None if there is a failure): fit_seconds,
-        predict_seconds, notes as pairs of a code and a text, failure and explained.
+        predict_seconds, compile_seconds, which are part of both, notes as pairs of a code and a text, failure and
+        explained.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        start = time.perf_counter()
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")  # JAX compiles then
+        start, compiled = time.perf_counter(), compile_seconds()
         try:
             model = fitted(data, method, seed, train)
             middle = time.perf_counter()
@@ -108,6 +111,7 @@ def fit_and_predict(data, method, seed, train, test, explain=None):
         "prediction": as_array(prediction, data.n_classes),
         "fit_seconds": middle - start,
         "predict_seconds": end - middle,
+        "compile_seconds": compile_seconds() - compiled,
         "notes": [list(note) for note in dict.fromkeys(map(tuple, notes))],
         "failure": None,
         "explained": None if explain is None else _explained(explain, model, data, train, test),
@@ -161,6 +165,7 @@ def is_fit(n_rows, n_classes, explained, result):
         "prediction": [float if n_classes is None else [float] * n_classes] * n_rows,
         "fit_seconds": seconds,
         "predict_seconds": seconds,
+        "compile_seconds": seconds,
         "notes": [[str, str], ...],
         "failure": None,
         "explained": None if explained is None else (explained, {"failure": str}),

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -61,7 +61,7 @@ class Contender(NamedTuple):
         Number of fits with different seeds whose predictions are averaged.
     """
 
-    estimator: BaseEstimator
+    estimator: Any
     family: str = "other"
     n_seeds: int = 1
 

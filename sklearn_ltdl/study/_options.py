@@ -141,7 +141,8 @@ OPTIONS = (
     ),
     Option("time_limit", "work", _SECONDS, None, "SECONDS", "time limit for one fit (default: none)"),
     Option(
-        "total_time", "work", _SECONDS, None, "SECONDS", "time limit for all fits together (default: none)",
+        "total_time", "work", _SECONDS, None, "SECONDS",
+        "time limit for everything, from reading the table to the report (default: none)",
     ),
     Option(
         "journal", "work", Text(), None, "FILE",

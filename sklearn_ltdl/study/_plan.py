@@ -97,8 +97,11 @@ def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight):
         raise ParameterError(
             "y", f"expected one target, of shape (n_samples,), got shape {y.shape}; compare one target at a time."
         )
+    check_consistent_length(X, y)
+    for values, what in ((groups, "groups"), (sample_weight, "sample_weight")):
+        if values is not None and np.shape(values)[:1] != (len(y),):
+            raise ParameterError(what, f"shape {np.shape(values)}; expected one value for each of {len(y)} rows.")
     groups = None if groups is None else np.asarray(groups)
-    check_consistent_length(X, y, groups, sample_weight)
     present = ~is_missing(y)
     weight = np.ones(len(y)) if sample_weight is None else np.where(present, sample_weight, 0.0)
     if present.any() and not weight.any():

@@ -93,7 +93,7 @@ def _savings(name, losses, held_out):
 
 
 def in_words(task, target, scores):
-    """Return a function that says what methods achieve, for `recommend`.
+    """Return a function that describes what methods achieve, for `recommend`.
 
     Parameters
     ----------

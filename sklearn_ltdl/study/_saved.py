@@ -93,7 +93,7 @@ def load(path, trust=()):
     if wrong:
         raise ValueError(f"--trust {wrong[0]}: expected MODULE:CLASS, such as my_models:Model, or {PICKLE}.")
     if not Path(path).is_file():
-        raise ValueError(f"{path}: expected a model file, as ltdl compare --save writes; there is no such file.")
+        raise ValueError(f"{path}: expected a model file, as ltdl compare --save writes; no such file.")
     data = Path(path).read_bytes()
     if not data:
         raise ValueError(f"{path}: expected a model file, as ltdl compare --save writes, got an empty file.")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, draw_seed, validate_params, warn
 from sklearn_ltdl._types import Seed
+from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.running._progress import Progress
@@ -64,6 +65,7 @@ def _constraints():
         "cv": [*constraints["cv"], HasMethods(["split", "get_n_splits"]), "array-like"],
         "scoring": [str, callable, None],
         "journal": [str, os.PathLike, None],
+        "total_time": [*constraints["total_time"], TotalTime],
         "scheduler": "no_validation",
         "random_state": ["random_state"],
     }
@@ -155,8 +157,10 @@ def compare(
         Time limit in seconds for one fit with its predictions. After it, the process is killed and the method counts as
         failed.
     total_time : float or None, default=None
-        Seconds after which running fits are killed and no further fit starts. If the folds are drawn several times, the
-        verdict rests on the draws that are done. Otherwise, methods that lack a fold count as failed.
+        Time limit in seconds for everything, from the reading of the rows to the verdict. When it is over, running fits
+        are killed and no further fit starts. If the folds are drawn several times, the verdict then rests on the draws
+        that are done. Otherwise it rests on the folds that are done, at least two; methods that have not finished two
+        folds count as failed, and a note says so.
     journal : str or path-like, default=None
         File to which each result is added as soon as it is available. A run that was stopped, or even killed, resumes
         from the same file. Results are reused for the same data, settings and versions, and the same source of your own
@@ -189,6 +193,10 @@ def compare(
     >>> compare(X, y, models=["linear"]).verdict.code
     'linear'
     """
+    for name, value in (("categorical", categorical), ("numeric", numeric), ("models", models), ("cv", cv)):
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            raise ParameterError(name, f"expected a list, got {value!r}.")
+    clock = TotalTime.of(total_time)
     methods = chosen_methods(models, also or {})
     if (backend == "dask") != (scheduler is not None):
         raise ParameterError(
@@ -217,7 +225,7 @@ def compare(
         "log": bool(log),
         "margin": float(margin),
         "time_limit": time_limit and float(time_limit),
-        "total_time": total_time and float(total_time),
+        "total_time": float(clock) if clock.is_limited else None,
         "seed": seed,
         "notes": notes,
         "warnings": rows.warnings,
@@ -225,7 +233,8 @@ def compare(
     }
     jobs = jobs_of(rows.data, methods, splits, curves, seed)
     plan = Plan(rows.data, methods, splits, jobs, rows.weight, rows.cluster, scorer, settings, rows.labels, seed)
-    return _carried_out(plan, journal, n_jobs, {"time_limit": time_limit, "total_time": total_time}, scheduler, verbose)
+    clock.end_preparation()
+    return _carried_out(plan, journal, n_jobs, {"time_limit": time_limit, "total_time": clock}, scheduler, verbose)
 
 
 def _described(rows, methods, cv):
@@ -305,7 +314,11 @@ def _work(plan, results, journal, n_jobs, limits, scheduler, verbose):
                 ask(_follow_up(plan, results))
                 for other, *_ in missing[n_asked:]:
                     progress.expect(other)
-            progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"])
+            if result.get("missing") == "time":
+                progress.leave(name, result["failure"])
+                continue
+            compiling = result.get("compile_seconds", 0.0)
+            progress.tell(name, f"fold {plan.splits[k].fold + 1}", seconds, result["failure"], compiling)
     finally:
         progress.close()
 
@@ -362,20 +375,13 @@ class Judged(NamedTuple):
 
 def _judge(plan, results):
     """Return the Judged of the results of all fits."""
-    settings, notes = plan.settings, []
-    main = [k for k, split in enumerate(plan.splits) if split.share == 1]
-    whole = sorted({plan.splits[k].repeat for k in main} - _unfinished(plan, results))
-    if whole and len(whole) < settings["repeats"]:
-        main = [k for k in main if plan.splits[k].repeat in whole]
-        settings = {**settings, "repeats": len(whole)}
-        text = f"The total time was over after {len(whole)} of {plan.settings['repeats']} draws of the folds."
-        notes = [Note("repeats", text)]
-    settings = {**settings, "notes": settings["notes"] + notes}
+    main, settings = _in_time(plan, results)
     held_out = HeldOut.of([plan.splits[k] for k in main], plan.weight, plan.cluster)
     scored = {name: score_of(plan, results, name, main, held_out) for name in plan.methods}
     losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
     if "dummy" not in losses:
-        raise RuntimeError(f"No model can be fitted, not even the baseline: {scored['dummy'][0]['failure']}.")
+        failed_fit = scored["dummy"][0]
+        raise RuntimeError(f"No model can be fitted, not even the baseline: {failed_fit['failure']}.{_remedy(results)}")
     families = {name: method.family for name, method in plan.methods.items()}
     contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
     verdict = decide(contrasts)
@@ -451,7 +457,41 @@ def _of_rows(plan, results, judged):
     return evidence
 
 
-def _unfinished(plan, results):
-    """Return the draws of the folds in which the time was not enough for all fits."""
-    cut = {k for (name, k, _), result in results.items() if name in plan.methods and result.get("missing") == "time"}
-    return {plan.splits[k].repeat for k in cut if plan.splits[k].share == 1}
+def _remedy(results):
+    """Return what to try if the time was over before two folds were done."""
+    late = sum(result.get("missing") == "time" for result in results.values())
+    if not late:
+        return ""
+    return (
+        f" {len(results) - late} of {len(results)} fits are done, and a verdict needs two whole folds: give more time, "
+        "or fewer models or rows. A journal keeps the fits that are done."
+    )
+
+
+def _in_time(plan, results):
+    """Return the numbers of the splits that decide, and the settings, with a note if there was no time for all.
+
+    These are the draws of the folds that are whole, or else the folds in which all methods are done that are done in at
+    least two. The other methods fail.
+    """
+    splits, methods, settings = plan.splits, plan.methods, plan.settings
+    main = [k for k, split in enumerate(splits) if split.share == 1]
+    late = [identifier for identifier, result in results.items() if result.get("missing") == "time"]
+    cut = {(name, k) for name, k, _ in late if name in methods and k in main}
+    whole = {splits[k].repeat for k in main} - {splits[k].repeat for _, k in cut}
+    if whole:
+        kept = [k for k in main if splits[k].repeat in whole]
+        done = f"{len(whole)} of {settings['repeats']} draws of the folds"
+        settings = {**settings, "repeats": len(whole)}
+    else:
+        done_in = {name: [k for k in main if (name, k) not in cut] for name in methods}
+        missing = [name for name in methods if len(done_in[name]) < 2]
+        kept = [k for k in main if all(k in done_in[name] for name in methods if name not in missing)]
+        if len(kept) < 2 or "dummy" in missing or len(missing) == len(methods) - 1:
+            return main, settings
+        done, settings = f"{len(kept)} of {len(main)} folds", {**settings, "repeats": 1}
+        if missing:
+            done += f"; {', '.join(missing)} had no time for two folds"
+    if len(kept) == len(main):
+        return main, settings
+    return kept, {**settings, "notes": [*settings["notes"], Note("unfinished", f"The verdict rests on {done}.")]}

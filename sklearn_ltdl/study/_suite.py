@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 
+from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._written import write_whole
 from sklearn_ltdl.study._ranks import mean_ranks
 from sklearn_ltdl.study._study import compare
@@ -38,12 +39,14 @@ class Suite:
         name : str
         load : callable () -> X, y
         **protocol : arguments of `compare`
+            The total time is that of each table, and counts from now.
         """
-        start = time.monotonic()
+        start, clock = time.monotonic(), TotalTime.of(protocol.get("total_time")).again()
         row = dict.fromkeys(("table", "n_rows", "n_columns", "task", "verdict", "best", "score", "seconds", "failure"))
         row["table"] = name
         try:
-            comparison = compare(*load(), **protocol)
+            with clock.preparation():
+                comparison = compare(*load(), **protocol | {"total_time": clock})
         except Exception as error:  # the other tables are still compared
             told = isinstance(error, ValueError | TypeError | OSError | RuntimeError)
             row["failure"] = " ".join(f"{'' if told else f'{type(error).__name__}: '}{error}".split())
@@ -110,7 +113,7 @@ class Suite:
         write_whole(path, text + "\n")
 
     def to_html(self, path, origin, commands):
-        """Write a page of all tables, and beside it a page of each table, which it links to.
+        """Write a page about all tables, and next to it one page per table, with links to them.
 
         Parameters
         ----------

@@ -94,8 +94,8 @@ def winner(
     return pipeline
 
 
-def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, sample_weight=None, also=None):
-    """Return `winner`, fitted in a process that is killed at the time limit, or a JobError.
+def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, total_time=None, sample_weight=None, also=None):
+    """Return `winner`, fitted in a process that is killed at a limit of time, or a JobError.
 
     Parameters
     ----------
@@ -105,9 +105,11 @@ def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, sample_weig
         The texts that were treated as missing in each column of the file. The model stores them as `strays_`.
     time_limit : float or None
         Time limit in seconds.
+    total_time : TotalTime or None, default=None
+        Of the comparison and the fit.
     """
     fit = partial(winner, sample_weight=sample_weight, also=also)
-    ((_, model),) = run_each(fit, [(comparison, X, y)], time_limit=time_limit)
+    ((_, model),) = run_each(fit, [(comparison, X, y)], time_limit=time_limit, total_time=total_time)
     if not isinstance(model, JobError):
         model.decimal_ = decimal
         model.strays_ = {name: list(texts) for name, texts in strays.items()}

@@ -1,4 +1,4 @@
-"""The bytes of a file of a table: read, unpacked, bounded and in UTF-8, or what the file is instead."""
+"""Read the bytes of a table's file: unpack, limit and convert them to UTF-8, or say what the file is instead."""
 
 import bz2
 import gzip
@@ -16,7 +16,7 @@ from sklearn_ltdl.tables._notes import Note, listed
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked
 LONGEST_LINE = 1 << 24  # bytes
-_PART = 1 << 20  # bytes that are unpacked at a time
+_PART = 1 << 20  # bytes to unpack at a time
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -24,7 +24,7 @@ _PACKED = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-_FORMATS = {  # how files begin that are no table of text
+_FORMATS = {  # first bytes of files that are not text tables
     b"%PDF": "a PDF document",
     b"\x89PNG": "an image (PNG)",
     b"\xff\xd8\xff": "an image (JPEG)",
@@ -37,7 +37,9 @@ _FORMATS = {  # how files begin that are no table of text
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
 }
-_MARKUP = {rb"<[!?a-zA-Z]": "HTML or XML", rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]": "JSON"}
+_DOCUMENT = re.compile(rb"<(?:!doctype|!--|\?xml|(?:html|head|body|meta)[\s>])", re.IGNORECASE)
+_ELEMENT = re.compile(rb"<([a-z][\w:.-]*)[\s>]", re.IGNORECASE)
+_JSON = re.compile(rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]")
 REMEDY = "save the table as CSV or Parquet"
 
 
@@ -52,14 +54,14 @@ def content(path):
             with Path(path).open("rb") as file:
                 data = _read_parts(file)
     except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file.") from None
+        raise ValueError(f"{path}: no such file.") from None
     except OSError as error:
         raise ValueError(f"{path}: the file cannot be read ({error.strerror}).") from error
     return _bounded("standard input" if str(path) == "-" else path, data)
 
 
 def _read_parts(file):
-    """Return the bytes of a file up to one more than is read; a buffer for so many is not asked for at once."""
+    """Return the bytes of a file, stopping just above the limit; the buffer grows with the file."""
     content = io.BytesIO()
     while content.tell() <= LARGEST_FILE and (part := file.read(_PART)):
         content.write(part)
@@ -75,7 +77,7 @@ def _bounded(where, data):
 
 
 def is_too_large(size):
-    """Return whether a table of so many bytes is not read."""
+    """Return whether a table has more bytes than the limit."""
     return size > LARGEST_FILE
 
 
@@ -84,11 +86,11 @@ def too_large(where):
 
 
 class TooLarge(ValueError):
-    """A file that unfolds to more than is read."""
+    """A file whose content exceeds the limit."""
 
 
 def require_lines(where, data):
-    """Raise a ValueError if a line is longer than those of tables."""
+    """Raise a ValueError if a line is too long for a table."""
     start = 0
     while len(data) - start > LONGEST_LINE:
         end = max(data.rfind(sign, start, start + LONGEST_LINE + 1) for sign in (b"\n", b"\r"))
@@ -98,13 +100,13 @@ def require_lines(where, data):
 
 
 def unpacked(where, data):
-    """Return the bytes of a compressed file; the content says how it is compressed."""
+    """Return the decompressed bytes of a file; the content determines the compression."""
     packing = next((name for magic, name in _PACKED.items() if data.startswith(magic)), None)
     if packing is None:
         return data
     unpackers = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "zstd": _open_zstd, "zip": _open_zip}
     try:
-        with unpackers[packing](io.BytesIO(data)) as file:  # counted first: a refusal takes no memory
+        with unpackers[packing](io.BytesIO(data)) as file:  # counted first, so that a rejected file takes no memory
             size = 0
             while size <= LARGEST_FILE and (part := file.read(_PART)):
                 size += len(part)
@@ -120,7 +122,7 @@ def unpacked(where, data):
 
 
 class _NoTable(Exception):
-    """What a file is instead of a table."""
+    """The file is not a table; the message says what it is."""
 
 
 def _open_zstd(file):
@@ -135,19 +137,27 @@ def _open_zip(file):
     if "[Content_Types].xml" in names or "content.xml" in names:
         raise _NoTable(f"a workbook or document; {REMEDY}.")
     if len(names) != 1 or names[0].endswith(".npy"):
-        raise _NoTable(f"a zip archive of {len(names)} files ({listed(names)}); unpack it and name one.")
+        raise _NoTable(f"a zip archive of {len(names)} files ({listed(names)}); unpack it and name one file.")
     return archive.open(names[0])
 
 
+def _markup(start, end):
+    """Return the language of a document, whose first element or bracket is closed at its end; None of a table."""
+    element = _ELEMENT.match(start)
+    if _DOCUMENT.match(start) or (element and end.lower().endswith(b"</%s>" % element[1].lower())):
+        return "HTML or XML"
+    return "JSON" if _JSON.match(start) and end.endswith((b"]", b"}")) else None
+
+
 def as_utf8(where, data, encoding=None):
-    """Return a text file in UTF-8, and a note if it was not; raise if it is no text.
+    """Convert a text file to UTF-8, with a note if it was not; raise an error if it is not text.
 
     Parameters
     ----------
     where : str
     data : bytes
     encoding : str or None
-        As the user says; None recognises UTF-8 and UTF-16, and takes the rest for Windows-1252.
+        Encoding given by the user; None recognises UTF-8 and UTF-16, and reads other files as Windows-1252.
     """
     if encoding is not None:
         try:
@@ -164,9 +174,9 @@ def as_utf8(where, data, encoding=None):
     for magic, name in _FORMATS.items():
         if start.startswith(magic):
             raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
-    for pattern, name in _MARKUP.items():
-        if re.match(pattern, start):
-            raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
+    name = _markup(start, data[-1000:].rstrip())
+    if name:
+        raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = {"utf-16": "UTF-16"}
     elif b"\x00" in data:
@@ -177,7 +187,7 @@ def as_utf8(where, data, encoding=None):
         with suppress(UnicodeDecodeError):
             text = data.decode(encoding)
             text_note = (
-                f"The file is not UTF-8; it is read as {name}; --encoding NAME, such as cp1251 or big5, reads others."
+                f"The file is not UTF-8; it is read as {name}. For others, use --encoding NAME, such as cp1251 or big5."
             )
             note = Note("encoding", text_note)
             return text.encode(), [note] if name else []

@@ -1,14 +1,14 @@
-"""A column as its cells are written in the file, and what a rule makes of it."""
+"""A column as it is written in the file, and how a rule reads it."""
 
 import re
 from functools import cached_property
 from typing import NamedTuple
 
-from sklearn_ltdl.tables._notes import listed
+from sklearn_ltdl.tables._notes import listed, rows
 
-MOST_STRAYS = 3  # distinct texts among numbers or dates that are taken for missing
-STRAY_SHARE = 0.1  # of the cells
-MARK_SHARE = 0.5  # the same for texts that everybody writes for a missing value
+MOST_STRAYS = 3  # maximum number of distinct texts among numbers or dates to treat as missing
+STRAY_SHARE = 0.1  # maximum share of the cells for such texts
+MARK_SHARE = 0.5  # the same for texts that commonly mean a missing value
 MARKS = frozenset((
     "-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "*", "**", ":", "?", "na", "n/a", "n.a.", "n.a", "n/d",
     "nd", "nan", "nil", "none", "null", "unknown", "unk", "missing", "not available", "not applicable", "no data",
@@ -25,7 +25,7 @@ _FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "B": 1e9, "bn": 1e9}
 
 
 def are_few(strays, n):
-    """Return whether the cells that do not fit the others, of `n`, can be taken for missing.
+    """Return whether the cells that do not fit the others are few enough, among `n`, to treat as missing.
 
     Parameters
     ----------
@@ -38,17 +38,17 @@ def are_few(strays, n):
 
 
 class Written:
-    """A column as it stands in the file, to be read.
+    """A column as it is written in the file.
 
     Parameters
     ----------
     name : str
     texts : Series of str
-        The cells that are not missing, without blanks around them.
+        The cells that are not missing, stripped of blanks.
     is_target : bool
         Whether this is the column to predict.
     is_text : bool
-        Whether pandas makes no number of it.
+        Whether pandas does not read the column as numbers.
     """
 
     def __init__(self, name, texts, *, is_target, is_text):
@@ -59,7 +59,7 @@ class Written:
 
     @cached_property
     def unit(self):
-        """Currency or per cent sign that is the same in all cells that have one, or unit in letters; else empty."""
+        """Currency or per cent sign (the same in all cells that have one), or a unit in letters; else empty."""
         signs = self.texts.str.extract(_SIGN)[0].dropna().unique()
         if len(signs) == 1 and not self.texts.str.match(r"[A-Z]+\$").any():
             return signs[0]
@@ -81,21 +81,21 @@ class Written:
 
     @cached_property
     def factors(self):
-        """What the letters K, M and B after the numbers stand for, or None where cells have none of them."""
+        """Factors for the letters K, M and B after the numbers, or None if there are no such letters."""
         letters = self._without_unit.str.extract(rf"^{_MULTIPLE}$")[0]
         share = letters.notna().mean()
-        if share < 0.05 or letters.notna().sum() < 2:  # else a letter that is part of a code
+        if share < 0.05 or letters.notna().sum() < 2:  # otherwise the letter is probably part of a code
             return None
         return letters.map(_FACTORS).fillna(1.0).astype(float)
 
     @cached_property
     def has_parentheses(self):
-        """Whether a cell has parentheses around a number, as accountants write what is below zero."""
+        """Whether a cell has a number in parentheses, which means a negative number in accounting."""
         return bool(self._without_unit.str.fullmatch(r"\([^()+-]*\d[^()+-]*\)").any())
 
     @cached_property
     def bare(self):
-        """The numbers alone: without unit and letters of thousands, and with the minus of the keyboard."""
+        """The bare numbers: without unit and multiples, and with an ASCII minus sign."""
         texts = self._without_unit.str.replace("\u2212", "-")
         if self.has_parentheses:
             texts = texts.str.replace(r"^\(([^()+-]*)\)$", r"-\1", regex=True)
@@ -105,31 +105,31 @@ class Written:
 
     @cached_property
     def strays(self):
-        """The cells that are no numbers, if they are few; else none."""
+        """The cells that are not numbers, if they are few; else an empty Series."""
         known = self.bare.str.fullmatch(_DECIMAL_POINT) | self.bare.str.fullmatch(_DECIMAL_COMMA)
         strays = self.texts[~known]
         return strays if are_few(strays, len(self.texts)) else strays[:0]
 
     @cached_property
     def without_strays(self):
-        """The other cells, as a column."""
+        """The column without its strays."""
         if self.strays.empty:
             return self
         return Written(self.name, self.texts.drop(self.strays.index), is_target=self.is_target, is_text=self.is_text)
 
     @cached_property
     def is_whole(self):
-        """Whether all cells are digits only."""
+        """Whether all cells consist of digits only."""
         return bool(self.texts.str.fullmatch(r"\d+").all())
 
     @cached_property
     def groups_by_points(self):
-        """Whether points may stand between thousands, as in 1.234, in all cells."""
+        """Whether points may be thousands separators, as in 1.234, in all cells."""
         return bool(self.texts.str.contains(".", regex=False).any() and self.texts.str.fullmatch(_THOUSANDS).all())
 
     @cached_property
     def style(self):
-        """How a column of text writes numbers: '.' or ',' is the decimal sign, 'either', 'whole', or '' for none."""
+        """Number format of a text column: decimal sign '.' or ',', 'either', 'whole', or '' if there are no numbers."""
         texts = self.without_strays.bare
         point, comma = (texts.str.fullmatch(pattern).all() for pattern in (_DECIMAL_POINT, _DECIMAL_COMMA))
         if point and comma:
@@ -138,18 +138,18 @@ class Written:
 
 
 class Reading(NamedTuple):
-    """What a rule makes of a column.
+    """Result of a rule for a column.
 
     Parameters
     ----------
     values : Series or None
-        Of the cells that are not missing; None leaves the column as pandas has it.
+        Values of the cells that are not missing; None keeps the column as pandas read it.
     said : tuple of str
         Keys of `SENTENCES`.
     details : dict of str to str
-        What a sentence says of the column beside its name.
+        Text that a sentence adds to the name of the column.
     strays : tuple of str
-        The texts that are taken for missing.
+        The texts that are treated as missing.
     """
 
     values: object
@@ -159,10 +159,9 @@ class Reading(NamedTuple):
 
     @classmethod
     def beside(cls, strays, values, said, details=None):
-        """Return a reading of the cells beside some strays, which are missing."""
+        """Return a reading in which the strays are treated as missing."""
         if strays.empty:
             return cls(values, said, details or {})
         texts = list(dict.fromkeys(strays))
-        rows = f"{len(strays)} row{'s' * (len(strays) != 1)}"
-        details = {**(details or {}), "strays": f"{listed(texts)} in {rows}"}
+        details = {**(details or {}), "strays": f"{listed(texts)} in {rows(len(strays))}"}
         return cls(values, (*said, "strays"), details, tuple(texts))

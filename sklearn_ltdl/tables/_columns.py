@@ -1,4 +1,4 @@
-"""How each column of a table is read: as numbers, dates or categories, or left out with a reason."""
+"""Decide how to read each column of a table: as numbers, dates or categories, or left out with a reason."""
 
 import re
 import textwrap
@@ -10,36 +10,36 @@ import numpy as np
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, strays_of, typed
-from sklearn_ltdl.tables._notes import Note, listed
+from sklearn_ltdl.tables._notes import Note, listed, rows
 
-RARE_LEVEL = 10  # training rows below which a level joins the group of rare ones
-OWN_TEXT = 0.9  # share of distinct texts above which a column tells rows apart, and nothing else
+RARE_LEVEL = 10  # levels with fewer training rows are grouped as rare
+OWN_TEXT = 0.9  # a text column with a larger share of distinct values only identifies rows
 OWN_SENTENCE = 0.5  # the same for texts of many words
-WORDS = 4  # mean number of words from which a text is a sentence
+WORDS = 4  # texts with at least so many words on average are sentences
 _DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
 _IDENTIFIER = re.compile(  # customer_id, PassengerId, SK_ID_CURR, but not "paid"
     r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|uid|pk|row[_. ]?(?:id|number|no|nr|names?))|index|idx|key|unnamed: \d+)"
     r"|.*[a-z](?:ID|Id)|.*_ID_.*"
 )
-_ROW_NAME = re.compile(  # of a column that counts rows if its numbers increase: X and ...1 are what R calls it
+_ROW_NAME = re.compile(  # names of columns that number the rows if they increase; R writes X and ...1
     r"(?i:x|\.\.\.\d+|#|(?:.*[\W_])?(?:no|nr|num|number|obs|observation|case|row|record|serial|seq|sequence|sample)"
     r"|subject|patient|customer)\.?|.*[a-z](?:No|Nr|Num|Number)"
 )
-MOST_COLUMNS = 20_000  # to predict from
-MOST_CELLS = 100_000_000  # of the encoded table, 0.8 GB in memory, of which a fit makes a few copies
-MOST_LEVELS = 50  # columns that one categorical column may become
-MOST_LINES = 8  # of one kind, of what is told of the columns
+MOST_COLUMNS = 20_000  # maximum number of columns to predict from
+MOST_CELLS = 100_000_000  # in the encoded table, 0.8 GB of memory, of which a fit makes a few copies
+MOST_LEVELS = 50  # maximum number of encoded columns for one categorical column
+MOST_LINES = 8  # maximum number of lines about the columns of one kind
 
 
 class Column(NamedTuple):
-    """How one column is read.
+    """How a column is read.
 
     Parameters
     ----------
     name : str
     kind : {'number', 'date', 'category', 'left out'}
     note : Note or str
-        Why a column is left out, or what is remarkable of it; empty for most.
+        Why the column is left out, or what is remarkable about it; empty for most columns.
     n_missing : int
     """
 
@@ -50,32 +50,32 @@ class Column(NamedTuple):
 
 
 def group_numbers(groups):
-    """Return the number of each row's group; a row without one could be of any, and so leak into its prediction."""
+    """Return the index of each row's group; rows without a group are rejected, because they could leak."""
     missing = is_missing(groups)
     if missing.any():
         raise ParameterError(
             "groups",
-            f"expected a group for each row, got {missing.sum()} of {len(groups)} rows without; leave these "
+            f"expected a group for each row, got {missing.sum()} of {len(groups)} rows without one; leave these "
             "rows out, or give each a group of its own if nothing links them.",
         )
     return np.unique(groups.astype(str), return_inverse=True)[1]
 
 
 def read_columns(X, *, categorical=(), numeric=()):
-    """Return the table that models see, each of its columns of one kind, and how every column of `X` is read.
+    """Return the table for the models, with each column of one kind, and how every column of `X` is read.
 
-    The decision is made once, on all rows, so that it is the same in every fold; it does not look at the target.
-    Columns of a DataFrame are left out that are constant, or that tell the rows apart and nothing else: text of its own
-    in nearly every row, distinct whole numbers whose name says that they are identifiers, and row numbers: whole
-    numbers from 0 or 1 that count the rows, whatever their name. A categorical or float dtype is taken as the user's
-    word, and keeps such a column. Of an array, all columns are kept.
+    The decision is made once, on all rows, so it is the same in every fold. It does not use the target. Columns of a
+    DataFrame are left out if they are constant, or if they only identify rows: text that is unique in nearly every row,
+    distinct whole numbers that are identifiers by their name, and row numbers from 0 or 1, whatever their name. A
+    categorical or float dtype is regarded as the user's choice and keeps such a column. All columns of an array are
+    kept.
 
     Parameters
     ----------
     X : pandas or polars DataFrame, or array of shape (n_samples, n_features)
     categorical, numeric : sequence of str or int, default=()
-        Columns, by name or by number in an array, that are taken for categories, or for numbers, where other values are
-        missing.
+        Columns, by name or (in an array) by index, that are read as categories or as numbers. Non-numeric values of
+        `numeric` columns are treated as missing.
 
     Returns
     -------
@@ -91,14 +91,14 @@ def read_columns(X, *, categorical=(), numeric=()):
     if str in kinds and len(kinds) > 1:
         raise ParameterError(
             "X",
-            "expected names of columns that are all text, got some that are not, which scikit-learn does not take; "
+            "expected names of columns that are all str, as scikit-learn requires; "
             "try X.columns = X.columns.astype(str).",
         )
     asked = {name: "category" for name in _known(categorical, names)} | {
         name: "number" for name in _known(numeric, names)
     }
     if len(asked) < len(categorical) + len(numeric):
-        raise ValueError("A column is listed twice among the categorical and the numeric ones; list it once.")
+        raise ValueError("A column is listed twice in categorical and numeric; list it once.")
     named = hasattr(X, "iloc")
     if not named and X.dtype.kind in "biuf" and not asked:
         columns = [Column(name, "number", "", int(missing)) for name, missing in zip(names, is_missing(X).sum(axis=0))]
@@ -127,7 +127,7 @@ def read_columns(X, *, categorical=(), numeric=()):
 
 
 def require_distinct(where, names):
-    """Raise a ValueError that lists the names that come more than once."""
+    """Raise a ValueError that lists repeated names, if there are any."""
     seen = set()
     repeated = sorted({name for name in names if name in seen or seen.add(name)})
     if repeated:
@@ -138,10 +138,10 @@ def require_distinct(where, names):
 
 
 def too_many(where, count):
-    """Return the sentence on a table that is too wide."""
+    """Return the error message for a table with too many columns."""
     return (
-        f"{where}: expected at most {MOST_COLUMNS} columns to predict from, got {count}; drop the needless ones, or "
-        "reduce them first, for example to principal components."
+        f"{where}: expected at most {MOST_COLUMNS} columns to predict from, got {count}; drop some, or reduce them "
+        "first, for example to principal components."
     )
 
 
@@ -154,7 +154,7 @@ def _known(wanted, names):
 
 
 def hint(name, names):
-    """Return which of the names may be meant."""
+    """Return a hint about the names that may have been meant."""
     import difflib
 
     close = difflib.get_close_matches(str(name), list(map(str, names)), n=3)
@@ -178,7 +178,7 @@ def target_position(column, names):
 
 
 def _read(name, series, given, named):
-    """Return the Column, and the series as models see it."""
+    """Return the Column, and the series for the models."""
     if given == "number":
         series, strays = coerced(name, series)
         note = ""
@@ -190,8 +190,8 @@ def _read(name, series, given, named):
     kind, n_missing, note = given or kind_of(series), int(series.isna().sum()), ""
     strays = strays_of(series) if given is None and kind == "category" else []
     if strays:
-        texts, counted = listed(list(dict.fromkeys(strays))), f"{len(strays)} row{'s' * (len(strays) != 1)}"
-        note = Note("strays", f"{texts} among numbers is missing, in {counted}; --categorical keeps the text")
+        texts, where = listed(list(dict.fromkeys(strays))), rows(len(strays))
+        note = Note("strays", f"{texts} among numbers is read as missing, in {where}; --categorical keeps the text")
         series = coerced(name, series)[0]
         return Column(name, "number", note, int(series.isna().sum())), series
     if given is None and named:
@@ -204,7 +204,7 @@ def _read(name, series, given, named):
 
 
 class _Seen:
-    """A column whose kind is known, and what rules ask of it."""
+    """A column of known kind, with the properties that rules use."""
 
     def __init__(self, name, series, kind):
         self.name = name
@@ -217,7 +217,7 @@ class _Seen:
 
     @cached_property
     def n_distinct(self):
-        """Number of distinct values, or None if these cannot be compared."""
+        """Number of distinct values, or None if they cannot be compared."""
         try:
             return int(self.series.nunique())
         except TypeError:
@@ -225,14 +225,14 @@ class _Seen:
 
     @cached_property
     def texts(self):
-        """The known values as texts, if they are free to be left out: a categorical dtype is the user's word."""
+        """The known values as texts; empty for a categorical dtype, which is the user's choice and is kept."""
         if self.kind != "category" or self.series.dtype.name == "category":
             return self.series.iloc[:0].astype(str)
         return self.series.dropna().astype(str)
 
     @cached_property
     def strays(self):
-        """How often each text is there that is no number."""
+        """Counts of the texts that are not numbers."""
         counts = self.texts.value_counts(sort=False)
         return counts[[not is_numeral(text) for text in counts.index]]
 
@@ -268,7 +268,7 @@ def _identifier(column):
 
 
 def _row_number(column):
-    """Take for row numbers what counts the rows, from 0 or 1, or increases under the name of a number of rows."""
+    """Recognise row numbers: they count from 0 or 1, or increase and have the name of a row number."""
     whole = column.kind == "number" and column.series.dtype.kind in "iu"
     if not whole or not column.n_known == len(column.series) > RARE_LEVEL:
         return None
@@ -276,9 +276,9 @@ def _row_number(column):
     first = int(column.series.iloc[0])
     if first in (0, 1) and (steps == 1).all():
         hint = "; if it is the time, --time" if re.fullmatch("(?i)t|time|period|day|week|month", column.name) else ""
-        return Note("row number", f"counts the rows from {first}: tells their order and nothing of new ones{hint}")
+        return Note("row number", f"row numbers from {first}, which do not describe new rows{hint}")
     if (steps > 0).all() and _ROW_NAME.fullmatch(column.name):
-        return Note("row number", "a row number by its name, larger in every row than in the one before")
+        return Note("row number", "looks like a row number (name, and increasing values)")
     return None
 
 
@@ -301,7 +301,7 @@ def _own_text(column):
         return None
     if sum(map(is_numeral, set(texts))) >= column.n_distinct / 2:
         return None
-    hint = "; dates are read if they are like 2024-05-31" if _DATE.fullmatch(column.example) else ""
+    hint = "; write dates as 2024-05-31" if _DATE.fullmatch(column.example) else ""
     return Note("own text", f"almost every value is unique text, such as {column.example!r}{hint}")
 
 
@@ -310,7 +310,7 @@ def _unread_dates(column):
         return None
     if len(column.strays) and column.strays.index.str.fullmatch(_DATE).all():
         found = column.strays.index[0]
-        return Note("unread dates", f"looks like dates, which are read if they are like 2024-05-31, not {found!r}")
+        return Note("unread dates", f"looks like dates; write them as 2024-05-31, not as {found!r}")
     return None
 
 
@@ -319,7 +319,7 @@ def _stray_words(column):
         return None
     n, strays = len(column.texts), int(column.strays.sum())
     if 0 < strays < n / 2:
-        return Note("strays", f"{n - strays} of {n} values are numbers, {column.strays.index[0]!r} is not")
+        return Note("strays", f"{n - strays} of {n} values are numbers, but {column.strays.index[0]!r} is not")
     return None
 
 
@@ -328,12 +328,12 @@ def _look_alike(column):
         return None
     twins = look_alike(column.series.dropna().unique())
     if twins:
-        return Note("look alike", f"differ by case, blanks or a full stop only: {listed(twins)}")
+        return Note("look alike", f"only differ in case, blanks or a full stop: {listed(twins)}")
     return None
 
 
 def look_alike(labels):
-    """Return the first labels that are equal but for case, blanks and a full stop at the end."""
+    """Return the first labels that only differ in case, blanks or a final full stop."""
     plain = {}
     for label in map(str, labels):
         plain.setdefault(" ".join(label.casefold().split()).rstrip(".").rstrip(), []).append(label)
@@ -341,7 +341,7 @@ def look_alike(labels):
 
 
 def _sentinel(column):
-    """Note a number such as -999 that is far from all others: everybody's sign of a missing value."""
+    """Note a number such as -999 that is far from all others, because it often means a missing value."""
     if column.kind != "number" or column.n_known <= RARE_LEVEL or column.series.dtype.kind not in "iuf":
         return None
     values, counts = np.unique(column.series.dropna().to_numpy(dtype=float), return_counts=True)
@@ -352,9 +352,9 @@ def _sentinel(column):
         gap = abs(value - others[end])
         usual = re.fullmatch(r"-?9{2,}(?:\.0|9*\.9+)?|-?9{2,}8", repr(float(value)).removesuffix(".0")) is not None
         if gap > (1 if usual else 1000) * spread and (usual or count > 1):
-            where = f"in {count} rows" if count > 1 else "in 1 row"
+            where = f"in {rows(count)}"
             return Note(
-                "sentinel", f"{value:g} {where} is far from all others; --missing {value:g} if it means missing"
+                "sentinel", f"{value:g} {where} is far from all other values; --missing {value:g} if it means missing"
             )
     return None
 
@@ -370,7 +370,7 @@ def _repeated_identifier(column):
 
 
 LEAVE_OUT = (_empty, _objects, _constant, _identifier, _row_number, _free_text, _own_text)  # why a column is left out
-SUSPECT = (_unread_dates, _stray_words, _look_alike, _sentinel, _repeated_identifier)  # what looks like a mistake
+SUSPECT = (_unread_dates, _stray_words, _look_alike, _sentinel, _repeated_identifier)  # possible mistakes
 
 
 def _first(rules, column):
@@ -400,7 +400,7 @@ def _require_size(columns, X):
     if len(X) * width > MOST_CELLS:
         raise ParameterError(
             "X",
-            f"{len(X)} rows of {width} columns (a category has one a level) do not fit in memory several times; "
+            f"{len(X)} rows of {width} columns (a category has one per level) do not fit in memory; "
             f"draw about {MOST_CELLS // width} of the rows at random.",
         )
 
@@ -409,7 +409,7 @@ _TITLES = {"number": ("number", "numbers"), "date": ("date", "dates"), "category
 
 
 def describe(columns):
-    """Return lines that say how the columns are read: by kind, with what is remarkable, and what is left out."""
+    """Return lines that describe how the columns are read, by kind, with remarks and the columns left out."""
     lines = []
     for kind, titles in _TITLES.items():
         chosen = [column for column in columns if column.kind == kind]
@@ -429,7 +429,7 @@ def describe(columns):
 
 
 def _fitting(names, width=70):
-    """Return as many of the names as fit."""
+    """Return as many names as fit in the width."""
     shown, length = [], 0
     for name in map(_plain, names):
         length += len(name) + 2
@@ -445,5 +445,5 @@ def _some(lines):
 
 
 def _plain(text):
-    """Return a text of the user's that a terminal takes for nothing but text."""
+    """Return a text of the user without characters that could control a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)

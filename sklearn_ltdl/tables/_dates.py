@@ -1,4 +1,4 @@
-"""Rules that read the text of a column as dates or times; they belong to the ordered list of `_spelling`."""
+"""Rules that read the text of a column as dates or times, for the ordered list in `_spelling`."""
 
 import datetime
 import re
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from sklearn_ltdl.tables._cells import Reading, are_few
 
-_SEEN = 20  # distinct cells from which the form of dates is guessed
+_SEEN = 20  # distinct cells from which the date format is guessed
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T][0-9:.,+Z-]+)?"
 _OFFSET = r".+(?:Z|[+-]\d\d:?\d\d)"
 _COMPACT = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # 20240531
@@ -16,7 +16,7 @@ _DATE_LIKE = re.compile(
     rf"(?:{_WORD},? )?(?:\d{{1,4}}|{_WORD}){_BETWEEN}(?:\d{{1,2}}|{_WORD}){_BETWEEN}\d{{1,4}}(?:[T ,].*)?"
     rf"|{_WORD}{_BETWEEN}\d{{2,4}}|\d{{4}}[-/]\d{{2}}|\d{{2}}/\d{{4}}"
 )
-_DAYS = (  # that pandas does not guess: years of two digits, clocks of twelve hours, months
+_DAYS = (  # formats that pandas does not guess: two-digit years, twelve-hour clocks, months
     "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%d.%m.%y", "%d-%b-%y", "%d %b %y", "%b %d %y", "%b %d, %y",
     "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%Y-%m-%d", "%Y/%m/%d", "%d-%b-%Y", "%d %b %Y",
     "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%b %Y", "%b-%Y", "%B %Y", "%b-%y", "%m/%Y", "%Y/%m",
@@ -27,7 +27,7 @@ _TWELVE = r"(?:0?[1-9]|1[0-2]):[0-5]\d(?::[0-5]\d)? ?[AaPp]\.?[Mm]\.?"
 
 
 def compact_dates(column, decimal):
-    """Read ``20240531``, if all whole numbers of the column are days of the calendar."""
+    """Read ``20240531``, if all whole numbers of the column are valid dates."""
     from pandas import to_datetime
 
     if column.is_target or not column.is_whole or column.texts.nunique() < 2:
@@ -40,7 +40,7 @@ def compact_dates(column, decimal):
 
 
 def iso_dates(column, decimal):
-    """Read ``2024-05-31``, with or without a time; offsets beside none are not mixed."""
+    """Read ``2024-05-31``, with or without a time; values with and without an offset are not mixed."""
     from pandas import to_datetime
 
     if not column.is_text:
@@ -56,7 +56,7 @@ def iso_dates(column, decimal):
 
 
 def dates(column, decimal):
-    """Read dates in the one form that all cells but a few have, if the column tells the day from the month."""
+    """Read dates in the format of all but a few cells, if it is clear which number is the day."""
     from pandas import Series
 
     if not column.is_text:
@@ -89,11 +89,11 @@ def dates(column, decimal):
 
 
 def _forms(texts):
-    """Return the forms, as of strptime, that some of the texts may have: pandas' guesses, else those of a list."""
+    """Return the strptime formats that some of the texts may have: pandas' guesses, else those of a list."""
     from pandas.tseries.api import guess_datetime_format
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of dates whose order does not depend on `dayfirst`
+        warnings.simplefilter("ignore", UserWarning)  # about dates whose order does not depend on `dayfirst`
         guesses = [guess_datetime_format(text, dayfirst=first) for text in texts for first in (False, True)]
     forms = {written: None for written in guesses if written and re.search("%[yY]", written)}
     listed = [day + clock for day in _DAYS for clock in _CLOCKS] if not forms else []
@@ -107,12 +107,12 @@ def _fits(text, written):
 
 
 def _preference(written):
-    """Return a rank: year, month, day before all; with points the day is first; else either order is as good."""
+    """Return a rank of a format: ISO order and day.month come first; otherwise both orders are equal."""
     return 0 if re.search("%Y.%m|%d[.]%m|%[bB]", written) else 2 if re.search("%Y.%d", written) else 1
 
 
 def _parsed(texts, written):
-    """Return the dates in a form, missing where the text has another; years of two digits are not in the future."""
+    """Return the dates in a format, missing if a text has another; two-digit years are not in the future."""
     from pandas import DateOffset, to_datetime
 
     days = to_datetime(texts, format=written, errors="coerce", utc="%z" in written)

@@ -1,4 +1,4 @@
-"""Read the file of a table, whatever its format, compression and encoding, or say what it is instead."""
+"""Read a table from a file of any supported format, compression and encoding, or say what the file is instead."""
 
 import io
 import os
@@ -18,24 +18,24 @@ from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._parquet import read_parquet
 from sklearn_ltdl.tables._spelling import decimal_sign, missing_labels, respelled
 
-_LARGEST_DOUBTFUL = 1e12  # of a number whose points may stand between thousands
-TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of files, in a folder
+_LARGEST_DOUBTFUL = 1e12  # largest number whose points may be thousands separators
+TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of table files in a folder
 
 
 class Form(NamedTuple):
-    """What the user says of how a text file is written.
+    """The user's description of a text file.
 
     Parameters
     ----------
     sep : str or None
-        Delimiter; ``' '`` stands for one or more blanks.
+        Delimiter; ``' '`` means one or more blanks.
     skip_rows : int
-        Lines at the top that are left out.
+        Number of lines to skip at the top.
     missing : tuple of str, or dict of str to tuple of str
-        Texts that mean a missing value, beside empty cells, NA and the like: in all columns, or by column.
+        Texts that mean a missing value, in addition to empty cells, NA and the like: for all columns, or by column.
     encoding : str or None
     header : bool
-        Whether there is a line of names; else columns are called by their positions, from 1.
+        Whether there is a header line; otherwise columns are named by position, from 1.
     """
 
     sep: str | None = None
@@ -46,17 +46,17 @@ class Form(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What a file holds.
+    """A table that was read from a file.
 
     Parameters
     ----------
     frame : DataFrame
     notes : list of Note
-        How it was read, where there was a choice.
+        Notes on how the file was read, if there was a choice.
     decimal : {'.', ','} or None
-        Decimal sign of its numbers, so that rows to predict can be read as those of training; None if nothing tells.
+        Decimal sign of its numbers, so that rows to predict can be read in the same way; None if it is unknown.
     strays : dict of str to tuple of str
-        The texts that were taken for missing among the numbers or dates of each column.
+        The texts that were treated as missing among the numbers or dates of each column.
     """
 
     frame: Any
@@ -81,37 +81,37 @@ def read_table(
 ) -> Table:
     """Return the table in a CSV, TSV or Parquet file, compressed or not, and notes on how it was read.
 
-    The delimiter of a text file is the comma, semicolon, tab or bar that makes most columns of its header, else blanks.
-    Lines of comment or a title above the header, units below it, and totals or remarks at the end are left out.
-    Repeated names are made distinct. ``?`` is a missing value, and so are up to three texts in at most a tenth of a
-    column of numbers or dates. Dates are read in the form that their column tells; numbers may have decimal commas,
-    separators between thousands, and units. What is not UTF-8 is read as Windows-1252. The notes say all of it.
+    The delimiter of a text file is the comma, semicolon, tab or bar that splits its header into the most columns, or
+    else blanks. Comments or a title above the header, units below it, and totals or remarks at the end are ignored.
+    Repeated names are made distinct. ``?`` is a missing value, and so are up to three other texts in at most a tenth of
+    a column of numbers or dates. The date format is determined for each column. Numbers may have decimal commas,
+    thousands separators and units. Files that are not UTF-8 are read as Windows-1252. The notes report all of this.
 
     Parameters
     ----------
     path : str or Path
-        ``-`` is the standard input. The content says what format and compression it is, not the name.
+        ``-`` is the standard input. Format and compression are determined from the content, not from the name.
     text : collection of str, default=()
-        Names of columns that are read as text, even if they look like numbers.
+        Names of columns to read as text, even if they look like numbers.
     target : str or None, default=None
-        Column to predict, as in `split_target`: its few whole numbers with leading zeros are labels, and in a target of
-        text ``None`` is a class. The notes say what else in it is taken for missing.
+        Column to predict, as in `split_target`. Few whole numbers with leading zeros are labels in this column, and
+        ``None`` is a class if it is text. The notes say which of its texts are treated as missing.
     least_columns : int, default=2
-        One to predict from, and one to predict. With 1, there is no column to predict.
+        Least number of columns: one to predict from, and one to predict. With 1, there is no column to predict.
     decimal : {',', '.'} or None, default=None
-        How numbers such as 1.234 are meant where the rest of the file does not tell.
+        Decimal sign for numbers such as 1.234, if the rest of the file does not determine it.
     strays : dict of str to tuple of str, default=None
-        Texts that mean a missing value in a column: those that were found in the table of training.
+        Texts that mean a missing value, by column, as found in the training table.
     sep : str or None, default=None
-        Delimiter; ``' '`` stands for one or more blanks. None recognises it.
+        Delimiter; ``' '`` means one or more blanks. None detects it.
     skip_rows : int, default=0
-        Lines at the top that are left out.
+        Number of lines to skip at the top.
     missing : collection of str, default=()
-        Texts that mean a missing value, such as ``-999``, beside those that pandas knows.
+        Texts that mean a missing value, such as ``-999``, in addition to those that pandas recognises.
     encoding : str or None, default=None
-        Such as ``'cp1251'``; None recognises UTF-8 and UTF-16, and takes the rest for Windows-1252.
+        Encoding, such as ``'cp1251'``; None recognises UTF-8 and UTF-16, and reads other files as Windows-1252.
     header : bool, default=True
-        Whether the first line holds names; else columns are called by their positions, from ``'1'``.
+        Whether the first line is a header; otherwise columns are named by position, from ``'1'``.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def read_table(
     Raises
     ------
     ValueError
-        In one sentence, what the file is instead of a table, or what is wrong with it.
+        If the file is not a table or is malformed; the message is one sentence.
     """
     where = "standard input" if str(path) == "-" else str(path)
     if sep is not None and len(sep) != 1 and sep not in ("\\t", "tab", "blank", "blanks"):
@@ -129,7 +129,7 @@ def read_table(
     try:
         return _read(where, path, form, text, target, least_columns, decimal, strays or {})
     except MemoryError as error:
-        raise MemoryError(f"{where}: the table does not fit in the memory; draw some of its rows at random.") from error
+        raise MemoryError(f"{where}: the table does not fit in memory; draw some of its rows at random.") from error
 
 
 def _read(where, path, form, text, target, least_columns, decimal, strays):
@@ -141,16 +141,16 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
     data = unpacked(where, content(path))
     if data.startswith(b"PAR1"):
         if form != Form(missing=form.missing):
-            raise ValueError(f"{where}: sep, skip_rows, encoding and header are for files of text, this is Parquet.")
+            raise ValueError(f"{where}: sep, skip_rows, encoding and header are for text files, not Parquet.")
         frame, notes = read_parquet(where, data, least_columns)
         return Table(frame.replace(list(form.missing), None) if form.missing else frame, notes, None)
     require_lines(where, data)
     data, notes = as_utf8(where, data, form.encoding)
-    data = re.sub(rb'\A"?sep=."?\r?\n', b"", data)  # which tells Excel the delimiter
+    data = re.sub(rb'\A"?sep=."?\r?\n', b"", data)  # a line that tells Excel the delimiter
     for _ in range(form.skip_rows):
         data = data[data.find(b"\n") + 1 or len(data) :]
     layout = find_layout(where, data, least_columns, sep=form.sep, header=form.header)
-    if len(layout.names) > MOST_COLUMNS + 1:  # the target
+    if len(layout.names) > MOST_COLUMNS + 1:  # one is the target
         raise ValueError(too_many(where, len(layout.names)))
     data, names, delimiter = data[: layout.end], layout.names, layout.delimiter
     notes += layout.notes
@@ -159,13 +159,13 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
         raise ValueError(f"{where}: expected rows below the header, got none.")
     for name in table:
         if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
-            table[name] = table[name].str.strip()  # pandas leaves the blanks after a value
+            table[name] = table[name].str.strip()  # pandas keeps blanks after a value
     unnamed = [j for j, name in enumerate(names) if name.startswith(UNNAMED)]
     if len(unnamed) == 1:
         place = {0: "first", len(names) - 1: "last"}.get(unnamed[0], f"{unnamed[0] + 1}th")
-        notes.append(Note("unnamed", f"The {place} column has no name and is left out."))
+        notes.append(Note("unnamed", f"The {place} column has no name and is ignored."))
     elif unnamed:
-        notes.append(Note("unnamed", f"{len(unnamed)} columns have no name and are left out."))
+        notes.append(Note("unnamed", f"{len(unnamed)} columns have no name and are ignored."))
     written = _written(table, raw, label, text)
     decimal = decimal_sign(written, _fractions(table, written), delimiter, decimal)
     readings, more = respelled(written, decimal)
@@ -181,7 +181,7 @@ def _read(where, path, form, text, target, least_columns, decimal, strays):
 
 
 def _parsed(where, data, layout, form, text, target, least_columns, strays):
-    """Return the table as pandas reads it, the texts of doubtful columns, and the name of the target."""
+    """Return the table as read by pandas, the texts of doubtful columns, and the name of the target."""
     import pandas as pd
 
     names, delimiter = layout.names, layout.delimiter
@@ -192,14 +192,14 @@ def _parsed(where, data, layout, form, text, target, least_columns, strays):
         "skiprows": layout.above,
         "index_col": False,
         "skipinitialspace": True,
-        "skip_blank_lines": len(names) > 1,  # else they are missing values
+        "skip_blank_lines": len(names) > 1,  # in a single column they are missing values
         "low_memory": False,
         "encoding": "utf-8",
     }
     unknown = {name: ["?", *form.missing, *strays.get(name, ())] for name in names}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # values that would be lost
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # values would be lost
             named = [name for name in names if not name.startswith(UNNAMED)]
             types = {name: str for name in named if name in text}
             table = pd.read_csv(io.BytesIO(data), na_values=unknown, dtype=types, **options)[named]
@@ -210,18 +210,18 @@ def _parsed(where, data, layout, form, text, target, least_columns, strays):
                 raw = pd.read_csv(io.BytesIO(data), usecols=doubtful, dtype=str, na_filter=False, **options)[doubtful]
     except pd.errors.ParserWarning as error:
         raise ValueError(
-            f"{where}: expected {len(names)} values a line, as in the header, got more; remove what is above it."
+            f"{where}: expected {len(names)} values per line, as in the header, got more; remove the lines above it."
         ) from error
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         if "EOF inside string" in reason:
-            reason = "a quotation mark that opens is never closed"
-        raise ValueError(f"{where}: expected {len(names)} values a line, as in the header; {reason}.") from error
+            reason = "a quotation mark is not closed"
+        raise ValueError(f"{where}: expected {len(names)} values per line, as in the header; {reason}.") from error
     return table, raw, label
 
 
 def _line_breaks(table):
-    """Return a note on cells that hold line breaks: an open quotation mark may have swallowed rows."""
+    """Return a note on cells with line breaks, because an unclosed quotation mark may have merged rows."""
     broken = {}
     for name, values in table.items():
         if values.dtype == object or values.dtype.name in ("str", "string"):
@@ -229,12 +229,12 @@ def _line_breaks(table):
             broken |= {name: count} if count else {}
     if not broken:
         return []
-    found = f"{sum(broken.values())} cells hold line breaks, in {listed(broken)}"
-    return [Note("line breaks", f"{found}; if a quotation mark was left open there, they have swallowed rows.")]
+    found = f"{sum(broken.values())} cells contain line breaks, in {listed(broken)}"
+    return [Note("line breaks", f"{found}; if a quotation mark is not closed there, rows are lost.")]
 
 
 def _written(table, raw, label, text):
-    """Return the columns that are to be read by their spelling: those of text, and those of doubtful numbers."""
+    """Return the columns to be read by rules: text columns and doubtful number columns."""
     from pandas.api.types import is_numeric_dtype
 
     columns = []
@@ -249,20 +249,20 @@ def _written(table, raw, label, text):
 
 
 def _fractions(table, written):
-    """Return the columns of numbers with fractions, and whether their points can stand between thousands."""
+    """Return the number columns with fractions, and whether their points may be thousands separators."""
     known = {column.name: column.groups_by_points for column in written if not column.is_text}
     return {name: known.get(name, False) for name, values in _floats(table) if (values % 1 != 0).any()}
 
 
 def _floats(table):
-    """Yield the columns of float64 by name, their finite values."""
+    """Yield the name and the finite values of each float64 column."""
     for j in np.flatnonzero(table.dtypes == np.float64):
         values = table.iloc[:, j].to_numpy()
         yield table.columns[j], values[np.isfinite(values)]
 
 
 def _doubtful(table, data, delimiter, label, text):
-    """Return the names of columns of which more must be known than pandas made of them, in the table's order."""
+    """Return the names of columns whose original texts are needed, in the table's order."""
     names = {label} if label in table and table[label].isna().any() else set()
     zeros = _has_leading_zeros(data)
     whole = {table.columns[j]: table.iloc[:, j].to_numpy() for j in np.flatnonzero(table.dtypes == np.int64)}
@@ -283,7 +283,7 @@ def _has_leading_zeros(data):
     begins, digit = np.zeros(256, dtype=bool), np.zeros(256, dtype=bool)
     begins[list(f'{DELIMITERS}\n\r" '.encode())] = True
     digit[list(b"0123456789")] = True
-    for start in range(0, len(data), 1 << 24):  # a part at a time, for the memory
+    for start in range(0, len(data), 1 << 24):  # in parts, to save memory
         part = np.frombuffer(data, np.uint8, min(len(data) - start, (1 << 24) + 2), start)
         zero = np.flatnonzero(part[1:-1] == ord("0"))
         if (begins[part[zero]] & digit[part[zero + 2]]).any():

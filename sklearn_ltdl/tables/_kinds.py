@@ -1,4 +1,4 @@
-"""The kinds of columns, numbers, dates and categories, and each as the array that a model takes."""
+"""The kinds of columns (numbers, dates and categories), and their conversion to arrays for models."""
 
 import datetime
 import re
@@ -14,7 +14,7 @@ _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
 def as_table(X):
-    """Return a pandas DataFrame, of polars as well, or a two-dimensional array, or raise an error that says why not."""
+    """Return a pandas DataFrame (also from polars) or a two-dimensional array, or raise an error."""
     if issparse(X):
         raise TypeError(
             "X: expected a dense table, got a sparse matrix; pass X.toarray(), or use "
@@ -25,7 +25,7 @@ def as_table(X):
     if not hasattr(X, "iloc"):
         given, X = X, np.asarray(X)
         if X.dtype.kind in "US" and not isinstance(given, np.ndarray):
-            X = np.asarray(given, dtype=object)  # lest the numbers beside a text become texts
+            X = np.asarray(given, dtype=object)  # so that numbers next to a text do not become texts
     if X.ndim != 2 or X.shape[1] == 0:
         raise ParameterError("X", f"expected a table of shape (n_samples, n_features >= 1), got shape {X.shape}.")
     return X
@@ -37,11 +37,11 @@ def rows_of(X, chosen):
 
 
 def kinds_of(X):
-    """Return an array of 'number', 'date' or 'category', one a column.
+    """Return an array of 'number', 'date' or 'category', one per column.
 
-    The dtype decides: numbers and booleans are numbers, dates and durations dates, and the rest categories, but for
-    columns of objects all of which are dates, or can be read as numbers. Numerals with a leading zero, such as 01234,
-    are codes.
+    The dtype decides: numbers and booleans are numbers, dates and durations are dates, and all else is a category.
+    Columns of objects are dates or numbers if all their values are dates or can be read as numbers. Numerals with a
+    leading zero, such as 01234, are codes.
     """
     X = as_table(X)
     if not hasattr(X, "iloc") and X.dtype.kind in "biuf":
@@ -55,14 +55,18 @@ def kind_of(column):
         raise ParameterError(
             "X", "expected real numbers, got complex ones; give their real and imaginary parts as columns."
         )
-    if column.dtype.kind in "mM":  # pandas gives dates with a time zone this kind as well
+    if column.dtype.kind in "mM":  # includes pandas' dates with a time zone
         return "date"
     if column.dtype == object or column.dtype.kind in "US":
         values = np.asarray(column, dtype=object)
         known = values[~is_missing(values)]
         if known.size and all(isinstance(value, datetime.date | np.datetime64) for value in known):
             return "date"
-        return "number" if reads_as_float(values) else "category"
+        try:
+            return "number" if reads_as_float(values) else "category"
+        except OverflowError:
+            where = f"column {column.name!r}" if hasattr(column, "iloc") else "a column"
+            raise ParameterError("X", f"{where} holds whole numbers that float64 cannot; give them as text.") from None
     if not hasattr(column, "iloc"):
         return "number"
     from pandas.api import types
@@ -95,20 +99,22 @@ def _series_to_numbers(column):
     try:
         if column.dtype.kind in "mM":
             raise TypeError("dates")
+        if column.dtype == object:
+            values = column.to_numpy()
+            return np.where(is_missing(values), np.nan, values).astype(float)
         return to_numeric(column).to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"Column {column.name!r} held numbers when the model was fitted; expected numbers, got values of type "
-            f"{column.dtype} ({error}). Repair them, have them read as missing (--numeric), or fit on text."
+            f"{column.dtype} ({error}). Correct them, treat them as missing (--numeric), or fit on text."
         ) from error
 
 
 def date_parts(X):
-    """Yield for each column a dict of its days, under an empty name, and of dates the parts of the calendar.
+    """Yield a dict for each column: its days under an empty name and, for dates, the parts of the calendar.
 
-    The days are those since 1970, or those that a duration lasts. The parts are the year, and sine and cosine of the
-    month in the year, of the day in the week and of the time in the day.
-    Missing values are NaN.
+    Days are counted since 1970; a duration is its number of days. The parts are the year, and sine and cosine of the
+    month in the year, of the day in the week and of the time of day. Missing values are NaN.
     """
     X = as_table(X)
     for j in range(X.shape[1]):
@@ -152,7 +158,7 @@ def _unit(column):
 
 
 def to_levels(X):
-    """Return an array of strings, NaN where a value is missing; 2.0 is the level '2'."""
+    """Return an array of strings, with NaN for missing values; 2.0 is the level '2'."""
     X = as_table(X)
     if hasattr(X, "iloc"):
         return np.column_stack([_levels(X.iloc[:, j].to_numpy(dtype=object)) for j in range(X.shape[1])])
@@ -177,7 +183,7 @@ def is_numeral(text):
 
 
 def coerced(name, series):
-    """Return a column as float64, and the texts that are no numbers."""
+    """Return a column as float64, and the texts that are not numbers."""
     from pandas import to_numeric
 
     if series.dtype.kind in "mM":
@@ -187,15 +193,15 @@ def coerced(name, series):
     numbers = to_numeric(series, errors="coerce").astype("float64")
     strays = series[numbers.isna() & series.notna()]
     if numbers.isna().all() and len(strays):
-        raise ValueError(f"Column {name!r} cannot be read as numbers, its values are such as {str(strays.iloc[0])!r}.")
+        raise ValueError(f"Column {name!r} cannot be read as numbers; it holds values such as {str(strays.iloc[0])!r}.")
     return numbers, list(map(str, strays))
 
 
 def strays_of(series):
-    """Return the texts that are no numbers of a column of text, if they are few among numbers; else none."""
+    """Return the texts of a text column that are not numbers, if they are few among numbers; else an empty list."""
     from sklearn_ltdl.tables._cells import are_few
 
-    if series.dtype != object and series.dtype.name != "str":  # another dtype is the user's word
+    if series.dtype != object and series.dtype.name != "str":  # another dtype is the user's choice
         return []
     known = series.dropna()
     texts = known.astype(str).str.strip()
@@ -208,6 +214,10 @@ def strays_of(series):
 
 def typed(series, kind):
     """Return a column whose dtype says its kind, whatever rows are taken of it."""
+    if kind == "number" and series.dtype == object:
+        from pandas import Series
+
+        return Series(_series_to_numbers(series), index=series.index, name=series.name)
     if kind == "category":
         if series.dtype.name == "category":
             return series

@@ -1,4 +1,4 @@
-"""Where the table is in a text file: its delimiter, its header, and the lines around them that are no rows."""
+"""Find the table in a text file: its delimiter, its header, and lines around the table that are not rows."""
 
 import csv
 import io
@@ -15,13 +15,13 @@ from sklearn_ltdl.tables._kinds import is_numeral
 from sklearn_ltdl.tables._notes import Note, listed
 
 DELIMITERS = ",;\t|"
-BLANKS = r"\s+"  # as pandas calls a delimiter of one or more blanks
-UNNAMED = "\0"  # begins what a column without a name is called
-_MOST_NAMED = 8  # renamed columns in a note
-_SEEN = 50  # lines below the header that are looked at
-_LONGEST = 1 << 16  # bytes of a line below the table
-_MOST_CELLS = 100_000  # that are looked at
-_AGREE = 5  # lines of one width that make what is above them a title
+BLANKS = r"\s+"  # pandas' delimiter for one or more blanks
+UNNAMED = "\0"  # prefix of the name of a column without a name
+_MOST_NAMED = 8  # maximum number of renamed columns in a note
+_SEEN = 50  # maximum number of lines below the header that are inspected
+_LONGEST = 1 << 16  # maximum number of bytes of a line below the table
+_MOST_CELLS = 100_000  # maximum number of cells that are inspected
+_AGREE = 5  # so many lines of the same width make the lines above them a title
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T].*)?")
 _TOTAL = re.compile(
@@ -33,18 +33,18 @@ _REMARK = re.compile(r"\s*(?:[#*]|.*[^\W\d]{2}.*\s)")  # such as "Source: Eurost
 
 
 class Layout(NamedTuple):
-    """Where the table is.
+    """Position and layout of the table.
 
     Parameters
     ----------
     delimiter : str
-        As pandas takes it.
+        Delimiter for pandas.
     names : list of str
-        Of the columns; those without begin with `UNNAMED`.
+        Column names; those of unnamed columns begin with `UNNAMED`.
     above : int
-        Lines up to the first row.
+        Number of lines above the first row.
     end : int
-        Bytes up to the end of the last row.
+        Number of bytes up to the end of the last row.
     notes : list of Note
     """
 
@@ -56,7 +56,7 @@ class Layout(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A line that is not empty: its number, where a cell with a line break is part of one line, and its cells."""
+    """A non-empty line: its number (a line break within a cell does not count) and its cells."""
 
     number: int
     cells: list
@@ -69,19 +69,19 @@ class _Line(NamedTuple):
 def find_layout(where, data, least, *, sep=None, header=True):
     """Return the Layout of a file in UTF-8.
 
-    The delimiter is the comma, semicolon, tab or bar that makes most columns of a header with which the lines below
-    agree; else of one below a title; else blanks.
+    The delimiter is the comma, semicolon, tab or bar that splits the header into the most columns, if the lines below
+    have the same width. A title above the header is allowed. Otherwise the delimiter is blanks.
 
     Parameters
     ----------
     where : str
     data : bytes
     least : int
-        Columns that are expected.
+        Expected number of columns, at least.
     sep : str or None
         The delimiter, if the user gives it.
     header : bool
-        Whether there is a header; else columns are called by their positions.
+        Whether there is a header; otherwise columns are named by position.
     """
     lines = {sign: found for sign in _signs(sep) if (found := _lines(data, sign))}
     if not lines:
@@ -94,7 +94,7 @@ def find_layout(where, data, least, *, sep=None, header=True):
         first = names[0][:40].lstrip(UNNAMED) if names else ""
         raise ValueError(
             f"{where}: expected the names of at least two columns in the first line (comma, semicolon, tab, bar or "
-            f"blanks between them), got {first!r}; remove what is above the header, or say --skip-rows N."
+            f"blanks between them), got {first!r}; remove the lines above the header, or use --skip-rows N."
         )
     rows = found[place + header :]
     if header:
@@ -104,7 +104,7 @@ def find_layout(where, data, least, *, sep=None, header=True):
     above = found[place].number if header else (found[place - 1].number if place else 0)
     if header and _is_units(rows, len(names)):
         above = rows[0].number
-        notes.append(Note("units row", f"The line below the header is left out: {_shown(rows[0])}."))
+        notes.append(Note("units row", f"The line below the header is ignored: {_shown(rows[0])}."))
     end, more = _end(data, delimiter, len(names))
     return Layout(BLANKS if delimiter == " " else delimiter, names, above, end, notes + more)
 
@@ -116,7 +116,7 @@ def _signs(sep):
 
 
 def _lines(data, sign):
-    """Return the first lines that are not empty, or none if these are no text of this delimiter."""
+    """Return the first non-empty lines, or none if they cannot be parsed with this delimiter."""
     text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
     source = (line.lstrip(" ") for line in text) if sign == " " else text
     reader, found = csv.reader(source, delimiter=sign, skipinitialspace=True), []
@@ -136,7 +136,7 @@ def _is_name(cell):
 
 
 def _place(lines, least):
-    """Return the delimiter, and which of its lines is the header."""
+    """Return the delimiter, and the index of the header line."""
     starts = {sign: _after_comments(found) for sign, found in lines.items()}
     agreeing = {s: place for s, place in starts.items() if s != " " and _agrees(lines[s], place, least)}
     if agreeing:
@@ -156,7 +156,7 @@ def _place(lines, least):
 
 
 def _after_comments(found):
-    """Return the number of the first line that is no comment; one with a cell for each column may be the header."""
+    """Return the index of the first line that is not a comment; a comment with a cell per column may be the header."""
     for k, line in enumerate(found):
         if not _COMMENT.match(line.cells[0]):
             return k
@@ -167,12 +167,12 @@ def _after_comments(found):
 
 
 def _looks_like_rows(line):
-    """Return whether a line has a number, and so is no header."""
+    """Return whether a line contains a number, and so is not a header."""
     return any(is_numeral(cell) for cell in line.cells)
 
 
 def _agrees(found, place, least):
-    """Return whether at least half of the lines below have as many cells as a line, or as R writes, one more."""
+    """Return whether at least half of the lines below have the width of a line, or one cell more, as R writes."""
     width, below = len(found[place].cells), found[place + 1 : place + 1 + _SEEN]
     if found[place].n_filled < max(least, 2) or not below:
         return False
@@ -180,13 +180,13 @@ def _agrees(found, place, least):
 
 
 def _widths(width, below):
-    """Return how many cells the lines below a header may have: R names no column of row names."""
+    """Return the allowed widths of lines below a header; R does not name the column of row names."""
     rows = list(map(_looks_like_rows, below))
-    return {width, width + 1} if rows[0] or not any(rows) else {width}  # else the line is a title
+    return {width, width + 1} if rows[0] or not any(rows) else {width}  # otherwise the line is a title
 
 
 def _begins(found, place):
-    """Return whether a line begins a table: the next five have its width, or as R writes, one more than the first."""
+    """Return whether a line begins a table: the next five have its width, or one cell more, as R writes."""
     width, below = len(found[place].cells), found[place + 1 : place + 1 + _AGREE]
     found_widths = {len(line.cells) for line in below}
     allowed = _widths(width, below) if place == 0 and below else {width}
@@ -201,7 +201,7 @@ def _said_above(lines):
     for code, what, chosen in (("comments", "comment", comments), ("title", "title", titles)):
         if chosen:
             many = f"{len(chosen)} {what} lines above the table are" if len(chosen) > 1 else f"A {what} line is"
-            notes.append(Note(code, f"{many} left out: {_shown(chosen[0])}."))
+            notes.append(Note(code, f"{many} ignored: {_shown(chosen[0])}."))
     return notes
 
 
@@ -218,7 +218,7 @@ def _names(found, place, delimiter, header):
     if _COMMENT.match(cells[0]) and re.fullmatch(r"\s*#.+", cells[0]):
         cells = [_COMMENT.sub("", cells[0], count=1), *cells[1:]]
     names = [name.strip() or f"{UNNAMED}{j}" for j, name in enumerate(cells)]
-    if below and all(len(line.cells) == len(names) + 1 for line in below):  # R names no column of row names
+    if below and all(len(line.cells) == len(names) + 1 for line in below):  # R does not name the column of row names
         last = all(not line.cells[-1].strip() for line in below) and delimiter != " "
         names = [*names, f"{UNNAMED}{len(names)}"] if last else [f"{UNNAMED}-1", *names]
     return names
@@ -240,24 +240,24 @@ def _require_header(where, names, rows):
     if like or (numbers and len(numbers) == len(named)):
         found = f"{listed(like or numbers)}, as in the rows below"
     elif len(columns) > 1 and all(name in values for name, values in zip(names, columns)):
-        found = f"{listed(names)}, which the rows below hold as well"
+        found = f"{listed(names)}, which also occur in the rows below"
     else:
         return
     raise ValueError(
-        f"{where}: expected column names in the first line, got {found}. Is it a row? Say --no-header (header=False in "
+        f"{where}: expected column names in the first line, got {found}. Is it a row? Use --no-header (header=False in "
         "Python), or put a header line above it; if it is the header, rename these columns."
     )
 
 
 def _is_one_of(name, values):
-    """Return whether a name is a number or date, and so are the values."""
+    """Return whether the name and the values are all numbers or all dates."""
     if is_numeral(name):
         return np.isfinite(float(name)) and all(map(is_numeral, values))
     return bool(_DATE.fullmatch(name)) and all(_DATE.fullmatch(value) for value in values)
 
 
 def _is_series(numerals, like):
-    """Return whether names are years or whole numbers in equal steps, as of a column for each year."""
+    """Return whether names are years or whole numbers in equal steps, such as one column per year."""
     if len(numerals) < 2 or len(numerals) < len(like) or not all(re.fullmatch(r"\d+", name) for name in numerals):
         return False
     numbers = np.array(numerals, dtype=float)
@@ -267,7 +267,7 @@ def _is_series(numerals, like):
 
 
 def _distinct(names):
-    """Return names of which none comes twice, and a note on those that are renamed."""
+    """Return distinct names, and a note on those that were renamed."""
     taken, renamed, copies, given = {*names}, {}, {}, []
     for name in names:
         new = name
@@ -283,11 +283,11 @@ def _distinct(names):
         return given, []
     text = ", ".join(f"{name!r} as {new!r}" for new, name in islice(renamed.items(), _MOST_NAMED))
     text += ", ..." * (len(renamed) > _MOST_NAMED)
-    return given, [Note("repeated names", f"Names that come more than once are made distinct: {text}.")]
+    return given, [Note("repeated names", f"Repeated names are made distinct: {text}.")]
 
 
 def _is_units(rows, width):
-    """Return whether the first row holds no number where all that follow do, as units below a header."""
+    """Return whether the first row has no numbers in columns where the others do, like units below a header."""
     rows = [line.cells for line in rows if len(line.cells) == width]
     if len(rows) < 3:
         return False
@@ -303,7 +303,7 @@ def _is_units(rows, width):
 
 
 def _end(data, delimiter, width):
-    """Return where the last row ends, and notes on totals and remarks below it."""
+    """Return the position of the end of the last row, and notes on totals and remarks below it."""
     end, notes = len(data), []
     for _ in range(_AGREE if width > 1 else 0):
         tail = data[max(0, end - _LONGEST) : end].rstrip()
@@ -315,9 +315,9 @@ def _end(data, delimiter, width):
         filled = [cell.strip() for cell in cells if cell.strip()]
         place = max(0, end - _LONGEST) + start
         if len(filled) > 1 and _TOTAL.fullmatch(filled[0]) and data.find(filled[0].encode(), 0, place) < 0:
-            notes.append(Note("totals row", f"The last line is left out: {_shown(_Line(0, cells))}."))
+            notes.append(Note("totals row", f"The last line is ignored: {_shown(_Line(0, cells))}."))
         elif len(filled) == 1 and len(cells) < width and delimiter != " " and _REMARK.match(filled[0]):
-            notes.append(Note("remark", f"A line below the table is left out: {_shown(_Line(0, cells))}."))
+            notes.append(Note("remark", f"A line below the table is ignored: {_shown(_Line(0, cells))}."))
         else:
             break
         end = place

@@ -22,6 +22,11 @@ class Note(str):
         return self.code, str(self)
 
 
+def rows(count):
+    """Return the number of rows with its noun."""
+    return f"{count} {'row' if count == 1 else 'rows'}"
+
+
 def listed(names, most=8, *, quoted=False):
     """Return the names as a list that is not longer than `most`; they get quotes unless they have them."""
     names = list(names)

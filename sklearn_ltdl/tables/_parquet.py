@@ -1,4 +1,4 @@
-"""Tables in Parquet files, refused if they unfold to more than is read."""
+"""Read tables from Parquet files, with a limit on the decoded size."""
 
 import datetime
 import io
@@ -10,16 +10,16 @@ from sklearn_ltdl.tables._bytes import TooLarge, is_too_large, too_large
 from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_many
 from sklearn_ltdl.tables._notes import Note, listed
 
-_BATCH_NUMBERS = 1 << 20  # of the rows that are predicted at a time
-_FEW_ROWS = 256  # of text that are decoded at a time: a page of a few bytes can stand for long texts
+_BATCH_NUMBERS = 1 << 20  # numbers in the rows that are predicted at a time
+_FEW_ROWS = 256  # text rows decoded at a time, because a page of a few bytes can encode long texts
 
 
 class _NestedColumn(ValueError):
-    """A column that is no column of a table."""
+    """A column with nested values, which a table cannot have."""
 
 
 def _require_size(where, file):
-    """Raise a ValueError if a Parquet file has nested columns, or decodes to more than is read."""
+    """Raise a ValueError if a Parquet file has nested columns, or decodes to more than the limit."""
     schema, groups = file.schema_arrow, range(file.num_row_groups)
     if len(schema) > MOST_COLUMNS + 1:
         raise TooLarge(too_many(where, len(schema)))
@@ -27,11 +27,9 @@ def _require_size(where, file):
     rows = max(file.metadata.num_rows, sum(file.metadata.row_group(k).num_rows for k in groups))
     chunks = (file.metadata.row_group(k).column(j) for k in groups for j in range(file.metadata.num_columns))
     largest = max((chunk.total_uncompressed_size for chunk in chunks), default=0)
-    size = 8 * rows * len(plain)  # of numbers, or of what points to texts
+    size = 8 * rows * len(plain)  # numbers, or pointers to texts
     if is_too_large(max(size, largest)):
-        raise TooLarge(
-            f"{where}: {rows} rows of {len(plain)} columns are too many for the memory; draw some rows at random."
-        )
+        raise TooLarge(f"{where}: {rows} rows of {len(plain)} columns do not fit in memory; draw some rows at random.")
     for few, names in ((1 << 16, False), (_FEW_ROWS, True)):
         chosen = [name for name, kind in plain.items() if _is_text(kind) == names]
         for batch in file.iter_batches(few, columns=chosen, use_threads=False) if chosen else ():
@@ -55,15 +53,15 @@ def _refuse_nested(where, schema):
 
 
 def _plain(kind):
-    """Return the type of the values of an Arrow type."""
-    for inner in ("storage_type", "value_type"):  # of an extension; of a dictionary or runs
+    """Return the value type of an Arrow type."""
+    for inner in ("storage_type", "value_type"):  # for extensions; for dictionaries and runs
         if hasattr(kind, inner) and not str(kind).startswith(("list", "large_list", "fixed_size_list", "map")):
             return _plain(getattr(kind, inner))
     return kind
 
 
 def _is_text(kind):
-    """Return whether values of an Arrow type differ in length."""
+    """Return whether values of an Arrow type have variable length."""
     try:
         return kind.bit_width is None
     except ValueError:
@@ -71,7 +69,7 @@ def _is_text(kind):
 
 
 def _unfolded(column):
-    """Return an Arrow array of which each value has its own memory."""
+    """Return an Arrow array in which each value has its own memory."""
     column = getattr(column, "storage", column)
     return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
@@ -88,7 +86,7 @@ def read_parquet(where, data, least):
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
     except (TooLarge, _NestedColumn):
         raise
-    except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # what a damaged file raises
+    except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # errors of damaged files
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
     return _as_read(where, table, least)
 
@@ -169,7 +167,7 @@ def _as_read(where, table, least):
         what = "a column" if len(levels) == 1 else "columns"
         notes.append(Note("index", f"The index of the table is read as {what}, {listed(levels)}."))
     elif len(table) and table.index.dtype.kind not in "iu":
-        text = f"The index of the table, such as {str(table.index[0])!r}, has no name and is left out."
+        text = f"The index of the table, such as {str(table.index[0])!r}, has no name and is ignored."
         notes.append(Note("index", text))
     if table.shape[1] < least or table.empty:
         raise ValueError(f"{where}: expected rows of at least {least} columns, got shape {table.shape}.")

@@ -1,4 +1,4 @@
-"""From a user's table to numbers: the preprocessing of every model."""
+"""The preprocessing of every model: from a user's table to numbers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,34 +13,34 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn_ltdl.tables._columns import MOST_LEVELS, RARE_LEVEL
 from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
 
-LARGEST_SCORE = 10.0  # standard deviations from the mean, beyond which a value is clipped
+LARGEST_SCORE = 10.0  # values are clipped at so many standard deviations from the mean
 
 
 def make_table_pipeline(estimator: Any) -> Pipeline:
-    """Put the preprocessing of a table in front of an estimator.
+    """Make a pipeline that preprocesses a table for an estimator.
 
-    Numbers and booleans, and dates and durations, are imputed with the median, with an indicator column for each column
-    that had missing values in training. A duration is a number of days. A date is the days since 1970, and beside them,
-    where they vary in training, the year, and sine and cosine of the month in the year, of the day in the week and of
-    the time in the day: columns such as ``sold``, ``sold_year``, ``sold_month_sin`` and ``sold_month_cos``. Every other
-    column is categorical: one column a level, a missing value being a level of its own, where levels of fewer than 10
-    training rows, and those beyond the 50 most frequent, share one column. All columns are then standardised, and
-    clipped at 10 standard deviations, lest one outlying row lead a model astray. Levels, missing values and empty
-    columns that training has not seen do no harm at prediction.
+    Numbers, booleans, dates and durations are imputed with the median, and an indicator column is added for each column
+    with missing values in training. A duration becomes a number of days. A date becomes the number of days since 1970
+    and, if they vary in training, the year, and sine and cosine of the month in the year, of the day in the week and of
+    the time of day; the columns have names such as ``sold``, ``sold_year``, ``sold_month_sin`` and ``sold_month_cos``.
+    Every other column is categorical, with one encoded column per level. Missing values are a level of their own.
+    Levels with fewer than 10 training rows, and all but the 50 most frequent levels, share one column. All encoded
+    columns are then standardised and clipped at 10 standard deviations, so that outliers do not dominate a model.
+    Levels, missing values and empty columns that did not occur in training are allowed in prediction.
 
     Parameters
     ----------
     estimator : estimator object
-        Last step of the pipeline; it sees a dense float64 array.
+        Last step of the pipeline; its input is a dense float64 array.
 
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
         Unfitted, with steps ``'encode'``, ``'scale'``, ``'clip'`` and ``'estimator'``. It takes a pandas or polars
-        DataFrame or a two-dimensional array. The dtype says how a column is read, so that ``X.astype({"zip":
-        "category"})`` makes categories of numbers; a column of objects is numeric if all its values can be read as
-        numbers. Of a DataFrame, columns are found by name: in new rows they may come in another order, and beside
-        others.
+        DataFrame or a two-dimensional array. The dtype determines how a column is read; use ``X.astype({"zip":
+        "category"})`` to treat numbers as categories. A column of objects is numeric if all its values can be read as
+        numbers. Columns of a DataFrame are found by name: new rows may have them in another order, and may have other
+        columns, too.
 
     Examples
     --------
@@ -73,17 +73,16 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
 
 
 class DateParts(TransformerMixin, BaseEstimator):
-    """Dates as days, and the parts of the calendar that vary in training; durations as days.
+    """Convert dates to days and to the parts of the calendar that vary in training, and durations to days.
 
     Attributes
     ----------
     parts_ : list of dict of str to float
-        Of each column: the parts that vary beside the days, and the median of each, which stands where a date is
-        missing.
+        For each column, the parts that vary, with the median of each, which is used for missing dates.
     """
 
     def fit(self, X, y=None):
-        """Find which parts vary."""
+        """Find the parts that vary."""
         self.parts_ = []
         for parts in date_parts(X):
             known = {name: values[~np.isnan(values)] for name, values in parts.items() if name}
@@ -92,7 +91,7 @@ class DateParts(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Return a float64 array; only the days of a missing date are missing."""
+        """Return a float64 array; for a missing date, only the days are missing."""
         columns = []
         for parts, chosen in zip(date_parts(X), self.parts_):
             columns.append(parts[""])
@@ -118,7 +117,7 @@ def _each_column(function):
 
 @dataclass(frozen=True)
 class _OfKind:
-    """A selector of the columns of a kind, as a mask of shape (n_features,)."""
+    """Column selector for one kind; returns a mask of shape (n_features,)."""
 
     kind: str
 

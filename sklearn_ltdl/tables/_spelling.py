@@ -1,19 +1,19 @@
-"""How the cells of a column are written: rules that read text as numbers, codes or dates, asked in order.
+"""Ordered rules that read the text of a column as numbers, codes or dates.
 
-A rule takes a `Written` column and the decimal sign of its file, and returns a `Reading`, or None: then the next rule
-is asked. To read another spelling, add a function to `RULES` and a sentence to `SENTENCES`.
+A rule takes a `Written` column and the decimal sign of its file. It returns a `Reading`, or None to pass the column to
+the next rule. To read another format, add a function to `RULES` and a sentence to `SENTENCES`.
 """
 
 from sklearn_ltdl.tables._cells import Reading, Written
 from sklearn_ltdl.tables._dates import compact_dates, dates, iso_dates, times_of_day
-from sklearn_ltdl.tables._notes import Note, listed
+from sklearn_ltdl.tables._notes import Note, listed, rows
 
-MOST_LABELS = 30  # distinct whole numbers of a target up to which they may be labels
-_CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is no number
+MOST_LABELS = 30  # whole numbers of a target may be labels if at most so many are distinct
+_CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is not a number
 
 
 def labels(column, decimal):
-    """Read ``01`` in a target of few whole numbers as a label."""
+    """Read whole numbers such as ``01`` as labels, if the target has few distinct ones."""
     few = column.is_target and column.is_whole and column.texts.nunique() <= MOST_LABELS
     if few and column.texts.str.fullmatch(_LABEL).any():
         return Reading(column.texts, ("labels",))
@@ -21,14 +21,14 @@ def labels(column, decimal):
 
 
 def codes(column, decimal):
-    """Read whole numbers as categories if one is written as ``01234``."""
+    """Read whole numbers as categories if one of them is written like ``01234``."""
     if column.is_whole and column.texts.str.fullmatch(_CODE).any():
         return Reading(column.texts, ("codes",))
     return None
 
 
 def points_between_thousands(column, decimal):
-    """Read ``1.234`` as 1234 where the file has decimal commas; elsewhere say that it is 1.234."""
+    """Read ``1.234`` as 1234 if the file has decimal commas; otherwise note that it is read as 1.234."""
     if column.is_text or not column.groups_by_points:
         return None
     if decimal != ",":
@@ -39,7 +39,7 @@ def points_between_thousands(column, decimal):
 def numbers(column, decimal):
     """Read ``1.234,5``, ``$1,234.5``, ``5 kg``, ``1.2K`` and ``(3)``, which is -3.
 
-    The decimal sign is that of the file where the column does not tell.
+    If the column does not determine the decimal sign, that of the file is used.
     """
     if not column.is_text or not column.style or not column.strays.empty:
         return None
@@ -56,9 +56,10 @@ def numbers(column, decimal):
 
 
 def numbers_with_strays(column, decimal):
-    """Read numbers among at most three texts in a tenth of the cells, such as ``nil`` or ``-``, as beside missing ones.
+    """Read a column of numbers with few other texts, such as ``nil`` or ``-``, which are treated as missing.
 
-    A target of few distinct numbers stays text: there a word may be a class.
+    There may be at most three such texts, in a tenth of the cells. A target with few distinct numbers is kept as text,
+    because a word may be a class.
     """
     if not column.is_text or column.strays.empty:
         return None
@@ -88,18 +89,18 @@ SENTENCES = {
     "codes": "Numbers with leading zeros are read as categories in {}.",
     "labels": "Numbers with leading zeros are read as labels in {}.",
     "decimal commas": "Decimal commas are read in {}.",
-    "thousands": "Separators between thousands are left out in {}.",
-    "decimal points": "Points are read as decimal points, not between thousands, in {}.",
-    "units": "Units are left out in {}.",
+    "thousands": "Thousands separators are removed in {}.",
+    "decimal points": "Points are read as decimal points, not as thousands separators, in {}.",
+    "units": "Units are removed in {}.",
     "multiples": "K, M and B after numbers are read as thousands, millions and billions in {}.",
     "parentheses": "Numbers in parentheses are read as negative in {}.",
     "compact dates": "Whole numbers such as 20240531 are read as dates in {}; --categorical NAME keeps them as text.",
     "day first": "Dates are read day first in {}.",
     "month first": "Dates are read month first in {}.",
-    "two digits": "Years of two digits are read as at most this one in {}.",
-    "ambiguous dates": "Dates stay text in {}: nothing tells the day from the month; write them as 2024-05-31.",
+    "two digits": "Two-digit years are read as years up to the current one in {}.",
+    "ambiguous dates": "Dates are kept as text in {}, because day and month are ambiguous; write them as 2024-05-31.",
     "times of day": "Times are read as hours since midnight in {}.",
-    "strays": "Other texts are taken for missing in {}; --categorical NAME keeps such a column as text.",
+    "strays": "Other texts are treated as missing in {}; --categorical NAME keeps such a column as text.",
 }
 
 
@@ -109,7 +110,7 @@ def respelled(columns, decimal):
     Parameters
     ----------
     columns : list of Written
-        Without those that are empty.
+        The columns that are not empty.
     decimal : {'.', ','} or None
         Decimal sign of the file.
     """
@@ -127,17 +128,17 @@ def respelled(columns, decimal):
 
 
 def decimal_sign(columns, has_points, delimiter, given):
-    """Return the decimal sign of a file, '.' or ',', or None if nothing tells.
+    """Return the decimal sign of a file, '.' or ',', or None if it is unknown.
 
-    A column such as 1,234 may have decimal commas or points: it is as the others of the file; else as `given` says;
-    else as columns such as 1.234 are read, or as the delimiter tells.
+    A column such as 1,234 may have decimal commas or points. It is read like the other columns of the file; if these do
+    not determine the sign, it is `given`, or follows from columns such as 1.234 or from the delimiter.
 
     Parameters
     ----------
     columns : list of Written
     has_points : dict of str to bool
-        The columns with fractions that pandas reads with decimal points, by name, and whether their points can stand
-        between thousands as well.
+        The columns that pandas reads with decimal points and fractions, by name, and whether their points could also be
+        thousands separators.
     delimiter : str
     given : {'.', ','} or None
     """
@@ -152,7 +153,7 @@ def decimal_sign(columns, has_points, delimiter, given):
 
 
 def missing_labels(values, texts, label):
-    """Return a target of text in which None is a class, and notes on what is taken for missing in it."""
+    """Return a text target in which None is a class, and notes on texts that are treated as missing."""
     from pandas.api.types import is_numeric_dtype
 
     missing = values.isna()
@@ -160,16 +161,11 @@ def missing_labels(values, texts, label):
     if none.any() and not missing.all() and not is_numeric_dtype(values.dtype) and values.dtype.kind != "M":
         values = values.where(~none, "None")
         missing &= ~none
-        rows = _rows(int(none.sum()))
-        text = f"'None' is a class of {label!r}, {rows}; leave its cells empty where it means missing."
+        text = f"'None' is a class of {label!r}, {rows(int(none.sum()))}; leave these cells empty if it means missing."
         notes.append(Note("none is a class", text))
     counts = texts[missing & (texts != "")].value_counts()
     if len(counts):
-        spelled = ", ".join(f"{text!r} in {_rows(count)}" for text, count in counts.items())
-        text = f"In {label!r}, the column to predict, this is taken for missing: {spelled}."
+        spelled = ", ".join(f"{text!r} in {rows(count)}" for text, count in counts.items())
+        text = f"In {label!r}, the column to predict, these texts are treated as missing: {spelled}."
         notes.append(Note("missing labels", text))
     return values, notes
-
-
-def _rows(count):
-    return f"{count} row{'s' * (count != 1)}"

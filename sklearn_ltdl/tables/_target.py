@@ -1,4 +1,4 @@
-"""The target of a table: which column it is, and whether it holds numbers or classes."""
+"""The target of a table: the column to predict, and whether it holds numbers or classes."""
 
 from decimal import Decimal
 from numbers import Real
@@ -11,12 +11,12 @@ from sklearn_ltdl.tables._columns import target_position
 from sklearn_ltdl.tables._kinds import is_numeral
 from sklearn_ltdl.tables._notes import Note
 
-MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is taken as numbers
-MOST_DOUBTFUL_INTEGERS = 30  # up to here the user is told how the target was read
+MOST_CLASSES_OF_INTEGERS = 10  # an integer target with more distinct values is numeric
+MOST_DOUBTFUL_INTEGERS = 30  # with at most so many, a note says how the target was read
 
 
 class Target(NamedTuple):
-    """What is predicted.
+    """The target of a table.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Target(NamedTuple):
         Numbers, or codes of the classes.
     classes : ndarray of shape (n_classes,) or None
     note : Note or str
-        How an ambiguous target was read; empty if there was no doubt.
+        Note on how an ambiguous target was read; empty if it was clear.
     """
 
     task: str
@@ -35,7 +35,7 @@ class Target(NamedTuple):
 
 
 def read_target(y, task):
-    """Return the Target of values without missing ones; `task` is 'auto', 'regression' or 'classification'."""
+    """Return the Target for values without missing ones; `task` is 'auto', 'regression' or 'classification'."""
     y = np.asarray(y)
     if y.dtype.kind in "OUST":
         objects = y.dtype.kind == "O"
@@ -45,16 +45,14 @@ def read_target(y, task):
     if y.dtype.kind in "mMc":
         found = "complex numbers" if y.dtype.kind == "c" else f"times such as {y[0]!s}" if len(y) else "times"
         raise ParameterError(
-            "y", f"expected numbers or classes, got {found}; predict a number, such as the days since a day."
+            "y", f"expected numbers or classes, got {found}; predict a number, such as days since a date."
         )
     distinct = np.unique(y)
     if len(y) < 2:
         found = "one row with a target" if len(y) else "no row with a target: its column is empty"
-        raise ParameterError("y", f"expected many rows to learn from, got {found}.")
+        raise ParameterError("y", f"expected rows to learn from, got {found}.")
     if len(distinct) < 2:
-        raise ParameterError(
-            "y", f"expected at least two distinct values, got only {distinct[0]!s}; there is nothing to learn."
-        )
+        raise ParameterError("y", f"expected at least two distinct values, got only {distinct[0]!s}.")
     is_number = y.dtype.kind in "iuf"
     if is_number and not np.isfinite(y).all():
         raise ParameterError("y", "expected finite numbers, got infinite values; drop those rows.")
@@ -65,8 +63,8 @@ def read_target(y, task):
         task = "classification" if not is_number or (whole and few) else "regression"
         if whole and 2 < len(distinct) <= MOST_DOUBTFUL_INTEGERS:
             other = "regression" if few else "classification"
-            text = f"The target's {len(distinct)} distinct whole numbers are read for {task}; task={other!r} "
-            note = Note("target", f"{text}(--task {other}) reads them otherwise.")
+            text = f"The target's {len(distinct)} distinct whole numbers are read as {task}; task={other!r} "
+            note = Note("target", f"{text}(--task {other}) reads them differently.")
     if task == "regression":
         if not is_number and y.dtype.kind != "b":
             raise ParameterError(
@@ -80,31 +78,31 @@ def read_target(y, task):
             raise ParameterError(
                 "y",
                 f"{len(classes) - len(strays)} of {len(classes)} distinct values are numbers, {str(strays[0])!r} is "
-                "not; repair it, or leave its cell empty.",
+                "not; correct it, or leave its cell empty.",
             )
         raise ParameterError(
             "y",
             f"expected classes, got {len(classes)} distinct values such as {str(classes[0])!r} in {len(y)} rows; "
-            "choose another target column, repair its numbers, or say task='regression' (--task regression).",
+            "choose another target column, correct its numbers, or use task='regression' (--task regression).",
         )
     return Target(task, codes, classes, note)
 
 
 def in_logarithms(target):
-    """Return a Target of the logarithms of positive numbers."""
+    """Return the Target with logarithms of its positive numbers."""
     if target.task != "regression":
-        raise ParameterError("log", "expected a target of numbers, got classes; leave log out.")
+        raise ParameterError("log", "expected a numeric target, got classes; leave log out.")
     if not (target.values > 0).all():
         least, count = target.values.min(), int(np.sum(target.values <= 0))
         raise ParameterError(
             "log",
-            f"expected a positive target, got {count} of {len(target.values)} values up to 0, the least {least:g}; "
+            f"expected a positive target, got {count} of {len(target.values)} values that are not, such as {least:g}; "
             "leave log out, or predict something positive.",
         )
     return target._replace(values=np.log(target.values))
 
 
 def split_target(table, column=None):
-    """Return the columns to predict from and the one to predict: by name, by position from 1 or -1, or the last one."""
+    """Split a table into the columns to predict from and the target: by name, by position from 1 or -1, or the last."""
     position = target_position(column, [str(name) for name in table.columns])
     return table.drop(columns=table.columns[position]), table.iloc[:, position]

@@ -1,4 +1,4 @@
-"""Warnings on a table that protect from wrong conclusions: rules, asked in order, each of which may find one.
+"""Ordered rules that warn about properties of a table that could lead to wrong conclusions.
 
 A rule takes an `Examined` table and returns a Note or None. To add one, add a function to `WARNINGS`.
 """
@@ -12,15 +12,15 @@ from sklearn_ltdl.tables._columns import look_alike
 from sklearn_ltdl.tables._kinds import date_parts, to_levels, to_numbers
 from sklearn_ltdl.tables._notes import Note, listed
 
-FEW_EVENTS = 10  # rows of a class below which intervals miss too often: 45 % of those of 80 % with 6 events
-FEW_EFFECTIVE = 50  # effective rows below which intervals of losses are too narrow
-_NORMAL = 5.0  # of a normal target a third of the rows is effective; less than a fifth is a heavy tail
-_ALONE_R2 = 0.999  # of one column, beyond which it may know the target
-_ALONE_LOSS = 0.95  # share of the log loss that one column saves, the same
-_ALONE_ERRORS = 0.9  # share of the errors, and the accuracy that two classes reach
+FEW_EVENTS = 10  # with fewer rows of a class, intervals miss too often: with 6 events, 45 % of 80 % intervals
+FEW_EFFECTIVE = 50  # with fewer effective rows, intervals of losses are too narrow
+_NORMAL = 5.0  # for a normal target a third of the rows is effective; less than a fifth is a heavy tail
+_ALONE_R2 = 0.999  # above this R2 of a single column, it may contain the target
+_ALONE_LOSS = 0.95  # the same, for the share of the log loss that one column saves
+_ALONE_ERRORS = 0.9  # the same for two classes: share of the errors that are avoided, and accuracy
 _ALONE_ACCURACY = 0.98
-_SEEN = 2000  # rows that are looked at, fewer of wide tables
-_LEAST = 30  # rows from which one column is no chance
+_SEEN = 2000  # maximum number of rows that are inspected; fewer for wide tables
+_LEAST = 30  # with fewer rows, a single column may fit by chance
 _ENTITY = re.compile(
     r"(?i)(?:.*[\W_])?(?:patient|subject|person|people|customer|client|user|member|employee|student|child|animal|chick"
     r"|household|family|school|class|hospital|clinic|centre|center|site|store|shop|firm|company|country|state|plant"
@@ -30,21 +30,21 @@ _TIME = re.compile(r"(?i)(?:.*[\W_])?(?:year|yr|date|time|timestamp|month|quarte
 
 
 class Examined(NamedTuple):
-    """A table with what is known of it.
+    """A table with its columns and its target.
 
     Parameters
     ----------
     X : DataFrame or ndarray of shape (n_rows, n_columns)
-        As models see it.
+        The table for the models.
     columns : list of Column
         How each column of `X` is read.
     target : Target
     row : integer ndarray of shape (n_rows,)
-        Number of each row in the user's table, from 1.
+        Position of each row in the user's table, from 1.
     is_grouped : bool
         Whether the user gave groups.
     is_log : bool
-        Whether the target is the logarithm of what the user gave.
+        Whether the target is the logarithm of the user's target.
     """
 
     X: object
@@ -55,12 +55,12 @@ class Examined(NamedTuple):
     is_log: bool
 
     def column(self, j):
-        """Return a column as a table of one."""
+        """Return one column as a table."""
         return self.X.iloc[:, [j]] if hasattr(self.X, "iloc") else self.X[:, [j]]
 
 
 def leak(table):
-    """Warn of columns that alone predict nearly all of the target."""
+    """Warn about columns that alone predict nearly all of the target."""
     n = len(table.X)
     if n < _LEAST:
         return None
@@ -79,8 +79,8 @@ def leak(table):
                 found.append(column.name)
     if not found:
         return None
-    alone = "predicts nearly all of the target by itself" if len(found) == 1 else "predict nearly all, each by itself"
-    return Note("leak", f"{listed(found)} {alone}: is it known before the target is? If not, --drop it.")
+    alone = f"alone predict{'s' * (len(found) == 1)} nearly all of the target"
+    return Note("leak", f"{listed(found)} {alone}: is it known before the target? If not, --drop it.")
 
 
 def _codes(levels):
@@ -88,7 +88,7 @@ def _codes(levels):
 
 
 def _knows_numbers(x, y, kind):
-    """Return whether numbers follow from one column: on a line, in their order, or by the level."""
+    """Return whether one column determines the numbers: linearly, by rank, or by level."""
     known = np.isfinite(x)
     if known.mean() < 0.9 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
         return False
@@ -99,7 +99,7 @@ def _knows_numbers(x, y, kind):
             return False
         means = np.bincount(x.astype(int), y) / np.maximum(counts, 1)
         return np.mean((y - means[x.astype(int)]) ** 2) < (1 - _ALONE_R2) * np.var(y)
-    by_line = np.corrcoef(x / np.abs(x).max(), y / np.abs(y).max())[0, 1] ** 2  # of numbers whose squares exist
+    by_line = np.corrcoef(x / np.abs(x).max(), y / np.abs(y).max())[0, 1] ** 2  # scaled so that squares do not overflow
     few = len(np.unique(x)) < len(y) / 5
     return by_line > _ALONE_R2 or (not few and np.corrcoef(_ranks(x), _ranks(y))[0, 1] ** 2 > _ALONE_R2)
 
@@ -111,14 +111,14 @@ def _ranks(values):
 
 
 def _knows_classes(x, y, kind):
-    """Return whether classes follow from one column, by a few thresholds or by the level."""
+    """Return whether one column determines the classes, by a few thresholds or by level."""
     from sklearn.tree import DecisionTreeClassifier
 
     counts = np.bincount(y)
     counts = counts[counts > 0]
     known = np.isfinite(x)
     x = np.where(known, x, np.nan)
-    x[known] = _ranks(x[known])  # which a tree reads in single precision
+    x[known] = _ranks(x[known])  # ranks, because trees use single precision
     levels = len(np.unique(x))
     if len(counts) < 2 or levels < 2 or (kind == "category" and levels > len(y) / 5):
         return False
@@ -135,7 +135,7 @@ def _knows_classes(x, y, kind):
 
 
 def sorted_time(table):
-    """Warn of rows in the order of a column of dates, or of years: random folds then predict the past."""
+    """Warn if rows are sorted by a column of dates or years, because random folds then predict the past."""
     if table.is_grouped:
         return None
     for j, column in enumerate(table.columns):
@@ -149,12 +149,12 @@ def sorted_time(table):
             continue
         if np.sum(steps != 0) >= len(steps) / 20 and np.sum(steps != 0) > 4:
             text = f"The rows are in the order of {column.name!r}, and the folds are drawn at random"
-            return Note("sorted time", f"{text}: if new rows will be later ones, say --time {column.name}.")
+            return Note("sorted time", f"{text}: if new rows will be later, use --time {column.name}.")
     return None
 
 
 def repeated_identifiers(table):
-    """Warn of identifiers that several rows share: these rows are not independent."""
+    """Warn about identifiers that several rows share, because these rows are not independent."""
     if table.is_grouped:
         return None
     n, found = len(table.X), []
@@ -167,21 +167,21 @@ def repeated_identifiers(table):
             found.append(column.name)
     if not found:
         return None
-    text = f"Several rows share a value of {listed(found)}: if these belong together"
-    return Note("repeated identifiers", f"{text}, say --groups {found[0]}, lest models recognise them.")
+    text = f"Several rows share a value of {listed(found)}: if these rows belong together"
+    return Note("repeated identifiers", f"{text}, say --groups {found[0]}, or models may recognise them.")
 
 
 def few_events(table):
-    """Warn of classes of fewer than ten rows."""
+    """Warn about classes with fewer than ten rows."""
     few = few_of(table.target)
     if not few:
         return None
     text = ", ".join(f"{label!r} {count}" for label, count in list(few.items())[:5]) + (", ..." if len(few) > 5 else "")
-    return Note("few events", f"Classes of fewer than {FEW_EVENTS} rows: {text}. So few decide nothing.")
+    return Note("few events", f"Classes with fewer than {FEW_EVENTS} rows: {text}. Their results are not reliable.")
 
 
 def few_of(target):
-    """Return the classes of fewer than ten rows, with their counts."""
+    """Return the classes with fewer than ten rows, with their counts."""
     return {label: count for label, count in counts_of(target).items() if count < FEW_EVENTS}
 
 
@@ -194,16 +194,16 @@ def counts_of(target):
 
 
 def look_alike_classes(table):
-    """Warn of classes that are equal but for case, blanks or a full stop."""
+    """Warn about classes that only differ in case, blanks or a full stop."""
     twins = look_alike(table.target.classes) if table.target.classes is not None else []
     if not twins:
         return None
-    text = f"Classes differ by case, blanks or a full stop only: {listed(twins)}"
-    return Note("look alike", f"{text}. They count as different; repair the file if they are one.")
+    text = f"Classes only differ in case, blanks or a full stop: {listed(twins)}"
+    return Note("look alike", f"{text}. They count as different; correct the file if they are the same.")
 
 
 def heavy_tails(table):
-    """Warn if few rows make most of the loss: with losses l, (sum l)^2 / sum l^2 rows are effective."""
+    """Warn if few rows make most of the loss; the effective number of rows is (sum l)^2 / sum l^2 for losses l."""
     if table.target.task != "regression":
         return None
     y = table.target.values
@@ -215,7 +215,7 @@ def heavy_tails(table):
     half = int(np.searchsorted(np.cumsum(loss[order]), loss.sum() / 2)) + 1
     rows = ", ".join(map(str, table.row[order[:half]][:5])) + (", ..." if half > 5 else "")
     made = f"Row {rows} makes" if half == 1 else f"{half} rows ({rows}) make"
-    text = f"{made} half of the loss, and {effective:.0f} of {len(y)} rows are effective: intervals are too narrow"
+    text = f"{made} half of the loss, and {effective:.0f} of {len(y)} rows are effective, so intervals are too narrow"
     advice = "; try --log" if not table.is_log and (y > 0).all() else ""
     return Note("heavy tails", f"{text}{advice}.")
 
@@ -224,5 +224,5 @@ WARNINGS = (leak, sorted_time, repeated_identifiers, few_events, look_alike_clas
 
 
 def warnings_of(table):
-    """Return what is found, as a list of Note."""
+    """Return the warnings about a table, as a list of Note."""
     return [note for note in (rule(table) for rule in WARNINGS) if note is not None]

@@ -51,7 +51,7 @@ def test_classes_stay_known_without_their_rows(rng):
     reduced = explanation.without(y == "d")
     assert list(reduced.classes_) == [*"abcd"]
     assert "d" not in reduced.predict(X)
-    with pytest.raises(ValueError, match="this one predicts classes"):
+    with pytest.raises(ValueError, match="this network predicts classes"):
         explanation.predict(X, return_std=True)
 
 
@@ -92,10 +92,10 @@ def test_the_standard_deviation_is_that_of_the_gaussian_process(explained):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([50], "rows must be numbers or a mask of the 50 rows"),
-        (np.ones(49, dtype=bool), "rows must be numbers or a mask of the 50 rows"),
-        (np.ones(50, dtype=bool), "leave two at least"),
-        ([0.5], "rows must be numbers or a mask"),
+        ([50], "rows must be indices or a mask for the 50 rows"),
+        (np.ones(49, dtype=bool), "rows must be indices or a mask for the 50 rows"),
+        (np.ones(50, dtype=bool), "keep at least two"),
+        ([0.5], "rows must be indices or a mask"),
     ],
     ids=["beyond", "short mask", "all", "no integers"],
 )

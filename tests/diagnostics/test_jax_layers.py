@@ -123,7 +123,7 @@ def test_signs_stand_for_many_outputs(rng):
     before, after = ({"a": rng.standard_normal((4, 30)), "b": rng.standard_normal((30, 300))} for _ in range(2))
     X, y = rng.standard_normal((12, 4)), rng.standard_normal((12, 300))
     trained, rows, _, notes = trained_network(function, X, y, before=before, after=after)
-    assert any("random signs stand for the 300 outputs" in note for note in notes)
+    assert any("random combinations of the 300 outputs" in note for note in notes)
     hidden = np.tanh(X @ trained.after[0])
     slopes = (1 - hidden**2)[:, None] * trained.after[1].T  # (n, outputs, hidden)
     exact = hidden @ hidden.T + np.einsum("ikh,jkh->ij", slopes, slopes) * (X @ X.T) / 300

@@ -22,12 +22,12 @@ def test_a_power_law_is_found_and_its_error_is_that_of_least_squares(rng):
     ("x", "y", "message"),
     [
         ([1, 2], [1, 2], "at least 3"),
-        ([1, 2, 3], [1, 2], "one length"),
+        ([1, 2, 3], [1, 2], "the same length"),
         ([[1, 2, 3]], [[1, 2, 3]], "one-dimensional"),
         ([1, 2, 3], [1, 0, 2], "y must be positive"),
         ([1, -2, 3], [1, 2, 2], "x must be positive"),
         ([1, 2, 3], [1, np.inf, 2], "y must be positive and finite"),
-        ([2, 2, 2], [1, 2, 3], "one value, 2"),
+        ([2, 2, 2], [1, 2, 3], "x is 2 for all points"),
     ],
 )
 def test_points_without_a_rate_are_refused(x, y, message):

@@ -255,15 +255,15 @@ def test_classes_are_those_given_or_those_that_can_be_told(rng):
     assert classes_of(first, names).tolist() == ["no", "yes"]
     assert classes_of(first, np.arange(40) % 2 > 0).tolist() == [False, True]
     assert classes_of(first, np.arange(40) % 2, [0, 1]).tolist() == [0, 1]
-    with pytest.raises(ValueError, match="whether they are numbers, cannot be told"):
+    with pytest.raises(ValueError, match="whether the network predicts numbers or classes"):
         classes_of(first, np.arange(40) % 2)
     assert classes_of(first, np.where(X[:, 0] > 0, 1.0, 0.5).astype(object)) is None
     assert classes_of(first, 1.0 * (np.arange(40) % 2)) is None
     assert classes_of(first, np.arange(40) % 5) is None
     assert classes_of(first, 1.0 * (np.arange(40) % 2), [0.0, 1.0]).tolist() == [0, 1]
-    with pytest.raises(ValueError, match="cannot be told: outputs a row 2, distinct values in y 3"):
+    with pytest.raises(ValueError, match="it has 2 outputs per row, and y has 3 distinct values"):
         classes_of(softmax, np.array(["a", "b", "c"])[np.arange(40) % 3])
-    with pytest.raises(ValueError, match="distinct values in y 1"):
+    with pytest.raises(ValueError, match="y has 1 distinct values"):
         classes_of(softmax, np.ones(40, dtype=int))  # of the classes 1 and 2, or of 0 and 1
     with pytest.raises(ValueError, match="classes must be the 2 classes"):
         classes_of(softmax, names, ["yes", "no"])
@@ -384,7 +384,7 @@ V = {"a": 2 * np.ones((3, 1)), "b": 2 * np.ones(2)}
     [
         (broken, {}, "needs its parameters before and after"),
         (broken, {"before": W}, "needs its parameters before and after"),
-        (broken, {"before": W, "after": {"a": W["a"]}}, "one structure"),
+        (broken, {"before": W, "after": {"a": W["a"]}}, "the same structure"),
         (broken, {"before": W, "after": {"a": np.ones((4, 1)), "b": W["b"]}}, r"a has shape \(3, 1\) before"),
         (
             broken,
@@ -393,12 +393,12 @@ V = {"a": 2 * np.ones((3, 1)), "b": 2 * np.ones(2)}
         ),
         (lambda w, X: X @ w["a"] / 0.0 * jnp.nan, {"before": V, "after": W}, "not finite"),
         (lambda w, X: (X @ w["a"]).sum(), {"before": V, "after": W}, "its result has shape"),
-        (broken, {"before": {}, "after": {}}, "no parameters"),
+        (broken, {"before": {}, "after": {}}, "no floating-point parameters"),
         (broken, {"before": W, "after": {**W, "b": np.full(2, np.nan)}}, "b is not finite"),
-        (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": V, "after": W}, "row by row"),
-        (lambda w, X: X @ w["a"] * (1 + (len(X) == 1)), {"before": V, "after": W}, "row by row"),
+        (lambda w, X: (X - X.mean(axis=0)) @ w["a"], {"before": V, "after": W}, "each row separately"),
+        (lambda w, X: X @ w["a"] * (1 + (len(X) == 1)), {"before": V, "after": W}, "each row separately"),
         (lambda w, X: X @ w["a"] + (w["b"][0] - 1) * X.mean(), {"before": V, "after": W}, "parameters before training"),
-        (lambda w, X: np.tanh(np.asarray(X @ w["a"])), {"before": V, "after": W}, "formulas those of jax.numpy"),
+        (lambda w, X: np.tanh(np.asarray(X @ w["a"])), {"before": V, "after": W}, "use jax.numpy"),
         (lambda w, X: jax.lax.stop_gradient(X @ w["a"]), {"before": V, "after": W}, "no tangent kernel"),
         (lambda w, X: 1e200 * X @ w["a"], {"before": V, "after": W}, "not finite at these rows"),
         (3, {}, "model is a int"),
@@ -420,13 +420,13 @@ def test_rows_that_the_network_cannot_take_are_refused(rng):
         regime_report(classifier, X, np.full(40, 7))
     with pytest.raises(ValueError, match="X has 2 features"):
         regime_report(regressor, X[:, :2], X[:, 0])
-    with pytest.raises(ValueError, match=r"y has shape \(40, 2\); outputs of the network a row: 1"):
+    with pytest.raises(ValueError, match=r"y has shape \(40, 2\); the network has 1 outputs per row"):
         regime_report(regressor, X, X[:, :2])
     with pytest.raises(ValueError, match="5 rows; at least 10"):
         regime_report(regressor, X[:5], X[:5, 0])
     with pytest.raises(ValueError, match="'max_rows'"):
         regime_report(regressor, X, X[:, 0], max_rows=3)
-    with pytest.raises(ValueError, match="weights before and after training are the same"):
+    with pytest.raises(ValueError, match="weights before and after training are equal"):
         regime_report(softmax, X[:, :2], X[:, :2], before=S, after=S)
     with pytest.raises(MemoryError, match="smaller max_rows"):
         regime_report(one_column, np.zeros((10**7, 1)), np.zeros(10**7), max_rows=10**7)
@@ -466,7 +466,7 @@ def test_the_rows_that_are_predicted_are_checked_too(rng):
         ({"X_test": X, "y_test": np.full(40, "a")}, "y_test must be finite numbers"),
         ({"X_test": X[:, :2]}, "X has 2 features"),
         ({"X_test": X, "y_test": X[:10, 0]}, "inconsistent"),
-        ({"y_test": X[:, 0]}, "X_test, which is missing"),
+        ({"y_test": X[:, 0]}, "y_test is given without X_test"),
     ):
         with pytest.raises(ValueError, match=message):
             explain_as_kernel(network, X, X[:, 0], **parameters)
@@ -498,7 +498,7 @@ def test_without_fresh_rows_nothing_is_held_against_a_kernel(rng):
     explanation = explain_as_kernel(network, X, y)
     assert explanation.agreement_before < 0.5
     assert explanation.verdict == "lazy"
-    assert "predicts something else" in explanation.sentence
+    assert "predicts differently" in explanation.sentence
     rich = LazyNetRegressor(scale=0.01, alpha=1e-9, max_iter=3000, random_state=0).fit(X, y)
     assert explain_as_kernel(rich, X, y).verdict == "unknown"
 

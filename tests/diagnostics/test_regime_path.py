@@ -142,11 +142,11 @@ def test_a_module_gives_the_path_of_its_states_and_files(norm, rng, tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"checkpoints": [np.ones(3)]}, "two moments of training"),
-        ({"checkpoints": {"a": 1, "b": 2}}, "two moments of training"),
+        ({"checkpoints": [np.ones(3)]}, "at two or more times in training"),
+        ({"checkpoints": {"a": 1, "b": 2}}, "at two or more times in training"),
         ({"checkpoints": [np.ones(3), np.ones(4), 2 * np.ones(3)]}, r"checkpoints\[1\] does not fit"),
         ({"steps": [0, 2, 1]}, "steps must increase"),
-        ({"steps": [0, 2]}, "inconsistent numbers"),
+        ({"steps": [0, 2]}, r"steps has shape \(2,\)"),
         ({"y": np.ones(20)}, "y is 1.0 in all 20 rows"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_bad_parameter_is_named(parameters, message, rng):
 def test_a_network_that_keeps_no_checkpoints_is_refused(rng):
     X = rng.standard_normal((20, 3))
     network = LazyNetRegressor(width=4, max_iter=5, random_state=0).fit(X, X[:, 0])
-    with pytest.raises(ValueError, match="keeps its first and last weights only"):
+    with pytest.raises(ValueError, match="only keeps its first and last weights"):
         regime_path(network, [1, 2], X, X[:, 0])
 
 

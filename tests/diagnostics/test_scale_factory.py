@@ -105,7 +105,7 @@ def test_images_and_classes_take_a_module_with_an_output_a_class(rng):
         assert path.score == "accuracy"
         assert path.scores[0] > 0.8
         assert path.train_losses[0] < 0.7 * (1 if n_outputs == 1 else 0.5)
-    with pytest.raises(ValueError, match=r"estimator has 3 outputs a row; .*classes in y, 2 \(or one output"):
+    with pytest.raises(ValueError, match=r"estimator has 3 outputs per row; .*classes in y, 2 \(or one output"):
         scale_path(X, y, [1.0], estimator=convolutional(3))
     with pytest.raises(ValueError, match="is a batch normalisation"):
         scale_path(X, y, [1.0], estimator=lambda seed: nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 2)))
@@ -122,7 +122,7 @@ def test_a_rate_that_blows_up_is_halved(data):
 
 
 def test_sample_weights_are_refused(data):
-    with pytest.raises(ValueError, match="sample_weight is not known for a factory"):
+    with pytest.raises(ValueError, match="sample_weight is not supported for a factory"):
         scale_path(**data, scales=[1.0], estimator=(first_weights, apply_fn), sample_weight=np.ones(100))
 
 

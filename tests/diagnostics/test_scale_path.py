@@ -90,7 +90,7 @@ def test_weights_are_rows_given_several_times(classes):
     repeated = scale_path(X[train], y[train], [1.0], estimator=network, X_test=X[test], y_test=y[test])
     for name in ("scores", "losses", "displacements", "linearized_loss", "linearized_score"):
         assert getattr(weighted, name) == pytest.approx(getattr(repeated, name), rel=1e-4), name  # to max_iter and tol
-    with pytest.raises(ValueError, match="sample_weight_test: expected None without X_test"):
+    with pytest.raises(ValueError, match="sample_weight_test needs X_test"):
         scale_path(X, y, [1.0], sample_weight_test=np.ones(60))
 
 
@@ -123,13 +123,13 @@ def test_the_default_is_a_classifier_for_classes_and_the_users_estimator_is_left
         ({"scales": []}, "scales must be positive"),
         ({"scales": [np.nan]}, "scales must be positive"),
         ({"scales": "a"}, "scales must be positive"),
-        ({"estimator": LazyNetRegressor(centering=None)}, "no limit at large scales"),
+        ({"estimator": LazyNetRegressor(centering=None)}, "no lazy limit at large scales"),
         ({"estimator": MeanFieldTwoLayerNet()}, "MeanFieldTwoLayerNet"),
-        ({"X_test": np.ones((2, 3))}, "come together"),
+        ({"X_test": np.ones((2, 3))}, "be given together"),
         ({"y": np.ones(20)}, "y is 1.0 in all 20 rows"),
         ({"y": None}, "y is None"),
         ({"X_test": np.ones((1, 3)), "y_test": np.ones(1)}, "1 row is held out"),
-        ({"y": [*"ab"] * 10, "X_test": np.ones((2, 3)), "y_test": [*"ac"]}, r"classes \['c'\] that y has not"),
+        ({"y": [*"ab"] * 10, "X_test": np.ones((2, 3)), "y_test": [*"ac"]}, r"classes \['c'\] that are not in y"),
     ],
 )
 def test_a_bad_parameter_is_named(parameters, message, rng):

@@ -375,7 +375,7 @@ def test_a_start_that_is_a_view_is_refused_with_the_remedy(rng):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: None, "before is needed: PyTorch keeps no weights"),
+        (lambda s: None, "before is required, because PyTorch does not keep"),
         (lambda s: {k: v for k, v in s.items() if k != "2.bias"}, r"missing \['2.bias'\]"),
         (lambda s: s | {"more": torch.ones(1)}, r"unexpected \['more'\]"),
         (lambda s: s | {"2.bias": torch.ones(9)}, r"2.bias has shape \(9,\)"),
@@ -403,7 +403,7 @@ def test_what_is_no_function_of_a_row_is_refused(rng):
     first = copy.deepcopy(module.state_dict())
     with torch.no_grad():
         module.a.weight += 1
-    with pytest.raises(ValueError, match="row by row"):
+    with pytest.raises(ValueError, match="each row separately"):
         regime_report(module, X, y, before=first)
     module = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, track_running_stats=False))
     with pytest.raises(ValueError, match="track_running_stats"):
@@ -428,7 +428,7 @@ def test_a_module_whose_copy_has_other_names_is_refused():
 
     module, _, X, y = Renamed("original"), *made("mlp")[1:]
     first = {key: value + 1 for key, value in module.state_dict().items()}
-    with pytest.raises(ValueError, match="A copy of this Renamed names its parameters otherwise"):
+    with pytest.raises(ValueError, match="A copy of this Renamed has other parameter names"):
         regime_report(module, X, y, before=first)
 
 
@@ -450,7 +450,7 @@ def test_rows_are_tuples_dicts_datasets_and_whole_numbers(rng):
     report = regime_report(module, (number, words), y, before=first)
     expected = report.diagnostics
     assert expected["directions_after"] is None
-    assert "which directions" in str(report)
+    assert "directions are unknown" in str(report)
     named = {"words": torch.as_tensor(words), "number": torch.as_tensor(number)}
     data = [((torch.as_tensor(a), int(b)), c) for a, b, c in zip(number, words, y)]
 
@@ -486,7 +486,7 @@ def test_patterns_name_the_weights(rng):
     for patterns, layers in (("4.*", ["4"]), (["0.weight", "4.*"], ["0", "4"]), ("*.bias", ["0", "2", "4"])):
         report = regime_report(TorchNetwork(module, first, parameters=patterns), X, y)
         assert [layer["layer"] for layer in report.layers] == layers
-    with pytest.raises(ValueError, match=r"parameters fits none of the module's: \['0.weight'"):
+    with pytest.raises(ValueError, match=r"parameters matches no parameter of the module, which has \['0.weight'"):
         regime_report(TorchNetwork(module, first, parameters="head.*"), X, y)
     with pytest.raises(TypeError, match="parameters must be callable, a pattern"):
         TorchNetwork(module, first, parameters=[1])
@@ -509,7 +509,7 @@ def test_outputs_that_are_no_scores_are_noted(last, noted, rng):
 def test_a_sigmoid_and_targets_of_one_hot_are_noted(rng):
     module, first, X, _ = made("mlp", n=30)
     y = rng.integers(2, size=30)
-    assert any("one 1 in each row" in note for note in regime_report(module, X, np.eye(2)[y], before=first).notes)
+    assert any("a single 1 in each row" in note for note in regime_report(module, X, np.eye(2)[y], before=first).notes)
     one = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
     start = {key: value + 0.3 for key, value in one.state_dict().items()}
     assert any("look like probabilities" in note for note in regime_report(one, X, y == 1, before=start).notes)
@@ -548,7 +548,7 @@ def test_a_sketch_is_without_bias_and_its_error_falls_as_the_root(rng):
     for n_probes in (25, 400):
         sketch = TorchNetwork(module, first, kernel="sketch", n_probes=n_probes)
         trained, rows, _, notes = trained_network(sketch, X, y)
-        assert any("sketches" in note for note in notes)
+        assert any("random directions of the weights" in note for note in notes)
         found = trained.function.kernel(trained.after, rows)
         errors.append(np.linalg.norm(found - K) / np.linalg.norm(K))
     assert errors[1] < 0.15  # the root of (1 + effective rank) / n_probes, about
@@ -578,7 +578,7 @@ def test_a_wrong_seed_is_noted_and_the_right_one_is_not(rng):
         optimizer.step()
     for seed, noted in ((0, False), (1, True)):
         report = regime_report(module, X, y, before=(big, seed))
-        assert any("do not look like" in note for note in report.notes) == noted
+        assert any("are probably not those of" in note for note in report.notes) == noted
 
 
 def test_skorch_nets_and_pipelines_are_unwrapped(rng):

@@ -215,7 +215,7 @@ def test_what_was_not_fitted_is_refused(model, message, rng):
         (LazyNetRegressor(mode="kernel"), "mode='kernel'"),
         (LazyNetRegressor(mode="linearized"), "mode='linearized'"),
         (MeanFieldTwoLayerNet(solver="frank_wolfe", alpha=0.1), "frank_wolfe"),
-        (MLPRegressor(hidden_layer_sizes=(), random_state=0, max_iter=5), "no hidden layer"),
+        (MLPRegressor(hidden_layer_sizes=(), random_state=0, max_iter=5), "without hidden layers"),
         (MLPRegressor(loss="poisson", random_state=0, max_iter=5), "poisson"),
         (StandardScaler(), "StandardScaler"),
     ],
@@ -235,7 +235,7 @@ def test_an_edited_random_state_is_noted(solver):
     for seed, noted in ((0, False), (1, True), (2, True)):
         network.set_params(random_state=seed)
         notes = trained_network(network, X[600:700] / 16, y[600:700])[3]
-        assert any("do not look like" in note for note in notes) == noted
+        assert any("are probably not those of" in note for note in notes) == noted
 
 
 def test_collections_of_flax_other_than_params_are_no_weights(rng):

@@ -10,6 +10,9 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, compare_solvers, duality_gap
+from sklearn_ltdl.losses import Huber, Logistic, Multinomial, SmoothHinge, SquaredHinge, best_intercept, total
+
+LOSSES_OF_ONE_OUTPUT = [Huber(), Logistic(), SquaredHinge(), SmoothHinge()]
 
 rng = np.random.default_rng(0)
 X = np.round(64 * rng.normal(size=(24, 3))) / 64  # so that offsets of powers of two up to 2^46 are exact
@@ -169,3 +172,48 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_is(solver, layout, v
                 SAGRegressor(solver=solver).fit(layout(table), Y, weight)
             with pytest.raises(ValueError, match=message):
                 SAGClassifier(solver=solver).fit(layout(table), LABELS, weight)
+
+
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "auto"])
+@pytest.mark.parametrize("seed", [14, 43, 169, 193])
+def test_classes_of_next_to_no_weight_take_few_steps(monkeypatch, seed, solver):
+    """Their scores are 200 below those of others: few evaluations of the loss find the intercept, and exactly."""
+    rng, evaluations = np.random.default_rng(seed), []
+    n, p, k = (int(rng.integers(*ends)) for ends in ((4, 60), (1, 8), (2, 5)))
+    X, labels = rng.normal(size=(n, p)) * 10.0 ** rng.uniform(-3, 3, p), rng.integers(k, size=n)
+    value = Multinomial.value
+
+    def counted(self, z, y):
+        evaluations.append(z)
+        return value(self, z, y)
+
+    monkeypatch.setattr(Multinomial, "value", counted)
+    weight = 10.0 ** rng.uniform(-90, 90, n)
+    model = SAGClassifier(alpha=1e-3, solver=solver).fit(X, labels, weight)
+    assert len(evaluations) < 20_000  # a second; they were a million
+    assert model.dual_gap_ < 1e-6  # as nothing but rounding is left, of a loss of about 1 for equal scores
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_ONE_OUTPUT, ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_best_intercept_balances_the_slopes(rng, loss, scale):
+    scores = scale * rng.standard_normal((50, 2))
+    y = rng.integers(2, size=(50, 2)).astype(float) if loss.of_labels else scale * rng.standard_normal((50, 2))
+    share = 10.0 ** rng.uniform(-8, 0, 50)
+    share /= share.sum()
+    best = best_intercept(loss, scores, y, share, np.zeros(2))
+    value = total(loss, scores + best, y, share)
+    for shift in scale * np.array([-1.0, -1e-3, 1e-3, 1.0]):
+        assert total(loss, scores + best + shift, y, share) >= value * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("seed", [34, 41, 43, 48, 82, 103, 129, 479])
+def test_a_fit_with_nothing_but_rounding_to_gain_has_converged(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 40))
+    X, y = np.tile(10.0 ** rng.uniform(-5, 5, 2), (n, 1)), 10.0 ** rng.uniform(0, 6) * rng.normal(size=n)
+    model = SAGRegressor(loss="huber", alpha=10.0 ** rng.uniform(-8, 3), l1_ratio=0.5, solver="cd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.fit(X, y, rng.uniform(0.1, 3, n))  # both columns are constant: the intercept is all there is to fit
+    assert not model.coef_.any()

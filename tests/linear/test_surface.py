@@ -392,7 +392,7 @@ def test_solvers_are_compared_from_their_certificates(diabetes, agg):
     np.testing.assert_allclose(height, frame.query("solver == 'sag'")["suboptimality"] / display.scale, atol=1e-16)
     drawn = ConvergenceDisplay.from_data(X, y > 2, solvers=["saga"], max_iter=3, random_state=0)
     assert drawn.statistical_error is None
-    with pytest.raises(ValueError, match=r"solvers must be among .*got \['adam'\]"):
+    with pytest.raises(ValueError, match=r"solvers must be a list of some of .*got \['adam'\]"):
         compare_solvers(X, y, solvers=["adam"])
 
 
@@ -472,8 +472,8 @@ def test_comparisons_of_nothing_are_refused(diabetes):
     X, y, _ = diabetes
     for data, options, message in (
         ((X, np.full(len(y), 1.5)), {}, "nothing to compare"),
-        ((X, y), {"solvers": []}, "solvers must be among .* got none"),
-        ((X, y), {"max_iter": 0}, "max_iter must be at least 1; got 0"),
+        ((X, y), {"solvers": []}, "solvers must be a list of .* got none"),
+        ((X, y), {"max_iter": 0}, "max_iter must be a whole number above 0; got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             compare_solvers(*data, **options)

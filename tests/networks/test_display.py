@@ -185,11 +185,11 @@ def test_what_cannot_be_drawn_is_named(table):
     def draw(estimator, **how):
         ParticleFlowDisplay.from_estimator(estimator, *table, **how)
 
-    with pytest.raises(ValueError, match="estimator is a Ridge; trajectories are drawn of a MeanFieldTwoLayerNet"):
+    with pytest.raises(ValueError, match="estimator is a Ridge; trajectories need a MeanFieldTwoLayerNet"):
         draw(Ridge())
     with pytest.raises(ValueError, match="estimator is a Ridge"):
         draw(make_pipeline(StandardScaler(), Ridge()))
-    with pytest.raises(ValueError, match="solver='frank_wolfe' adds neurons where they are best"):
+    with pytest.raises(ValueError, match="solver='frank_wolfe' adds neurons in their final places"):
         draw(network(solver="frank_wolfe"))
     for features in [(0, 4), (-1, 0), (1, 1), (0, 1, 2), 0, (0.0, 1.0)]:
         with pytest.raises(ValueError, match="features must be two different integers from 0 to 3"):

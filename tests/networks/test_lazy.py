@@ -343,13 +343,13 @@ def test_a_warm_start_in_batches_is_judged_by_the_rows_held_out_before(alpha, rn
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"scale": 3.0}, "another width, depth, activation, scale"),
-        ({"width": 8}, "another width"),
-        ({"depth": 2}, "another width"),
-        ({"activation": "tanh"}, "another width"),
-        ({"centering": "doubled"}, "another width"),
-        ({"centering": None, "scale": 1.0}, "another width"),
-        ({"mode": "linearized"}, "another width"),
+        ({"scale": 3.0}, "a width, depth, activation, scale"),
+        ({"width": 8}, "a width, depth"),
+        ({"depth": 2}, "a width, depth"),
+        ({"activation": "tanh"}, "a width, depth"),
+        ({"centering": "doubled"}, "a width, depth"),
+        ({"centering": None, "scale": 1.0}, "a width, depth"),
+        ({"mode": "linearized"}, "a width, depth"),
     ],
 )
 def test_a_warm_start_with_another_network_is_refused_and_the_old_one_kept(parameters, message, rng):
@@ -365,7 +365,7 @@ def test_a_warm_start_with_another_network_is_refused_and_the_old_one_kept(param
 def test_a_warm_start_with_other_targets_is_refused(rng):
     X, Y, _ = table(rng, n_outputs=2)
     net = LazyNetRegressor(max_iter=10, warm_start=True, **SMALL).fit(X, Y[:, 0])
-    with pytest.raises(ValueError, match="y has 2 columns; the fit that goes on had 1"):
+    with pytest.raises(ValueError, match="y has 2 columns, but the last fit had 1"):
         net.fit(X, Y)
     net = LazyNetClassifier(max_iter=10, warm_start=True, **SMALL).fit(X, classes_of(X))
     with pytest.raises(ValueError, match=r"y has classes \[2\], which are not among"):

@@ -202,7 +202,7 @@ def test_partial_fit_takes_classes_that_come_later(rng):
 @pytest.mark.parametrize("parameters", [{"solver": "gd"}, {"solver": "frank_wolfe"}, {"temperature": 0.1}])
 def test_partial_fit_goes_by_batches_only(parameters, diabetes):
     network = MeanFieldTwoLayerNet(activation="tanh" if "temperature" in parameters else "relu", **parameters)
-    with pytest.raises(ValueError, match="partial_fit goes by batches"):
+    with pytest.raises(ValueError, match="partial_fit trains in batches"):
         network.partial_fit(*diabetes)
 
 
@@ -348,7 +348,7 @@ def test_training_with_noise_closes_its_gap_as_particles_grow_many(diabetes):
 
 
 def test_noise_without_a_bound_is_warned_of(diabetes):
-    with pytest.warns(UserWarning, match="guarantee for bounded activations"):
+    with pytest.warns(UserWarning, match="guaranteed only for bounded activations"):
         MeanFieldTwoLayerNet(temperature=1e-3, max_iter=5, random_state=0).fit(*diabetes)
     with pytest.warns(UserWarning, match="positive alpha"):
         MeanFieldTwoLayerNet(activation="tanh", alpha=0.0, temperature=1e-3, max_iter=5, random_state=0).fit(*diabetes)
@@ -369,9 +369,9 @@ def test_zero_initialisation_is_refused(estimator):
         ({"validation_fraction": 1.0}, "'validation_fraction'"),
         ({"early_stopping": "yes"}, "'early_stopping'"),
         ({"temperature": 0.1, "solver": "adam"}, "needs all rows at each step"),
-        ({"temperature": 0.1, "early_stopping": True}, "early_stopping=True holds rows out"),
-        ({"solver": "frank_wolfe", "early_stopping": True}, "early_stopping=True holds rows out"),
-        ({"solver": "frank_wolfe", "activation": "softplus"}, "weight decay is a norm of the measure"),
+        ({"temperature": 0.1, "early_stopping": True}, "early_stopping=True needs a validation set"),
+        ({"solver": "frank_wolfe", "early_stopping": True}, "early_stopping=True needs a validation set"),
+        ({"solver": "frank_wolfe", "activation": "softplus"}, "weight decay is then a norm of the measure"),
         ({"solver": "frank_wolfe", "activation": "relu", "alpha": 0.0}, "needs a positive alpha"),
         ({"activation": "quadratic", "width": 1}, "width=1 is too small"),
     ],
@@ -454,7 +454,7 @@ def test_frank_wolfe_that_ends_early_says_how_far_it_is(diabetes):
     X, y = diabetes
     network = MeanFieldTwoLayerNet(solver="frank_wolfe", alpha=0.01, max_iter=1, random_state=0)
     with pytest.warns(
-        ConvergenceWarning, match="frank_wolfe ended after 1 steps with estimated_gap=.*Increase max_iter"
+        ConvergenceWarning, match="frank_wolfe stopped after 1 steps with estimated_gap=.*Increase max_iter"
     ):
         network.fit(X[:, :6], y)
 
@@ -463,7 +463,7 @@ def test_frank_wolfe_that_ends_early_says_how_far_it_is(diabetes):
     ("parameters", "message"),
     [
         ({"alpha": 0.0}, "alpha is 0"),
-        ({"activation": "softplus", "alpha": 0.1}, "weight decay is a norm of the measure for"),
+        ({"activation": "softplus", "alpha": 0.1}, "weight decay is a norm of the measure only for"),
         ({"activation": "gelu", "alpha": 0.1, "temperature": 0.01}, "is not bounded"),
     ],
 )
@@ -494,9 +494,9 @@ def test_a_loss_without_conjugate_is_trained_and_not_certified(diabetes):
     network = MeanFieldTwoLayerNet(loss=LogCosh(), alpha=0.01, random_state=0).fit(X, y)
     assert network.score(X, y) > 0.5
     assert network.certificate_ is None
-    with pytest.raises(ValueError, match=r"loss=LogCosh\(\) has no fenchel_young"):
+    with pytest.raises(ValueError, match=r"loss=LogCosh\(\) needs fenchel_young"):
         certify(network, X, y)
-    with pytest.raises(ValueError, match="has no fenchel_young"):
+    with pytest.raises(ValueError, match="needs fenchel_young"):
         network.set_params(solver="frank_wolfe").fit(X, y)
 
 

@@ -430,12 +430,12 @@ def test_bad_kernel_parameters_are_named(make, options, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: NTK(1, fixed_layers=2), "fixed_layers is 2; it must be at most depth, 1"),
-        (lambda: NTK(1, activation="erf", normalization="scikit-ntk"), "normalization='scikit-ntk' takes activation"),
+        (lambda: NTK(1, fixed_layers=2), "fixed_layers is 2; it must be at most depth, which is 1"),
+        (lambda: NTK(1, activation="erf", normalization="scikit-ntk"), "normalization='scikit-ntk' needs activation"),
         (lambda: RBF(0.0), r"length_scale is 0\.0; it must be a finite number, above 0"),
         (lambda: Laplace(-1.0), r"length_scale is -1\.0"),
-        (lambda: -1 * NTK(), "A kernel times -1.0 is no kernel"),
-        (lambda: NTK()([[1.0, 2.0]], [[1.0]]), "Z has 1 columns, X has 2"),
+        (lambda: -1 * NTK(), "multiplied by a finite factor of at least 0; got -1.0"),
+        (lambda: NTK()([[1.0, 2.0]], [[1.0]]), "Z has 1 columns, but X has 2"),
         (lambda: NTK()([[1.0, np.nan]]), "Input X contains NaN"),
         (lambda: NTK()([[1.0]], [["a"]]), "could not convert string to float"),
     ],

@@ -298,7 +298,7 @@ def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
     assert len(data) < 300 * 300  # bytes; the smoother has eight times as many
     again = pickle.loads(data)
     for mine, theirs in zip(again.predict_interval(X[:9]), model.predict_interval(X[:9])):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-7)
+        np.testing.assert_array_equal(mine, theirs)
     by_matrix = NTKKernelRegressor(kernel="precomputed").fit(NTK()(X), Y)
     again = pickle.loads(pickle.dumps(by_matrix))
     np.testing.assert_array_equal(again.influence(NTK()(X)), by_matrix.influence(NTK()(X)))
@@ -309,8 +309,8 @@ def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
     [
         (dict(depth=-1), "'depth' parameter"),
         (dict(kernel=[]), "kernel is an empty list"),
-        (dict(kernel=["ntk", "precomputed"]), "kernel has 'precomputed' among several"),
-        (dict(kernel=["ntk", 3]), "kernel has 3 among several"),
+        (dict(kernel=["ntk", "precomputed"]), "kernel is a list with 'precomputed'"),
+        (dict(kernel=["ntk", 3]), "kernel is a list with 3"),
         (dict(activation="swish"), "'activation' parameter"),
     ],
 )
@@ -324,7 +324,7 @@ def test_bad_groups_are_named(rng):
     X, Y = table(rng)
     with pytest.raises(ValueError, match="groups joins all rows"):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(40))
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match=r"groups has shape \(39,\)"):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(39))
 
 
@@ -334,19 +334,19 @@ ERF = NTK(1, activation="erf")  # of large rows bounded off its diagonal only
 @pytest.mark.parametrize(
     ("options", "call", "message"),
     [
-        ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number from 0.5"),
-        ({}, lambda m, X: m.predict_interval(X, coverage=None), "coverage is None; it must be a number from"),
+        ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number of at least 0.5"),
+        ({}, lambda m, X: m.predict_interval(X, coverage=None), "coverage is None; it must be a number of"),
         ({}, lambda m, X: list(m.staged_predict(X, 0.5)), "times is 0.5; it must be a list of numbers"),
-        ({}, lambda m, X: list(m.staged_predict(X, ["late"])), "times has 'late'"),
+        ({}, lambda m, X: list(m.staged_predict(X, ["late"])), "times contains 'late'"),
         ({"kernel": NTK()}, lambda m, X: list(m.staged_predict(1e200 * X, [1.0])), "The kernel of X overflows"),
         ({"kernel": ERF}, lambda m, X: m.predict(1e155 * X, return_std=True), "The kernel of X overflows"),
-        ({}, lambda m, X: list(m.staged_predict(X, [-1.0])), "times has -1.0"),
-        ({}, lambda m, X: list(m.staged_predict(X, [np.nan])), "times has nan"),
-        ({"kernel": RBF()}, lambda m, X: list(m.staged_predict(X, [1.0])), "staged predictions are of a network"),
+        ({}, lambda m, X: list(m.staged_predict(X, [-1.0])), "times contains -1.0"),
+        ({}, lambda m, X: list(m.staged_predict(X, [np.nan])), "times contains nan"),
+        ({"kernel": RBF()}, lambda m, X: list(m.staged_predict(X, [1.0])), "staged_predict needs the kernel"),
         (
             {"solver": "nystroem"},
             lambda m, X: list(m.staged_predict(X, [1.0])),
-            "staged predictions need solver='exact'",
+            "staged_predict needs solver='exact'",
         ),
         ({"solver": "nystroem"}, lambda m, X: m.predict(X, return_std=True), "return_std needs solver='exact'"),
         ({"solver": "nystroem"}, lambda m, X: m.influence(X), "influence needs solver='exact'"),
@@ -365,7 +365,7 @@ def test_a_precomputed_kernel_has_no_posterior_and_no_training_time(rng):
     model = NTKKernelRegressor(kernel="precomputed").fit(K, Y)
     with pytest.raises(ValueError, match="return_std needs the kernel of each row with itself"):
         model.predict(K, return_std=True)
-    with pytest.raises(ValueError, match="staged predictions are of a network"):
+    with pytest.raises(ValueError, match="staged_predict needs the kernel of a network"):
         list(model.staged_predict(K, [1.0]))
 
 
@@ -373,7 +373,7 @@ def test_columns_of_very_different_scales_and_a_missing_bias_are_warned_of(rng):
     X, Y = table(rng)
     with pytest.warns(UserWarning, match=r"differ in scale by a factor of \d.*\(columns 2 and 0\).*StandardScaler"):
         NTKKernelRegressor().fit(X * [1.0, 10.0, 1e4], Y)
-    with pytest.warns(UserWarning, match="has no bias: of one column it can only represent a line"):
+    with pytest.warns(UserWarning, match="has no bias: on one column it can only represent a line"):
         NTKKernelRegressor(kernel=NTK(2, b_std=0.0)).fit(X[:, :1], Y)
     NTKKernelRegressor(kernel=NTK(0, b_std=0.0)).fit(X[:, :1], Y)  # a linear kernel is meant to be one
     NTKKernelRegressor().fit(np.column_stack([X, np.full(40, 1e9)]), Y)  # a constant column has no scale

@@ -106,7 +106,7 @@ def test_another_version_is_refused_with_the_commands(tmp_path, monkeypatch):
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: neural-tangents\nVersion: 0.6.2\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ImportError, match=r"is 0\.6\.2; version 0\.6\.5 is needed") as caught:
+    with pytest.raises(ImportError, match=r"is 0\.6\.2; version 0\.6\.5 is required") as caught:
         load_neural_tangents()
     assert all(command in str(caught.value) for command in COMMANDS)
 
@@ -270,7 +270,7 @@ def test_grid_search_with_two_workers(network, digits):
 def test_what_is_no_kernel_fn_is_refused(stax):
     layer = stax.Dense(1)
     for wrong in (layer, ntk_kernel, "ntk", max):
-        with pytest.raises(TypeError, match=r"the third of what stax\.serial"):
+        with pytest.raises(TypeError, match=r"the third element of stax\.serial"):
             StaxKernel(wrong)
     with pytest.raises(ValueError, match="get must be 'ntk' or 'nngp'; got 'cov'"):
         StaxKernel(layer[2], get="cov")
@@ -282,7 +282,7 @@ def test_what_is_no_kernel_fn_is_refused(stax):
 def test_inputs_of_another_shape_are_refused(network, digits):
     X, y = digits
     kernel_fn = network("Conv3x3 SAME,Relu,Flatten,Dense")
-    with pytest.raises(ValueError, match=r"X has 64 columns; with input_shape=\(8, 8, 3\) it must have 192"):
+    with pytest.raises(ValueError, match=r"X has 64 columns, but input_shape=\(8, 8, 3\) needs 192"):
         StaxKernel(kernel_fn, (8, 8, 3))(X)
     with pytest.raises(ValueError, match=r"does not take inputs of shape \(64,\) .*Give StaxKernel\("):
         NTKKernelClassifier(kernel=kernel_fn).fit(X[:20], y[:20])

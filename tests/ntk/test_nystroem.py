@@ -238,7 +238,7 @@ def test_centres_beyond_memory_are_refused_before_anything_is_made(rng, monkeypa
 
 def test_groups_are_refused_with_centres(rng):
     X, y = large_table(rng)
-    with pytest.raises(ValueError, match=r"groups are left out together by solver='exact' only"):
+    with pytest.raises(ValueError, match=r"Only solver='exact' can leave out groups"):
         NTKKernelRegressor(solver="nystroem", n_components=20).fit(X, y, groups=np.arange(600) // 2)
 
 

@@ -125,14 +125,28 @@ def test_no_round_is_the_kernel_machine_itself(rng):
 def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
     X, y = product(rng, 60)
     settings = MachineSettings(depth=1, random_state=0)
-    rows, errors, before = _rfm._judge(X, y, np.ones(60), 1.0, 3, settings)
+    rows, errors, before, _ = _rfm._judge(X, y, np.ones(60), 1.0, 3, settings)
     assert len(errors) == 4
     changed = y.copy()
     changed[rows[:12]] = 5.0 - changed[rows[:12]]  # the first fold
-    _, _, after = _rfm._judge(X, changed, np.ones(60), 1.0, 3, settings)
+    _, _, after, _ = _rfm._judge(X, changed, np.ones(60), 1.0, 3, settings)
     for t in range(len(after)):
         np.testing.assert_array_equal(after[t][:12], before[t][:12])
         assert np.all(after[t][12:] != before[t][12:])
+
+
+def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
+    X, y = product(rng, n=200)
+    whole = RFMRegressor(random_state=0).fit(X, y)  # an eigendecomposition tries all penalties
+    sizes, invert = [], _solvers._invert_factor
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_solvers, "_invert_factor", lambda work, *rest: sizes.append(len(work)) or invert(work, *rest))
+    found = RFMRegressor(random_state=0).fit(X, y)
+    assert found.n_rounds_ == whole.n_rounds_ > 0
+    np.testing.assert_allclose(found.alpha_, whole.alpha_, rtol=1e-6)
+    np.testing.assert_allclose(found.cv_errors_, whole.cv_errors_, rtol=1e-6)
+    np.testing.assert_allclose(found.predict(X + 0.1), whole.predict(X + 0.1), rtol=1e-6, atol=1e-8)
+    assert sizes.count(200) <= 5 * (found.n_rounds_ + 1)  # the folds know where to look
 
 
 def test_rounds_are_taken_for_three_standard_errors_only():
@@ -296,7 +310,7 @@ def test_bad_input_is_named(rng, monkeypatch, Model):
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         Model().fit(np.where(X > 1, np.nan, X), y)
     monkeypatch.setattr(_solvers, "_memory_limit", lambda: 400_000)
-    with pytest.raises(MemoryError, match=r"100 x 100 .*give fewer features"):
+    with pytest.raises(MemoryError, match=r"100 x 100 .*use fewer features"):
         Model().fit(rng.standard_normal((20, 100)), y)
 
 

@@ -56,6 +56,19 @@ def test_search_with_cholesky_factors_finds_the_best_of_the_grid(rng, monkeypatc
         np.testing.assert_allclose(found.residuals, whole.residuals, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize(("away", "n_factors"), [(0, 3), (1, 4), (-2, 5)])
+def test_a_search_that_begins_near_the_best_takes_few_factors(away, n_factors, rng, monkeypatch):
+    X = rng.standard_normal((80, 3))
+    Y, K = np.sin(2 * X[:, :1]) + rng.standard_normal((80, 1)), Laplace()(X)
+    whole = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=1.0)
+    monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
+    start = whole.alphas[whole.best + away] * (1 + 1e-12)  # rounding
+    found = solve_exact(K.copy(), Y, np.ones(80), ALPHAS, start=start, near=True)
+    assert found.alphas[found.best] == whole.alphas[whole.best]
+    assert len(found.alphas) == n_factors
+    np.testing.assert_allclose(found.residuals, whole.residuals, rtol=1e-9, atol=1e-10)
+
+
 def test_the_smoother_of_a_search_is_that_of_its_penalty_also_where_all_penalties_are_equal(rng, monkeypatch):
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
     K = Laplace()(rng.standard_normal((40, 3)))

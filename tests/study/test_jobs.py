@@ -12,6 +12,7 @@ import pytest
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
 from sklearn_ltdl import compare
@@ -168,17 +169,32 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_study, "run", stop)
     X, y = load_diabetes(return_X_y=True)
+    splits = list(KFold(5).split(X))
     with pytest.raises(Interrupted, match=r"7 of 15 fits are done and kept in .*run.jsonl") as caught:
-        compare(X, y, models=MODELS, repeats=1, journal=tmp_path / "run.jsonl")
-    assert caught.value.comparison is None  # the dummy lacks two folds
+        compare(X, y, models=MODELS, cv=splits, journal=tmp_path / "run.jsonl")
     assert len(Journal(tmp_path / "run.jsonl").results) == 7
+    of_two_folds = caught.value.comparison
+    assert of_two_folds.settings["notes"][-1] == "The verdict rests on 2 of 5 folds."
+    assert "The verdict rests on 2 of 5 folds." in str(of_two_folds)
+    done[:] = [None] * 2
+    with pytest.raises(Interrupted, match="5 of 15 fits") as caught:
+        compare(X, y, models=MODELS, cv=splits)
+    assert caught.value.comparison.settings["notes"][-1] == (
+        "The verdict rests on 2 of 5 folds; ntk had no time for two folds."
+    )
+    assert caught.value.comparison.failed == ["ntk"]
+    done[:] = [None] * 3  # the baseline is done in one fold, and no choice can be judged on another
+    with pytest.raises(Interrupted, match="4 of 15 fits") as caught:
+        compare(X, y, models=MODELS, cv=splits)
+    assert caught.value.comparison is None
     done.clear()
     with pytest.raises(KeyboardInterrupt) as caught:
         compare(X, y, models=["linear"], repeats=3, cv=2)
     partial = caught.value.comparison
     assert partial.settings["repeats"] == 1
-    assert "The total time was over after 1 of 3 draws" in partial.settings["notes"][-1]
+    assert partial.settings["notes"][-1] == "The verdict rests on 1 of 3 draws of the folds."
     monkeypatch.undo()
+    assert of_two_folds.verdict == compare(X, y, models=MODELS, cv=splits[:2]).verdict
     whole = compare(X, y, models=["linear"], repeats=1, cv=2)
     assert partial.verdict == whole.verdict  # that of the draws which are whole
 

@@ -52,10 +52,10 @@ def test_the_winner_is_saved_and_predicts_in_the_unit_of_the_target(sales, tmp_p
 def test_a_target_without_a_logarithm_is_refused(sales):
     X, y = sales
     with pytest.raises(
-        ParameterError, match=r"log: expected a positive target, got 1 of 2000 values up to 0, the least"
+        ParameterError, match=r"log: expected a positive target, got 1 of 2000 values that are not, such as"
     ):
         compare(X, np.where(np.arange(2000) == 3, -1.0, y), log=True)
-    with pytest.raises(ParameterError, match="log: expected a target of numbers, got classes"):
+    with pytest.raises(ParameterError, match="log: expected a numeric target, got classes"):
         compare(X, np.where(y > 1, "u", "v"), log=True, task="classification")
 
 

@@ -297,6 +297,7 @@ def test_rows_that_agree_by_chance_are_each_evidence(cheap):
     assert not any("copies" in note for note in comparison.settings["notes"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "held_back"), [("rfm", "ntk"), ("rich", "lazy")])
 def test_a_model_that_learns_features_comes_with_the_one_that_cannot(name, held_back):
     X, y = make_multi_index(200, 5, n_directions=1, random_state=0)
@@ -473,6 +474,7 @@ def test_a_forest_is_tuned_on_rows_that_its_trees_have_not_seen():
     assert many.best_estimator_.estimators_[0].tree_.weighted_n_node_samples[0] == 2500  # all, once the choice is made
 
 
+@pytest.mark.slow
 def test_the_learning_curve_draws_the_contrasts_on_parts_of_the_training_rows(cheap):
     X, y = load_diabetes(return_X_y=True)
     comparison = compare(X, y, models=["linear"], curves=True)
@@ -488,6 +490,7 @@ def test_the_learning_curve_draws_the_contrasts_on_parts_of_the_training_rows(ch
     json.dumps(comparison.evidence, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_the_regime_and_the_directions_of_the_trained_models_are_reported():
     X, y = make_multi_index(200, 5, n_directions=1, random_state=0)
     evidence = compare(X, y, models=["ntk", "rfm", "lazy", "rich"], cv=2).evidence

@@ -198,7 +198,7 @@ def test_a_model_without_names_takes_as_many_columns(tmp_path, capsys):
         (b"PK\x03\x04", "cannot be loaded (BadZipFile: File is not a zip file)"),
         (pickle.dumps({"x": 1}), "expected a model that predicts, got an object of type dict"),
         (b"cno_such_module\nModel\n.", "cannot be loaded (ModuleNotFoundError: No module named 'no_such_module')"),
-        (None, "there is no such file"),
+        (None, "no such file"),
     ],
 )
 def test_files_that_are_no_models_are_one_sentence(tmp_path, content, message, capsys):
@@ -234,7 +234,7 @@ def test_numbers_of_new_rows_are_read_as_those_of_training(tmp_path, rng, capsys
     assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
     out, told = capsys.readouterr()
     assert [float(line) for line in out.splitlines()[1:]] == pytest.approx([20, 80], abs=1)
-    assert "Separators between thousands are left out in 'value'." in told
+    assert "Thousands separators are removed in 'value'." in told
     (tmp_path / "new.csv").write_text("value;other\n2.000;1.5\n8000.0;2\n")  # here points are decimal, and seen to be
     assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
     assert [float(line) for line in capsys.readouterr().out.splitlines()[1:]] == pytest.approx([0, 80], abs=1)

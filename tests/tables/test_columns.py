@@ -60,7 +60,7 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
     [
         ("text", [f"row {i}" for i in ROWS], "almost every value is unique text, such as 'row 0'"),
         ("text", [f"row {i}" for i in ROWS[:-3]] + ["row 1", None, None], "almost every value is unique text"),
-        ("day", [f"{i % 28 + 1}/{i % 12 + 1}/2024" for i in ROWS], "dates are read if they are like 2024-05-31"),
+        ("day", [f"{i % 28 + 1}/{i % 12 + 1}/2024" for i in ROWS], "write dates as 2024-05-31"),
         ("review", [f"I stayed here on day {2 * i // 3}" for i in ROWS], "free text, such as 'I stayed here on day 0'"),
         ("id", ROWS[::-1], "looks like an identifier"),
         ("customer_id", 7919 * ROWS % 10007, "looks like an identifier"),
@@ -69,13 +69,13 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
         ("Unnamed: 0", ROWS * 2, "looks like an identifier"),
         ("SK_ID_CURR", ROWS[::-1] + 100002, "looks like an identifier"),
         ("uid", 3 * ROWS + 5, "looks like an identifier"),
-        ("t", ROWS, "of new ones; if it is the time, --time"),
-        ("anything", ROWS + 1, "counts the rows from 1"),
-        ("X", 3 * ROWS + 7, "a row number by its name"),
-        ("cust_no", 3 * ROWS + 7, "a row number by its name"),
-        ("EmployeeNumber", 3 * ROWS + 7, "a row number by its name"),
-        ("obs", 3 * ROWS + 7, "a row number by its name"),
-        ("...1", 3 * ROWS + 7, "a row number by its name"),
+        ("t", ROWS, "do not describe new rows; if it is the time, --time"),
+        ("anything", ROWS + 1, "row numbers from 1"),
+        ("X", 3 * ROWS + 7, "looks like a row number"),
+        ("cust_no", 3 * ROWS + 7, "looks like a row number"),
+        ("EmployeeNumber", 3 * ROWS + 7, "looks like a row number"),
+        ("obs", 3 * ROWS + 7, "looks like a row number"),
+        ("...1", 3 * ROWS + 7, "looks like a row number"),
         ("constant", [3.0] * N, "the same value in every row"),
         ("constant", ["a"] * N, "the same value in every row"),
         ("empty", [None] * N, "empty"),
@@ -124,7 +124,7 @@ def test_the_user_has_the_last_word():
         read_columns(X, categorical=["nam"])
     with pytest.raises(ValueError, match="listed twice"):
         read_columns(X, categorical=["id"], numeric=["id"])
-    with pytest.raises(ValueError, match="'name' cannot be read as numbers, its values are such as 'row 0'"):
+    with pytest.raises(ValueError, match="'name' cannot be read as numbers; it holds values such as 'row 0'"):
         read_columns(X, numeric=["name"])
     _, columns = read_columns(np.array([["u", 1], ["u", 2]] * 20, dtype=object))  # constant, but of an array
     assert [column.kind for column in columns] == ["category", "number"]
@@ -150,7 +150,7 @@ def test_a_few_texts_among_numbers_are_missing_and_said():
         table, columns = read_columns(X)
         assert columns[1].kind == "number"
         assert columns[1].n_missing == 2
-        assert columns[1].note == "'nil' among numbers is missing, in 1 row; --categorical keeps the text"
+        assert columns[1].note == "'nil' among numbers is read as missing, in 1 row; --categorical keeps the text"
         assert pd.DataFrame(table).iloc[1, 1] == 2.5
         name = columns[1].name
         assert read_columns(X, categorical=[name])[1][1].kind == "category"  # the way back
@@ -173,7 +173,7 @@ def test_a_list_of_numbers_and_texts_is_read_as_an_array_of_objects():
 def test_what_is_no_table_of_real_numbers_and_texts_is_refused():
     with pytest.raises(ValueError, match="expected real numbers, got complex ones"):
         read_columns(np.ones((9, 2)) * 1j)
-    with pytest.raises(ValueError, match="names of columns that are all text, got some that are not"):
+    with pytest.raises(ValueError, match="names of columns that are all str"):
         read_columns(pd.DataFrame({0: ROWS, "a": ROWS % 7}))
 
 
@@ -220,8 +220,8 @@ def test_dates_are_days_since_1970_and_durations_are_days():
 def test_what_looks_like_a_mistake_is_said():
     size = [str(i) for i in range(29)] + ["a", "b", "c", "n/a?"] + [str(i) for i in range(7)]
     columns = read(size=size, user_id=ROWS // 2, day=["1/2/2024", "3/4/2024"] * 20)
-    assert columns["day"].note == "looks like dates, which are read if they are like 2024-05-31, not '1/2/2024'"
-    assert columns["size"].note == "36 of 40 values are numbers, 'a' is not"
+    assert columns["day"].note == "looks like dates; write them as 2024-05-31, not as '1/2/2024'"
+    assert columns["size"].note == "36 of 40 values are numbers, but 'a' is not"
     assert "belong together" in columns["user_id"].note
 
 
@@ -334,3 +334,20 @@ def test_what_looks_like_a_mistake(values, name, code):
     series = pd.Series(values, name=name)
     note = _columns._first(_columns.SUSPECT, _columns._Seen(name, series, _columns.kind_of(series)))
     assert getattr(note, "code", note) == code
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_objects_that_are_numbers_are_numbers_whatever_rows_are_taken(rng, missing):
+    X = rng.standard_normal((30, 3)).astype(object)
+    X[:5, 1] = missing
+    table, columns = read_columns(X)
+    assert [column.kind for column in columns] == ["number"] * 3
+    assert set(table.dtypes) == {np.dtype(float)}
+    assert table.isna().sum().sum() == 5
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame])
+def test_whole_numbers_beyond_floats_are_refused_by_name(make):
+    X = make([[1, 10**400]] * 20, dtype=object)
+    with pytest.raises(ValueError, match=r"X: column '?1'? holds whole numbers that float64 cannot"):
+        read_columns(X)

@@ -114,7 +114,7 @@ def test_the_column_of_row_names_that_r_does_not_name_is_left_out(read):
 )
 def test_a_header_that_looks_like_its_columns_is_a_question(read, first):
     other = {"2024-01-01,a,b": "2024-01-02,u,c\n"}.get(first, "1.5,u,2\n")
-    with pytest.raises(ValueError, match=r"got '.*', as in the rows below\. Is it a row\? Say --no-header"):
+    with pytest.raises(ValueError, match=r"got '.*', as in the rows below\. Is it a row\? Use --no-header"):
         read(f"{first}\n{other * 9}")
     table, _ = read(f"{first}\n{other * 9}", header=False)
     assert list(table) == ["1", "2", "3"]
@@ -122,7 +122,7 @@ def test_a_header_that_looks_like_its_columns_is_a_question(read, first):
 
 
 def test_words_that_are_in_every_column_are_no_header(read):
-    with pytest.raises(ValueError, match="which the rows below hold as well"):
+    with pytest.raises(ValueError, match="which also occur in the rows below"):
         read("yes,red\n" + "yes,blue\nno,red\n" * 9)
 
 
@@ -135,14 +135,12 @@ def test_years_and_counted_columns_are_a_header(read):
 def test_repeated_names_are_made_distinct_and_said(read):
     table, notes = read("x,x,x.1,x,y\n1,2,3,4,5\n2,3,4,5,6\n")
     assert list(table) == ["x", "x.2", "x.1", "x.3", "y"]
-    assert notes == ["Names that come more than once are made distinct: 'x' as 'x.2', 'x' as 'x.3'."]
+    assert notes == ["Repeated names are made distinct: 'x' as 'x.2', 'x' as 'x.3'."]
 
 
 def test_line_breaks_in_cells_are_said(read):
     _, notes = read('note,y\n"a\nb",1\nc,2\n"d\ne",3\n')
-    assert notes == [
-        "2 cells hold line breaks, in 'note'; if a quotation mark was left open there, they have swallowed rows."
-    ]
+    assert notes == ["2 cells contain line breaks, in 'note'; if a quotation mark is not closed there, rows are lost."]
 
 
 def test_what_the_user_says_of_the_file_is_done(read):

@@ -198,7 +198,7 @@ def test_the_first_rule_that_applies_decides():
     assert {note.code: str(note) for note in notes} == {
         "codes": "Numbers with leading zeros are read as categories in 'zip'.",
         "decimal commas": "Decimal commas are read in 'price'.",
-        "units": "Units are left out in 'price' (€).",
+        "units": "Units are removed in 'price' (€).",
     }
 
 

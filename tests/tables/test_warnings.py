@@ -41,7 +41,7 @@ def test_leak(rng):
     y = z + 0.5 * rng.standard_normal(N)
     assert found("leak", y, x=x, z=z) is None
     assert found("leak", y, x=x, copy=1.2 * y + 3).code == "leak"
-    assert "'curve' predicts nearly all" in found("leak", y, x=x, curve=np.exp(y))
+    assert "'curve' alone predicts nearly all" in found("leak", y, x=x, curve=np.exp(y))
     levels = np.array(list("uvw"))[rng.integers(3, size=N)]
     assert found("leak", np.searchsorted(list("uvw"), levels) + 0.001 * x, kind=levels).code == "leak"
     assert found("leak", y, kind=levels, own=[f"{k // 2}" for k in range(N)]) is None  # levels of two rows
@@ -56,7 +56,7 @@ def test_leak(rng):
 
 def test_sorted_time(rng):
     x, days = rng.standard_normal(N), pd.date_range("2020-01-01", periods=N)
-    assert "say --time day" in found("sorted_time", x, x=x[::-1], day=days)
+    assert "use --time day" in found("sorted_time", x, x=x[::-1], day=days)
     assert found("sorted_time", x, x=x[::-1], day=days[::-1]).code == "sorted time"
     assert found("sorted_time", x, x=x[::-1], year=np.arange(1800, 1800 + N)).code == "sorted time"
     assert found("sorted_time", x, x=x[::-1], day=days[rng.permutation(N)]) is None
