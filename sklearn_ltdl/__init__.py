@@ -37,6 +37,8 @@ _MODULE_OF = {
     "RegimePathDisplay": "diagnostics",
     "explain_as_kernel": "diagnostics",
     "make_table_pipeline": "tables",
+    "scan": "rows",
+    "Rows": "rows",
     "compare": "study",
     "ComparisonDisplay": "study",
     "LazyToRichDisplay": "study",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test checks that it equals
         RFMClassifier,
         RFMRegressor,
     )
+    from sklearn_ltdl.rows import Rows, scan
     from sklearn_ltdl.study import (
         ComparisonDisplay,
         ContrastCurveDisplay,
@@ -105,6 +108,7 @@ __all__ = [
     "RFMRegressor",
     "RegimeDisplay",
     "RegimePathDisplay",
+    "Rows",
     "SAGClassifier",
     "SAGRegressor",
     "ScalePathDisplay",
@@ -121,6 +125,7 @@ __all__ = [
     "regime_path",
     "regime_report",
     "scale_path",
+    "scan",
 ]
 
 

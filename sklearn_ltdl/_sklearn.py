@@ -64,6 +64,7 @@ __all__ = [
     "draw_seed",
     "fit_tasks",
     "refuse_masked",
+    "remember_columns",
     "validate_params",
     "warn",
     "warn_of_scales",
@@ -204,6 +205,7 @@ def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
     """
     refuse_masked(X, "X")
     _refuse_dates(X)
+    _refuse_blocks(estimator, X)
     if sparse.issparse(X):
         _refuse_malformed(X)
     try:
@@ -223,6 +225,11 @@ def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
         ) from error
 
 
+def remember_columns(estimator, X):
+    """Store the number and names of the features on an estimator, without a look at their values."""
+    validate_data(estimator, X, reset=True, skip_check_array=True)
+
+
 UNEVEN = 500.0  # a warning is given above this ratio of the largest to the least range of the columns
 FAINT = 1e-3  # a warning is given if the largest range is below this, next to a constant input of 1
 
@@ -238,8 +245,9 @@ def warn_of_scales(X, has_constant=True):
     """
     if len(X) < 2:
         return
-    spread = np.ptp(X, axis=0)
-    moving = np.flatnonzero(spread > 1e-13 * np.abs(X).max(axis=0))
+    low, high = X.min(axis=0), X.max(axis=0)
+    spread = high - low
+    moving = np.flatnonzero(spread > 1e-13 * np.maximum(np.abs(low), np.abs(high)))
     if not len(moving):
         return
     most, least = moving[np.argmax(spread[moving])], moving[np.argmin(spread[moving])]
@@ -262,6 +270,21 @@ def refuse_masked(values, name):
             f"{name} is a masked array with {np.ma.count_masked(values)} masked entries; expected values. Fill them "
             f"({name}.filled(value)), or leave their rows out."
         )
+
+
+def _refuse_blocks(estimator, X):
+    """Raise an error for data that are read block by block, which would be read into memory here without a word."""
+    kind = "Rows" if hasattr(X, "handles") else "a Dask collection" if hasattr(X, "__dask_graph__") else None
+    if kind is None:
+        return
+    asked = hasattr(estimator, "n_features_in_")
+    remedy = {
+        ("Rows", False): "give an array, or *rows.sample(n)",
+        ("Rows", True): "give an array, or one block after the other: for X, y, weight in rows",
+        ("a Dask collection", False): "give an array, such as X.compute() of some rows",
+        ("a Dask collection", True): "give an array, or X.map_blocks(model.predict)",
+    }[kind, asked]
+    raise TypeError(f"X is {kind}, which {type(estimator).__name__} does not take here; {remedy}.")
 
 
 def _refuse_malformed(X):

@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain, starmap
 from pathlib import Path
 
 from sklearn_ltdl._arguments import BAD_USAGE, attached, parser_of
@@ -205,8 +207,6 @@ def _save_winner(comparison, X, y, fit, spelled, clock, arguments):
 
 
 def _suite(arguments):
-    from functools import partial
-
     from sklearn_ltdl.tables._files import TABLES, read_table
 
     if not arguments.folder.is_dir():
@@ -287,24 +287,54 @@ def _predict(arguments):
     from sklearn_ltdl.tables._columns import hint
     from sklearn_ltdl.tables._files import read_table
     from sklearn_ltdl.tables._kinds import coerced
+    from sklearn_ltdl.tables._parquet import is_long_parquet, parquet_batches
 
     _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
     model, notes = load(arguments.model, arguments.trust)
     trained = _winner.as_trained(model)
-    table, more, *_ = read_table(arguments.data, least_columns=1, sample="all", **trained, **_form(arguments))
-    X, unused = _winner.matched(arguments.data, model, table)
-    for name in _names(arguments.numeric):
-        if name not in getattr(X, "columns", []):
-            raise ValueError(f"--numeric {name}: the model takes no such column; {hint(name, list(table.columns))}")
-        X = X.assign(**{name: coerced(name, X[name])[0]})
-    _remark(arguments, *notes, *more, *unused)
-    predicted = _winner.predictions(model, X, proba=arguments.proba)
-    if arguments.output is None:
-        _print(predicted.to_csv(index=False, lineterminator="\n"), end="")
+    _remark(arguments, *notes)
+
+    def predicted(table, notes):
+        X, unused = _winner.matched(arguments.data, model, table)
+        for name in _names(arguments.numeric):
+            if name not in getattr(X, "columns", []):
+                raise ValueError(f"--numeric {name}: the model takes no such column; {hint(name, list(table.columns))}")
+            X = X.assign(**{name: coerced(name, X[name])[0]})
+        for note in [*notes, *unused]:
+            if note not in told:
+                told.append(note)
+                _remark(arguments, note)
+        return _winner.predictions(model, X, proba=arguments.proba)
+
+    told = []
+    if is_long_parquet(arguments.data):
+        parts = starmap(predicted, parquet_batches(arguments.data, arguments.data, 1))
     else:
-        write = predicted.to_parquet if arguments.output.suffix == ".parquet" else predicted.to_csv
-        write_whole(arguments.output, write(index=False))
+        table, more, *_ = read_table(arguments.data, least_columns=1, sample="all", **trained, **_form(arguments))
+        parts = iter([predicted(table, more)])
+    if arguments.output is None:
+        for k, part in enumerate(parts):
+            if not _print(part.to_csv(index=False, header=k == 0, lineterminator="\n"), end=""):
+                break
+    else:
+        write_whole(arguments.output, partial(_write_parts, parts, arguments.output.suffix == ".parquet"))
     return DONE
+
+
+def _write_parts(parts, as_parquet, file):
+    """Write predictions, part by part, as CSV or Parquet."""
+    first = next(parts)
+    if not as_parquet:
+        for k, part in enumerate(chain([first], parts)):
+            file.write(part.to_csv(index=False, header=k == 0).encode("utf-8", "backslashreplace"))
+        return
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    table = pyarrow.Table.from_pandas(first, preserve_index=False)
+    with ParquetWriter(file, table.schema, version="2.6") as writer:
+        for part in chain([first], parts):
+            writer.write_table(pyarrow.Table.from_pandas(part, table.schema, preserve_index=False))
 
 
 def _regime(arguments):
@@ -332,11 +362,13 @@ def _remark(arguments, *lines):
 
 
 def _print(text, end="\n"):
-    """Print a result. If the reader has closed the pipe, the files are still written."""
+    """Print a result, and return whether there is a reader. If not, the files are still written."""
     try:
         show(text, end=end)
     except BrokenPipeError:
         _close_output()
+        return False
+    return True
 
 
 def _close_output():

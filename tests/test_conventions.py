@@ -17,10 +17,11 @@ from sklearn_ltdl.losses import LOSSES
 
 PACKAGE = Path(sklearn_ltdl.__file__).parent
 ROOT = Path(__file__).parents[1]
-SLICES = ("linear", "networks", "ntk", "diagnostics", "tables", "running", "study")
+SLICES = ("rows", "linear", "networks", "ntk", "diagnostics", "tables", "running", "study")
 MAY_USE = {
-    "linear": set(),
-    "ntk": set(),
+    "rows": set(),
+    "linear": {"rows"},
+    "ntk": {"rows"},
     "networks": {"ntk"},
     "diagnostics": {"networks", "ntk"},
     "tables": set(),

@@ -20,6 +20,7 @@ from sklearn_ltdl._sklearn import (
     checked_rows,
     draw_seed,
     fit_tasks,
+    remember_columns,
     with_callbacks,
 )
 from sklearn_ltdl._targets import read_classification, read_regression
@@ -36,8 +37,10 @@ from sklearn_ltdl.linear._fitting import (
     step_on_rows,
 )
 from sklearn_ltdl.linear._solvers import SOLVERS
+from sklearn_ltdl.linear._streamed import classification_of_rows, regression_of_rows
 from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, members_of_linear, probabilities
 from sklearn_ltdl.results import RegularizationPath, Status, Trace, warn_unless_converged
+from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
 
 _CONSTRAINTS = {
     "alpha": [Interval(Real, 0, None, closed="left")],
@@ -129,6 +132,28 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
             self._state = fitted.resumable()
         return self
 
+    def _rows(self, X, y, sample_weight):
+        """Return rows to be read block by block, if the data are such."""
+        rows = as_rows(X, y, sample_weight)
+        if rows is None:
+            return None
+        remember_columns(self, head(rows))
+        return as_numbers(rows)
+
+    def _options_of_rows(self):
+        options = self._options()
+        return {**options, "solver": self.solver, "warm_start": self.warm_start, "step_size": self.step_size}
+
+    def _publish_rows(self, found):
+        solution = warn_unless_converged(found.solution, "Standardise the features, or raise max_iter or alpha.")
+        self.coef_, self.intercept_ = found.coef, found.intercept
+        self.n_iter_, self.dual_gap_, self.trace_ = solution.n_iter, solution.gap, solution.trace
+        self.solver_, self.solver_reason_ = solution.solver, solution.reason if self.solver == "auto" else ""
+        self.step_size_ = self.smoothness_ = None
+        for of_arrays in ("dual_coef_", "_state"):
+            vars(self).pop(of_arrays, None)
+        return self
+
     def _go_on(self, task):
         """Take the steps of `partial_fit` and publish their result."""
         state = getattr(self, "_state", {})
@@ -207,7 +232,8 @@ class SAGRegressor(RegressorMixin, _LinearModel):
     intercept_ : float or ndarray of shape (n_outputs,), in units of `y`
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Dual variables of the certificate: derivatives of the losses, with zero weighted mean if there is an intercept.
-        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``.
+        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Not set
+        after a fit to Rows.
     n_iter_ : int
         Number of epochs of a stochastic solver, or of steps of another solver.
     dual_gap_ : float
@@ -297,14 +323,15 @@ class SAGRegressor(RegressorMixin, _LinearModel):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: MatrixLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the linear model.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, preferably standardised. Float64 data in C or CSR order are not copied.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Rows
+            Training data, preferably standardised. Float64 data in C or CSR order are not copied. Rows,
+            which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights. A weight of 2 counts a row twice.
 
@@ -312,6 +339,9 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         -------
         self : SAGRegressor
         """
+        rows = self._rows(X, y, sample_weight)
+        if rows is not None:
+            return self._publish_rows(regression_of_rows(rows, self._objective(), self._options_of_rows()))
         task = self._task(X, y, sample_weight)
         return self._publish(self._solved(task, (X, y, sample_weight)))
 
@@ -442,7 +472,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
     intercept_ : ndarray of shape (1,) or (n_classes,)
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Dual variables of the certificate: derivatives of the losses, with zero weighted mean if there is an intercept.
-        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``.
+        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Not set
+        after a fit to Rows.
     n_iter_ : int
         Number of epochs of a stochastic solver, or of steps of another solver.
     dual_gap_ : float
@@ -537,14 +568,15 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: MatrixLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the linear model.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, preferably standardised. Float64 data in C or CSR order are not copied.
-        y : array-like of shape (n_samples,)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Rows
+            Training data, preferably standardised. Float64 data in C or CSR order are not copied. Rows,
+            which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,), or None for Rows
             Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights. A weight of 2 counts a row twice; a row with weight 0 is ignored.
@@ -553,6 +585,12 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         -------
         self : SAGClassifier
         """
+        rows = self._rows(X, y, sample_weight)
+        if rows is not None:
+            objective, options = self._objective(), self._options_of_rows()
+            found = classification_of_rows(rows, objective, self.class_weight, options)
+            self.classes_ = found.classes
+            return self._publish_rows(found)
         task = self._task(X, y, sample_weight)
         fitted = self._solved(task, (X, y, sample_weight), classes_=task.classes)
         self.classes_: np.ndarray = task.classes

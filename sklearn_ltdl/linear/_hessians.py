@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl.linear._problem import BLOCK
+from sklearn_ltdl.rows._gather import Slices, gather
 
 TINY = np.finfo(float).tiny
 
@@ -127,21 +128,23 @@ def _hessian(problem, K, weight):
     return hessian
 
 
+def ridge_moments(block, equal):
+    """Return sums over rows of x x', y x' and x, with weights; of x x' without, if they are equal."""
+    A, target, share = block
+    B = A if equal else np.sqrt(share)[:, None] * A
+    return B.T @ B, (share[:, None] * target).T @ A, share @ A
+
+
 def ridge_equations(problem):
     """Return the Hessian of the squared loss, the gradient at zero and the mean row, in one read of dense rows.
 
     The intercept is eliminated; without an intercept the mean row is zero.
     """
-    X, Y, share, p = problem.X, problem.Y, problem.share, problem.X.shape[1]
-    hessian, pull, mean = np.zeros((p, p)), np.zeros((Y.shape[1], p)), np.zeros(p)
+    X, Y, share = problem.X, problem.Y, problem.share
     target = Y - share @ Y if problem.fit_intercept else Y
-    for rows in problem.blocks():
-        A = X[rows]
-        B = A if problem.equal else np.sqrt(share[rows, None]) * A
-        hessian += B.T @ B
-        pull += (share[rows, None] * target[rows]).T @ A
-        if problem.fit_intercept:
-            mean += share[rows] @ A
+    slices = Slices(problem.blocks(), lambda rows: (X[rows], target[rows], share[rows]))
+    hessian, pull, mean = gather(ridge_moments, slices, problem.equal)
+    mean *= problem.fit_intercept
     if problem.equal:
         hessian *= share[0]
     hessian -= np.outer(mean, mean)

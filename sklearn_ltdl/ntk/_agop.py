@@ -18,6 +18,7 @@ from sklearn_ltdl.ntk._kernels import NTK
 from sklearn_ltdl.ntk._passes import NUMPY_TILE, squared_distances
 from sklearn_ltdl.ntk._recursion import unit_rows
 from sklearn_ltdl.ntk._solvers import row_blocks
+from sklearn_ltdl.rows._gather import Slices, gather
 
 KINK = np.finfo(float).eps ** 0.5  # least sine of an angle in kappa'; below it the terms in kappa' cancel
 
@@ -71,14 +72,23 @@ def ntk_agop(X, weight, Z, coef, *, depth):
     if Z is None and width <= n:  # they are then no larger than the Gram matrix
         blocks = [slice(0, n)]
     else:
-        blocks, Z = row_blocks(n, max(width, 8 * NUMPY_TILE)), X if Z is None else Z
-    total = np.zeros((d, d))
-    for rows in blocks:
-        gradients = ntk_gradients(X[rows], Z, coef, depth=depth)
-        gradients *= np.sqrt(weight[rows])[:, None, None]
-        flat = gradients.reshape(-1, d)
-        total += flat.T @ flat
+        blocks, Z = gradient_blocks(n, width), X if Z is None else Z
+    (total,) = gather(outer_products, Slices(blocks, lambda rows: (X[rows], weight[rows])), (Z, coef, depth))
     return total / weight.sum()
+
+
+def gradient_blocks(n, width):
+    """Return slices of n rows whose gradients have `width` numbers each."""
+    return row_blocks(n, max(width, 8 * NUMPY_TILE))
+
+
+def outer_products(block, function):
+    """Return the weighted sum of the outer products of gradients, summed over outputs, (d, d); for `gather`."""
+    (X, weight), (Z, coef, depth) = block, function
+    gradients = ntk_gradients(X, Z, coef, depth=depth)
+    gradients *= np.sqrt(weight)[:, None, None]
+    flat = gradients.reshape(-1, X.shape[1])
+    return (flat.T @ flat,)
 
 
 def _zonal(sine, cosine, depth):

@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
+from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows, remember_columns
 from sklearn_ltdl._targets import checked_list, most_likely, read_classification, read_regression
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._machine import NAMED, ClassMachine, Machine, MachineSettings
+from sklearn_ltdl.ntk._streamed import classification_of_rows, regression_of_rows
+from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
 
 _CONSTRAINTS = {
     "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
@@ -52,6 +54,16 @@ class _KernelEstimator(BaseEstimator):
             self.n_components,
             random_state=self.random_state,
         )
+
+    def _rows(self, X, y, sample_weight, groups):
+        """Return rows to be read block by block, if the data are such, and forget what only arrays give."""
+        rows = as_rows(X, y, sample_weight, groups)
+        if rows is not None:
+            remember_columns(self, head(rows))
+            rows = as_numbers(rows)
+            for of_arrays in ("loo_predictions_", "loo_decision_function_"):
+                vars(self).pop(of_arrays, None)
+        return rows
 
     def _publish_machine(self, machine):
         """Keep the machine, which all methods use, and publish its results."""
@@ -151,6 +163,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         Leave-one-out prediction of each row, in units of the target: rows with the same features or group are left out.
         A row of weight 0 is predicted from all rows. For 'pcg', these are estimates by generalised cross-validation
         [6]_, with one leverage for all centres and one for all other rows.
+        Not set after a fit to Rows.
     solver_ : {'exact', 'nystroem', 'pcg'}
     n_iter_ : int
         Number of penalties for which the final problem was solved; for 'pcg', the number of steps.
@@ -218,14 +231,19 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+        self,
+        X: ArrayLike | Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Choose kernel and penalty by leave-one-out, and fit.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or (n_samples, n_samples) for a precomputed kernel
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_samples) for a precomputed kernel, or Rows
+            Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k counts a row k times; a row with weight 0 is ignored. If all weights are whole numbers, they
             are counts, and the number of rows n is their sum. Otherwise only their ratios matter, and n is the number
@@ -237,8 +255,11 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         -------
         self : object
         """
-        X, y, weight = read_regression(self, X, y, sample_weight)
         settings = self._settings()._replace(normalize_y=self.normalize_y)
+        rows = self._rows(X, y, sample_weight, groups)
+        if rows is not None:
+            return self._publish_machine(regression_of_rows(rows, settings))
+        X, y, weight = read_regression(self, X, y, sample_weight)
         return self._publish(Machine.of(X, y, weight, settings, _checked_groups(groups, X)))
 
     def _publish(self, machine):
@@ -429,6 +450,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         Leave-one-out scores of each row: rows with the same features or group are left out. A row of weight 0 is scored
         from all rows. For 'pcg', these are estimates by generalised cross-validation [6]_, with one leverage for all
         centres and one for all other rows.
+        Not set after a fit to Rows.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
     solver_ : {'exact', 'nystroem', 'pcg'}
@@ -489,14 +511,19 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+        self,
+        X: ArrayLike | Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Choose kernel and penalty by leave-one-out, and fit.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or (n_samples, n_samples) for a precomputed kernel
-        y : array-like of shape (n_samples,)
+        X : array-like of shape (n_samples, n_features), or (n_samples, n_samples) for a precomputed kernel, or Rows
+            Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k counts a row k times; a row with weight 0 is ignored, except that its class is listed.
         groups : array-like of shape (n_samples,), default=None
@@ -506,13 +533,17 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         -------
         self : object
         """
+        rows = self._rows(X, y, sample_weight, groups)
+        if rows is not None:
+            return self._publish(classification_of_rows(rows, self._settings()))
         X, y, weight = read_classification(self, X, y, sample_weight)
-        return self._publish(ClassMachine.of(X, y, weight, self._settings(), _checked_groups(groups, X)))
+        found = ClassMachine.of(X, y, weight, self._settings(), _checked_groups(groups, X))
+        self.loo_decision_function_ = found.machine.left_out
+        return self._publish(found)
 
     def _publish(self, found):
         self.classes_: np.ndarray = found.classes
         self.inverse_temperature_: float = found.inverse_temperature
-        self.loo_decision_function_: np.ndarray = found.machine.left_out
         return self._publish_machine(found.machine)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:

@@ -9,13 +9,17 @@ from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_rows, draw_seed, remember_columns
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.ntk._gram import call_kernel
 from sklearn_ltdl.ntk._kernels import NNGP, NTK
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
 from sklearn_ltdl.ntk._sample import distinct_rows
 from sklearn_ltdl.ntk._solvers import INDEFINITE, ROUNDING, not_psd, require_memory
+from sklearn_ltdl.rows._rows import Rows, as_numbers, head, look
+from sklearn_ltdl.rows._sampled import draw
+
+DRAWN_ROWS = 20_000  # of Rows, of which the centres are the first distinct ones of a random order
 
 
 class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -47,7 +51,7 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     kernel_ : Kernel or callable
         Kernel that was used.
     component_indices_ : ndarray of shape (n_centres,)
-        Indices in `X` of the centres.
+        Indices in `X` of the centres. Not set after a fit to Rows.
     normalization_ : ndarray of shape (n_centres, n_centres)
         The matrix :math:`K_{mm}^{-1/2}`, without directions that are lost in rounding.
     n_features_in_ : int
@@ -92,12 +96,13 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: Any = None) -> Self:
         """Draw the centres, and compute the normalisation.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Of Rows, which `scan` makes, the centres are among some that are drawn in one pass.
         y : None
             Ignored.
 
@@ -105,13 +110,22 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         self : object
         """
-        X = checked_rows(self, X, reset=True)
-        points = distinct_rows(X, precomputed=False)[0]
-        drawn = np.random.default_rng(draw_seed(self.random_state)).permutation(len(points))
-        self.component_indices_: np.ndarray = points[np.sort(drawn[: self.n_components])]
-        m = len(self.component_indices_)
+        seed = draw_seed(self.random_state)
+        rows = X if isinstance(X, Rows) else None
+        if rows is None:
+            X = checked_rows(self, X, reset=True)
+        else:
+            remember_columns(self, head(rows))
+            X = look(as_numbers(rows), draw, max(DRAWN_ROWS, self.n_components), seed)[-1].X
+        points = distinct_rows(X)[0]
+        chosen = points[np.sort(np.random.default_rng(seed).permutation(len(points))[: self.n_components])]
+        m = len(chosen)
         require_memory(m, 5, "Use fewer n_components.")
-        self.components_: np.ndarray = X[self.component_indices_]
+        self.components_: np.ndarray = X[chosen]
+        if rows is None:
+            self.component_indices_: np.ndarray = chosen
+        else:
+            vars(self).pop("component_indices_", None)
         self.kernel_: Any = self._kernel()
         w, U = eigh(call_kernel(self.kernel_, self.components_), overwrite_a=True, check_finite=False, driver="evd")
         if w[0] < -INDEFINITE * w[-1]:

@@ -31,6 +31,7 @@ EXACT_ROWS = 5000  # above, solver='auto' uses centres
 DIRECT_CENTRES = 3000  # above, solver='auto' iterates
 DOUBLE_ENTRIES = 2**25  # larger kernel matrices between rows and centres are computed in single precision
 SINGLE_RANGE = (1e-30, 1e30)  # range of the kernel's scale in which its values may be in single precision
+DISTANCE_ROWS = 300  # at least, and less than twice as many, of which all distances are computed
 PILOT_ROWS = 1000  # rows on which a kernel is chosen, or where the search for alpha starts
 # Length scales tried, in median distances; at large ones Laplace tends to -|x - z|, which does well on many tables.
 LENGTH_FACTORS = {"laplace": (1.0, 4.0, 16.0), "rbf": (0.25, 0.5, 1.0, 2.0)}
@@ -140,16 +141,18 @@ class Machine:
         units = Standardisation.of(Y, weight, settings.normalize_y)
         Y = units.apply(Y)
         sample = Sample.of(X, Y, weight, groups, settings.precomputed)
-        points, exact = X[sample.points], settings.is_exact(len(sample.points))
+        n = len(sample.points)
+        exact = settings.is_exact(n)
         if exact:
-            require_memory(len(points), 3, "Use solver='nystroem', or fewer rows.")
+            require_memory(n, 3, "Use solver='nystroem', or fewer rows.")
         rng = np.random.default_rng(draw_seed(settings.random_state))
-        kernels = _candidates(settings, points, exact)
-        warn_of_data(kernels, points)
-        kernel, kernel_errors, pilot = _chosen(kernels, X, sample, settings, rng, exact and start is None)
+        kernels = candidates(settings, X[sample.points[:: max(1, n // DISTANCE_ROWS)]], exact)
+        if n > 1:
+            warn_of_data(kernels, X if len(sample.rows) == len(X) else X[sample.rows])
+        kernel, kernel_errors, pilot = chosen(kernels, X, sample, settings, rng, exact and start is None)
         if not exact:
             solved = _on_centres(kernel, X, sample, settings, rng)
-        elif pilot is not None and len(pilot.centres) == len(points):
+        elif pilot is not None and len(pilot.centres) == n:
             solved = pilot
         else:
             if pilot is not None:
@@ -337,8 +340,8 @@ class ClassMachine(NamedTuple):
         return cls(machine, classes, factor)
 
 
-def _candidates(settings, X, exact):
-    """Return the kernels to choose from; None is the precomputed kernel."""
+def candidates(settings, X, exact):
+    """Return the kernels to choose from, of lengths by the distances between rows X; None is the precomputed one."""
     several = isinstance(settings.kernel, (list, tuple))
     kernels = []
     for kernel in settings.kernel if several else [settings.kernel]:
@@ -361,8 +364,8 @@ def _candidates(settings, X, exact):
 
 
 def _typical_distance(X):
-    """Return the median distance between rows, from all pairs of about 300 rows of X."""
-    distances = pdist(X[:: max(1, len(X) // 300)])
+    """Return the median distance between rows."""
+    distances = pdist(X)
     typical = np.median(distances) if len(distances) else 1.0
     if not np.isfinite(typical):
         raise overflow()
@@ -379,7 +382,7 @@ def _networks(kind, depth, activation, exact):
 def warn_of_data(kernels, X):
     """Warn if the data do not suit a fixed kernel: columns of different scales, or one column without bias."""
     fixed = all(isinstance(kernel, Kernel) and not isinstance(kernel, Transformed) for kernel in kernels)
-    if not fixed or len(X) < 2:
+    if not fixed:
         return
     warn_of_scales(X, all(isinstance(kernel, NNGP) and kernel.b_std > 0 for kernel in kernels))
     for kernel in kernels:
@@ -397,7 +400,7 @@ class Solved(NamedTuple):
     centres: np.ndarray
 
 
-def _chosen(kernels, X, sample, settings, rng, needs_start):
+def chosen(kernels, X, sample, settings, rng, needs_start):
     """Return the kernel with the least leave-one-out error, the errors of all, and its solution on the sample.
 
     The sample has at most `PILOT_ROWS` points, in whole blocks. The solution is None if no sample is needed.
@@ -454,10 +457,7 @@ def _on_centres(kernel, X, sample, settings, rng):
         if len(kept) < m:
             m, centres, chosen, leaving = len(kept), centres[kept], chosen[kept], leaving[:0]
             K, direct = K[np.ix_(kept, kept)], direct or m <= DIRECT_CENTRES  # data of low rank precondition nothing
-    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and np.abs(X).max() ** 2 < SINGLE_RANGE[1]
-    single = (
-        isinstance(kernel, Kernel) and in_range and n * m > DOUBLE_ENTRIES and single_precision_noise(K) <= penalties[0]
-    )
+    single = n * m > DOUBLE_ENTRIES and stands_single(kernel, K, scale, np.abs(X).max(), penalties[0])
     data = X.astype(np.float32) if single else X
 
     def between(rows, columns=slice(None)):
@@ -471,6 +471,12 @@ def _on_centres(kernel, X, sample, settings, rng):
         path = solve_pcg(between, K, chosen, sample.targets, sample.weight, penalties)
         warn_unless_converged(path, "Increase alpha, or decrease n_components.")
     return Solved(path, scale, centres)
+
+
+def stands_single(kernel, K, scale, largest, penalty):
+    """Return whether kernel values may be in single precision, for centres of the Gram matrix K over its scale."""
+    in_range = SINGLE_RANGE[0] < scale < SINGLE_RANGE[1] and largest**2 < SINGLE_RANGE[1]
+    return isinstance(kernel, Kernel) and in_range and single_precision_noise(K) <= penalty
 
 
 def _values(kernel, centres, coef, intercept, X):

@@ -23,6 +23,7 @@ from scipy.linalg.lapack import dpotrf, dpstrf, dtrtri
 
 from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _ratio, least_ridges, not_psd, row_blocks
 from sklearn_ltdl.results import Status
+from sklearn_ltdl.rows._gather import Slices, gather
 
 PATH_ROWS = 20_000  # at most so many leave-one-out residuals are used to compare penalties
 PILOT_CENTRES = 1000  # number of centres of the problem that chooses alpha for 'pcg'
@@ -52,13 +53,9 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
     n, m = len(Y), len(centre_gram)
     mean = weight @ Y / n
     spectrum = _spectrum(cross, centre_gram, Y - mean, weight)
-    errors, best = _choose(cross, centres, spectrum, alphas, Y - mean, weight, seed)
+    errors, best = choose_alpha(cross, centres, spectrum, alphas, Y - mean, weight, seed)
 
-    # With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
-    ridge = least_ridges(n * alphas[[best]], spectrum.trace(n))
-    R_inverse = _inverse(_factor((spectrum.U * (spectrum.w + ridge)) @ spectrum.U.T, (0.0,)))
-    whiten, shift = _trmm(R_inverse, spectrum.inverse), R_inverse @ spectrum.mean
-    g = R_inverse @ spectrum.moments
+    whiten, shift, g, ridge = spectrum.solved(n * alphas[[best]], n)
     residuals = np.empty(Y.shape)
 
     narrow = _narrow(whiten, cross)
@@ -67,7 +64,7 @@ def solve_nystroem(cross, centre_gram, centres, Y, weight, alphas, seed=0):
         psi -= shift.astype(psi.dtype)[:, None]
         fit, leverage = psi.T @ g.astype(psi.dtype), np.einsum("ji,ji->i", psi, psi)[:, None]
         residuals[rows] = _ratio(Y[rows] - mean - fit, 1.0 - weight[rows, None] * (1.0 / n + leverage))
-    leave_centre_out = _leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight)
+    leave_centre_out = leave_one_out(cross, centres, spectrum, ridge, Y - mean, weight, n)
     for rows in row_blocks(len(centres), m):
         residuals[centres[rows]] = leave_centre_out(centres[rows])[..., 0]
     return RidgePath(whiten.T @ g, mean - shift @ g, residuals, alphas, errors, best, "nystroem")
@@ -111,7 +108,7 @@ def solve_pcg(cross, centre_gram, centres, Y, weight, alphas, seed=0, tol=1e-4):
             return cross(rows, pilot)
 
         spectrum = _spectrum(part, centre_gram[np.ix_(pilot, pilot)], Y - mean, weight)
-        errors, best = _choose(part, centres[pilot], spectrum, alphas, Y - mean, weight, seed)
+        errors, best = choose_alpha(part, centres[pilot], spectrum, alphas, Y - mean, weight, seed)
         del spectrum
     alpha = alphas[best]
 
@@ -166,7 +163,7 @@ def single_precision_noise(centre_gram):
     Errors :math:`\epsilon` of the values give a feature an error of variance :math:`\epsilon^2 |L^{-1}|^2 / m` on
     average. The error acts as a penalty, but also as features that are unrelated to the target.
     """
-    inverse = _inverse(_factor(centre_gram, JITTERS))
+    inverse = whitener(centre_gram)
     return np.finfo(np.float32).eps ** 2 * np.sum(inverse**2) / len(inverse)
 
 
@@ -176,7 +173,7 @@ def independent(centre_gram):
     return np.sort(order[:rank] - 1)
 
 
-class _Spectrum(NamedTuple):
+class Spectrum(NamedTuple):
     r"""Moments of the features over the rows.
 
     Parameters
@@ -200,29 +197,64 @@ class _Spectrum(NamedTuple):
         """Return the sum over n rows of the squared features, whose rounding the eigenvalues have."""
         return self.w.sum() + n * self.mean @ self.mean
 
+    @classmethod
+    def of(cls, inverse, n, sums):
+        """Return the spectrum of `feature_moments`, summed over rows of weights of sum n."""
+        scatter, total, moments = sums
+        scatter -= np.outer(total, total / n)
+        w, U = eigh(scatter, lower=True, overwrite_a=True, check_finite=False, driver="evd")
+        return cls(inverse, total / n, moments, np.maximum(w, 0.0), U)
+
+    def solved(self, ridges, n):
+        """Return R^-1 L^-1, R^-1 times the mean feature and the moments, and the ridge that was added.
+
+        With R R' the features' scatter plus the ridge, psi = R^-1 (phi - mean) has leverage |psi|^2 and the fit psi'g.
+        """
+        ridge = least_ridges(ridges, self.trace(n))
+        R_inverse = _inverse(_factor((self.U * (self.w + ridge)) @ self.U.T, (0.0,)))
+        return _trmm(R_inverse, self.inverse), R_inverse @ self.mean, R_inverse @ self.moments, ridge
+
+
+def feature_moments(block, triangle):
+    """Return sums over rows of phi phi', phi and phi y', of which the first is its lower triangle; for `gather`.
+
+    Parameters
+    ----------
+    block : tuple of ndarrays
+        Kernel values between rows and centres, which are overwritten, targets of mean 0, and weights.
+    triangle : ndarray of shape (m, m)
+        :math:`L^{-1}`, in the precision of the kernel values.
+    """
+    K, Y, weight = block
+    phi = _features(triangle, K)
+    total = phi @ weight.astype(phi.dtype)
+    moments = phi @ (weight[:, None] * Y).astype(phi.dtype)
+    phi *= np.sqrt(weight).astype(phi.dtype)
+    scatter = get_blas_funcs("syrk", [phi])(1.0, phi, lower=1)
+    return tuple(np.asarray(sums, np.float64) for sums in (scatter, total, moments))
+
+
+def whitener(centre_gram):
+    """Return the inverse of the Cholesky factor of the Gram matrix of the centres."""
+    return _inverse(_factor(centre_gram, JITTERS))
+
 
 def _spectrum(cross, centre_gram, Y, weight):
-    """Return the moments of the features, for targets with mean 0, from one pass over the rows."""
-    n, m = len(Y), len(centre_gram)
-    inverse = _inverse(_factor(centre_gram, JITTERS))
-    narrow = _narrow(inverse, cross)
-    scatter, total, moments = np.zeros((m, m), order="F"), np.zeros(m), np.zeros((m, Y.shape[1]))
-    for rows in row_blocks(n, m):
-        phi = _features(narrow, cross(rows))
-        total += phi @ weight[rows].astype(phi.dtype)
-        moments += phi @ (weight[rows, None] * Y[rows]).astype(phi.dtype)
-        phi *= np.sqrt(weight[rows]).astype(phi.dtype)
-        scatter += get_blas_funcs("syrk", [phi])(1.0, phi, lower=1)
-    scatter -= np.outer(total, total / n)
-    w, U = eigh(scatter, lower=True, overwrite_a=True, check_finite=False, driver="evd")
-    return _Spectrum(inverse, total / n, moments, np.maximum(w, 0.0), U)
+    """Return the moments of the features, for targets of mean 0, from one pass over the rows."""
+    inverse = whitener(centre_gram)
+    slices = Slices(row_blocks(len(Y), len(centre_gram)), lambda rows: (cross(rows), Y[rows], weight[rows]))
+    return Spectrum.of(inverse, len(Y), gather(feature_moments, slices, _narrow(inverse, cross)))
 
 
-def _choose(cross, centres, spectrum, alphas, Y, weight, seed):
-    """Return the mean squared leave-one-out residual of each penalty, and the index of the smallest."""
+def choose_alpha(cross, centres, spectrum, alphas, Y, weight, seed, n=None):
+    """Return the mean squared leave-one-out residuals of each penalty and the index of the least.
+
+    Of n rows in all, those given may be a part, in which the centres are.
+    """
+    n = len(Y) if n is None else n
     some = np.sort(np.random.default_rng(seed).permutation(len(Y))[:PATH_ROWS])
-    ridges = least_ridges(len(Y) * alphas, spectrum.trace(len(Y)))
-    residuals = _leave_one_out(cross, centres, spectrum, ridges, Y, weight)
+    ridges = least_ridges(n * alphas, spectrum.trace(n))
+    residuals = leave_one_out(cross, centres, spectrum, ridges, Y, weight, n)
     errors = np.zeros(len(alphas))
     for block in row_blocks(len(some), len(spectrum.w)):
         rows = some[block]
@@ -231,12 +263,14 @@ def _choose(cross, centres, spectrum, alphas, Y, weight, seed):
     return errors, _least(errors)
 
 
-def _leave_one_out(cross, centres, spectrum, ridges, Y, weight):
-    """Return the function from row indices to leave-one-out residuals of shape (len(rows), n_outputs, n_ridges)."""
-    n = len(Y)
+def leave_one_out(cross, centres, spectrum, ridges, Y, weight, n):
+    """Return the function from row indices to leave-one-out residuals of shape (len(rows), n_outputs, n_ridges).
+
+    The rows given may be a part of all n.
+    """
     filters, projections = 1.0 / (spectrum.w[:, None] + ridges), spectrum.U.T @ spectrum.moments
     back, offset = spectrum.inverse.T @ spectrum.U, spectrum.mean @ spectrum.U  # c = back a
-    place = np.full(n, -1)
+    place = np.full(len(Y), -1)
     place[centres] = np.arange(len(centres))
 
     def residuals(rows):
@@ -281,11 +315,11 @@ def _correlate(cross, values, n, m):
 
     Kernel values may be in single precision: conjugate gradients tolerate an inexact kernel, but not inexact products.
     """
-    total = 0.0
-    for rows in row_blocks(n, m):
-        K = cross(rows).astype(np.float64, copy=False)
-        total = total + K.T @ values(K, rows)
-    return total
+
+    def read(rows):
+        return cross(rows).astype(np.float64, copy=False), rows
+
+    return gather(lambda block, _: (block[0].T @ values(*block),), Slices(row_blocks(n, m), read))[0]
 
 
 def _narrow(triangle, cross):

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed
+from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed, remember_columns
 from sklearn_ltdl._targets import (
     Standardisation,
     counted,
@@ -37,6 +37,9 @@ from sklearn_ltdl.ntk._machine import MachineSettings, warn_of_data
 from sklearn_ltdl.ntk._round import Round
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import require_memory
+from sklearn_ltdl.ntk._streamed import Looked
+from sklearn_ltdl.rows._looks import NumberTarget, weights_of
+from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
 
 FOLDS = 5
 JUDGED_ROWS = 2000  # the number of rounds is chosen on at most so many random rows
@@ -53,8 +56,19 @@ _RFM_CONSTRAINTS = {
 class _RecursiveEstimator(BaseEstimator):
     """Base of the two estimators: run the recursion, publish its results, and predict with the last round."""
 
+    def _rows(self, X, y, sample_weight):
+        """Return rows to be read block by block, if the data are such."""
+        rows = as_rows(X, y, sample_weight)
+        if rows is None:
+            return None
+        remember_columns(self, head(rows))
+        return as_numbers(rows)
+
     def _recursion(self, X, y, weight, unit, normalize_y):
-        settings = MachineSettings(
+        return Recursion.of(X, y, weight, unit, self.max_rounds, self._settings(normalize_y))
+
+    def _settings(self, normalize_y):
+        return MachineSettings(
             depth=self.depth,
             alpha=self.alpha,
             solver=self.solver,
@@ -62,7 +76,6 @@ class _RecursiveEstimator(BaseEstimator):
             normalize_y=normalize_y,
             random_state=draw_seed(self.random_state),
         )
-        return Recursion.of(X, y, weight, unit, self.max_rounds, settings)
 
     def _publish(self, found):
         """Publish the results of a recursion, with the machine of its last round as an estimator."""
@@ -185,13 +198,14 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k counts a row k times; a row with weight 0 is ignored.
 
@@ -199,6 +213,11 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         -------
         self : object
         """
+        rows = self._rows(X, y, sample_weight)
+        if rows is not None:
+            settings = self._settings(self.normalize_y)
+            looked = Looked.at_numbers(rows, settings)
+            return self._publish(Recursion.of_rows(rows, looked, looked.target.units.scale, self.max_rounds, settings))
         X, y, weight = read_regression(self, X, y, sample_weight)
         units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
         return self._publish(self._recursion(X, y, weight, units.scale, self.normalize_y))
@@ -318,13 +337,14 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
+        y : array-like of shape (n_samples,), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k counts a row k times; a row with weight 0 is ignored, except that its class is listed.
 
@@ -332,15 +352,21 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         -------
         self : object
         """
-        X, y, weight = read_classification(self, X, y, sample_weight)
-        classes, codes = encode_classes(y, weight)
-        targets = one_hot(codes, len(classes))
-        signed = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
-        found = self._recursion(X, signed, weight, 1.0, False)
-        n_outputs = targets.shape[1]
+        rows = self._rows(X, y, sample_weight)
+        if rows is not None:
+            settings = self._settings(False)
+            looked = Looked.at_labels(rows, settings)
+            classes, n_outputs, n = looked.target.classes, len(looked.mean), looked.counts.counted
+            found = Recursion.of_rows(rows, looked, 1.0, self.max_rounds, settings)
+        else:
+            X, y, weight = read_classification(self, X, y, sample_weight)
+            classes, codes = encode_classes(y, weight)
+            targets = one_hot(codes, len(classes))
+            signed = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
+            found, n_outputs, n = self._recursion(X, signed, weight, 1.0, False), targets.shape[1], counted(weight)
         targets, scores = (values.reshape(-1, n_outputs) for values in (found.targets, found.scores))
         targets = (targets + 1.0) / 2.0 if len(classes) == 2 else targets
-        factor = fit_inverse_temperature(scores, softened(targets, counted(weight)), found.weight)
+        factor = fit_inverse_temperature(scores, softened(targets, n), found.weight)
         self.classes_: np.ndarray = classes
         self.inverse_temperature_: float = factor
         return self._publish(found)
@@ -427,11 +453,7 @@ class Recursion(NamedTuple):
         sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
         warn_of_data([NTK(settings.depth)], X)
-        n_rounds, cv_errors, starts = 0, np.empty(0), [None]
-        if max_rounds > 0 and len(X) >= FEWEST_ROWS:
-            rows, errors, held_out, starts = _judge(X, y, weight, unit, max_rounds, settings)
-            n_rounds = _best_round(errors, weight[rows])
-            cv_errors = np.average(errors, axis=1, weights=weight[rows])
+        n_rounds, cv_errors, rows, held_out, starts = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
         M = np.eye(X.shape[1])
         for start in starts[:n_rounds]:
             step = Round.of(M, X, y, weight, settings, start, near=True)
@@ -441,7 +463,48 @@ class Recursion(NamedTuple):
         agop = last.agop(X, weight, unit)
         if n_rounds == 0:  # M has seen no target: leave-one-out scores of all rows are valid
             return cls(n_rounds, cv_errors, last, agop, y, last.machine.left_out, weight)
-        return cls(n_rounds, cv_errors, last, agop, y[rows], held_out[n_rounds], weight[rows])
+        return cls(n_rounds, cv_errors, last, agop, y[rows], held_out, weight[rows])
+
+    @classmethod
+    def of_rows(cls, rows, looked, unit, max_rounds, settings):
+        """Choose the number of rounds on a sample, and make them with all rows, read block by block.
+
+        Parameters
+        ----------
+        rows : Rows
+        looked : Looked
+        unit, max_rounds, settings
+            As in `of`.
+        """
+        drawn, flat = looked.drawn, looked.flat
+        require_memory(drawn.X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
+        Y = looked.target.of(drawn)
+        if isinstance(looked.target, NumberTarget):
+            Y = looked.target.units.undo(Y)
+        sample = Sample.of(drawn.X, Y, weights_of(drawn), None, precomputed=False)
+        X, weight = drawn.X[sample.points], sample.weight
+        y = sample.targets[:, 0] if flat else sample.targets
+        if len(X) > 1:
+            warn_of_data([NTK(settings.depth)], X)
+        n_rounds, cv_errors, judged, held_out, _ = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
+        M = np.eye(X.shape[1])
+        for done in range(n_rounds + 1):
+            last = Round.of_rows(M, rows, looked, settings)
+            agop = last.agop_of_rows(rows, looked.counts.weight, unit)
+            M = agop if done < n_rounds and np.trace(agop) > 0 else M
+        if n_rounds == 0:
+            left_out = last.machine.left_out
+            return cls(n_rounds, cv_errors, last, agop, Y[:, 0] if flat else Y, left_out, weights_of(drawn))
+        return cls(n_rounds, cv_errors, last, agop, y[judged], held_out, weight[judged])
+
+
+def _chosen_rounds(X, y, weight, unit, max_rounds, settings):
+    """Return the number of rounds, the held-out errors of all, the judged rows, their predictions, and penalties."""
+    if max_rounds == 0 or len(X) < FEWEST_ROWS:
+        return 0, np.empty(0), None, None, [None]
+    rows, errors, held_out, starts = _judge(X, y, weight, unit, max_rounds, settings)
+    n_rounds = _best_round(errors, weight[rows])
+    return n_rounds, np.average(errors, axis=1, weights=weight[rows]), rows, held_out[n_rounds], starts
 
 
 def _judge(X, y, weight, unit, max_rounds, settings):

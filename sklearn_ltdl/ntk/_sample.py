@@ -10,6 +10,7 @@ from sklearn_ltdl._targets import counted
 from sklearn_ltdl.ntk._gram import between
 from sklearn_ltdl.ntk._solvers import row_blocks
 
+SORTED_AT_ONCE = 2**19  # numbers of the rows that are copied and compared at a time
 SAME_POINT = 1e-10  # squared distance in a precomputed kernel's space, in units of its diagonal
 
 
@@ -53,7 +54,7 @@ class Sample:
     def of(cls, X, Y, weight, groups, precomputed):
         """Merge rows of identical features; the rows of a group and their copies form a block."""
         rows = np.flatnonzero(weight)
-        first, point = distinct_rows(between(X, rows) if precomputed else X[rows], precomputed)
+        first, point = _distinct_points(between(X, rows)) if precomputed else distinct_rows(X, rows)
         n, kept = len(first), weight[rows] * (counted(weight) / weight.sum())
         merged = np.bincount(point, kept)
         targets = np.column_stack([np.bincount(point, kept * y) for y in Y[rows].T]) / merged[:, None]
@@ -66,6 +67,13 @@ class Sample:
         spread = kept @ (Y[rows] - targets[point]) ** 2
         return cls(rows[first], merged * (n / merged.sum()), targets, rows, kept, point, spread, block, len(X))
 
+    @classmethod
+    def unmerged(cls, Y, weight):
+        """Return rows as points of their own."""
+        rows, total = np.arange(len(Y)), weight.sum()
+        kept = weight * (counted(weight) / total)
+        return cls(rows, weight * (len(Y) / total), Y, rows, kept, rows, np.zeros(Y.shape[1]), rows, len(Y))
+
     def of_block(self, values):
         """Replace each column of an (m, n_points) array by the sum of the columns of its block."""
         n = len(self.block)
@@ -75,19 +83,83 @@ class Sample:
         return (values @ membership)[:, self.block]
 
 
-def distinct_rows(X, precomputed):
-    """Return the first row of each set of identical rows, ordered by content, and the set of each row.
+def distinct_rows(X, rows=None):
+    """Return the first of each group of identical rows, in the order of their bytes, and the group of each row.
 
-    For a precomputed kernel the rows are points of its feature space; copies differ there by rounding only.
+    Neither the table nor its rows are copied, but for a buffer.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_features)
+        Finite; -0.0 is 0.0.
+    rows : ndarray of shape (n_rows,), default=None
+        The rows to look at, increasing; all of them for None.
+
+    Returns
+    -------
+    first : ndarray of shape (n_groups,)
+        Places in `rows`.
+    group : ndarray of shape (n_rows,)
     """
-    if not precomputed:
-        rows = np.ascontiguousarray(X + 0.0)  # turns -0.0 into 0.0
-        return np.unique(rows.view((np.void, rows.strides[0])).ravel(), return_index=True, return_inverse=True)[1:]
-    diagonal = np.diagonal(X)
+    rows = np.arange(len(X)) if rows is None else rows
+    order = _in_order_of_bytes(X, rows)
+    is_first = np.ones(len(rows), dtype=bool)
+    step = max(1, SORTED_AT_ONCE // X.shape[1])
+    for i in range(1, len(rows), step):
+        block = X[rows[order[i - 1 : i + step]]]
+        is_first[i : i + step] = (block[1:] != block[:-1]).any(axis=1)
+    group = np.empty(len(rows), dtype=np.intp)
+    group[order] = np.cumsum(is_first) - 1
+    return order[is_first], group
+
+
+def _in_order_of_bytes(X, rows):
+    """Return the stable order that sorts rows by their bytes.
+
+    Rows are sorted by one column after the other, until those of equal beginnings fit the buffer.
+    """
+    done, todo = [], [(np.arange(len(rows)), 0)]  # parts in their order; to do: a stack, the first part on top
+    while todo:
+        part, j = todo.pop()
+        if j is None or j == X.shape[1]:
+            done.append(part)
+        elif part.size * X.shape[1] <= SORTED_AT_ONCE:
+            done.append(part[np.argsort(_bytes(X[rows[part]]), kind="stable")])
+        else:
+            keys = _bytes(X[rows[part], j][:, None]).view(np.uint64).byteswap()  # of one order with the bytes
+            order = np.argsort(keys, kind="stable")
+            part, keys = part[order], keys[order]
+            bounds = np.flatnonzero(np.diff(keys, prepend=~keys[0], append=~keys[-1]))
+            del order, keys
+            todo += reversed(_parts(part, bounds, j, SORTED_AT_ONCE // X.shape[1]))
+    return np.concatenate(done)
+
+
+def _parts(order, bounds, j, most):
+    """Return sorted rows in parts of whole groups, of at most so many rows, with the column from which to sort each."""
+    parts, i = [], 0
+    while i < len(bounds) - 1:
+        end = max(i + 1, np.searchsorted(bounds, bounds[i] + most, side="right") - 1)
+        part = order[bounds[i] : bounds[end]]
+        in_order = end - i == len(part)  # every row has a value of its own
+        parts.append((part, None if in_order else j + (end == i + 1)))
+        i = end
+    return parts
+
+
+def _bytes(rows):
+    """Return each row of a new array as one value that compares by its bytes."""
+    rows += 0.0  # of -0.0, 0.0
+    return rows.view((np.void, rows.strides[0])).ravel()
+
+
+def _distinct_points(K):
+    """Return the same for the points of a precomputed kernel, of which only rounding sets copies apart."""
+    diagonal = np.diagonal(K)
     leader = np.concatenate(
         [
-            (diagonal[rows, None] + diagonal - 2.0 * X[rows] <= SAME_POINT * np.abs(diagonal).max()).argmax(axis=1)
-            for rows in row_blocks(*X.shape)
+            (diagonal[rows, None] + diagonal - 2.0 * K[rows] <= SAME_POINT * np.abs(diagonal).max()).argmax(axis=1)
+            for rows in row_blocks(*K.shape)
         ]
     )
     return np.unique(leader[leader], return_inverse=True)

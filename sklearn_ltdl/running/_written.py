@@ -22,8 +22,8 @@ def write_whole(path, content):
     Parameters
     ----------
     path : str or path-like
-    content : str or bytes
-        Text is written in UTF-8.
+    content : str, bytes or callable
+        Text is written in UTF-8. A callable is given the file, open for bytes, and writes it part by part.
 
     Raises
     ------
@@ -31,13 +31,20 @@ def write_whole(path, content):
         It names the file, the reason and what to do. An old file is unchanged.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+
+    def write(file):
+        if callable(data):
+            data(file)
+        else:
+            file.write(data)
+
     try:
         old = _status(path)
         if old is None or stat.S_ISREG(old.st_mode):
-            _replace(Path(os.path.realpath(path)), data, old)
+            _replace(Path(os.path.realpath(path)), write, old)
         else:
             with open(path, "wb") as file:
-                file.write(data)
+                write(file)
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -66,7 +73,7 @@ def _status(path):
         return None
 
 
-def _replace(path, data, old):
+def _replace(path, write, old):
     """Write a file next to another file, and give it the name of that file."""
     part = path.with_name(f".{token_hex(8)}.part")  # a short name, because the other may have the largest length
     descriptor = os.open(part, _NEW, 0o666 if old is None else 0o600)
@@ -74,7 +81,7 @@ def _replace(path, data, old):
         with open(descriptor, "wb") as file:
             if old is not None:
                 _liken(descriptor, old)
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(descriptor)
         os.replace(part, path)

@@ -1,6 +1,7 @@
 """Read tables from Parquet files, with a limit on the decoded size."""
 
 import datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_man
 from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._sample import Sample
 
+_BATCH_NUMBERS = 1 << 20  # numbers in the rows that are predicted at a time
 _BUFFER = 1 << 18  # bytes of a column to read at a time
 _FEW_ROWS = 256  # text rows decoded at a time, because a page of a few bytes can encode long texts
 
@@ -129,6 +131,78 @@ def read_parquet(where, source, least, size):
         raise
     except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # errors of damaged files
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+    table, notes = _as_read(where, table, least)
+    if sample is None and size is not None:
+        sample = Sample.draw(len(table), "all")
+    return (table if sample is None else table.set_axis(sample.rows)), notes, sample
+
+
+def parquet_batches(where, path, least):
+    """Yield a Parquet file in tables of some rows, each with the types that it has in the whole table, and notes.
+
+    Parameters
+    ----------
+    where, least
+        As in `read_parquet`.
+    path : path
+        Of a file that is not compressed as a whole.
+    """
+    import pandas as pd
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path, pre_buffer=False) as file:
+            schema = file.schema_arrow
+            _plain_columns(where, schema)
+            gaps = {name for name in schema.names if _may_lack_values(file.metadata, name)}
+            size, start = max(_FEW_ROWS, _BATCH_NUMBERS // max(1, len(schema))), 0
+            levels = (schema.pandas_metadata or {}).get("index_columns", [])
+            steps = levels[0] if len(levels) == 1 and isinstance(levels[0], dict) else None  # an index without a column
+            for batch in file.iter_batches(size, use_threads=False):
+                table = batch.replace_schema_metadata(schema.metadata).to_pandas()
+                if steps is not None and steps["name"] is not None:
+                    places = range(steps["start"], steps["stop"], steps["step"])[start : start + len(table)]
+                    table.index = pd.RangeIndex(places, name=steps["name"])
+                start += len(table)
+                for name in gaps.intersection(table.columns):  # whole numbers with gaps are floats
+                    for plain, other in ((("i", "u"), float), (("b",), object)):
+                        dtype = table[name].dtype
+                        if isinstance(dtype, np.dtype) and dtype.kind in plain:
+                            table[name] = table[name].astype(other)
+                yield _as_read(where, table, least)
+    except (TooLarge, _NestedColumn):
+        raise
+    except (OSError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+
+
+def is_long_parquet(path):
+    """Return whether a path is that of a Parquet file with so many numbers that it is not read at once."""
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(4) != b"PAR1":
+                return False
+        from pyarrow.parquet import read_metadata
+
+        known = read_metadata(path)
+    except (OSError, ValueError, ImportError):  # other functions say what is wrong
+        return False
+    return known.num_rows * known.num_columns > _BATCH_NUMBERS
+
+
+def _may_lack_values(metadata, name):
+    """Return whether a column has missing values in any row group, or does not say."""
+    names = [metadata.row_group(0).column(j).path_in_schema for j in range(metadata.num_columns)]
+    if name not in names:
+        return True
+    chunks = (metadata.row_group(k).column(names.index(name)) for k in range(metadata.num_row_groups))
+    return any(c.statistics is None or not c.statistics.has_null_count or c.statistics.null_count > 0 for c in chunks)
+
+
+def _as_read(where, table, least):
+    """Return a table with names of columns that are texts, its index as columns, dates as dates, and notes."""
+    import pandas as pd
+
     table.columns = [str(name) for name in table.columns]
     notes, levels = [], [name for name in table.index.names if name is not None]
     require_distinct(where, [*map(str, levels), *table.columns])
@@ -145,6 +219,4 @@ def read_parquet(where, source, least, size):
         values = table[name].dropna()
         if not values.empty and all(isinstance(value, datetime.date) for value in values):
             table[name] = pd.to_datetime(table[name])
-    if sample is None and size is not None:
-        sample = Sample.draw(len(table), "all")
-    return (table.reset_index(drop=True) if sample is None else table.set_axis(sample.rows)), notes, sample
+    return table.reset_index(drop=True), notes

@@ -1,13 +1,14 @@
 """Copies of rows and weights: what a model says of itself is that of all rows, written out."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy.stats import t
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import RBF, Laplace, _solvers
+from sklearn_ltdl.ntk import RBF, Laplace, _sample, _solvers
 
 SOLVERS = [{"solver": "exact"}, *({"solver": solver, "n_components": 8} for solver in ("nystroem", "pcg"))]
 
@@ -193,3 +194,42 @@ def test_estimates_of_conjugate_gradients_leave_a_heavy_row_what_it_can_have(rng
     ratio = (Y - model.loo_predictions_) / (Y - model.predict(X)) * (1 - weight / weight.sum())[:, None]
     assert ratio.min() > 1 - 1e-9
     assert ratio.max() < 10 * (1 + 1e-9)  # estimates stop at nine tenths of the largest leverage
+
+
+def rows_of_kind(rng, kind, n=400, d=5):
+    X = rng.standard_normal((n, d))
+    if kind == "signs":
+        X = np.sign(X) * np.array([0.0, 1.0, 0.0, 1.0, 1.0])  # zeros of both signs
+    elif kind == "copies":
+        X = X[rng.integers(0, n // 3, n)]
+    elif kind == "equal beginnings":
+        X[:, :3] = 7.0
+        X[: n // 2, 3] = X[0, 3]
+    elif kind == "one row":
+        X[:] = X[0]
+    return X
+
+
+@pytest.mark.parametrize("buffer", [1, 40, 10**6])  # numbers: of less than a row, of eight rows, of all
+@pytest.mark.parametrize("kind", ["distinct", "signs", "copies", "equal beginnings", "one row"])
+def test_distinct_rows_are_those_of_numpy(rng, monkeypatch, kind, buffer):
+    monkeypatch.setattr(_sample, "SORTED_AT_ONCE", buffer)
+    X = rows_of_kind(rng, kind)
+    some = np.sort(rng.permutation(len(X))[:300])
+    for rows in (None, some):
+        table = np.ascontiguousarray(X if rows is None else X[rows]) + 0.0
+        records = table.view((np.void, table.strides[0])).ravel()
+        _, first, group = np.unique(records, return_index=True, return_inverse=True)
+        found = _sample.distinct_rows(X, rows)
+        np.testing.assert_array_equal(found[0], first)
+        np.testing.assert_array_equal(found[1], group)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "copies", "equal beginnings", "one row"])
+def test_distinct_rows_take_half_the_memory_of_the_table(rng, kind):
+    X = rows_of_kind(rng, kind, n=200_000, d=20)
+    tracemalloc.start()
+    _sample.distinct_rows(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 0.5 * X.nbytes

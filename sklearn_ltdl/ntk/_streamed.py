@@ -1,0 +1,265 @@
+r"""Kernel machines of rows that are read block by block: one pass to look at them, one for the moments of the features.
+
+The first pass keeps a sample of the rows, drawn by the hashes of their numbers. From the sample come the kernel, the
+centres, and the rows that are left out, each of all rows, to choose the penalty. Files that are sorted by the target
+therefore do no harm, and nothing of size n is kept. Identical rows are not merged, but in the sample.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_ltdl._sklearn import draw_seed
+from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot, softened
+from sklearn_ltdl.ntk._gram import call_kernel, mean_diagonal
+from sklearn_ltdl.ntk._machine import (
+    DISTANCE_ROWS,
+    DOUBLE_ENTRIES,
+    ClassMachine,
+    Machine,
+    candidates,
+    chosen,
+    stands_single,
+    warn_of_data,
+)
+from sklearn_ltdl.ntk._nystroem import (
+    PATH_ROWS,
+    Spectrum,
+    choose_alpha,
+    feature_moments,
+    independent,
+    leave_one_out,
+    whitener,
+)
+from sklearn_ltdl.ntk._sample import Sample
+from sklearn_ltdl.ntk._solvers import ALPHAS, BLOCK_ENTRIES, require_memory, row_blocks
+from sklearn_ltdl.rows._blocks import Block
+from sklearn_ltdl.rows._gather import Slices, gather
+from sklearn_ltdl.rows._looks import Counts, LabelTarget, NumberTarget, look_at_labels, look_at_numbers, weights_of
+from sklearn_ltdl.rows._rows import look
+
+
+@dataclass(eq=False)
+class CentreFeatures:
+    r"""What turns a block of rows into features :math:`L^{-1} k(x)` and standardised targets of mean 0.
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+    centres : ndarray of shape (m, n_features)
+    scale : float
+        The kernel's mean diagonal.
+    single : bool
+        Whether kernel values are in single precision.
+    target : NumberTarget or LabelTarget
+    mean : ndarray of shape (n_outputs,)
+    ratio : float
+        Of the weights, to make their sum the number of rows.
+    """
+
+    kernel: object
+    centres: np.ndarray
+    scale: float
+    single: bool
+    target: object
+    mean: np.ndarray
+    ratio: float
+
+    def __getstate__(self):
+        """Return what is sent to a worker, which works out what is m x m itself."""
+        return {name: value for name, value in vars(self).items() if name not in ("inverse", "triangle", "narrow")}
+
+    @property
+    def dtype(self):
+        """Return the precision of kernel values."""
+        return np.float32 if self.single else np.float64
+
+    @cached_property
+    def narrow(self):
+        """The centres in the precision of the kernel."""
+        return self.centres.astype(self.dtype)
+
+    @cached_property
+    def inverse(self):
+        """The inverse of the Cholesky factor of the centres' Gram matrix."""
+        return whitener(call_kernel(self.kernel, self.centres) / self.scale)
+
+    @cached_property
+    def triangle(self):
+        """The same in the precision of the kernel."""
+        return self.inverse.astype(self.dtype)
+
+    def memory_needed(self):
+        """Return a sentence on the memory of a worker; for errors."""
+        m = len(self.centres)
+        megabytes = 8 * (4 * m**2 + 2 * BLOCK_ENTRIES) / 2**20
+        return (
+            f"With {m} centres a worker needs about {megabytes:.0f} MB and a block of rows: take fewer n_components. "
+        )
+
+    def cross(self, X):
+        """Return the kernel between rows and centres, over its mean diagonal."""
+        K = call_kernel(self.kernel, X.astype(self.dtype, copy=False), self.narrow).astype(self.dtype, copy=False)
+        K /= self.scale
+        return K
+
+
+def moments_of_rows(block, features: CentreFeatures):
+    """Return the sums of `feature_moments` over the rows of a block; a statistic of `gather`."""
+    Y, weight = features.target.of(block) - features.mean, weights_of(block) * features.ratio
+
+    def read(rows):
+        return features.cross(block.X[rows]), Y[rows], weight[rows]
+
+    return gather(feature_moments, Slices(row_blocks(block.n_rows, len(features.centres)), read), features.triangle)
+
+
+class Looked(NamedTuple):
+    """What the first pass has told.
+
+    Parameters
+    ----------
+    counts : Counts
+    drawn : Block
+        Some rows: the centres are among them, and those that compare the penalties.
+    target : NumberTarget or LabelTarget
+    mean : ndarray of shape (n_outputs,)
+        Of the targets that `target` reads.
+    flat : bool
+        Whether coefficients have no axis of outputs.
+    """
+
+    counts: Counts
+    drawn: Block
+    target: NumberTarget | LabelTarget
+    mean: np.ndarray
+    flat: bool
+
+    @classmethod
+    def at_numbers(cls, rows, settings):
+        """Look at rows with numbers as targets; `settings.random_state` is a seed."""
+        _refuse(rows, settings)
+        counts, moments, drawn = look(rows, look_at_numbers, _n_drawn(settings), settings.random_state)
+        target = NumberTarget(moments.units(settings.normalize_y))
+        mean = np.where(target.units.constant, 0.0, target.units.apply(moments.mean))
+        return cls(counts, drawn, target, mean, rows.columns.flat)
+
+    @classmethod
+    def at_labels(cls, rows, settings):
+        """Look at rows with labels as targets; `settings.random_state` is a seed."""
+        _refuse(rows, settings)
+        counts, found, drawn = look(rows, look_at_labels, _n_drawn(settings), settings.random_state)
+        classes, weights = found.labels()
+        if np.count_nonzero(weights) < 2:
+            raise ValueError(
+                f"y has one class, {classes[np.argmax(weights)]!r}, among the rows of positive weight; a classifier "
+                "needs rows of at least two classes."
+            )
+        shares = weights / weights.sum()
+        mean = np.array([2.0 * shares[1] - 1.0]) if len(classes) == 2 else shares
+        return cls(counts, drawn, LabelTarget(classes, signed=True), mean, len(classes) == 2)
+
+    @property
+    def one_hot(self):
+        """The targets of the drawn rows, of classes."""
+        return one_hot(self.target.codes(self.drawn), len(self.target.classes))
+
+
+def regression_of_rows(rows, settings):
+    """Return the machine of rows with numbers as targets; see `Machine.of`."""
+    settings = settings._replace(random_state=draw_seed(settings.random_state))
+    return machine_of_rows(rows, Looked.at_numbers(rows, settings), settings)
+
+
+def classification_of_rows(rows, settings):
+    """Return the machine of rows with labels as targets; see `ClassMachine.of`."""
+    settings = settings._replace(random_state=draw_seed(settings.random_state), normalize_y=False)
+    looked = Looked.at_labels(rows, settings)
+    machine, targets = machine_of_rows(rows, looked, settings), looked.one_hot
+    scores, weight = machine.left_out.reshape(targets.shape), weights_of(looked.drawn)
+    factor = fit_inverse_temperature(scores, softened(targets, looked.counts.counted), weight)
+    return ClassMachine(machine, looked.target.classes, factor)
+
+
+def _refuse(rows, settings):
+    """Raise an error for what cannot be done block by block."""
+    if settings.solver not in ("auto", "nystroem"):
+        raise ValueError(
+            f"solver={settings.solver!r} needs all rows in memory; for Rows take solver='nystroem', or give "
+            "*rows.sample(n)."
+        )
+    if settings.precomputed:
+        raise ValueError("kernel='precomputed' needs a matrix in memory, and X is Rows; give features, and a kernel.")
+    if rows.columns.groups is not None:
+        raise ValueError(
+            "groups are left out together by arrays only; leave groups out of scan, or give *rows.sample(n)."
+        )
+
+
+def _n_drawn(settings):
+    return max(PATH_ROWS, settings.n_components)
+
+
+def machine_of_rows(rows, looked, settings):
+    """Return the machine of centres among the drawn rows, with all rows as data."""
+    counts, drawn, target, mean, flat = looked
+    seed = settings.random_state
+    n, ratio = counts.n, counts.n / counts.weight
+    Y, weight = target.of(drawn), weights_of(drawn) * ratio
+    sample = Sample.of(drawn.X, Y, weight, None, False)
+    points = sample.points
+    rng = np.random.default_rng(seed)
+    kernels = candidates(settings, drawn.X[points[:: max(1, len(points) // DISTANCE_ROWS)]], False)
+    if len(points) > 1:
+        warn_of_data(kernels, drawn.X)
+    kernel, kernel_errors, _ = chosen(kernels, drawn.X, sample, settings, rng, False)
+    centres = points[np.sort(rng.permutation(len(points))[: settings.n_components])]
+    m = len(centres)
+    require_memory(m, 14 + np.log2(1 + n / 2**19), "Use fewer n_components.")
+
+    K = call_kernel(kernel, drawn.X[centres])
+    scale = mean_diagonal(K, weight[centres])
+    penalties = settings.penalties(scale)
+    K /= scale
+    leaving = centres
+    if penalties[0] < ALPHAS[0]:  # too small to bound the coefficients of functions that are, together, nearly 0
+        kept = independent(K)
+        if len(kept) < m:
+            m, centres, leaving, K = len(kept), centres[kept], centres[:0], K[np.ix_(kept, kept)]
+    single = n * m > DOUBLE_ENTRIES and stands_single(kernel, K, scale, counts.largest, penalties[0])
+    del K
+    features = CentreFeatures(kernel, drawn.X[centres], scale, single, target, mean, ratio)
+    spectrum = Spectrum.of(features.inverse, n, gather(moments_of_rows, rows, features))
+
+    def cross(kept):
+        return features.cross(drawn.X[kept])
+
+    errors, best = choose_alpha(cross, leaving, spectrum, penalties, Y - mean, weight, seed, n)
+    whiten, shift, g, ridge = spectrum.solved(n * penalties[[best]], n)
+    left_out = leave_one_out(cross, leaving, spectrum, ridge, Y - mean, weight, n)
+    residuals = np.concatenate([left_out(np.arange(len(Y))[part])[..., 0] for part in row_blocks(len(Y), m)])
+    units = target.units if isinstance(target, NumberTarget) else Standardisation.of(Y, weight, False)
+    tail = () if flat else (Y.shape[1],)
+    coef = (whiten.T @ g / scale * units.scale).reshape(-1, *tail)
+    kept = Sample.unmerged(Y, weight)
+    return Machine(
+        kernel,
+        kernel_errors,
+        features.centres,
+        coef,
+        units.undo(mean - shift @ g).reshape(tail)[()],
+        scale * penalties,
+        errors,
+        scale * penalties[best],
+        "nystroem",
+        len(penalties),
+        units.undo(Y - residuals).reshape(-1, *tail),
+        kept,
+        units,
+        scale,
+        residuals,
+        residuals,
+        None,
+    )
