@@ -169,8 +169,9 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
-        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
-        A step that leads away from the minimum is an error that names the safe one.
+        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`;
+        'sag' and 'saga' then take steps on blocks of 8 random rows, if there are many dense rows and
+        ``sampling='auto'``. A step that leads away from the minimum is an error that names the safe one.
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
@@ -399,8 +400,9 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         model [8]_; not for 'multinomial'), 'saga', 'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         The step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
-        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`.
-        A step that leads away from the minimum is an error that names the safe one.
+        objective; constant for 'sgd' and 'asgd'. None is the safe step of the theory, which is found in `step_size_`;
+        'sag' and 'saga' then take steps on blocks of 8 random rows, if there are many dense rows and
+        ``sampling='auto'``. A step that leads away from the minimum is an error that names the safe one.
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that long or heavy rows do not dictate the step; 'auto' does so where the largest
