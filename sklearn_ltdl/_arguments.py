@@ -30,6 +30,8 @@ class Parser(argparse.ArgumentParser):
             typed = word.partition("=")[0].replace("_", "-").lower()
             if typed.startswith("--"):
                 hints += get_close_matches(typed, self._option_string_actions, 1, 0.7)
+        if "--target" in self._option_string_actions and len(words) == 1 and not words[0].startswith("-"):
+            hints = [f"--target {words[0]}"]
         meant = f"; did you mean {' and '.join(dict.fromkeys(hints))}?" if hints else ""
         self.error(f"unrecognized arguments: {' '.join(words)}{meant}")
 

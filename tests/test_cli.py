@@ -406,6 +406,7 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(locked, cap
             "ltdl predict: unrecognized arguments: --ouput f; did you mean --output?",
         ),
         (["regime", "m", "d", "--bogus"], "ltdl regime: unrecognized arguments: --bogus (ltdl regime --help lists"),
+        (["compare", "f", "price"], "ltdl compare: unrecognized arguments: price; did you mean --target price?"),
         (["--verson"], "ltdl: unrecognized arguments: --verson; did you mean --version?"),
     ],
 )
