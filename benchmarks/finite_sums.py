@@ -4,10 +4,16 @@ Each solver runs at tolerances 1e-1, 1e-2, ...; for each accuracy the first whos
 relative to the range of the objective (from the best constant to the minimum), is timed, the solvers in turn,
 `--repeats` times. Printed are medians of the processor time of whole fits, validation and certificates included, and
 ratios to the fastest peer; a peer that took more than 3 times as long as the fastest when its tolerance was looked for
-is not timed again. Peers that are not installed are left out: ``pip install cyanure skglm``. One thread.
+is not timed again. Peers that are not installed are left out:
+``pip install cyanure skglm celer glum scikit-learn-intelex``. One thread. Each contender is fitted to the first rows
+before, so that compilation counts for nobody.
 
 The rows that end in SAG or SAGA set that very method against scikit-learn's own. `--certificates` prints the share of
 the certificates in the time of the solvers that go in epochs instead.
+
+`--grid` tells how far 'auto' is from the fastest of our own solvers and of the peers, over random tables of 1000 to a
+million rows and 5 to 5000 columns, dense ones of four spectra and sparse ones, of three penalties; `--quick` takes
+smaller tables.
 
 `--data` is a folder with a ``load.py`` whose ``load(name)`` returns a dictionary with X and y: three tables of it,
 for which no rule was written, are then added.
@@ -197,12 +203,50 @@ def contenders(table, solvers):
             else:
                 loss = "logistic" if n_labels == 2 else "multiclass-logistic"
                 peers[f"cyanure {s}"] = partial(Cyanure, Classifier, n_labels, loss=loss, solver=s, **penalty)
-    if table.l1 and importlib.util.find_spec("skglm"):
+    return ours, {**peers, **optional_peers(table, alpha, n_labels)}
+
+
+def optional_peers(table, alpha, n_labels):
+    """Return the contenders of packages that may be installed and minimise the same objective."""
+    n, is_real, is_sparse, peers = len(table.y), n_labels == 0, sparse.issparse(table.X), {}
+    has = {name: importlib.util.find_spec(name) for name in ("skglm", "celer", "glum", "sklearnex")}
+    if table.l1 and has["skglm"]:
         from skglm import Lasso as SkglmLasso
         from skglm import SparseLogisticRegression
 
         peers["skglm"] = partial(SkglmLasso if is_real else SparseLogisticRegression, alpha=alpha)
-    return ours, peers
+    if table.l1 and is_real and has["celer"]:  # its classifier has no intercept
+        from celer import Lasso as CelerLasso
+
+        peers["celer"] = partial(CelerLasso, alpha=alpha)
+    if not table.l1 and n_labels <= 2 and has["glum"]:
+        from glum import GeneralizedLinearRegressor
+
+        family = "normal" if is_real else "binomial"
+        for s in ("irls-ls", "lbfgs"):
+            peers[f"glum {s}"] = partial(Glum, GeneralizedLinearRegressor, family=family, alpha=alpha, solver=s)
+    if not table.l1 and not is_sparse and has["sklearnex"]:
+        from daal4py.sklearn.linear_model import LogisticRegression as IntelLogistic
+        from sklearnex.linear_model import Ridge as IntelRidge
+
+        peers["sklearnex"] = (
+            partial(IntelRidge, alpha=alpha * n)
+            if is_real
+            else partial(IntelLogistic, C=1 / (alpha * n), solver="lbfgs", max_iter=500)
+        )
+    return peers
+
+
+class Glum:
+    """glum, whose tolerance is that of the gradient."""
+
+    def __init__(self, estimator, tol=1e-4, **parameters):
+        self.model = estimator(l1_ratio=0.0, gradient_tol=tol, max_iter=500, **parameters)
+
+    def fit(self, X, y):
+        self.model.fit(sparse.csc_matrix(X) if sparse.issparse(X) else X, y.astype(float))
+        self.coef_, self.intercept_ = self.model.coef_, self.model.intercept_
+        return self
 
 
 def seconds(model, X, y):
@@ -212,7 +256,17 @@ def seconds(model, X, y):
     return time.process_time() - begin
 
 
-def first_tolerances(table, problem, lowest, candidates, limit):
+def warmed_up(make, table):
+    """Return the contender after a fit to the first rows, so that it has compiled."""
+    few = min(len(table.y), 500)
+    try:
+        make(tol=0.1).fit(table.X[:few], table.y[:few])
+    except Exception as error:
+        print(f"  warming up: {type(error).__name__}: {error}"[:200], flush=True)
+    return make
+
+
+def first_tolerances(table, problem, lowest, candidates, limit, accuracies=ACCURACIES):
     """Return for each contender the first tolerance that reaches each accuracy, and the seconds it took.
 
     A contender is given up after `limit` seconds, or 5 times the seconds of the fastest that reached all accuracies,
@@ -220,7 +274,8 @@ def first_tolerances(table, problem, lowest, candidates, limit):
     """
     chosen, fastest = {}, limit / 5
     for name, make in candidates.items():
-        left, errors = list(ACCURACIES), []
+        left, errors = list(accuracies), []
+        warmed_up(make, table)
         for tol in 10.0 ** -np.arange(1, 13):
             try:
                 model = make(tol=tol)
@@ -241,7 +296,8 @@ def first_tolerances(table, problem, lowest, candidates, limit):
     return chosen
 
 
-def compare(table, solvers, repeats, limit):
+def measure(table, solvers, repeats, limit, accuracies=ACCURACIES):
+    """Return medians of seconds by contender and accuracy, our contenders, the peers, and what 'auto' took and why."""
     problem = table.problem()
     mine = SAGRegressor if table.y.dtype.kind == "f" else SAGClassifier
     reference = mine(alpha=table.alpha(), l1_ratio=float(table.l1), tol=1e-12, max_iter=3000, random_state=0).fit(
@@ -251,8 +307,8 @@ def compare(table, solvers, repeats, limit):
     relative = reference.dual_gap_ / (problem.start.objective - lowest)
     print(f"\n{table.name}, alpha={table.alpha():.2e}, reference within {relative:.0e}", flush=True)
     ours, peers = contenders(table, solvers)
-    chosen = first_tolerances(table, problem, lowest, {**ours, **peers}, limit)
-    runs, least = {}, {}
+    chosen = first_tolerances(table, problem, lowest, {**ours, **peers}, limit, accuracies)
+    runs, least, took = {}, {}, ("", "")
     for (contender, accuracy), (_, spent) in chosen.items():
         if contender in peers:
             least[accuracy] = min(spent, least.get(accuracy, np.inf))
@@ -263,10 +319,14 @@ def compare(table, solvers, repeats, limit):
             model = {**ours, **peers}[contender](tol=tol)
             runs.setdefault((contender, accuracy), []).append(seconds(model, table.X, table.y))
             if contender == "auto":
-                used, reason = model.solver_, model.solver_reason_
-    if any(contender == "auto" for contender, _ in chosen):
+                took = model.solver_, model.solver_reason_
+    return {key: np.median(spent) for key, spent in runs.items()}, ours, peers, took
+
+
+def compare(table, solvers, repeats, limit):
+    medians, ours, peers, (used, reason) = measure(table, solvers, repeats, limit)
+    if used:
         print(f"  auto took '{used}': {reason}")
-    medians = {key: np.median(spent) for key, spent in runs.items()}
     for accuracy in ACCURACIES:
         reached = {contender: spent for (contender, a), spent in medians.items() if a == accuracy}
         theirs = {contender: spent for contender, spent in reached.items() if contender in peers}
@@ -281,6 +341,47 @@ def compare(table, solvers, repeats, limit):
         )
         print(f"  {accuracy:.0e}: {mine or 'not reached'}; best peer {best} {1e3 * theirs[best]:.0f} ms", flush=True)
     return medians
+
+
+def grid_cell(rng, quick):
+    """Return a random table of the grid."""
+    most = 10**6 if quick else 5 * 10**7
+    while True:
+        n, p = (int(10 ** rng.uniform(np.log10(a), np.log10(b))) for a, b in ((1e3, 1e6), (5, 5000)))
+        if n * p <= most:
+            break
+    decay, per_smoothness = rng.choice([0.0, 1.0, 2.0, 4.0]), float(rng.choice([0.01, 0.1, 1.0]))
+    is_sparse, is_real = rng.random() < 0.25 and p > 100, rng.random() < 0.4
+    X, y, labels = text_like(n, p, min(60, p // 4), rng) if is_sparse else dense(n, p, rng, decay)
+    name = f"{n} x {p} {'ridge' if is_real else 'logistic'}, {'CSR' if is_sparse else f'j^-{decay:g}'}"
+    return Table(name, X, y if is_real else labels, per_smoothness)
+
+
+def grid(cells, repeats, limit, quick):
+    """Print for random tables the time of 'auto' over the least of our solvers and of the peers, to 1e-6."""
+    rng, of_own, of_peers = np.random.default_rng(0), [], []
+    for _ in range(cells):
+        table = grid_cell(rng, quick)
+        solvers = ["auto", "newton", "newton-cg", "lbfgs", *(["cholesky"] if table.y.dtype.kind == "f" else [])]
+        if min(table.X.shape) > 1000:
+            solvers = [name for name in solvers if name not in ("newton", "cholesky")]
+        medians, ours, _, (used, _) = measure(table, solvers, repeats, limit, (1e-6,))
+        spent = {contender: seconds for (contender, _), seconds in medians.items()}
+        if "auto" not in spent:
+            print("  auto did not get there", flush=True)
+            of_own.append(np.inf)
+            of_peers.append(np.inf)
+            continue
+        for mine, ratios in ((True, of_own), (False, of_peers)):
+            others = {c: seconds for c, seconds in spent.items() if (c in ours) == mine}
+            if others:
+                best = min(others, key=others.get)
+                ratios.append(spent["auto"] / others[best])
+                print(f"  auto ({used}) {1e3 * spent['auto']:.1f} ms, {ratios[-1]:.2f} of {best}", flush=True)
+    for what, ratios, most in (("our own solvers", of_own, 1.5), ("the peers", of_peers, 1.3)):
+        middle, tail = np.quantile(ratios, [0.5, 0.95])
+        share = f"{np.mean(np.array(ratios) <= most):.0%} of {len(ratios)}"
+        print(f"\nwithin {most} of the best of {what}: {share}; median {middle:.2f}, 95 % {tail:.2f}")
 
 
 def certificates():
@@ -306,12 +407,16 @@ def main():
     parser.add_argument("--only", default="", help="part of the names of the problems to run")
     parser.add_argument("--data", help="folder of more tables")
     parser.add_argument("--certificates", action="store_true", help="print what certificates cost, and nothing else")
-    parser.add_argument("--quick", action="store_true", help="one small problem, one repeat")
+    parser.add_argument("--grid", type=int, default=0, metavar="N", help="compare on N random tables, and nothing else")
+    parser.add_argument("--quick", action="store_true", help="one small problem once; with --grid, small tables")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with threadpool_limits(1):
         if options.certificates:
             certificates()
+            return
+        if options.grid:
+            grid(options.grid, options.repeats, options.limit, options.quick)
             return
         if options.quick:
             X, y = load_digits(return_X_y=True)

@@ -6,9 +6,12 @@ numba types the NamedTuple of a loss and compiles its methods as they are writte
 from contextlib import suppress
 from pickle import UnpicklingError
 
+from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.core.caching import FunctionCache
-from numba.extending import overload, register_jitable
+from numba.extending import intrinsic, overload, register_jitable
+from numba.np.arrayobj import make_array
 
 FASTMATH = {"reassoc", "contract", "nsz"}  # sums in any order, but NaN and infinity keep their meaning
 
@@ -55,3 +58,22 @@ def _compiled_slopes(loss, z, y, out):
                 out[k] = derivative(loss, z[k], y[k])
 
     return compiled
+
+
+@intrinsic
+def prefetch(typingctx, array, i, j):
+    """Ask for the cache line of ``array[i, j]``, without waiting for it."""
+
+    def generate(context, builder, signature, values):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = signature.args[0]
+        place = cgutils.get_item_pointer(
+            context, builder, kind, make_array(kind)(context, builder, values[0]), list(values[1:]), wraparound=False
+        )
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0i8"
+        )
+        builder.call(function, [builder.bitcast(place, byte), number(0), number(3), number(1)])  # data to be read, soon
+        return context.get_dummy_value()
+
+    return types.void(array, i, j), generate

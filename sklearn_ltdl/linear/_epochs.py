@@ -13,7 +13,7 @@ from numba import njit
 from numba.extending import overload, register_jitable
 from scipy import sparse
 
-from sklearn_ltdl._backends.numba import FASTMATH, compiled, slopes
+from sklearn_ltdl._backends.numba import FASTMATH, compiled, prefetch, slopes
 
 
 class Memory(NamedTuple):
@@ -86,6 +86,126 @@ def averaged_dense(loss, X, Y, weight, fit_intercept, l2, l1, rows, step, correc
             if threshold > 0:
                 for j in range(p):
                     coef[k, j] = shrunk(coef[k, j], threshold)
+
+
+@compiled
+def row_products(X, rows, w, base, out):
+    """Write ``X[rows] @ w + base``; four rows at a time share what is loaded of w."""
+    for k in range(0, len(rows), 4):
+        x0, x1, x2, x3 = X[rows[k]], X[rows[k + 1]], X[rows[k + 2]], X[rows[k + 3]]
+        z0 = z1 = z2 = z3 = base
+        for j in range(len(w)):
+            z0 += w[j] * x0[j]
+            z1 += w[j] * x1[j]
+            z2 += w[j] * x2[j]
+            z3 += w[j] * x3[j]
+        out[k], out[k + 1], out[k + 2], out[k + 3] = z0, z1, z2, z3
+
+
+@compiled
+def combined_rows(X, rows, factors, out):
+    """Write ``factors @ X[rows]``."""
+    for k in range(0, len(rows), 4):
+        x0, x1, x2, x3 = X[rows[k]], X[rows[k + 1]], X[rows[k + 2]], X[rows[k + 3]]
+        a0, a1, a2, a3 = factors[k], factors[k + 1], factors[k + 2], factors[k + 3]
+        if k == 0:
+            for j in range(len(out)):
+                out[j] = a0 * x0[j] + a1 * x1[j] + a2 * x2[j] + a3 * x3[j]
+        else:
+            for j in range(len(out)):
+                out[j] += a0 * x0[j] + a1 * x1[j] + a2 * x2[j] + a3 * x3[j]
+
+
+def block_slopes(loss, z, Y, rows, out):
+    """Write the derivatives of the losses of some rows; `z` and `out` have shape (n_outputs, n_rows)."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(block_slopes)
+def _compiled_block_slopes(loss, z, Y, rows, out):
+    if loss.instance_class.coupled:
+        of_row = register_jitable(loss.instance_class.derivative_of_row)
+
+        def write(loss, z, Y, rows, out):
+            for t in range(len(rows)):
+                out[:, t] = of_row(loss, z[:, t].copy(), Y[rows[t]])
+    else:
+        derivative = register_jitable(loss.instance_class.derivative)
+
+        def write(loss, z, Y, rows, out):
+            for k in range(len(out)):
+                for t in range(len(rows)):
+                    out[k, t] = derivative(loss, z[k, t], Y[rows[t], k])
+
+    return write
+
+
+EARLY = 128  # numbers of a row that are fetched early: further ones the processor foresees
+
+
+@compiled
+def averaged_blocks(loss, X, Y, weight, fit_intercept, l2, l1, blocks, step, correction, centre, pace, memory):
+    """Take a step of SAG or SAGA for each of the blocks, of shape (n_blocks, 4 k), and return the mean square change.
+
+    `correction` is one number a row, or one number. `centre` is subtracted from all rows, and the square of the entry
+    of a row that stands for the intercept is `pace`. The rows are at random places in memory, so that those of the
+    block after the next are fetched early.
+    """
+    coef, intercept, table, mean, mean_intercept = memory
+    (n, p), size, n_outputs = X.shape, blocks.shape[1], len(coef)
+    decay, threshold, is_even, moved = 1 - step * l2, step * l1, len(correction) == 1, 0.0
+    z, changes, corrected = np.empty((n_outputs, size)), np.empty((n_outputs, size)), np.empty(size)
+    base = intercept.copy()
+    pull, other, is_centred = np.empty(p), np.empty(p), centre.any()
+    for k in range(n_outputs):  # until the end of the epoch, these are of centred rows
+        for j in range(p):
+            intercept[k] += centre[j] * coef[k, j]
+            mean[k, j] -= centre[j] * mean_intercept[k]
+    for b in range(len(blocks)):
+        block = blocks[b]
+        if b + 2 < len(blocks):
+            for i in blocks[b + 2]:
+                for j in range(0, min(p, EARLY), 8):
+                    prefetch(X, i, j)
+        for k in range(n_outputs):
+            row_products(X, block, coef[k], base[k], z[k])
+        block_slopes(loss, z, Y, block, changes)
+        for k in range(n_outputs):
+            w, g, learned, pushed, rate = coef[k], mean[k], 0.0, 0.0, step / size
+            for t in range(size):
+                i = block[t]
+                change = weight[i] * changes[k, t] - table[i, k]
+                table[i, k] += change
+                changes[k, t] = change
+                corrected[t] = change if is_even else correction[i] * change
+                learned += change
+                pushed += corrected[t]
+                moved += change * change
+            combined_rows(X, block, changes[k], pull)
+            push = pull
+            if is_even:
+                rate *= correction[0]
+            else:
+                push = other
+                combined_rows(X, block, corrected, push)
+            for j in range(p):
+                w[j] = decay * w[j] - rate * (push[j] - pushed * centre[j]) - step * g[j]
+                g[j] += (pull[j] - learned * centre[j]) / n
+            if threshold > 0:
+                for j in range(p):
+                    w[j] = shrunk(w[j], threshold)
+            if fit_intercept:
+                intercept[k] -= pace * (rate * pushed + step * mean_intercept[k])
+                mean_intercept[k] += learned / n
+            base[k] = intercept[k]
+            if is_centred:
+                for j in range(p):
+                    base[k] -= centre[j] * w[j]
+    for k in range(n_outputs):
+        intercept[k] = base[k]
+        for j in range(p):
+            mean[k, j] += centre[j] * mean_intercept[k]
+    return moved / n
 
 
 @register_jitable
@@ -320,6 +440,7 @@ def dual_sparse(loss, X, Y, share, squares, l2, l2_intercept, rows, coef, interc
 _KERNELS = {
     ("averaged", "dense"): averaged_dense,
     ("averaged", "sparse"): averaged_sparse,
+    ("blocks", "dense"): averaged_blocks,
     ("plain", "dense"): plain_dense,
     ("plain", "sparse"): plain_sparse,
     ("dual", "dense"): dual_dense,

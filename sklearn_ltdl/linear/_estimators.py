@@ -206,7 +206,8 @@ class SAGRegressor(RegressorMixin, _LinearModel):
     step_size : float, default=None
         Step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective. A given step is constant for 'sgd' and 'asgd', too. None takes the safe step of the theory and stores
-        it in `step_size_`. A step that makes the solver diverge raises an error that gives the safe step.
+        it in `step_size_`; 'sag' and 'saga' then take steps on blocks of 8 random rows, if there are many dense rows
+        and ``sampling='auto'``. A step that makes the solver diverge raises an error that gives the safe step.
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that rows of large norm or weight do not force a small step; 'auto' does so if the
@@ -444,7 +445,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
     step_size : float, default=None
         Step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective. A given step is constant for 'sgd' and 'asgd', too. None takes the safe step of the theory and stores
-        it in `step_size_`. A step that makes the solver diverge raises an error that gives the safe step.
+        it in `step_size_`; 'sag' and 'saga' then take steps on blocks of 8 random rows, if there are many dense rows
+        and ``sampling='auto'``. A step that makes the solver diverge raises an error that gives the safe step.
     sampling : {'auto', 'uniform', 'lipschitz'}, default='auto'
         How 'sag', 'saga', 'svrg', 'sgd' and 'asgd' draw rows. 'lipschitz' draws half of them in proportion to the
         smoothness of their loss, so that rows of large norm or weight do not force a small step; 'auto' does so if the

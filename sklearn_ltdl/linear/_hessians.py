@@ -122,7 +122,9 @@ def _hessian(problem, K, weight):
             edge[k, :, j] = edge[j, :, k]
             corner[j, k] = corner[k, j] = rows.sum()
     hessian, edge = hessian.reshape(K * p, K * p), edge.reshape(K * p, K)
-    if problem.fit_intercept:
+    if problem.fit_intercept and K == 1:
+        hessian -= np.outer(edge, edge / max(corner[0, 0], TINY))
+    elif problem.fit_intercept:
         hessian -= edge @ np.linalg.lstsq(corner, edge.T, rcond=1e-14)[0]
     hessian[np.diag_indices_from(hessian)] += problem.l2
     return hessian

@@ -178,7 +178,8 @@ def first_metric(problem, coef, intercept, side):
     """
     n = len(problem.Y)
     if not (is_tall(problem, side) and n >= 200 * side and 1.5 * n >= side**2):
-        return Metric.at(problem.sample(min(n, SAMPLE)), coef, intercept, True), coef, intercept
+        few = problem if n <= SAMPLE else problem.sample(SAMPLE)
+        return Metric.at(few, coef, intercept, True), coef, intercept
     few = problem.sample(max(n // 20, 50 * side))
     metric = Metric.at(few.sample(SAMPLE), coef, intercept, True)
     here = read(few, coef, intercept)

@@ -362,11 +362,13 @@ class FiniteSum:
 
 def _is_far_from_zero(X):
     """Return whether large column means would make products of columns lose digits, judged on a sample of rows."""
-    n_rows = np.clip(2 * BLOCK // X.shape[1], 50, 1000)
+    n_rows = np.clip(BLOCK // (4 * X.shape[1]), 50, 1000)
     sample = X[:: max(1, len(X) // n_rows)]
     with np.errstate(over="ignore", invalid="ignore"):  # the problem rejects such numbers
         spread = sample - sample[0]
-        return bool(np.any(sample.mean(axis=0) ** 2 > 1e3 * spread.var(axis=0)))
+        means = spread.mean(axis=0)
+        variances = np.einsum("ij,ij->j", spread, spread) / len(spread) - means**2
+        return bool(np.any((means + sample[0]) ** 2 > 1e3 * variances))
 
 
 def _square(array):

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl.linear._averaging import Blocks, Draw, averaging, first_point, note_smoothness, set_step
 from sklearn_ltdl.linear._coordinates import proximal_newton_step
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step, ridge_equations
 from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
@@ -93,7 +94,7 @@ def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, eve
     half from epoch 24 on. The first certificate is computed at the epoch by which a rate of two decades per epoch would
     reach `tol`.
     """
-    point, status, stalled = _first(problem, state), Status.OUT_OF_STEPS, False
+    point, status, stalled = first_point(problem, state), Status.OUT_OF_STEPS, False
     best, begin, paused, passes, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 0, []
     due = max(1, int(-np.log10(max(tol, 1e-12)) / 2))
     records = [] if is_quick else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
@@ -130,7 +131,7 @@ def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, eve
         if step is not None:
             raise ValueError(
                 f"step_size={step:g} is too large for solver='{name}': after {n_iter} epochs the objective is above "
-                f"that of the best constant. The safe step is {state['safe_step']:.3g}, which step_size=None takes."
+                f"that of the best constant. The safe step is {state['safe_step']:.3g}; step_size=None needs no choice."
             )
         point = best
     elif status is not Status.STOPPED:
@@ -168,57 +169,49 @@ def _foretold(errors, tol):
     return max(due, now + 1)
 
 
-def _first(problem, state):
-    """Return the point where a solver starts: the point of its state, or zero coefficients."""
-    if "coef" not in state:
-        return problem.start
-    return problem.at(state["coef"], state["intercept"])
-
-
-def _set_step(state, step, safe, l2=0.0):
-    state["safe_step"], state["step"] = safe, safe if step is None else step
-    if state["step"] * l2 >= 1:
-        raise ValueError(
-            f"step_size={step:g} is too large for this alpha: 1 - step_size alpha (1 - l1_ratio), by which a step "
-            f"shrinks coefficients, must be positive. The safe step is {safe:.3g}, which step_size=None takes."
-        )
-    return state["step"]
-
-
-def _note_smoothness(problem, state):
-    terms = problem.term_smoothness
-    state["smoothness"] = float(terms.max()), float(terms.mean())
-
-
 # Stochastic methods
 
 
 @solver
 def sag(problem, state, *, step, sampling):
-    """Minimise with SAG (Schmidt, Le Roux, Bach 2017, arXiv:1309.2388), by default with step 1/L.
+    """Minimise with SAG (Schmidt, Le Roux, Bach 2017, arXiv:1309.2388), by default on blocks of random rows.
 
-    The table of slopes starts at the best constant prediction. From there SAG overshoots, so the first pass uses SAGA
-    and its step, because SAGA diverges at 1/L.
+    The table of slopes starts at the best constant. From there SAG overshoots, so that the first pass is SAGA's, with
+    SAGA's step: it diverges at 1/L. Blocks are drawn for steps 1/(2L). Where the curvature is even, they are permuted
+    instead, with steps of which an epoch is no more than 1.5 of the inverse curvature, beyond which SAG diverges on
+    permutations; see `sklearn_ltdl.linear._averaging`.
     """
-    draw, n = Draw(problem, sampling), len(problem.Y)
-    step, begins = _set_step(state, step, 1 / draw.smoothness, problem.l2), "table" not in state
-    epoch, memory = _averaging(problem, state)
+    n, begins = len(problem.Y), "table" not in state
+    if step is None and sampling == "auto" and (blocks := Blocks(problem, state)).size > 1:
+        while True:
+            (blocks.sag_epoch if len(state["changes"]) >= (1 if state["even"] else 2) else blocks.saga_epoch)()
+            yield 1.0, (state["coef"], state["intercept"])
+    draw = Draw(problem, sampling)
+    step = set_step(state, step, 1 / draw.smoothness, problem.l2)
+    epoch, memory = averaging(problem, state)
     if begins:
-        epoch(draw(state["rng"]), min(step, 1 / (3 * draw.smoothness)), draw.correction, 1.0, memory)
+        epoch(draw(state["rng"]), min(step, 1 / (3 * draw.smoothness)), draw.correction, 1.0)
         yield 1.0, (memory.coef, memory.intercept)
-    while True:  # the new slope of a row has weight 1/n, however often the row is drawn
-        epoch(draw(state["rng"]), step, np.full(n, 1 / n), 1.0, memory)
+    while True:  # the new slope of a row counts for 1/n, like all others, however often it is drawn
+        epoch(draw(state["rng"]), step, np.full(n, 1 / n), 1.0)
         yield 1.0, (memory.coef, memory.intercept)
 
 
 @solver(l1=True)
 def saga(problem, state, *, step, sampling):
-    """Minimise with SAGA (Defazio, Bach, Lacoste-Julien 2014, arXiv:1407.0202), by default with step 1/(3L)."""
+    """Minimise with SAGA (Defazio, Bach, Lacoste-Julien 2014, arXiv:1407.0202), by default on blocks of random rows.
+
+    The step is 1/(2L) for permuted blocks, and 1/(3L) for rows that are drawn one at a time.
+    """
+    if step is None and sampling == "auto" and (blocks := Blocks(problem, state)).size > 1:
+        while True:
+            blocks.saga_epoch()
+            yield 1.0, (state["coef"], state["intercept"])
     draw = Draw(problem, sampling)
-    step = _set_step(state, step, 1 / (3 * draw.smoothness), problem.l2)
-    epoch, memory = _averaging(problem, state)
+    step = set_step(state, step, 1 / (3 * draw.smoothness), problem.l2)
+    epoch, memory = averaging(problem, state)
     while True:
-        epoch(draw(state["rng"]), step, draw.correction, 1.0, memory)
+        epoch(draw(state["rng"]), step, draw.correction, 1.0)
         yield 1.0, (memory.coef, memory.intercept)
 
 
@@ -229,8 +222,8 @@ def svrg(problem, state, *, step, sampling):
     Before each step the full gradient is recomputed with probability 1/n.
     """
     draw, n, rng = Draw(problem, sampling), len(problem.Y), state["rng"]
-    step = _set_step(state, step, 1 / (6 * draw.smoothness), problem.l2)
-    epoch, memory = _averaging(problem, state)
+    step = set_step(state, step, 1 / (6 * draw.smoothness), problem.l2)
+    epoch, memory = averaging(problem, state)
     while True:
         rows, anew = draw(rng), np.flatnonzero(rng.random(n) < 1 / n)
         for part, segment in enumerate(np.split(rows, anew)):
@@ -238,58 +231,8 @@ def svrg(problem, state, *, step, sampling):
                 margins = problem.X @ memory.coef.T + memory.intercept
                 memory.table[:] = n * problem.share[:, None] * problem.loss.derivative(margins, problem.Y)
                 memory.mean[:], memory.mean_intercept[:] = problem.transposed(memory.table) / n, memory.table.mean(0)
-            epoch(segment, step, draw.correction, 0.0, memory)
+            epoch(segment, step, draw.correction, 0.0)
         yield 1.0 + len(anew), (memory.coef, memory.intercept)
-
-
-class Draw:
-    """Draw random rows, and correct for unequal probabilities.
-
-    With ``sampling='lipschitz'`` half of the draws are uniform, and half are in proportion to the smoothness of the
-    terms (Schmidt et al. 2017, section 5.5). 'auto' does so if the largest smoothness is more than twice the mean.
-
-    Attributes
-    ----------
-    correction : ndarray of shape (n_samples,)
-        1 / (n p_i) for the probability p_i of a row.
-    smoothness : float
-        The largest smoothness of a term times its correction.
-    """
-
-    def __init__(self, problem, sampling):
-        terms = problem.term_smoothness
-        self.n, mean, tiny = len(terms), terms.mean(), np.finfo(float).tiny
-        self.chances, self.correction = None, np.ones(self.n)
-        if sampling == "lipschitz" or (sampling == "auto" and terms.max() > 2 * mean):
-            shares = 0.5 / self.n + 0.5 * terms / max(terms.sum(), tiny)
-            self.chances = np.cumsum(shares)
-            self.correction = 1 / (self.n * shares)
-        self.smoothness = np.max(terms * self.correction) + problem.l2 + tiny
-
-    def __call__(self, rng):
-        """Return n rows."""
-        if self.chances is None:
-            return rng.integers(self.n, size=self.n)
-        ordered = np.sort(rng.random(self.n))  # a search for sorted numbers stays in the cache
-        rows = np.minimum(np.searchsorted(self.chances, ordered, side="right"), self.n - 1)
-        rng.shuffle(rows)
-        return rows
-
-
-def _averaging(problem, state):
-    """Return the compiled epoch of SAG, SAGA and SVRG, and its memory, which continues from the table in the state."""
-    from sklearn_ltdl.linear._epochs import Memory, kernel_of  # compiled code loads on first use
-
-    n = len(problem.Y)
-    weight = n * problem.share
-    _note_smoothness(problem, state)
-    if "table" not in state:
-        point = _first(problem, state)
-        state.update(coef=point.coef.copy(), intercept=point.intercept.copy(), table=weight[:, None] * point.slopes)
-    table = state["table"]
-    memory = Memory(state["coef"], state["intercept"], table, problem.transposed(table) / n, table.mean(axis=0))
-    kernel = kernel_of("averaged", problem)
-    return functools.partial(kernel, weight, problem.fit_intercept, float(problem.l2), float(problem.l1)), memory
 
 
 @solver
@@ -310,7 +253,7 @@ def catalyst(problem, state):
 
     Each epoch is one pass at minimising the objective plus ``kappa |w - y|^2 / 2``, with kappa = L_mean / n - alpha.
     """
-    _note_smoothness(problem, state)
+    note_smoothness(problem, state)
     yield from _dual_ascent(problem, state, max(np.mean(problem.term_smoothness) / len(problem.Y) - problem.l2, 0.0))
 
 
@@ -319,7 +262,7 @@ def _dual_ascent(problem, state, kappa):
 
     n, p = problem.X.shape
     if "dual" not in state:
-        point = _first(problem, state)
+        point = first_point(problem, state)
         state.update(dual=point.slopes.copy(), coef=point.coef.copy(), intercept=point.intercept.copy())
         state.update(centre=point.coef.copy(), centre_intercept=point.intercept.copy(), momentum=None)
     l2 = problem.l2 + kappa + np.finfo(float).tiny
@@ -379,7 +322,7 @@ def asgd(problem, state, *, step, sampling):
 
 def _plain(problem, state, step, sampling, average):
     draw = Draw(problem, sampling)
-    _note_smoothness(problem, state)
+    note_smoothness(problem, state)
     while True:
         descend(problem, state, draw(state["rng"]), draw, step, average)
         yield 1.0, (state["mean"], state["mean_intercept"]) if average else (state["coef"], state["intercept"])
@@ -394,7 +337,7 @@ def descend(problem, state, rows, draw, step, average):
         coef = state.get("coef", np.zeros((n_outputs, problem.X.shape[1]))).copy()
         intercept = state.get("intercept", np.zeros(n_outputs)).copy()
         state.update(t=0, coef=coef, intercept=intercept, mean=coef.copy(), mean_intercept=intercept.copy())
-    constant = _set_step(state, step, 1 / (4 * draw.smoothness), problem.l2)
+    constant = set_step(state, step, 1 / (4 * draw.smoothness), problem.l2)
     times = state["t"] + np.arange(len(rows))
     steps = np.full(len(rows), float(constant))
     if step is None and not average:
@@ -427,9 +370,9 @@ def descend(problem, state, rows, draw, step, average):
 
 @solver(l1=True)
 def gd(problem, state, *, step):
-    """Minimise with proximal gradient steps, by default of length 1/L, where L is the smoothness of the mean loss."""
-    step = _set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
-    point = _first(problem, state)
+    """Minimise with proximal gradient steps of length 1/L, by default, L being the smoothness of the whole mean."""
+    step = set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
+    point = first_point(problem, state)
     while True:
         coef = _proximal(problem, point.coef - step * point.gradient, step)
         point = problem.at(coef, point.intercept)
@@ -445,10 +388,10 @@ def agd(problem, state, *, step):
 
     Without strong convexity the momentum is that of FISTA, restarted when a step goes uphill.
     """
-    step = _set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
+    step = set_step(state, step, 1 / (problem.loss_smoothness + problem.l2))
     root = np.sqrt(min(1.0, step * problem.l2))
     if "ahead" not in state:
-        first = _first(problem, state)
+        first = first_point(problem, state)
         state.update(coef=first.coef, intercept=first.intercept, ahead=first.coef, momentum=1.0)
     while True:
         point = problem.at(state["ahead"], state["intercept"])
@@ -475,7 +418,7 @@ def cd(problem, state, *, tol):
     """
     if problem.loss.coupled:
         raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
-    point, known, share = _first(problem, state), {}, 0.1
+    point, known, share = first_point(problem, state), {}, 0.1
     while True:
         range_ = max(problem.start.objective - point.objective, share * point.gap, problem.resolution)
         coef, ahead = proximal_newton_step(problem, point, share * tol * range_, known)
@@ -570,7 +513,7 @@ def _newton(problem, state, tol, name):
     n, p = problem.X.shape
     _refuse_beyond_memory(problem, name)
     inner, basis = problem.rotated() if n < p else (problem, None)
-    best = _first(inner, {} if basis is not None else state)
+    best = first_point(inner, {} if basis is not None else state)
     if "coef" not in state and basis is None:
         best = _from_few_rows(inner, best)
     step_of, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
@@ -619,7 +562,7 @@ def lbfgs(problem, state, *, tol):
 
     `budget` in the state is the largest number of reads that is worthwhile: the solver gives up when it predicts more.
     """
-    budget, size, start = state.pop("budget", np.inf), side(problem), _first(problem, state)
+    budget, size, start = state.pop("budget", np.inf), side(problem), first_point(problem, state)
     metric, coef, intercept = first_metric(problem, start.coef, start.intercept, size)
     is_long = is_tall(problem, size)
     near = problem if is_long or not _pays_in_single_precision(problem) else problem.in_single_precision()
@@ -683,7 +626,7 @@ def newton_cg(problem, state, *, tol):
 
     The preconditioner is the diagonal of the Hessian. `budget` in the state is the maximum number of passes.
     """
-    point, left = _first(problem, state), state.pop("budget", np.inf)
+    point, left = first_point(problem, state), state.pop("budget", np.inf)
     first, idle = np.linalg.norm(point.gradient), 0
     while left > 0:
         size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)

@@ -425,10 +425,10 @@ def test_the_statistical_error_is_that_of_repeated_experiments(rng):
 @pytest.mark.parametrize("solver", ["sag", "saga", "svrg", "gd", "agd", "sgd", "asgd"])
 def test_a_step_that_is_too_large_is_an_error_with_the_safe_one(diabetes, solver):
     X, y, _ = diabetes
-    safe = SAGRegressor(solver=solver, alpha=0.1, random_state=0)
+    safe = SAGRegressor(solver=solver, alpha=0.1, random_state=0, sampling="uniform")  # no blocks of rows
     step = unconverged(safe.set_params(max_iter=5), X, y).step_size_
     with pytest.raises(ValueError, match=rf"step_size={1e4 * step:g} is too large .* safe step is {step:.3g}"):
-        SAGRegressor(solver=solver, alpha=0.1, step_size=1e4 * step, random_state=0).fit(X, y)
+        SAGRegressor(solver=solver, alpha=0.1, step_size=1e4 * step, random_state=0, sampling="uniform").fit(X, y)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""Look for false certificates: random problems whose gaps are compared with objectives in extended precision.
+
+Each problem has a random loss, penalty, layout, offset, unit, weights and size. It is fitted by every solver that takes
+it, stopped early or late, by the paths of small and of large tables. The suboptimality is that of the published
+coefficients in long doubles, against the best objective that any of the fits reached. This is never more than the true
+suboptimality, so that a gap below it, by more than rounding, is false. Certificates are computed in doubles: rounding
+means 1e-13 of the objective, or of the loss of the scores 0 if that is larger. A platform whose long doubles are
+doubles is refused.
+
+::
+
+    python benchmarks/certificates.py                  # 2000 problems
+    python benchmarks/certificates.py --problems 50    # in a minute or two
+"""
+
+import argparse
+import collections
+import time
+import warnings
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
+from sklearn_ltdl.linear import _solvers
+
+NUMBERS, LABELS = ["squared", "huber"], ["logistic", "multinomial", "squared_hinge", "smooth_hinge"]
+SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "lbfgs", "auto"]
+PROXIMAL = ["saga", "svrg", "gd", "agd", "cd", "auto"]
+ROUNDING = 1e-13
+
+
+def losses(name, Z, Y):
+    """Return the losses of rows by their textbook formulas, in the precision of the scores."""
+    if name == "squared":
+        return ((Z - Y) ** 2).sum(axis=1) / 2
+    if name == "huber":
+        r = np.abs(Z - Y)
+        return np.where(r <= 1, r * r / 2, r - 0.5).sum(axis=1)
+    if name == "multinomial":
+        top = Z.max(axis=1)
+        return np.log(np.exp(Z - top[:, None]).sum(axis=1)) + top - (Y * Z).sum(axis=1)
+    m = ((2 * Y - 1) * Z)[:, 0]
+    if name == "logistic":
+        return np.maximum(-m, 0) + np.log1p(np.exp(-np.abs(m)))
+    lack = np.maximum(1 - m, 0)
+    return lack * lack if name == "squared_hinge" else np.where(lack <= 1, lack * lack / 2, lack - 0.5)
+
+
+class Problem:
+    """A random problem and its objective in long doubles."""
+
+    def __init__(self, seed):
+        self.rng = rng = np.random.default_rng(seed)
+        self.loss = (NUMBERS + LABELS)[seed % 6]
+        n, p = (rng.integers(6, 40), rng.integers(1, 6)) if seed % 4 else (rng.integers(256, 400), rng.integers(1, 30))
+        X = rng.normal(size=(n, p)) * np.arange(1, p + 1) ** -rng.choice([0.0, 1.0, 2.0])
+        if p > 1 and rng.random() < 0.3:
+            X[:, 1] = X[:, 0]
+        if rng.random() < 0.3:
+            X *= np.exp(rng.normal(size=(n, 1)))
+        X = 10.0 ** rng.choice([-8, -2, 0, 0, 2, 8]) * (X + rng.choice([0.0, 0.0, 3.0, 1e3, 1e6]))
+        self.is_sparse = bool(rng.random() < 0.3)
+        if self.is_sparse:
+            X[rng.random(size=X.shape) < 0.6] = 0.0
+        classes = 3 if self.loss == "multinomial" else 2
+        score = np.argsort(np.argsort(X @ rng.normal(size=p) + 0.5 * X.std() * rng.normal(size=n)))
+        self.X, self.y = X, score / n if self.loss in NUMBERS else score * classes // n
+        if self.loss in NUMBERS:
+            self.y = 10.0 ** rng.choice([-3, 0, 3]) * (self.y + rng.choice([0.0, 100.0]))
+        self.Y = np.eye(3)[self.y] if classes == 3 else self.y[:, None]
+        self.weight = 10.0 ** rng.uniform(-8, 8, size=n) if rng.random() < 0.3 else np.ones(n)
+        self.l1_ratio = float(rng.choice([0.0, 0.0, 0.3, 1.0]))
+        curvature = np.mean((X - X.mean(axis=0)) ** 2) + 1e-300
+        alpha = 10.0 ** rng.uniform(-6, 0) * (curvature if self.l1_ratio < 1 else np.sqrt(curvature))
+        self.settings = {"loss": self.loss, "alpha": alpha, "l1_ratio": self.l1_ratio, "random_state": 0}
+        self.settings["fit_intercept"] = bool(rng.random() < 0.7)
+
+    def solvers(self):
+        """Return pairs of a solver and the size of a table from which it takes the path of large ones."""
+        names = PROXIMAL if self.l1_ratio else SMOOTH + ["cholesky"] * (self.loss == "squared")
+        names = [name for name in names if name != "cd" or self.loss != "multinomial"]
+        large = [(name, 0) for name in ("lbfgs", "cholesky", "newton", "auto") if name in names]
+        return [(name, _solvers.EXACT) for name in names] + large
+
+    def fitted(self, solver, **options):
+        """Return the estimator."""
+        build = SAGRegressor if self.loss in NUMBERS else SAGClassifier
+        X = sparse.csr_array(self.X) if self.is_sparse else self.X
+        return build(solver=solver, **self.settings, **options).fit(X, self.y, self.weight)
+
+    def objective(self, model):
+        """Return the objective at the published coefficients, and the loss of the scores 0, in long doubles."""
+        long = np.longdouble
+        W, b = np.atleast_2d(model.coef_).astype(long), np.atleast_1d(model.intercept_).astype(long)
+        share = self.weight.astype(long) / self.weight.astype(long).sum()
+        Z, Y = self.X.astype(long) @ W.T + b, self.Y.astype(long)
+        alpha, ratio = long(model.alpha), long(model.l1_ratio)
+        penalty = alpha * ((1 - ratio) / 2 * (W * W).sum() + ratio * np.abs(W).sum())
+        return share @ losses(self.loss, Z, Y) + penalty, share @ losses(self.loss, 0 * Z, Y)
+
+
+def checked(problem, counts, false):
+    """Fit a problem by all its solvers; count the fits and add the false certificates to `false`."""
+    fits = []
+    for solver, exact in problem.solvers():
+        _solvers.EXACT = exact
+        options = {"max_iter": int(problem.rng.choice([1, 3, 30, 300])), "tol": 10.0 ** problem.rng.uniform(-9, -1)}
+        model = problem.fitted(solver, **options)
+        X = sparse.csr_array(problem.X) if problem.is_sparse else problem.X
+        gaps = model.dual_gap_, duality_gap(model, X, problem.y, problem.weight)
+        fits.append((solver if exact else f"{solver}, large", gaps, *problem.objective(model)))
+    _solvers.EXACT = 0
+    best = problem.fitted("auto", tol=1e-13)
+    lowest = min(problem.objective(best)[0], *(value for _, _, value, _ in fits))
+    for solver, gaps, value, at_zero in fits:
+        counts[solver] += 1
+        lack = (float(value - lowest) - min(gaps)) / float(max(value, at_zero))
+        if not lack <= ROUNDING:
+            false.append((solver, problem.loss, lack))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problems", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first problem")
+    options = parser.parse_args()
+    if np.finfo(np.longdouble).eps > 1e-18:
+        parser.error("long doubles of this platform are no more precise than doubles")
+    warnings.simplefilter("ignore")
+    counts, exact, begin = collections.Counter(), _solvers.EXACT, time.perf_counter()
+    n_false = 0
+    for seed in range(options.first, options.first + options.problems):
+        false, _solvers.EXACT = [], exact
+        checked(Problem(seed), counts, false)
+        n_false += len(false)
+        for solver, loss, lack in false:
+            print(
+                f"problem {seed}, {loss}, {solver}: the gap is too small by {lack:.1e} of the loss at zero", flush=True
+            )
+    seconds = time.perf_counter() - begin
+    print(f"{options.problems} problems, {counts.total()} fits, {n_false} false certificates, {seconds:.0f} s")
+    print("fits: " + ", ".join(f"{solver} {count}" for solver, count in counts.most_common()))
+    raise SystemExit(n_false > 0)
+
+
+if __name__ == "__main__":
+    main()
