@@ -542,7 +542,7 @@ def infinite():
     [
         (lambda: nn.Linear(4, 2, device="meta"), "weight is on the device 'meta'"),
         (lambda: nn.Linear(4, 2, dtype=torch.complex64), "weight is complex"),
-        (lambda: torch.jit.script(nn.Linear(4, 2)), "A TorchScript module"),
+        (lambda: torch.jit.script(nn.Linear(4, 2)), "The weights of a TorchScript module"),
         (quantised, "table is quantised"),
         (infinite, "bias is not finite after training"),
     ],
