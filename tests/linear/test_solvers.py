@@ -281,7 +281,7 @@ def test_least_squares_of_collinear_columns_is_the_shortest(rng):
 def test_a_factorisation_beyond_memory_is_refused():
     X = sparse.csr_array((30_000, 30_000))
     problem = FiniteSum(X, np.ones((30_000, 1)), LOSSES["squared"], 1.0)
-    with pytest.raises(ValueError, match=r"side 30000 .* use solver='auto', 'sag' or 'saga'"):
+    with pytest.raises(ValueError, match=r"matrix of 30000 rows.* use solver='auto', 'sag' or 'saga'"):
         newton(problem)
 
 
