@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from sklearn_ltdl import NTKKernelRegressor, RFMRegressor
-from sklearn_ltdl.ntk import _rfm
+from sklearn_ltdl.ntk import _rounds
 from sklearn_ltdl.ntk._machine import MachineSettings
 
 FEATURES, FRESH, NOISE = 10, 1000, 0.3
@@ -37,7 +37,7 @@ def losses(signal, n, seed):
     errors, left_out = [], []
     settings, M = MachineSettings(depth=1, random_state=seed), np.eye(FEATURES)
     for _ in range(6):
-        step = _rfm.Round.of(M, X, y[:n], np.ones(n), settings)
+        step = _rounds.Round.of(M, X, y[:n], np.ones(n), settings)
         M = step.next_metric(X, np.ones(n), y[:n].std())
         errors.append(np.mean((step.machine.evaluate(fresh) - y[n:]) ** 2) / y.var())
         left_out.append(step.machine.errors.min())

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +20,7 @@ from sklearn_ltdl.study._comparison import Comparison, Interrupted
 from sklearn_ltdl.study._evidence import of_networks, of_rows, smaller_splits
 from sklearn_ltdl.study._importance import MOST_COLUMNS
 from sklearn_ltdl.study._jobs import as_array, as_plain, failed, may_change, run, versions
-from sklearn_ltdl.study._models import METHODS
+from sklearn_ltdl.study._judging import judge, unfinished
 from sklearn_ltdl.study._options import OPTIONS, Choice, Number
 from sklearn_ltdl.study._plan import (
     Plan,
@@ -32,14 +31,11 @@ from sklearn_ltdl.study._plan import (
     read_rows,
     that_can_run,
 )
-from sklearn_ltdl.study._recommendation import in_words, recommend
-from sklearn_ltdl.study._scores import as_scorer, score_name, score_of
+from sklearn_ltdl.study._scores import as_scorer, score_name
 from sklearn_ltdl.study._stages import in_stages, is_settled, plan_stages, rows_to_draw, sizes_of
-from sklearn_ltdl.study._stages import in_words as about_stages
-from sklearn_ltdl.study._verdict import HeldOut, Verdict, decide, draw_contrasts
-from sklearn_ltdl.tables._notes import Note, spaced
+from sklearn_ltdl.study._verdict import HeldOut
 from sklearn_ltdl.tables._sample import Sample
-from sklearn_ltdl.tables._warnings import FEW_EVENTS, counts_of
+from sklearn_ltdl.tables._warnings import counts_of
 
 
 def _constraints():
@@ -210,33 +206,16 @@ def compare(
     >>> compare(X, y, models=["linear"]).verdict.code
     'linear'
     """
-    for name, value in (("categorical", categorical), ("numeric", numeric), ("models", models), ("cv", cv)):
-        if isinstance(value, np.ndarray) and value.ndim == 0:
-            raise ParameterError(name, f"expected a list, got {value!r}.")
+    lists = {"categorical": categorical, "numeric": numeric}
+    _check_arguments({**lists, "models": models, "cv": cv}, backend, scheduler)
     clock = TotalTime.of(total_time)
     methods = chosen_methods(models, also or {})
-    if (backend == "dask") != (scheduler is not None):
-        raise ParameterError(
-            "scheduler",
-            f"a Dask cluster needs backend 'dask' and the address of its scheduler, such as "
-            f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
-        )
-    sizes = (
-        None if stages is None else sizes_of(stages, is_alone=isinstance(cv, Integral) and repeats == 1 and not curves)
-    )
+    is_alone = isinstance(cv, Integral) and repeats == 1 and not curves
+    sizes = None if stages is None else sizes_of(stages, is_alone=is_alone)
     if sizes and not isinstance(sample, Sample):
         sample = rows_to_draw(sizes)
-    rows, notes = read_rows(
-        X,
-        y,
-        categorical=categorical,
-        numeric=numeric,
-        task=task,
-        log=log,
-        groups=groups,
-        sample_weight=sample_weight,
-        sample=sample,
-    )
+    parts = {"groups": groups, "sample_weight": sample_weight, "sample": sample}
+    rows, notes = read_rows(X, y, **lists, task=task, log=log, **parts)
     methods, too_wide = that_can_run(methods, rows.X.shape[1])
     notes += too_wide
     seed = draw_seed(random_state)
@@ -268,6 +247,19 @@ def compare(
     plan = Plan(rows.data, methods, splits, jobs, later, rows.weight, rows.cluster, scorer, settings, rows.labels, seed)
     clock.end_preparation()
     return _carried_out(plan, journal, n_jobs, {"time_limit": time_limit, "total_time": clock}, scheduler, verbose)
+
+
+def _check_arguments(lists, backend, scheduler):
+    """Raise an error if a list is an array without dimensions, or if the backend and the scheduler contradict."""
+    for name, value in lists.items():
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            raise ParameterError(name, f"expected a list, got {value!r}.")
+    if (backend == "dask") != (scheduler is not None):
+        raise ParameterError(
+            "scheduler",
+            f"a Dask cluster needs backend 'dask' and the address of its scheduler, such as "
+            f"tcp://127.0.0.1:8786; got backend {backend!r} and scheduler {scheduler!r}.",
+        )
 
 
 def _described(rows, methods, cv):
@@ -376,10 +368,10 @@ def _follow_up(plan, results):
     if ("importance", 0, 0) in plan.jobs:
         return {}
     try:
-        judged = _judge(plan, results)
+        judged = judge(plan, results)
     except RuntimeError:  # not even the baseline could be fitted
         return {}
-    if plan.later and not _unfinished(plan, results) and not is_settled(judged.verdicts):
+    if plan.later and not unfinished(plan, results) and not is_settled(judged.verdicts):
         more = plan.later.pop(0)
         plan.jobs.update(more)
         return more
@@ -391,103 +383,9 @@ def _follow_up(plan, results):
     return more
 
 
-class Judged(NamedTuple):
-    """What the results of the fits say.
-
-    Parameters
-    ----------
-    settings : dict
-    main : list of int
-        Numbers of the splits that decide.
-    held_out : HeldOut
-        Of those splits.
-    scored : dict of tuple
-        What `score_of` returns, by method.
-    losses : dict of ndarray
-        Of the methods that did not fail.
-    families : dict of str
-    contrasts : dict of Contrast or None
-    verdict : Verdict
-    earlier : tuple of Judged
-        Of earlier stages.
-    """
-
-    settings: dict
-    main: list
-    held_out: HeldOut
-    scored: dict
-    losses: dict
-    families: dict
-    contrasts: dict
-    verdict: Verdict
-    earlier: tuple = ()
-
-    @property
-    def verdicts(self):
-        """The verdicts of all stages, the last of which is the verdict."""
-        return [*(judged.verdict for judged in self.earlier), self.verdict]
-
-
-def _judge(plan, results):
-    """Return the Judged of the results of all fits."""
-    if plan.settings["stages"] is None:
-        return _judge_splits(plan, results, *_in_time(plan, results))
-    return _judge_stages(plan, results)
-
-
-def _judge_stages(plan, results):
-    """Return the Judged of the last stage whose fits are done, with those of the stages before it."""
-    sizes, by_stage = plan.settings["stages"], {}
-    for name, k, _ in plan.jobs:
-        if name == "dummy":
-            by_stage.setdefault(plan.splits[k].repeat, []).append(k)
-    whole = sorted({*by_stage} - _unfinished(plan, results)) or [0]
-    found = [_judge_splits(plan, results, by_stage[stage], plan.settings) for stage in whole]
-    last, verdicts = found[-1], [judged.verdict for judged in found]
-    said = about_stages(sizes, verdicts)
-    verdict = replace(last.verdict, sentence=f"{last.verdict.sentence} {said}".rstrip())
-    settings = last.settings
-    if len(found) < len(by_stage):
-        text = f"The time was over in the stage of {spaced(sizes[len(found)])} training rows."
-        settings = {**settings, "notes": [*settings["notes"], Note("stages", text)]}
-    return last._replace(verdict=verdict, settings=settings, earlier=tuple(found[:-1]))
-
-
-def _judge_splits(plan, results, main, settings):
-    """Return the Judged of some splits."""
-    n_looks = len(settings["stages"] or ())
-    held_out = HeldOut.of([plan.splits[k] for k in main], plan.weight, plan.cluster, n_looks)
-    scored = {name: score_of(plan, results, name, main, held_out) for name in plan.methods}
-    losses = {name: loss for name, (_, _, loss) in scored.items() if loss is not None}
-    if "dummy" not in losses:
-        failed_fit = scored["dummy"][0]
-        raise RuntimeError(f"No model can be fitted, not even the baseline: {failed_fit['failure']}.{_remedy(results)}")
-    families = {name: method.family for name, method in plan.methods.items()}
-    contrasts = draw_contrasts(losses, families, held_out, settings["margin"])
-    verdict = decide(contrasts)
-    if settings["n_rows_of_table"] is not None or n_looks:
-        n_rows = settings["n_rows_of_table"] or settings["n_rows"]
-        at = f"at {spaced(held_out.n_train)} training rows of {spaced(n_rows)}"
-        verdict = replace(verdict, at=at)
-    if any(note.code == "few events" for note in settings["warnings"]) and verdict.code != "unclear":
-        text = (
-            f"Some class has fewer than {FEW_EVENTS} rows, too few for a verdict; else it would be: {verdict.sentence}"
-        )
-        verdict = replace(verdict, code="unclear", needs_features="open", sentence=text)
-    usual = {name: summary["usual_score"] for name, (summary, _, _) in scored.items()}
-    explained = in_words(settings["task"], settings["target"], usual)
-    judged = {name: loss for name, loss in losses.items() if families[name] != "other"}
-    advice = recommend(judged, families, held_out, settings["margin"], verdict, explained)
-    verdict = replace(verdict, recommendation=advice)
-    compared = [name for name in families if families[name] not in ("dummy", "other")]
-    if not set(METHODS) - {"dummy"} <= set(compared):  # the verdict says nothing about models that were left out
-        verdict = replace(verdict, sentence=f"{verdict.sentence} (Models compared: {', '.join(compared)}.)")
-    return Judged(settings, main, held_out, scored, losses, families, contrasts, verdict)
-
-
 def _collate(plan, results):
     """Return the Comparison of the results of all jobs."""
-    judged = _judge(plan, results)
+    judged = judge(plan, results)
     scored = judged.scored.values()
     return Comparison(
         judged.verdict,
@@ -496,49 +394,3 @@ def _collate(plan, results):
         {**of_networks(plan, results, judged), **of_rows(plan, results, judged), "confirmed": None},
         judged.settings,
     )
-
-
-def _unfinished(plan, results):
-    """Return the stages in which the time was not enough for all fits."""
-    late = [k for (name, k, _), result in results.items() if name in plan.methods and result.get("missing") == "time"]
-    return {plan.splits[k].repeat for k in late if plan.splits[k].share == 1}
-
-
-def _remedy(results):
-    """Return what to try if the time was over before two folds were done."""
-    late = sum(result.get("missing") == "time" for result in results.values())
-    if not late:
-        return ""
-    return (
-        f" {len(results) - late} of {len(results)} fits are done, and a verdict needs two whole folds: give more time, "
-        "or fewer models or rows. A journal keeps the fits that are done."
-    )
-
-
-def _in_time(plan, results):
-    """Return the numbers of the splits that decide, and the settings, with a note if there was no time for all.
-
-    These are the draws of the folds that are whole, or else the folds in which all methods are done that are done in at
-    least two. The other methods fail.
-    """
-    splits, methods, settings = plan.splits, plan.methods, plan.settings
-    main = [k for k, split in enumerate(splits) if split.share == 1]
-    late = [identifier for identifier, result in results.items() if result.get("missing") == "time"]
-    cut = {(name, k) for name, k, _ in late if name in methods and k in main}
-    whole = {splits[k].repeat for k in main} - {splits[k].repeat for _, k in cut}
-    if whole:
-        kept = [k for k in main if splits[k].repeat in whole]
-        done = f"{len(whole)} of {settings['repeats']} draws of the folds"
-        settings = {**settings, "repeats": len(whole)}
-    else:
-        done_in = {name: [k for k in main if (name, k) not in cut] for name in methods}
-        missing = [name for name in methods if len(done_in[name]) < 2]
-        kept = [k for k in main if all(k in done_in[name] for name in methods if name not in missing)]
-        if len(kept) < 2 or "dummy" in missing or len(missing) == len(methods) - 1:
-            return main, settings
-        done, settings = f"{len(kept)} of {len(main)} folds", {**settings, "repeats": 1}
-        if missing:
-            done += f"; {', '.join(missing)} had no time for two folds"
-    if len(kept) == len(main):
-        return main, settings
-    return kept, {**settings, "notes": [*settings["notes"], Note("unfinished", f"The verdict rests on {done}.")]}

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
 from sklearn_ltdl.datasets import make_parity
-from sklearn_ltdl.ntk import _machine, _rfm, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import _machine, _rounds, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
 from sklearn_ltdl.ntk._machine import MachineSettings
 
@@ -32,7 +32,7 @@ def rounds(X, y):
     """Yield the rounds of an RFM of depth 1, one after the other."""
     M, ones = np.eye(X.shape[1]), np.ones(len(X))
     while True:
-        step = _rfm.Round.of(M, X, y, ones, MachineSettings(depth=1))
+        step = _rounds.Round.of(M, X, y, ones, MachineSettings(depth=1))
         yield step.root, step.machine
         M = step.next_metric(X, ones, 1.0)
 
@@ -125,11 +125,11 @@ def test_no_round_is_the_kernel_machine_itself(rng):
 def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
     X, y = product(rng, 60)
     settings = MachineSettings(depth=1, random_state=0)
-    rows, errors, before, _ = _rfm._judge(X, y, np.ones(60), 1.0, 3, settings)
+    rows, errors, before, _ = _rounds._judge(X, y, np.ones(60), 1.0, 3, settings)
     assert len(errors) == 4
     changed = y.copy()
     changed[rows[:12]] = 5.0 - changed[rows[:12]]  # the first fold
-    _, _, after, _ = _rfm._judge(X, changed, np.ones(60), 1.0, 3, settings)
+    _, _, after, _ = _rounds._judge(X, changed, np.ones(60), 1.0, 3, settings)
     for t in range(len(after)):
         np.testing.assert_array_equal(after[t][:12], before[t][:12])
         assert np.all(after[t][12:] != before[t][12:])
@@ -154,9 +154,9 @@ def test_rounds_are_taken_for_three_standard_errors_only():
     ones = np.ones(100)
     for gain, best in ((0.31, 2), (0.29, 0)):
         errors = np.array([5.0 * ones, 5.0 - gain / 2 + noise, 5.0 - gain + noise])
-        assert _rfm._best_round(errors, ones) == best
-        assert _rfm._best_round(errors[:, :50], 2.0 * ones[:50]) == (2 if gain > 3 / np.sqrt(50) else 0)
-    assert _rfm._best_round(np.array([ones, ones]), ones) == 0
+        assert _rounds._best_round(errors, ones) == best
+        assert _rounds._best_round(errors[:, :50], 2.0 * ones[:50]) == (2 if gain > 3 / np.sqrt(50) else 0)
+    assert _rounds._best_round(np.array([ones, ones]), ones) == 0
 
 
 ABSENT = {"noise": lambda X: np.zeros(len(X)), "additive": lambda X: (np.sin(1.5 * X) + 0.5 * X**2).sum(axis=1) / 3}
@@ -288,7 +288,7 @@ def test_a_class_absent_from_folds_is_still_predicted(rng):
 
 
 def test_a_large_table_is_judged_on_some_rows_and_solved_with_centres(rng, monkeypatch):
-    monkeypatch.setattr(_rfm, "JUDGED_ROWS", 150)
+    monkeypatch.setattr(_rounds, "JUDGED_ROWS", 150)
     monkeypatch.setattr(_machine, "EXACT_ROWS", 200)
     X, y = product(rng, 1000)
     model = RFMRegressor(n_components=100, random_state=0).fit(X[:600], y[:600])

@@ -63,7 +63,7 @@ class Noisy(Ridge):
 @pytest.fixture
 def cheap(monkeypatch):
     monkeypatch.setattr("sklearn_ltdl.study._plan.METHODS", CHEAP)
-    monkeypatch.setattr("sklearn_ltdl.study._study.METHODS", CHEAP)
+    monkeypatch.setattr("sklearn_ltdl.study._judging.METHODS", CHEAP)
 
 
 def test_losses_and_scores_are_those_of_scikit_learn(cheap):
