@@ -202,7 +202,7 @@ def scan(
 ) -> Rows:
     """Return the rows of a table that is too large for memory, for estimators that read it block by block.
 
-    Nothing is read but the names of columns and the sizes of row groups. With an active `distributed.Client`, the
+    Nothing is read but the names of columns and the sizes of row groups. With an active Dask client, the
     blocks are read, and worked on, by the workers of its cluster.
 
     Parameters
