@@ -114,7 +114,9 @@ class Blocks:
             return
         smoothness, (centre, squares) = problem.loss.smoothness, _centred(problem)
         steepest, mean = _steepest(problem, centre, squares), problem.share @ squares
-        pace = min(steepest, mean / 8) if steepest > 0 else 1.0
+        if not steepest > 0:  # constant columns
+            return
+        pace = min(steepest, mean / 8)
         terms = n * problem.share * smoothness * (squares + pace * problem.fit_intercept)
         self.draw = Draw(problem, "lipschitz" if terms.max() > UNEVEN * terms.mean() else "uniform", terms)
         curvature = smoothness * steepest + problem.l2
@@ -129,7 +131,8 @@ class Blocks:
             rows = np.append(rows, rows[: -n % self.size]).reshape(-1, self.size)
             is_even = self.is_cut and p * steepest <= 2 * mean
             state.update(blocks=rows if self.is_cut else None, changes=[], even=is_even, begin=0)
-            state["step"] = 0.5 / self.steepest_of_block
+            state["block_step"] = 0.5 / self.steepest_of_block
+        state["step"] = state["block_step"]  # not one that was given to a fit between two of these
         self._epoch, _ = averaging(problem, state, "blocks", centre, pace)
 
     def saga_epoch(self):
@@ -172,7 +175,7 @@ class Blocks:
     def _go_faster(self):
         """Double the step, up to 1/L."""
         step = min(2 * self.state["step"], 1 / self.steepest_of_block)
-        self.state.update(step=step, begin=len(self.state["changes"]))
+        self.state.update(step=step, block_step=step, begin=len(self.state["changes"]))
 
 
 def _centred(problem):
@@ -195,7 +198,8 @@ def _steepest(problem, centre, squares):
         return 0.0
     rng = np.random.default_rng(0)
     rows = np.searchsorted(parts, parts[-1] * np.sort(rng.random(min(n, max(500, BLOCK // p)))), side="right")
-    rows = rows[squares[np.minimum(rows, n - 1)] > 0]
+    rows = np.minimum(rows, n - 1)
+    rows = rows[squares[rows] > 0]
     A = (problem.X[rows] - centre) / np.sqrt(squares[rows, None])
     v, value = rng.normal(size=p), 0.0
     for _ in range(30):

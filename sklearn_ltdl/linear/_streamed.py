@@ -284,10 +284,8 @@ def classification_of_rows(rows, objective, class_weight, options):
     counts, found, drawn = look(rows, look_at_labels, SAMPLE, 0)
     classes, totals = found.labels()
     if len(classes) < 2 or not totals.all():
-        lacking = classes[totals == 0].tolist() if len(classes) > 1 else f"one class, {classes[0]!r}"
-        raise ValueError(
-            f"y has {lacking} of weight 0; a classifier of Rows needs rows of weight of at least two classes."
-        )
+        what = f"one class, {classes[0]!r}" if len(classes) < 2 else f"{classes[totals == 0].tolist()} of weight 0"
+        raise ValueError(f"y has {what}; a classifier of Rows needs rows of positive weight of two or more classes.")
     if isinstance(loss, Logistic) and len(classes) > 2:
         loss = Multinomial()
     labels, factors, total = LabelTarget(classes), None, counts.weight
@@ -380,12 +378,14 @@ def _newton(rows, start, objective, options, constant=None):
     stalled = False
     while status() is not Status.CONVERGED and not stalled and len(records) < options["max_iter"]:
         step, shift, foretold = point.step()
-        length, other = 1.0, evaluated(point.at.moved(step, shift, 1.0))
+        length, other, is_cut = 1.0, evaluated(point.at.moved(step, shift, 1.0)), False
         while other.objective > point.objective - 1e-4 * length * foretold + rounding:
-            length /= 2
-            if length < SHORTEST or len(records) == options["max_iter"]:
+            length, is_cut = length / 2, len(records) == options["max_iter"]
+            if is_cut or length < SHORTEST:
                 break
             other = evaluated(point.at.moved(step, shift, length))
+        if is_cut:
+            break
         stalled = other.objective >= point.objective - rounding and other.gap >= point.gap
         point = point if stalled else other
     found = Status.ROUNDED if stalled and status() is not Status.CONVERGED else status()
@@ -407,8 +407,7 @@ def _solution(coef, intercept, gap, status, solver, records):
 def _squares(rows, objective, options):
     """Return coefficients, intercept and solution of the squared loss, from one pass."""
     began, alpha = time.perf_counter(), objective.alpha
-    first = next(iter(rows._leaves()), None)
-    block = None if first is None else next(iter(first), None)
+    block = next((block for leaf in rows._leaves() for block in leaf), None)
     if block is None:
         raise ValueError(f"{rows!r}: expected rows, got none.")
     Y = numbers_of(block)

@@ -187,7 +187,7 @@ class Smoother:
         w, factor = self.eigenvalues[-self.rank :], self.factor[-self.rank :]
         squares = ((k * np.sqrt(self.weight)) @ factor.T) ** 2  # a^2 / (w + n alpha)
         is_large = w > self.ridge
-        spread = np.where(is_large, self.ridge / w, 0.0)
+        spread = np.divide(self.ridge, w, out=np.zeros_like(w), where=is_large)
         rest = own - squares @ (1.0 + spread)
         rounding = 10 * ROUNDING * np.sqrt(n / w[is_large].min(initial=n)) * (diagonal + 1.0)
         return rest * (rest > rounding) + squares @ spread + self.alpha  # NaN of an infinite kernel

@@ -101,6 +101,8 @@ def refuse_infinite(block, X, names):
 
 def float_column(block, values, name):
     """Return an array as float64; missing values are NaN."""
+    if getattr(getattr(values, "dtype", None), "kind", "O") in "mM":
+        raise ValueError(f"{block.where}: {name} holds dates or durations ({values.dtype}); expected numbers. {ENCODE}")
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -151,21 +153,28 @@ def blocks_of(handles, columns, maps, numeric=False):
 def _block(piece, columns, first, start, where):
     if isinstance(piece, tuple):
         X, y, weight, groups = piece
-        return Block(X, np.asarray(y), weight, groups, first, start, where)
+        block = Block(X, np.asarray(y), None, groups, first, start, where)
+        return block if weight is None else replace(block, weight=_checked_weight(block, weight, "sample_weight"))
     bare = Block(None, (), None, None, first, start, where, columns.target)
     y = [_values(piece.column(name)) for name in columns.target]
     y = y[0] if columns.flat else np.column_stack(y)
     weight = groups = None
     if columns.weight is not None:
-        weight = _floats(bare, piece, columns.weight)
-        bad = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
-        if len(bad):
-            raise bare.error(
-                bad, f"the weight {columns.weight!r}", f"{weight[bad[0]]:g}", "Give numbers of at least 0."
-            )
+        weight = _checked_weight(bare, _floats(bare, piece, columns.weight), f"the weight {columns.weight!r}")
     if columns.groups is not None:
         groups = _values(piece.column(columns.groups))
     return replace(bare, y=y, weight=weight, groups=groups)
+
+
+def _checked_weight(block, weight, name):
+    """Return weights as float64, or raise an error that names a row without a finite number of at least 0."""
+    weight = float_column(block, np.asarray(weight), name)
+    if weight.ndim != 1:
+        raise ValueError(f"{block.where}: {name} has shape {weight.shape}; expected one number for each row.")
+    bad = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
+    if len(bad):
+        raise block.error(bad, name, f"{weight[bad[0]]:g}", "Give numbers of at least 0.")
+    return weight
 
 
 def _features(block, batch, names, numeric):

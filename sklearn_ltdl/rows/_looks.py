@@ -129,11 +129,11 @@ def numbers_of(block):
         y = y.reshape(block.n_rows, -1)
         y = np.column_stack([float_column(block, values, f"the target {name!r}") for values, name in zip(y.T, names)])
     y = y.reshape(block.n_rows, -1)
-    if not np.isfinite(y.sum()):
-        bad = np.flatnonzero(~np.isfinite(y).all(axis=1))
-        if len(bad):
-            value = "NaN" if np.isnan(y[bad[0]]).any() else "infinity"
-            raise block.error(bad, f"the target {names[0]!r}", value, "Leave such rows out of the file.")
+    if not np.isfinite(y.sum()) and not np.isfinite(y).all():
+        row, k = np.argwhere(~np.isfinite(y))[0]
+        value, bad = "NaN" if np.isnan(y[row, k]) else "infinity", np.flatnonzero(~np.isfinite(y[:, k]))
+        name = names[k] if k < len(names) else names[0]
+        raise block.error(bad, f"the target {name!r}", value, "Leave such rows out of the file.")
     return y
 
 

@@ -3,8 +3,12 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+
+from sklearn_ltdl._sklearn import check_number
 from sklearn_ltdl.rows._blocks import Block, blocks_of
 from sklearn_ltdl.rows._gather import gather, in_leaves
 from sklearn_ltdl.rows._sampled import Drawn, draw, limit_of
@@ -93,6 +97,7 @@ class Rows:
         weight, groups : ndarray
             Only with a column of weights, or of groups; `weight` is then None if there are groups alone.
         """
+        check_number("n", n, Integral, 0)
         drawn = look(self, draw, n, random_state)[-1]
         others = [drawn.weight, drawn.groups]
         while others and others[-1] is None:
@@ -173,11 +178,13 @@ def look(rows, statistic, n, seed):
     """
     state = Drawn.of(n, seed, rows._known_length)
     found = gather(statistic, rows, state)
-    if found is None or not len(found[-1].numbers):
-        raise ValueError(f"{rows!r}: expected rows, got none of positive weight.")
+    if found is None:
+        raise ValueError(f"{rows!r}: expected rows, got none.")
     drawn = found[-1]
     if len(drawn.numbers) < n and state.limit < limit_of(n, None):  # rows of weight 0 have taken their places
         (drawn,) = gather(draw, rows, Drawn.of(n, seed, None))
+    if not len(drawn.numbers):
+        raise ValueError(f"{rows!r}: expected rows, got none of positive weight.")
     return (*found[:-1], drawn.block())
 
 
@@ -272,6 +279,7 @@ def as_rows(X, y=None, sample_weight=None, groups=None):
         return None
     if y is None:
         raise ValueError("X is a Dask collection and y is None; give y as a Dask collection too.")
+    y = y if hasattr(y, "ndim") else np.asarray(y)
     if hasattr(X, "to_dask_array"):
         names = tuple(map(str, X.columns))
         rows = Rows(partitions_of_arrays(X.to_dask_array(), y, sample_weight, groups), Columns(flat=y.ndim == 1))

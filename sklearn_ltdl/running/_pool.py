@@ -72,7 +72,7 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
             return
     else:
         workers = _Cluster(scheduler, shared)
-    started = 0  # jobs
+    started, idle = 0, []  # jobs; workers without a job, and whether they run
     running = {}  # future -> (worker, index of the job, deadline)
 
     def start(worker):
@@ -104,15 +104,17 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
                     raise result
                 if not alive:
                     workers.kill(worker, future)
-                if over or started == len(arguments):
-                    continue
+                idle.append((worker, alive))
+            n_starting = sum(index is None for _, index, _ in running.values())
+            while idle and not over and started + n_starting < len(arguments):
+                worker, alive = idle.pop()
                 if not alive:
                     start(worker)
-                else:
-                    index, started = started, started + 1
-                    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-                    job = workers.submit(worker, function, arguments[index])
-                    running[job] = worker, index, deadline
+                    n_starting += 1
+                    continue
+                index, started = started, started + 1
+                deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+                running[workers.submit(worker, function, arguments[index])] = worker, index, deadline
         while started < len(arguments):
             yield started, JobError(f"not run, because the total time of {clock:g} s was over", "time")
             started += 1

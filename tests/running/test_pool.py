@@ -79,3 +79,23 @@ def test_the_total_time_ends_what_runs_and_what_waits():
     assert {str(results[1]), str(results[2])} == {"stopped at the total time of 6 s"}
     assert str(results[3]) == "not run, because the total time of 6 s was over"
     assert {results[k].missing for k in (1, 2, 3)} == {"time"}
+
+
+def test_all_workers_take_jobs_that_are_added_after_some_had_none():
+    arguments, n_added, seen = [(0.0,)] * 2, 6, []
+    for index, pid in run_each(slept, arguments, n_jobs=2, time_limit=60):
+        seen.append(pid)
+        if len(seen) == 2:  # both are done, so that one worker has waited
+            arguments += [(0.5,)] * n_added
+        assert index < len(arguments)
+    assert len(seen) == 2 + n_added
+    assert len({*seen[2:]}) == 2
+
+
+def slept(seconds):
+    """Return the number of this process after some seconds."""
+    import os
+    import time
+
+    time.sleep(seconds)
+    return os.getpid()
