@@ -124,7 +124,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0, help="seed of the first problem")
+    parser.add_argument("--quick", action="store_true", help="a few problems")
     options = parser.parse_args()
+    options.problems = 3 if options.quick else options.problems
     if np.finfo(np.longdouble).eps > 1e-18:
         parser.error("long doubles of this platform are no more precise than doubles")
     warnings.simplefilter("ignore")

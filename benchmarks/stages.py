@@ -75,7 +75,9 @@ def simulated(truths, draws, rng):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--quick", action="store_true", help="few draws")
     options = parser.parse_args()
+    options.draws = 20 if options.quick else options.draws
     print(f"{'wrong at its rows / about all rows / open, %, and training rows':<66}")
     for case, truths in CASES.items():
         print(case)

@@ -172,7 +172,7 @@ def generator_of(random_state):
     """Return the RandomState that `random_state` stands for; an error names the parameter."""
     try:
         return check_random_state(random_state)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"random_state is {random_state!r}; expected None, a whole number from 0 to 2**32 - 1, or a RandomState."
         ) from error

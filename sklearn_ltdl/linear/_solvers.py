@@ -516,15 +516,17 @@ def _newton(problem, state, tol, name):
     best = first_point(inner, {} if basis is not None else state)
     if "coef" not in state and basis is None:
         best = _from_few_rows(inner, best)
-    step_of, exact, contracts = None, n * p <= EXACT, isinstance(problem.loss, Squared)
+    step_of, exact, contracts, idle = None, n * p <= EXACT, isinstance(problem.loss, Squared), 0
     while not inner.separates(best):
         if step_of is None or not contracts:
             step_of = newton_step(best)
         point, decrease = _search(inner, best, step_of(best.gradient))
         near = decrease <= 1e-12 * best.objective + inner.resolution
         no_nearer = inner.error(point) >= inner.error(best) / 2
+        is_idle = no_nearer and decrease <= 1e-12 * best.objective + 10 * inner.resolution
+        idle = idle + 1 if is_idle else 0
         finished = (near and (inner.error(point) <= tol or no_nearer)) or (
-            no_nearer and isinstance(problem.loss, Squared)
+            no_nearer and (isinstance(problem.loss, Squared) or idle == 3)
         )
         if not exact and not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
             contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / 10

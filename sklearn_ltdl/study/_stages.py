@@ -31,8 +31,8 @@ def sizes_of(stages, *, is_alone=True):
     """
     if not is_alone:
         raise ParameterError("stages", "the stages draw their own rows; leave out cv (--time), repeats and curves.")
-    words = stages.split(",") if isinstance(stages, str) else list(stages)
     try:
+        words = stages.split(",") if isinstance(stages, str) else list(stages)
         sizes = [int(word) for word in words]
         whole = all(isinstance(word, str | Integral) for word in words)
     except (TypeError, ValueError):
