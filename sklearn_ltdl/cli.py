@@ -141,10 +141,18 @@ def _compare(arguments):
             if stop.comparison is not None:
                 _report(stop.comparison, origin, arguments)
             raise
-    if arguments.confirm and (drawn is None or drawn.is_whole):
+    if arguments.confirm and comparison.settings["n_rows_of_table"] is None:
         _remark(arguments, "--confirm: all rows are compared, so there is nothing to confirm.")
+    elif arguments.confirm and clock.left_for_fits <= 0:
+        say("--confirm: not confirmed, because the total time is over.")
     elif arguments.confirm:
-        comparison, X, y, columns, spelled = _confirmed(comparison, X, arguments, protocol)
+        try:
+            comparison, X, y, columns, spelled = _confirmed(comparison, X, arguments, protocol)
+        except KeyboardInterrupt:
+            _report(comparison, origin, arguments)
+            raise
+        except (ValueError, TypeError, KeyError, OSError, RuntimeError, MemoryError) as error:
+            say(f"--confirm: not confirmed: {' '.join(str(error).split()) or type(error).__name__}")
     _report(comparison, origin, arguments)
     if arguments.save is not None:
         fit = {"sample_weight": columns.get("sample_weight"), "also": protocol["also"]}
@@ -195,7 +203,8 @@ def _save_winner(comparison, X, y, fit, spelled, clock, arguments):
     from sklearn_ltdl.study._winner import winner_in_time
 
     name, n_rows = comparison.best, comparison.settings["n_rows"]
-    rows = f"all {n_rows} rows" if comparison.settings["n_rows_of_table"] is None else f"the {len(X)} rows drawn"
+    is_whole = comparison.settings["n_rows_of_table"] in (None, len(X))
+    rows = f"all {n_rows if len(X) == n_rows else len(X)} rows" if is_whole else f"the {len(X)} rows drawn"
     limits = {"time_limit": arguments.time_limit, "total_time": clock.without_reserve()}
     model = winner_in_time(comparison, X, y, decimal=spelled[0], strays=spelled[1], **limits, **fit)
     if isinstance(model, JobError):
@@ -285,7 +294,7 @@ def _predict(arguments):
     from sklearn_ltdl.study import _winner
     from sklearn_ltdl.study._saved import load
     from sklearn_ltdl.tables._columns import hint
-    from sklearn_ltdl.tables._files import read_table
+    from sklearn_ltdl.tables._files import read_table, require_plain
     from sklearn_ltdl.tables._kinds import coerced
     from sklearn_ltdl.tables._parquet import is_long_parquet, parquet_batches
 
@@ -308,7 +317,9 @@ def _predict(arguments):
 
     told = []
     if is_long_parquet(arguments.data):
-        parts = starmap(predicted, parquet_batches(arguments.data, arguments.data, 1))
+        require_plain(arguments.data, **_form(arguments))
+        missing = _form(arguments)["missing"]
+        parts = starmap(predicted, parquet_batches(arguments.data, arguments.data, 1, missing))
     else:
         table, more, *_ = read_table(arguments.data, least_columns=1, sample="all", **trained, **_form(arguments))
         parts = iter([predicted(table, more)])

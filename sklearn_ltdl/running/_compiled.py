@@ -29,7 +29,9 @@ def cache_settings(n_cores):
     base = Path(os.path.expanduser(os.environ.get(VARIABLE) or _folder_of_user()))
     folder = base / f"jax-{_machine(n_cores)}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for place in (base, folder):  # with `parents`, the mode would be that of the last one alone
+            place.mkdir(mode=0o700, exist_ok=True)
         folder = folder.resolve()  # links may be changed later
         if not is_private(folder):
             return {}

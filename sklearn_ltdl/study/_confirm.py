@@ -12,7 +12,7 @@ from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.study._comparison import Comparison
-from sklearn_ltdl.study._folds import Split
+from sklearn_ltdl.study._folds import Split, copied
 from sklearn_ltdl.study._jobs import Data, failed, fit_and_predict, run
 from sklearn_ltdl.study._models import METHODS, given, per_row_loss
 from sklearn_ltdl.study._plan import seed_of
@@ -43,7 +43,8 @@ def confirm(
 ) -> Comparison:
     """Fit the recommended model of a sample and its strongest rival on all rows, and compare them on rows held out.
 
-    The rows that judge are not in the sample, so that they had no part in the recommendation, and train no model.
+    The rows that judge train no model. Without groups and `split`, they are not in the sample, nor copies of rows that
+    train: they had no part in the recommendation.
 
     Parameters
     ----------
@@ -79,32 +80,50 @@ def confirm(
     settings = comparison.settings
     if settings["n_rows_of_table"] is None:
         raise ValueError("There is nothing to confirm: the comparison has used all rows.")
+    methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
+    reference, candidate = _pair(comparison)
+    if lost := [name for name in (reference, candidate) if name not in methods]:
+        raise ParameterError("also", f"the comparison had {lost[0]!r}; pass the estimators that it was given.")
     X, y = as_table(X), np.asarray(y)
+    _check_lengths(X, y, sample, sample_weight=sample_weight, groups=groups)
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
     number = np.arange(len(y)) if sample is None else sample.rows
     kept = np.flatnonzero(~is_missing(y) & (weight > 0))
     target = read_target(y[kept], settings["task"])
     target = in_logarithms(target) if settings["log"] else target
     table = as_compared(settings, rows_of(X, kept))
-    cluster = np.arange(len(kept)) if groups is None else group_numbers(np.asarray(groups)[kept])
+    if groups is None:
+        copies = copied(table, target.values)
+        cluster = np.arange(len(kept)) if copies is None else copies
+    else:
+        cluster = group_numbers(np.asarray(groups)[kept])
     weight = weight[kept]
     n_classes = None if target.classes is None else len(target.classes)
     data = Data(table, target.values, None if sample_weight is None else weight, target.task, n_classes)
     if split is None:
         train, test = _held_out(number[kept], settings["n_drawn"], None if groups is None else cluster)
+        train = train[~np.isin(cluster[train], cluster[test])]
     else:
         place = np.full(len(y), -1)
         place[kept] = np.arange(len(kept))
         train, test = (place[rows][place[rows] >= 0] for rows in map(np.asarray, split))
         test = np.sort(test[np.argsort(hashes(0, len(test)))[:HELD_OUT]])
     split = Split(0, 0, train, test)
-    methods = METHODS | {name: given(estimator) for name, estimator in (also or {}).items()}
-    reference, candidate = _pair(comparison)
     names = list(dict.fromkeys(["dummy", "linear", reference, candidate]))
     limits = {"n_jobs": n_jobs, "time_limit": time_limit, "total_time": total_time}
     fits = _fitted(data, {name: methods[name] for name in names}, split, settings["seed"], limits)
     part = _judged(fits, data, split, HeldOut.of([split], weight, cluster), (candidate, reference), settings)
     return replace(comparison, evidence={**comparison.evidence, "confirmed": part})
+
+
+def _check_lengths(X, y, sample, **columns):
+    """Raise an error that names what does not have one value for each row."""
+    given = {"X": X, **{name: values for name, values in columns.items() if values is not None}}
+    for name, values in given.items():
+        if len(values) != len(y):
+            raise ParameterError(name, f"expected one entry for each of the {len(y)} values of y, got {len(values)}.")
+    if sample is not None and len(sample.rows) != len(y):
+        raise ParameterError("sample", f"expected a sample of the {len(y)} rows of X, got one of {len(sample.rows)}.")
 
 
 def rows_that_fit(comparison, X, n_jobs=None):

@@ -70,7 +70,7 @@ def _judge_stages(plan, results):
     settings = last.settings
     if len(found) < len(by_stage):
         text = f"The time was over in the stage of {spaced(sizes[len(found)])} training rows."
-        settings = {**settings, "notes": [*settings["notes"], Note("stages", text)]}
+        settings = {**settings, "notes": [*settings["notes"], Note("unfinished", text)]}
     return last._replace(verdict=verdict, settings=settings, earlier=tuple(found[:-1]))
 
 

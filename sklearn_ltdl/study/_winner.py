@@ -121,7 +121,10 @@ def as_compared(settings, X):
     """Return the table with its columns read as in the comparison; after a sample, infinite values are missing."""
     columns = settings["columns"]
     if settings["n_rows_of_table"] is not None:
-        X = X.replace([np.inf, -np.inf], np.nan) if hasattr(X, "iloc") else X
+        if hasattr(X, "iloc"):
+            X = X.replace([np.inf, -np.inf], np.nan)
+        elif X.dtype.kind == "f":
+            X = np.where(np.isinf(X), np.nan, X)
     by_kind = {kind: [c["name"] for c in columns if c["kind"] == kind] for kind in ("number", "category")}
     if not hasattr(X, "iloc"):
         numeric = [] if X.dtype.kind in "biuf" else by_kind["number"]

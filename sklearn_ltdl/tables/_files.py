@@ -173,10 +173,16 @@ def _read(where, path, form, least, size, spelled):
 
 def _of_parquet(where, file, form, least, size):
     """Return the Table of a Parquet file."""
-    if form != Form(missing=form.missing):
-        raise ValueError(f"{where}: sep, skip_rows, encoding and header are for text files, not Parquet.")
+    require_plain(where, **form._asdict())
     frame, notes, sample = read_parquet(where, file, least, size)
     return Table(frame.replace(list(form.missing), None) if form.missing else frame, notes, None, {}, sample)
+
+
+def require_plain(where, **form):
+    """Raise an error if an option of the form of a text file is given for a Parquet file."""
+    form = Form(**form)
+    if form != Form(missing=form.missing):
+        raise ValueError(f"{where}: sep, skip_rows, encoding and header are for text files, not Parquet.")
 
 
 def _of_text(where, found, form, least_columns, text, target, decimal, strays):

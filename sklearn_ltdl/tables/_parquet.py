@@ -137,7 +137,7 @@ def read_parquet(where, source, least, size):
     return (table if sample is None else table.set_axis(sample.rows)), notes, sample
 
 
-def parquet_batches(where, path, least):
+def parquet_batches(where, path, least, missing=()):
     """Yield a Parquet file in tables of some rows, each with the types that it has in the whole table, and notes.
 
     Parameters
@@ -146,6 +146,8 @@ def parquet_batches(where, path, least):
         As in `read_parquet`.
     path : path
         Of a file that is not compressed as a whole.
+    missing : sequence of str
+        Texts that are missing values.
     """
     import pandas as pd
     from pyarrow.parquet import ParquetFile
@@ -169,7 +171,8 @@ def parquet_batches(where, path, least):
                         dtype = table[name].dtype
                         if isinstance(dtype, np.dtype) and dtype.kind in plain:
                             table[name] = table[name].astype(other)
-                yield _as_read(where, table, least)
+                table, notes = _as_read(where, table, least)
+                yield table.replace(list(missing), None) if missing else table, notes
     except (TooLarge, _NestedColumn):
         raise
     except (OSError, KeyError, NotImplementedError) as error:

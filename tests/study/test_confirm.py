@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_ltdl import compare, make_table_pipeline
@@ -134,7 +135,7 @@ def test_the_command_confirms_shows_and_saves(table, tmp_path, capsys, monkeypat
     assert found["loss"] == expected["loss"]
     assert expected["sentence"] in out
     assert expected["sentence"] in unescape((tmp_path / "t.html").read_text())
-    assert "fitted on the 3000 rows" in out
+    assert "fitted on all 3000 rows" in out
     assert main(["compare", "t.csv", *options, "--time", "when"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "fitted on 2250 rows and judged on 750 others" in out  # the last of three parts
@@ -142,3 +143,27 @@ def test_the_command_confirms_shows_and_saves(table, tmp_path, capsys, monkeypat
     assert "there is nothing to confirm" in capsys.readouterr().err
     assert main(["compare", "-", *options]) == 2
     assert "--confirm reads the table twice" in capsys.readouterr().err
+
+
+def test_copies_of_rows_that_judge_train_no_model(rng):
+    X, y = np.repeat(rng.standard_normal((700, 4)), 2, axis=0), np.repeat(rng.standard_normal(700), 2)
+    nearest = {"nn": Contender(KNeighborsRegressor(1), "kernel")}
+    comparison = compare(X, y, models=["linear"], also=nearest, sample=400)
+    part = confirm(comparison, X, y, also=nearest).evidence["confirmed"]
+    losses = dict(zip(part["method"], part["loss"]))
+    assert losses.get("nn", 9.0) > 1.5 * losses["dummy"]  # of two copies one would foretell the other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"y": np.zeros(99)}, "X: expected one entry for each of the 99"),
+        ({"groups": np.zeros(5)}, "groups: expected one entry"),
+        ({"sample_weight": np.ones(5)}, "sample_weight: expected one entry"),
+    ],
+)
+def test_what_has_another_length_is_named(arguments, message, rng):
+    X, y = rng.standard_normal((300, 2)), rng.standard_normal(300)
+    comparison = compare(X, y, models=["linear"], sample=100)
+    with pytest.raises(ValueError, match=message):
+        confirm(comparison, **{"X": X, "y": y, **arguments})
