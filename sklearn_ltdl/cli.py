@@ -202,9 +202,9 @@ def _save_winner(comparison, X, y, fit, spelled, clock, arguments):
     from sklearn_ltdl.study._saved import save
     from sklearn_ltdl.study._winner import winner_in_time
 
-    name, n_rows = comparison.best, comparison.settings["n_rows"]
+    name, n_rows = comparison.best, comparison.settings["n_rows_of_table"] or comparison.settings["n_rows"]
     is_whole = comparison.settings["n_rows_of_table"] in (None, len(X))
-    rows = f"all {n_rows if len(X) == n_rows else len(X)} rows" if is_whole else f"the {len(X)} rows drawn"
+    rows = f"all {n_rows} rows" if is_whole else f"the {len(X)} rows drawn"
     limits = {"time_limit": arguments.time_limit, "total_time": clock.without_reserve()}
     model = winner_in_time(comparison, X, y, decimal=spelled[0], strays=spelled[1], **limits, **fit)
     if isinstance(model, JobError):
@@ -315,13 +315,12 @@ def _predict(arguments):
                 _remark(arguments, note)
         return _winner.predictions(model, X, proba=arguments.proba)
 
-    told = []
+    told, form = [], _form(arguments)
     if is_long_parquet(arguments.data):
-        require_plain(arguments.data, **_form(arguments))
-        missing = _form(arguments)["missing"]
-        parts = starmap(predicted, parquet_batches(arguments.data, arguments.data, 1, missing))
+        require_plain(arguments.data, **form)
+        parts = starmap(predicted, parquet_batches(arguments.data, arguments.data, 1, form["missing"]))
     else:
-        table, more, *_ = read_table(arguments.data, least_columns=1, sample="all", **trained, **_form(arguments))
+        table, more, *_ = read_table(arguments.data, least_columns=1, sample="all", **trained, **form)
         parts = iter([predicted(table, more)])
     if arguments.output is None:
         for k, part in enumerate(parts):

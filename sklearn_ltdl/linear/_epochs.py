@@ -40,7 +40,9 @@ def _not_on_disk(kernel):
 
 
 def kernel_of(family, problem):
-    """Return the kernel of a family ('averaged', 'plain' or 'dual') with the loss and the data of a problem bound.
+    """Return the kernel of a family with the loss and the data of a problem bound.
+
+    The families are 'averaged', 'blocks' (of dense data), 'plain' and 'dual'.
 
     The returned function takes the arguments that follow `loss`, `X` and `Y` in the kernels of this file.
     """

@@ -20,7 +20,6 @@ from sklearn_ltdl._sklearn import (
     checked_rows,
     draw_seed,
     fit_tasks,
-    remember_columns,
     with_callbacks,
 )
 from sklearn_ltdl._targets import read_classification, read_regression
@@ -40,7 +39,7 @@ from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.linear._streamed import classification_of_rows, regression_of_rows
 from sklearn_ltdl.losses import LOSSES, Logistic, Multinomial, members_of_linear, probabilities
 from sklearn_ltdl.results import RegularizationPath, Status, Trace, warn_unless_converged
-from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
+from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 
 _CONSTRAINTS = {
     "alpha": [Interval(Real, 0, None, closed="left")],
@@ -131,14 +130,6 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
         if self.warm_start:
             self._state = fitted.resumable()
         return self
-
-    def _rows(self, X, y, sample_weight):
-        """Return rows to be read block by block, if the data are such."""
-        rows = as_rows(X, y, sample_weight)
-        if rows is None:
-            return None
-        remember_columns(self, head(rows))
-        return as_numbers(rows)
 
     def _options_of_rows(self):
         options = self._options()
@@ -340,7 +331,7 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         -------
         self : SAGRegressor
         """
-        rows = self._rows(X, y, sample_weight)
+        rows = rows_to_fit(self, X, y, sample_weight)
         if rows is not None:
             return self._publish_rows(regression_of_rows(rows, self._objective(), self._options_of_rows()))
         task = self._task(X, y, sample_weight)
@@ -587,7 +578,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         -------
         self : SAGClassifier
         """
-        rows = self._rows(X, y, sample_weight)
+        rows = rows_to_fit(self, X, y, sample_weight)
         if rows is not None:
             objective, options = self._objective(), self._options_of_rows()
             found = classification_of_rows(rows, objective, self.class_weight, options)

@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows, remember_columns
+from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
 from sklearn_ltdl._targets import checked_list, most_likely, read_classification, read_regression
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._machine import NAMED, ClassMachine, Machine, MachineSettings
 from sklearn_ltdl.ntk._streamed import classification_of_rows, regression_of_rows
-from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
+from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 
 _CONSTRAINTS = {
     "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
@@ -57,10 +57,8 @@ class _KernelEstimator(BaseEstimator):
 
     def _rows(self, X, y, sample_weight, groups):
         """Return rows to be read block by block, if the data are such, and forget what only arrays give."""
-        rows = as_rows(X, y, sample_weight, groups)
+        rows = rows_to_fit(self, X, y, sample_weight, groups)
         if rows is not None:
-            remember_columns(self, head(rows))
-            rows = as_numbers(rows)
             for of_arrays in ("loo_predictions_", "loo_decision_function_"):
                 vars(self).pop(of_arrays, None)
         return rows

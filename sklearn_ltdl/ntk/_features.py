@@ -9,14 +9,14 @@ from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_rows, draw_seed, remember_columns
+from sklearn_ltdl._sklearn import Interval, StrOptions, _fit_context, checked_rows, draw_seed
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.ntk._gram import call_kernel
 from sklearn_ltdl.ntk._kernels import NNGP, NTK
 from sklearn_ltdl.ntk._neural_tangents import as_kernel
 from sklearn_ltdl.ntk._sample import distinct_rows
 from sklearn_ltdl.ntk._solvers import INDEFINITE, ROUNDING, not_psd, require_memory
-from sklearn_ltdl.rows._rows import Rows, as_numbers, head, look
+from sklearn_ltdl.rows._rows import Rows, look, rows_to_fit
 from sklearn_ltdl.rows._sampled import draw
 
 DRAWN_ROWS = 20_000  # of Rows, of which the centres are the first distinct ones of a random order
@@ -111,12 +111,11 @@ class NTKNystroem(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self : object
         """
         seed = draw_seed(self.random_state)
-        rows = X if isinstance(X, Rows) else None
+        rows = rows_to_fit(self, X) if isinstance(X, Rows) else None
         if rows is None:
             X = checked_rows(self, X, reset=True)
         else:
-            remember_columns(self, head(rows))
-            X = look(as_numbers(rows), draw, max(DRAWN_ROWS, self.n_components), seed)[-1].X
+            X = look(rows, draw, max(DRAWN_ROWS, self.n_components), seed)[-1].X
         points = distinct_rows(X)[0]
         chosen = points[np.sort(np.random.default_rng(seed).permutation(len(points))[: self.n_components])]
         m = len(chosen)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed, remember_columns
+from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed
 from sklearn_ltdl._targets import (
     Standardisation,
     counted,
@@ -34,7 +34,7 @@ from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
 from sklearn_ltdl.ntk._machine import MachineSettings
 from sklearn_ltdl.ntk._rounds import Recursion
 from sklearn_ltdl.ntk._streamed import Looked
-from sklearn_ltdl.rows._rows import Rows, as_numbers, as_rows, head
+from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 
 _RFM_CONSTRAINTS = {
     **{name: _CONSTRAINTS[name] for name in ("alpha", "solver", "n_components", "random_state")},
@@ -45,14 +45,6 @@ _RFM_CONSTRAINTS = {
 
 class _RecursiveEstimator(BaseEstimator):
     """Base of the two estimators: run the recursion, publish its results, and predict with the last round."""
-
-    def _rows(self, X, y, sample_weight):
-        """Return rows to be read block by block, if the data are such."""
-        rows = as_rows(X, y, sample_weight)
-        if rows is None:
-            return None
-        remember_columns(self, head(rows))
-        return as_numbers(rows)
 
     def _recursion(self, X, y, weight, unit, normalize_y):
         return Recursion.of(X, y, weight, unit, self.max_rounds, self._settings(normalize_y))
@@ -203,7 +195,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         -------
         self : object
         """
-        rows = self._rows(X, y, sample_weight)
+        rows = rows_to_fit(self, X, y, sample_weight)
         if rows is not None:
             settings = self._settings(self.normalize_y)
             looked = Looked.at_numbers(rows, settings)
@@ -342,7 +334,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         -------
         self : object
         """
-        rows = self._rows(X, y, sample_weight)
+        rows = rows_to_fit(self, X, y, sample_weight)
         if rows is not None:
             settings = self._settings(False)
             looked = Looked.at_labels(rows, settings)

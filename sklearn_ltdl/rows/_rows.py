@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from sklearn_ltdl._sklearn import check_number
+from sklearn_ltdl._sklearn import check_number, remember_columns
 from sklearn_ltdl.rows._blocks import Block, blocks_of
 from sklearn_ltdl.rows._gather import gather, in_leaves
 from sklearn_ltdl.rows._sampled import Drawn, draw, limit_of
@@ -285,6 +285,15 @@ def as_rows(X, y=None, sample_weight=None, groups=None):
         rows = Rows(partitions_of_arrays(X.to_dask_array(), y, sample_weight, groups), Columns(flat=y.ndim == 1))
         return replace(rows, columns=rows.columns._replace(features=names))
     return Rows(partitions_of_arrays(X, y, sample_weight, groups), Columns(flat=y.ndim == 1))
+
+
+def rows_to_fit(estimator, X, y=None, sample_weight=None, groups=None):
+    """Return rows as an estimator reads them, which stores their columns, or None of arrays; see `as_rows`."""
+    rows = as_rows(X, y, sample_weight, groups)
+    if rows is None:
+        return None
+    remember_columns(estimator, head(rows))
+    return as_numbers(rows)
 
 
 def _count(block: Block, state):

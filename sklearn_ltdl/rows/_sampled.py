@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_ltdl._hashes import splitmix64
 from sklearn_ltdl.rows._blocks import Block
 
 
@@ -30,15 +31,6 @@ def limit_of(n, n_rows):
     if not n_rows or n + 8 * n**0.5 + 40 >= n_rows:
         return 2**64 - 1
     return int((n + 8 * n**0.5 + 40) / n_rows * 2**64)
-
-
-def splitmix64(numbers):
-    """Return the hashes of an array of uint64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom generators")."""
-    with np.errstate(over="ignore"):
-        z = numbers + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
 
 
 def draw(block: Block, state: Drawn):

@@ -8,6 +8,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from sklearn_ltdl._hashes import splitmix64
+
 _BLOCK = 1 << 16  # rows that are hashed at a time
 
 
@@ -23,11 +25,8 @@ def hashes(start, stop):
 
 
 def hashes_of(rows):
-    """Return the hashes of an array of row numbers."""
-    z = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """Return the hashes of an array of row numbers, the outputs of the generator that begins at 0."""
+    return splitmix64(rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
 
 
 class Sample(NamedTuple):

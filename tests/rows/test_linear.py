@@ -142,7 +142,7 @@ def test_what_is_not_done_block_by_block_is_refused(table, tmp_path):
 
 
 def test_dask_arrays_are_read_block_by_block(table):
-    da = pytest.importorskip("dask.array")
+    da = pytest.importorskip("dask.array", reason="needs the extra dask")
     read = []
 
     def remember(X):

@@ -22,7 +22,7 @@ from sklearn_ltdl import (
 from sklearn_ltdl.rows import _sources
 from sklearn_ltdl.rows._rows import as_numbers
 
-dask = pytest.importorskip("dask")
+dask = pytest.importorskip("dask", reason="needs the extra dask")
 FEATURES = ["a", "b"]
 
 
