@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sklearn_ltdl._arguments import BAD_USAGE, attached, parser_of
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl.running._interruption import heeded_interruptions
 from sklearn_ltdl.running._terminal import say, show
 from sklearn_ltdl.study._options import OPTIONS
 from sklearn_ltdl.tables._sets import EMBEDDED, load_embedded
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"{name}: {sentence}")
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), heeded_interruptions():
             warnings.showwarning = tell
             warnings.filterwarnings("always", "journal ")  # fits that run again are no error
             parser, commands = parser_of(_RUNS)

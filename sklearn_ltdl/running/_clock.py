@@ -6,15 +6,13 @@ import threading
 import time
 from contextlib import contextmanager
 
+from sklearn_ltdl.running._interruption import Alarm
+
 REPORT_SHARE, REPORT_SECONDS = 0.1, 3.0  # that are kept for the report: this share, but at most so many seconds
 
 
 class TimeIsOverError(RuntimeError):
     """The total time was over before any fit could start."""
-
-
-class _Alarm(KeyboardInterrupt):
-    """Raised where a run is when its time is over; like an interruption, it passes handlers of errors."""
 
 
 class TotalTime(float):
@@ -79,7 +77,7 @@ class TotalTime(float):
         try:
             signal.setitimer(signal.ITIMER_REAL, max(self.left_for_fits, 1e-3))
             yield
-        except _Alarm:
+        except Alarm:
             raise TimeIsOverError(
                 f"The total time of {self:g} s was over before the first fit, while the table was read and prepared. "
                 "Nothing was fitted. Give more time, or fewer rows."
@@ -94,7 +92,7 @@ class TotalTime(float):
 
     def _ring(self, *_):
         if self._armed:
-            raise _Alarm
+            raise Alarm
 
     def _disarm(self):
         if self._armed:

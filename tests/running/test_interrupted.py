@@ -1,5 +1,6 @@
 """The command's options of running: progress, interruption, order in time, other estimators."""
 
+import gc
 import os
 import pty
 import signal
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from sklearn_ltdl.cli import main
+from sklearn_ltdl.running._interruption import heeded_interruptions
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 HEARD = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # the background ignores it
@@ -66,6 +68,34 @@ def test_an_interruption_in_the_first_second_leaves_no_traceback(delay):
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert ": interrupted" in errors.splitlines()[-1]
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM])
+def test_an_interruption_in_a_callback_of_the_collector_is_not_lost(number):
+    """Python drops what such a callback raises, and JAX has one."""
+    from sklearn_ltdl.running._clock import TimeIsOverError, TotalTime
+
+    came = []
+
+    def interrupted(*_):
+        if not came:
+            came.append(True)
+            signal.raise_signal(number)
+
+    def work():
+        gc.callbacks.append(interrupted)
+        with TotalTime(60, interrupts=True).preparation():
+            gc.collect()
+            time.sleep(10)
+
+    try:
+        with heeded_interruptions(), pytest.raises((KeyboardInterrupt, TimeIsOverError)) as stop:
+            work()
+    finally:
+        gc.callbacks.remove(interrupted)
+    assert came
+    assert isinstance(stop.value, TimeIsOverError) == (number == signal.SIGALRM)
 
 
 def test_few_plain_lines_where_there_is_no_terminal(table, capsys):
