@@ -10,7 +10,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from sklearn_ltdl._errors import ParameterError
@@ -43,6 +43,7 @@ _DOCUMENT = re.compile(rb"<(?:!doctype|!--|\?xml|(?:html|head|body|meta)[\s>])",
 _ELEMENT = re.compile(rb"<([a-z][\w:.-]*)[\s>]", re.IGNORECASE)
 _JSON = re.compile(rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]")
 REMEDY = "save the table as CSV or Parquet"
+FEWER_ROWS = "draw some of its rows at random (--sample N)"
 
 
 def content(path):
@@ -71,7 +72,7 @@ def _file(path):
 @contextmanager
 def opened(where, path):
     """Yield the file of a table, unpacked, to be read in parts; what cannot be read twice is copied to the disk."""
-    with _file(path) as source, on_disk(parts(source)) if str(path) == "-" else nullcontext(source) as file:
+    with _file(path) as source, nullcontext(source) if _is_seekable(source) else on_disk(parts(source)) as file:
         packing = _packing(file.read(max(map(len, _PACKED))))
         file.seek(0)
         if packing is None:
@@ -79,6 +80,11 @@ def opened(where, path):
         else:
             with _damage(where, packing), _UNPACKERS[packing](file) as unpacked:
                 yield unpacked
+
+
+def _is_seekable(file):
+    """Return whether a file can be read twice, unlike a pipe or the standard input."""
+    return file is not sys.stdin.buffer and file.seekable()
 
 
 def parts(file):
@@ -89,10 +95,28 @@ def parts(file):
 @contextmanager
 def on_disk(parts):
     """Yield a copy of a stream in a temporary file, which can be read from anywhere."""
-    with tempfile.TemporaryFile() as copy:
-        copy.writelines(parts)
-        copy.seek(0)
+    with ExitStack() as stack:
+        with _space():
+            copy = stack.enter_context(tempfile.TemporaryFile())
+        for part in parts:
+            with _space():
+                copy.write(part)
+        with _space():
+            copy.seek(0)  # writes what is left
         yield copy
+
+
+@contextmanager
+def _space():
+    """Raise an error of the disk for temporary files in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.tempdir or "the folder for temporary files"
+        raise ValueError(
+            f"{folder}: the table cannot be copied there to be unpacked ({error.strerror or error}); make room, or set "
+            "TMPDIR to a folder with more."
+        ) from error
 
 
 def _read_parts(file):
@@ -153,11 +177,21 @@ def memory():
 
 def too_large(where, limit=None):
     most = (LARGEST_FILE if limit is None else limit) / (1 << 30)
-    return TooLarge(f"{where}: expected at most {most:.3g} GiB of data; draw some of its rows at random (--sample N).")
+    return TooLarge(f"{where}: expected at most {most:.3g} GiB of data", FEWER_ROWS)
 
 
 class TooLarge(ValueError):
-    """A file whose content exceeds the limit."""
+    """A table that is too large to be read.
+
+    Attributes
+    ----------
+    reason : str
+        What is too large; the message is this, and what to try.
+    """
+
+    def __init__(self, reason, remedy):
+        super().__init__(f"{reason}; {remedy}.")
+        self.reason = reason
 
 
 def require_lines(where, data):
@@ -198,6 +232,8 @@ def _damage(where, packing):
     try:
         yield
     except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        if getattr(error, "errno", None) is not None:  # of the disk, not of what was read from it
+            raise
         raise ValueError(f"{where}: the {packing} file is damaged or encrypted ({error}).") from error
     except _NoTable as error:
         raise ValueError(f"{where}: expected a table, got {error}") from error

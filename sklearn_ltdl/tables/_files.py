@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
-from sklearn_ltdl.tables._bytes import content, first_bytes, is_on_disk, on_disk, opened, parts, unpacked
+from sklearn_ltdl.tables._bytes import (
+    FEWER_ROWS,
+    TooLarge,
+    content,
+    first_bytes,
+    is_on_disk,
+    on_disk,
+    opened,
+    parts,
+    unpacked,
+)
 from sklearn_ltdl.tables._cells import Written
 from sklearn_ltdl.tables._columns import target_position
 from sklearn_ltdl.tables._layout import DELIMITERS, UNNAMED
@@ -145,7 +155,7 @@ def read_table(
     try:
         return _read(where, path, form, least_columns, sample, (text, target, decimal, strays or {}))
     except MemoryError as error:
-        raise MemoryError(f"{where}: the table does not fit in memory; draw some of its rows at random.") from error
+        raise TooLarge(f"{where}: the table does not fit in memory", FEWER_ROWS) from error
 
 
 def _read(where, path, form, least, size, spelled):
@@ -198,7 +208,8 @@ def _of_text(where, found, form, least_columns, text, target, decimal, strays):
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
     if sample is not None and len(table) != len(sample.rows):
-        raise ValueError(f"{where}: quotation marks leave open where rows end; repair them, or say --sample all.")
+        also = "" if sample.is_whole else ", or say --sample all"
+        raise ValueError(f"{where}: quotation marks leave open where rows end; repair them{also}.")
     for name in table:
         if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
             table[name] = table[name].str.strip()  # pandas keeps blanks after a value

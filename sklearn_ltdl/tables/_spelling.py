@@ -94,13 +94,13 @@ SENTENCES = {
     "units": "Units are removed in {}.",
     "multiples": "K, M and B after numbers are read as thousands, millions and billions in {}.",
     "parentheses": "Numbers in parentheses are read as negative in {}.",
-    "compact dates": "Whole numbers such as 20240531 are read as dates in {}; --categorical NAME keeps them as text.",
+    "compact dates": "Whole numbers such as 20240531 are read as dates in {}; ltdl compare --categorical NAME keeps them as text.",
     "day first": "Dates are read day first in {}.",
     "month first": "Dates are read month first in {}.",
     "two digits": "Two-digit years are read as years up to the current one in {}.",
     "ambiguous dates": "Dates are kept as text in {}, because day and month are ambiguous; write them as 2024-05-31.",
     "times of day": "Times are read as hours since midnight in {}.",
-    "strays": "Other texts are treated as missing in {}; --categorical NAME keeps such a column as text.",
+    "strays": "Other texts are treated as missing in {}; ltdl compare --categorical NAME keeps such a column as text.",
 }
 
 

@@ -97,13 +97,13 @@ def _cut(data):
 def _drawn(where, blocks, layout, size):
     """Return the lines above the rows, the rows that are drawn, their Sample, and notes on lines below the rows."""
     drawing, above, last, n_bytes = Drawing(sys.maxsize if size == "all" else size), [], [], 0
-    most = largest(size)
+    most, blank = largest(size), b" \r\n" if layout.delimiter == "\t" else b" \t\r\n"  # as pandas skips lines
     for block in records(where, blocks, layout.delimiter):
         missing = layout.above - len(above)
         above += block[:missing] if missing > 0 else []
         last += block[max(0, missing) :]
         if len(layout.names) > 1:  # else they are missing values
-            last = [record for record in last if record.strip(b" \r\n")]
+            last = [record for record in last if record.strip(blank)]
         drawing.add(last[:-LAST_LINES])
         last = last[-LAST_LINES:]
         n_bytes = n_bytes + sum(map(len, block)) if size == "all" else sum(map(len, drawing.kept))
