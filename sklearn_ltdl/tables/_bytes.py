@@ -289,11 +289,22 @@ def _unknown(encoding):
     )
 
 
+def bytes_of_utf16(data):
+    """Return the encoding of UTF-16 without a mark, whose letters have a zero byte each; None of other files."""
+    first, second = data[:1000:2], data[1:1000:2]
+    for zeros, other, name in ((second, first, "utf-16-le"), (first, second, "utf-16-be")):
+        if zeros.count(0) > 0.8 * len(zeros) and not other.count(0):
+            return name
+    return None
+
+
 def _markup(start, end):
     """Return the language of a document, whose first element or bracket is closed at its end; None of a table."""
     element = _ELEMENT.match(start)
     if _DOCUMENT.match(start) or (element and end.lower().endswith(b"</%s>" % element[1].lower())):
         return "HTML or XML"
+    if re.match(rb"(?i)(?:\s*%.*\n)*\s*@relation\s", start):
+        return "ARFF"
     return "JSON" if _JSON.match(start) and end.endswith((b"]", b"}")) else None
 
 
@@ -323,6 +334,8 @@ def as_utf8(where, data, encoding=None):
         raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = {"utf-16": "UTF-16"}
+    elif (order := bytes_of_utf16(data)) is not None:
+        encodings = {order: "UTF-16"}
     elif b"\x00" in data:
         encodings = {}
     else:
