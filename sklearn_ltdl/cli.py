@@ -127,7 +127,8 @@ def _compare(arguments):
         X, y, columns, origin, spelled = _load(arguments, _rows_to_draw(arguments))
         drawn = columns.get("sample")
         of = "" if drawn is None or drawn.is_whole else f" of {drawn.n_rows}"
-        _remark(arguments, f"{origin}: {X.shape[0]}{of} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
+        last = " (the last column; --target takes another)" if arguments.target is None and drawn is not None else ""
+        _remark(arguments, f"{origin}{last}: {X.shape[0]}{of} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
         from sklearn_ltdl.study._study import Interrupted, compare
 
         protocol = _protocol(arguments) | {"total_time": clock}
@@ -441,8 +442,6 @@ def _load(arguments, size, is_told=True):
     if X.shape[1] == 0:
         raise ValueError("No column is left to predict from: all others are dropped, groups or weights.")
     origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
-    if target is None:
-        origin += " (the last column; --target takes another)"
     return X, y, columns, origin, (table.decimal, table.strays)
 
 
