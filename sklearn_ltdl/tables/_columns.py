@@ -414,7 +414,9 @@ def _rare_levels(column):
 
 
 def identifies(name, series, number=None):
-    """Return why a column only numbers or identifies the rows; None if it does not."""
+    """Return why a column, also by its name, only numbers or identifies the rows; None if it does not."""
+    if not _IDENTIFIER.fullmatch(name) and not _ROW_NAME.fullmatch(name):
+        return None
     seen = _Seen(name, series, kind_of(series), number)
     return _first((_identifier, _row_number), seen) or None
 

@@ -115,7 +115,7 @@ def _require_answer(name, values):
 def split_target(table, column=None):
     """Split a table into the columns to predict from and the target: by name, by position from 1 or -1, or the last.
 
-    The last column is no target if it only numbers or identifies the rows.
+    The last column is no target if it only numbers or identifies the rows, by its name and its values.
     """
     position = target_position(column, [str(name) for name in table.columns])
     if column is None:

@@ -188,6 +188,7 @@ def test_a_last_column_that_identifies_rows_is_no_target(cells, tmp_path):
     with pytest.raises(ValueError, match=r"Which column is to be predicted\? The last one, 'key', .*--target"):
         split_target(table)
     assert split_target(table, "key")[1].name == "key"
+    assert split_target(table.rename(columns={"key": "y"}))[1].name == "y"
 
 
 def test_zeros_that_are_dropped_are_said(tmp_path):
