@@ -72,7 +72,7 @@ def _file(path):
 @contextmanager
 def opened(where, path):
     """Yield the file of a table, unpacked, to be read in parts; what cannot be read twice is copied to the disk."""
-    with _file(path) as source, nullcontext(source) if _is_seekable(source) else on_disk(parts(source)) as file:
+    with _file(path) as source, nullcontext(source) if source.seekable() else on_disk(parts(source)) as file:
         packing = _packing(file.read(max(map(len, _PACKED))))
         file.seek(0)
         if packing is None:
@@ -80,11 +80,6 @@ def opened(where, path):
         else:
             with _damage(where, packing), _UNPACKERS[packing](file) as unpacked:
                 yield unpacked
-
-
-def _is_seekable(file):
-    """Return whether a file can be read twice, unlike a pipe or the standard input."""
-    return file is not sys.stdin.buffer and file.seekable()
 
 
 def parts(file):
