@@ -8,7 +8,8 @@ from sklearn.linear_model import Ridge
 
 from sklearn_ltdl import compare, make_table_pipeline
 from sklearn_ltdl.tables import _columns
-from sklearn_ltdl.tables._columns import describe, read_columns
+from sklearn_ltdl.tables._columns import read_columns
+from sklearn_ltdl.tables._described import describe
 from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
 from sklearn_ltdl.tables._notes import Note
 
