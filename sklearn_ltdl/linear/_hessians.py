@@ -10,7 +10,6 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl.linear._problem import BLOCK
-from sklearn_ltdl.rows._gather import Slices, gather
 
 TINY = np.finfo(float).tiny
 
@@ -135,23 +134,6 @@ def ridge_moments(block, equal):
     A, target, share = block
     B = A if equal else np.sqrt(share)[:, None] * A
     return B.T @ B, (share[:, None] * target).T @ A, share @ A
-
-
-def ridge_equations(problem):
-    """Return the Hessian of the squared loss, the gradient at zero and the mean row, in one read of dense rows.
-
-    The intercept is eliminated; without an intercept the mean row is zero.
-    """
-    X, Y, share = problem.X, problem.Y, problem.share
-    target = Y - share @ Y if problem.fit_intercept else Y
-    slices = Slices(problem.blocks(), lambda rows: (X[rows], target[rows], share[rows]))
-    hessian, pull, mean = gather(ridge_moments, slices, problem.equal)
-    mean *= problem.fit_intercept
-    if problem.equal:
-        hessian *= share[0]
-    hessian -= np.outer(mean, mean)
-    hessian[np.diag_indices_from(hessian)] += problem.l2
-    return hessian, -pull, mean
 
 
 def hessian_of(problem, X, curvature):

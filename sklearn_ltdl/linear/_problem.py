@@ -36,6 +36,8 @@ class Point:
         Derivatives of the loss with zero mean, and their pull, if they are known.
     """
 
+    is_read = True  # whether the margins are known
+
     def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None):
         self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
         self._other = dual
@@ -122,13 +124,23 @@ class FiniteSum:
         self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
-        numbers = X.data if sparse.issparse(X) else X
-        of_features, of_targets = _square(numbers), _square(Y)
-        self.mean_square = of_features / len(Y)  # mean squared norm of a row
+
+    @cached_property
+    def mean_square(self):
+        """Mean squared length of a row."""
+        return _square(self._numbers) / len(self.Y)
+
+    @property
+    def _numbers(self):
+        return self.X.data if sparse.issparse(self.X) else self.X
+
+    def refuse_extremes(self):
+        """Raise an error if numbers are not finite, or if their products overflow or their squares vanish."""
+        of_features, of_targets = self.mean_square * len(self.Y), _square(self.Y)
         size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
-        if (of_features < SMALLEST and np.any(numbers)) or (of_targets < SMALLEST and np.any(Y)):
+        if (of_features < SMALLEST and np.any(self._numbers)) or (of_targets < SMALLEST and np.any(self.Y)):
             raise ValueError("X or y has numbers so small that their squares vanish; standardise the columns.")
 
     @classmethod
@@ -165,7 +177,23 @@ class FiniteSum:
     def with_alpha(self, alpha):
         """Return the problem with another `alpha` and the same `l1_ratio`; computed properties of X are kept."""
         ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        return self._changed("squared_lengths", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+        return self._changed("squared_lengths", "mean_square", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+
+    def keep(self, **properties):
+        """Keep values of cached properties that a solver has computed on its way."""
+        vars(self).update(properties)
+
+    def drop(self, name):
+        """Compute a cached property again when it is next asked for."""
+        vars(self).pop(name, None)
+
+    def without_rows(self):
+        """Return the problem without X, and without what was computed from it."""
+        return self._changed(X=None)
+
+    def with_rows(self, X):
+        """Return the problem with X."""
+        return self._changed(X=X)
 
     def _changed(self, *kept, **fields):
         """Return a copy with other fields; of the cached properties, keep only those in `kept`."""
@@ -334,13 +362,13 @@ class FiniteSum:
 
     def in_single_precision(self):
         """Return the problem with a copy of the dense rows in single precision."""
-        return self._changed(X=self.X.astype(np.float32))
+        return self._changed("mean_square", X=self.X.astype(np.float32))
 
     def sample(self, size):
         """Return the problem of about `size` rows of equal weight, drawn with probabilities equal to their shares."""
         rng = np.random.default_rng(0)
         rows = np.sort(rng.integers(len(self.Y), size=size) if self.equal else self._drawn(rng.random(size)))
-        other = self._changed(X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
+        other = self._changed("mean_square", X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
         return other
 
     def _drawn(self, chances):
