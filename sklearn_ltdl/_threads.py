@@ -33,10 +33,13 @@ def threads():
     """
     with _taking_threads:
         pools = _thread_pools()
-        number = min([joblib.cpu_count(), *(pool["num_threads"] for pool in pools.info())])
+        number = min([_cores(), *(pool["num_threads"] for pool in pools.info())])
         limit = pools.limit(limits=1) if number > 1 else nullcontext()
     with limit:
         yield number
+
+
+_cores = functools.cache(joblib.cpu_count)
 
 
 @functools.cache

@@ -31,9 +31,9 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-def compiled(function):
+def compiled(function, fastmath=FASTMATH):
     """Compile, keeping the machine code on disk, or for this process only where no folder can be written."""
-    dispatcher = njit(nogil=True, fastmath=FASTMATH)(function)
+    dispatcher = njit(nogil=True, fastmath=fastmath)(function)
     with suppress(RuntimeError):  # of numba, which finds no such folder
         dispatcher._cache = _Cache(function)
     return dispatcher

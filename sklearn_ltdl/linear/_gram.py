@@ -11,9 +11,9 @@ PART = 2**19  # numbers of a part, at least: enough for a thread to be worth its
 PARTS = 16
 
 
-def in_parts(n, width):
-    """Return slices of rows whose sums are added in order: of n rows of some width, whatever the number of threads."""
-    size = max(-(-n // PARTS), PART // width, 4 * width)  # so that sums of squares of the width take less than the rows
+def in_parts(n, width, least=1):
+    """Return slices of at least some rows, whose sums are added in order, whatever the number of threads."""
+    size = max(-(-n // PARTS), PART // width, least)
     size = -(-size // ROWS) * ROWS
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
@@ -36,7 +36,7 @@ def by_parts(work, parts):
     return results
 
 
-def gram(X, extra, root):
+def column_products(X, extra, root):
     """Return ``A' A`` for ``A = root [X, extra, 1]``, and the longest chain of additions behind an entry.
 
     Parameters
@@ -56,7 +56,7 @@ def gram(X, extra, root):
         add_moments(X, extra, root, rows.start, rows.stop, B, C)
         return C
 
-    parts = in_parts(n, m)
+    parts = in_parts(n, m, 4 * m)  # so that their products take a quarter of the memory of the rows at most
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks
         C = sum(by_parts(work, parts))[:m, :m]
         C = np.triu(C) + np.triu(C, 1).T

@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 from scipy import sparse
 
+from sklearn_ltdl.linear._gram import column_products
 from sklearn_ltdl.linear._problem import BLOCK
 
 TINY = np.finfo(float).tiny
@@ -116,7 +117,7 @@ def _hessian(problem, K, weight):
     for j in range(K):
         for k in range(j + 1):
             rows = weight(j, k)
-            gram, edge[j, :, k] = _moments(X, centre, rows)
+            gram, edge[j, :, k] = _moments(X, centre, rows, problem.is_compiled)
             hessian[j, :, k], hessian[k, :, j] = gram, gram
             edge[k, :, j] = edge[j, :, k]
             corner[j, k] = corner[k, j] = rows.sum()
@@ -146,7 +147,7 @@ def hessian_of(problem, X, curvature):
     return hessian
 
 
-def _moments(X, centre, weight):
+def _moments(X, centre, weight, is_compiled=False):
     """Return ``A' diag(weight) A`` and ``A' weight`` for ``A = X - centre`` and weights of one sign."""
     p = X.shape[1]
     if sparse.issparse(X):
@@ -154,6 +155,9 @@ def _moments(X, centre, weight):
         gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
         gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
         return gram, first - weight.sum() * centre
+    if is_compiled:
+        products, _ = column_products(X, np.empty((len(X), 0)), np.sqrt(np.abs(weight)))
+        return np.sign(weight.sum()) * products[:p, :p], np.sign(weight.sum()) * products[p, :p]
     equal = np.ptp(weight) == 0
     root, gram, first = np.ones(len(X)) if equal else np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
     size = max(1, BLOCK // p)

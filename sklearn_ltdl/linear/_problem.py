@@ -18,6 +18,7 @@ from sklearn_ltdl.losses import Logistic, Multinomial, balanced_slopes, best_int
 from sklearn_ltdl.results import Status
 
 SMALLEST = 1e-250  # smallest sum of squares whose product with a rounding error is a normal number
+COMPILED = 10**6  # numbers of a dense table from which it is worth loading compiled passes
 BLOCK = 2**17  # numbers in a block of rows: 1 MB, the size of a level-2 cache
 
 
@@ -34,13 +35,17 @@ class Point:
         The point whose slopes are the dual variables of the certificate; by default the point itself.
     balanced : tuple
         Derivatives of the loss with zero mean, and their pull, if they are known.
+    objective : float
+        The objective, if it is known.
     """
 
     is_read = True  # whether the margins are known
 
-    def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None):
+    def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None, objective=None):
         self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
         self._other = dual
+        if objective is not None:
+            self.objective = objective
         if balanced is not None:
             self._balanced = (*balanced, False)
 
@@ -57,10 +62,14 @@ class Point:
         return problem.mean_loss(self.margins) + penalty
 
     @cached_property
+    def _raw(self):
+        """Derivatives of the loss, of shape (n_samples, n_outputs)."""
+        return self.problem.loss.derivative(self.margins, self.problem.Y)
+
+    @cached_property
     def _balanced(self):
         """Derivatives u of the loss, balanced to zero mean; their pull ``X' (q u)``; and whether they are exact."""
-        problem = self.problem
-        raw = problem.loss.derivative(self.margins, problem.Y)
+        problem, raw = self.problem, self._raw
         slopes = balanced_slopes(problem.loss, raw, problem.Y, problem.share) if problem.fit_intercept else raw
         return slopes, problem.transposed(problem.share[:, None] * slopes), slopes is raw
 
@@ -95,8 +104,16 @@ class Point:
         shrink = self.dual._shrink
         of_rows = 0.0
         if not exact or shrink < 1 or self.dual is not self:  # else zero, term by term
-            of_rows = np.sum(problem.share @ problem.loss.fenchel_young(self.margins, self.slopes, problem.Y))
+            of_rows = self._of_rows(self.slopes)
         return float(of_rows) + problem.penalty_gap(self.coef, shrink * pull)
+
+    def _of_rows(self, u):
+        """Return the part of the gap that slopes leave which are not the derivatives; others leave zero."""
+        loss, share, Z, Y = self.problem.loss, self.problem.share, self.margins, self.problem.Y
+        if self._other is None and Y.shape[1] == 1 and not self.problem.l1:
+            moved = np.flatnonzero(u[:, 0] != self._raw[:, 0])
+            share, Z, u, Y = share[moved], Z[moved], u[moved], Y[moved]
+        return np.sum(share @ loss.fenchel_young(Z, u, Y))
 
 
 class FiniteSum:
@@ -122,6 +139,7 @@ class FiniteSum:
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0, centre=None):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
         self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
+        self.is_compiled = not sparse.issparse(X) and X.size > COMPILED  # and so are the samples of it
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
 
@@ -207,7 +225,13 @@ class FiniteSum:
     @cached_property
     def start(self):
         """The point of zero coefficients: the best constant prediction."""
-        return self.at(np.zeros((self.Y.shape[1], self.X.shape[1])))
+        coef = np.zeros((self.Y.shape[1], self.X.shape[1]))
+        if not isinstance(self.loss, Logistic) or not self.fit_intercept:
+            return self.at(coef)
+        mean, one = (self.share @ self.Y)[None], np.ones(1)  # a loss that is linear in the label
+        intercept = best_intercept(self.loss, np.zeros((1, 1)), mean, one, np.zeros(1))
+        objective = float(total(self.loss, intercept[None], mean, one))
+        return Point(self, coef, intercept, np.full_like(self.Y, intercept[0]), objective=objective)
 
     def at(self, coef, intercept=None, *, best=True):
         """Return the point of `coef`, with the best intercept (searched from `intercept`) unless `best` is false."""
@@ -292,6 +316,8 @@ class FiniteSum:
 
     def _rounding_at(self, point):
         """Return the gap that may be rounding, where the range of the objective is hardly more; else 0."""
+        if point.gap > 2e-9 * self.start.objective:  # more than any of these
+            return 0.0
         if self.nothing_to_gain:
             return self.rounding_of_gap
         start = self.start.objective

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_ltdl.linear._gram import gram
+from sklearn_ltdl.linear._gram import column_products
 from sklearn_ltdl.linear._problem import Point
 
 RESOLVED = 1e-3  # part of the objective at zero, below which the objective has lost digits
@@ -52,7 +52,7 @@ class Moments(NamedTuple):
         X, Y, share, p = problem.X, problem.Y, problem.share, problem.X.shape[1]
         intercept = float(problem.fit_intercept)
         offset = share @ Y * intercept
-        sums, n_additions = gram(X, Y - offset, np.ones(1) if problem.equal else np.sqrt(share))
+        sums, n_additions = column_products(X, Y - offset, np.ones(1) if problem.equal else np.sqrt(share))
         if problem.equal:
             sums *= share[0]
         squares = np.diagonal(sums)[p:-1].copy()

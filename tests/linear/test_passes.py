@@ -11,14 +11,19 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
-from sklearn_ltdl.linear import _gram, _solvers
-from sklearn_ltdl.linear._gram import by_parts, gram, in_parts
+from sklearn_ltdl._targets import encode_classes
+from sklearn_ltdl.linear import _gram, _problem, _solvers
+from sklearn_ltdl.linear._gram import by_parts, column_products
+from sklearn_ltdl.linear._lbfgs import read
+from sklearn_ltdl.linear._problem import FiniteSum
+from sklearn_ltdl.losses import LOSSES
 
 
 @pytest.fixture
 def large(monkeypatch):
     """Small tables take the paths of large ones, in many parts."""
     monkeypatch.setattr(_solvers, "EXACT", 0)
+    monkeypatch.setattr(_problem, "COMPILED", 0)
     monkeypatch.setattr(_gram, "PART", 64)
 
 
@@ -28,9 +33,9 @@ def test_products_of_columns_are_those_of_numpy(rng, large, p, weighted):
     X, extra = rng.normal(size=(601, p)), rng.normal(size=(601, p % 3))
     root = rng.uniform(size=601) if weighted else np.ones(1)
     A = np.column_stack([X, extra, np.ones(601)]) * np.broadcast_to(root, 601)[:, None]
-    products, n_additions = gram(X, extra, root)
+    products, n_additions = column_products(X, extra, root)
     np.testing.assert_allclose(products, A.T @ A, rtol=0, atol=1e-12)
-    assert n_additions >= 64 + len(in_parts(601, p + p % 3 + 1)) > 66
+    assert n_additions > 64 + 2  # a block of rows, and parts
 
 
 def test_a_processor_without_vectors_gives_the_same_products(tmp_path):
@@ -38,11 +43,11 @@ def test_a_processor_without_vectors_gives_the_same_products(tmp_path):
 import sys
 import numpy as np
 from sklearn_ltdl._backends.numba import LANES
-from sklearn_ltdl.linear._gram import gram
+from sklearn_ltdl.linear._gram import column_products
 rng = np.random.default_rng(0)
 X, extra, root = rng.normal(size=(300, 21)), rng.normal(size=(300, 2)), rng.uniform(size=300)
 A = np.column_stack([X, extra, np.ones(300)]) * root[:, None]
-print(LANES, np.abs(gram(X, extra, root)[0] - A.T @ A).max() < 1e-12)
+print(LANES, np.abs(column_products(X, extra, root)[0] - A.T @ A).max() < 1e-12)
 """
     environment = {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -142,12 +147,13 @@ def test_a_number_of_a_large_table_that_is_not_finite_is_refused(rng, large, sol
 
 def test_the_bits_do_not_depend_on_the_threads(rng, large):
     X, y, model = fitted(rng)
-    found = []
-    for threads in (1, 2, 3):
-        with threadpool_limits(threads):
-            model.fit(X, y)
-        found.append((*model.coef_, model.intercept_, model.dual_gap_))
-    assert found[0] == found[1] == found[2]
+    for model, target in ((model, y), (SAGClassifier(solver="lbfgs", alpha=0.1, tol=1e-8), y > 0)):
+        found = []
+        for threads in (1, 2, 3):
+            with threadpool_limits(threads):
+                model.fit(X, target)
+            found.append((*np.ravel(model.coef_), *np.ravel(model.intercept_), model.dual_gap_))
+        assert found[0] == found[1] == found[2]
 
 
 def test_a_fit_beside_others_takes_its_own_thread():
@@ -164,3 +170,57 @@ def test_a_fit_beside_others_takes_its_own_thread():
         thread.join()
         assert used == {"other": [1, 2, 3]}
         assert by_parts(work, [1, 2, 3]) == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [3, -5, 3, 994],
+        np.array([-128, 127, 0], np.int8),
+        [True, False, True],
+        np.array([2**64 - 1, 2**64 - 3], np.uint64),
+        np.array([2**63 - 1, 2**63 + 1], np.uint64),
+        [-(2**63), 7 - 2**63],
+        [0, 10**6],
+        ["b", "a", "b"],
+    ],
+)
+def test_labels_are_coded_as_by_unique(labels):
+    labels = np.asarray(labels)
+    for found, expected in zip(encode_classes(labels, np.ones(len(labels))), np.unique(labels, return_inverse=True)):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "multinomial"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("p", [1, 3, 37])
+def test_a_compiled_read_is_that_of_numpy(rng, large, monkeypatch, loss, weighted, p):
+    """Of margins up to 900, whose exponentials vanish; sums differ by rounding."""
+    X, Y = rng.normal(size=(603, p)), (rng.random((603, 1)) < 0.4) * 1.0
+    weight = rng.uniform(size=603) if weighted else None
+    compiled = FiniteSum(X, Y, LOSSES[loss], 0.1, weight)
+    monkeypatch.setattr(_problem, "COMPILED", 10**6)
+    plain = FiniteSum(X, Y, LOSSES[loss], 0.1, weight)
+    assert compiled.is_compiled > plain.is_compiled
+    for scale in (1e-8, 1.0, 300.0):
+        coef, intercept = scale * rng.normal(size=(1, p)), scale * rng.normal(size=1)
+        found, expected = (read(problem, coef, intercept) for problem in (compiled, plain))
+        np.testing.assert_allclose(found.margins, expected.margins, rtol=0, atol=1e-13 * scale * p)
+        for name in ("objective", "gradient", "slope"):
+            size = np.abs(getattr(expected, name)).max()
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-13 * size)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_start_of_the_logistic_loss_is_the_best_constant(seed):
+    """The log-odds of the mean label, even of labels that are chances."""
+    rng = np.random.default_rng(seed)
+    Y = rng.random((50, 1)) if seed % 2 else (rng.random((50, 1)) < 10.0 ** rng.uniform(-1, -0.1)) * 1.0
+    weight = rng.uniform(size=50)
+    problem = FiniteSum(rng.normal(size=(50, 2)), Y, LOSSES["logistic"], 0.1, weight)
+    m = (weight @ Y / weight.sum())[0]
+    assert problem.start.intercept[0] == pytest.approx(np.log(m / (1 - m)), rel=1e-12)
+    assert problem.start.objective == pytest.approx(-m * np.log(m) - (1 - m) * np.log(1 - m), rel=1e-12)
+    again = problem.at(problem.start.coef, problem.start.intercept, best=False)
+    assert problem.start.objective == pytest.approx(again.objective, rel=1e-14)

@@ -17,8 +17,8 @@ from sklearn.metrics import pairwise
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial
 from sklearn_ltdl._threads import threads
+from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial
 from sklearn_ltdl.ntk import NNGP, NTK, RBF, Laplace, _passes, _recursion, nngp_kernel, ntk_kernel
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
