@@ -4,6 +4,7 @@ numba types the NamedTuple of a loss and compiles its methods as they are writte
 """
 
 from contextlib import suppress
+from itertools import chain
 from pickle import UnpicklingError
 
 import numpy as np
@@ -124,7 +125,7 @@ def _tile(n_vectors):
             following = builder.add(t, ir.Constant(integer, 1))
             t.add_incoming(zero, before)
             t.add_incoming(following, loop)
-            for old, new in zip(sum(sums, []), sum(results, [])):
+            for old, new in zip(chain(*sums), chain(*results)):
                 old.add_incoming(ir.Constant(vector, [0.0] * LANES), before)
                 old.add_incoming(new, loop)
             builder.cbranch(builder.icmp_signed("<", following, n_rows), loop, after)

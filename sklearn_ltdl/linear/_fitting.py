@@ -193,14 +193,15 @@ class LaterDual:
         X, solution = self._X(), self._solution
         if X is None:
             raise AttributeError(
-                "dual_coef_ is computed from X when it is first asked for, and the array X of the fit has been deleted. "
-                "Keep X in a variable until then, or fit with solver='newton-cg', which needs dual_coef_ itself."
+                "dual_coef_ is computed from X when it is first asked for, and the array X of the fit has been "
+                "deleted. Keep X in a variable until then, or fit with solver='newton-cg', which needs dual_coef_ itself."
             )
         problem = self._task.problem.with_rows(X)
         point = problem.at(solution.coef, solution.intercept, best=False)
         if not point.gap <= 4 * solution.gap:  # the certified gap allows for the rounding of one gradient, not of two
             raise AttributeError(
-                "dual_coef_ is computed from X when it is first asked for, and X has been changed since the fit. Fit again."
+                "dual_coef_ is computed from X when it is first asked for, and X has been changed since the fit. Fit "
+                "again."
             )
         return self._task.published_dual(point.slopes)
 

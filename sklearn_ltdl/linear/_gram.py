@@ -1,10 +1,8 @@
-"""Products of the columns of dense rows, in one read, by the same additions on any number of threads."""
-
-from threading import current_thread, main_thread
+"""Products with dense rows in compiled code, by the same additions on any number of threads."""
 
 import numpy as np
 
-from sklearn_ltdl._threads import by_threads
+from sklearn_ltdl._threads import in_order
 
 ROWS = 64  # of a block
 PART = 2**19  # numbers of a part, at least: enough for a thread to be worth its start
@@ -18,22 +16,42 @@ def in_parts(n, width, least=1):
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
 
-def by_parts(work, parts):
-    """Return the results of ``work(part)`` in order; only a call from the main thread is shared among threads.
+def margins_of(X, w):
+    """Return ``X @ w``."""
+    from sklearn_ltdl.linear._passes import write_margins  # compiled code loads on first use
 
-    Other threads are those of joblib or of an application, which has one for each core already.
-    """
-    results = [None] * len(parts)
+    z = np.empty(len(X))
+    in_order(lambda rows: write_margins(X, w, 0.0, rows.start, z[rows]), in_parts(*X.shape))
+    return z
 
-    def keep(number):
-        results[number] = work(parts[number])
 
-    if len(parts) == 1 or current_thread() is not main_thread():
-        for number in range(len(parts)):
-            keep(number)
-    else:
-        by_threads(keep, range(len(parts)))
-    return results
+def pull_of(X, u):
+    """Return ``u @ X``."""
+    from sklearn_ltdl.linear._passes import add_pull
+
+    def work(rows):
+        pull = np.zeros(X.shape[1], X.dtype)
+        add_pull(X, u[rows], rows.start, pull)
+        return pull
+
+    return sum(in_order(work, in_parts(*X.shape)))
+
+
+def curved_product(X, curvature, v):
+    """Return ``X' (curvature * (X v))``, in one read."""
+    from sklearn_ltdl.linear._passes import add_curved
+
+    def work(rows):
+        product = np.zeros(X.shape[1])
+        add_curved(X, curvature, v, rows.start, rows.stop, block_size(X), product)
+        return product
+
+    return sum(in_order(work, in_parts(*X.shape)))
+
+
+def block_size(X):
+    """Return the number of rows of a block that is still in the cache when it is used again."""
+    return int(np.clip(2**15 // X.shape[1], 16, 256))
 
 
 def column_products(X, extra, root):
@@ -58,6 +76,6 @@ def column_products(X, extra, root):
 
     parts = in_parts(n, m, 4 * m)  # so that their products take a quarter of the memory of the rows at most
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks
-        C = sum(by_parts(work, parts))[:m, :m]
+        C = sum(in_order(work, parts))[:m, :m]
         C = np.triu(C) + np.triu(C, 1).T
     return C, ROWS + parts[0].stop // ROWS + len(parts)

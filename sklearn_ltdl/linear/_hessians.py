@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 from scipy import sparse
 
-from sklearn_ltdl.linear._gram import column_products
+from sklearn_ltdl.linear._gram import column_products, curved_product
 from sklearn_ltdl.linear._problem import BLOCK
 
 TINY = np.finfo(float).tiny
@@ -63,6 +63,8 @@ def _separate_product(point):
         result = problem.l2 * V
         if sparse.issparse(X):
             result += problem.transposed(C * (X @ V[0])[:, None] if len(V) == 1 else C * (X @ V.T))
+        elif problem.is_compiled:
+            result += curved_product(X, C[:, 0], V[0])
         else:  # rows are read once: they are still in the cache for the second product
             for rows in blocks:
                 A = X[rows]

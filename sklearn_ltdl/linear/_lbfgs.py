@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from sklearn_ltdl.linear._gram import by_parts, in_parts
+from sklearn_ltdl._threads import in_order
+from sklearn_ltdl.linear._gram import block_size, in_parts
 from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import Squared, of_rows
@@ -45,7 +46,7 @@ class Pass(NamedTuple):
 def read(problem, coef, intercept) -> Pass:
     """Return the objective without the l1 norm, and its gradient; products with X are in the precision of X."""
     is_ours = type(problem.loss).__module__ == Squared.__module__ and not problem.loss.coupled
-    take = _compiled_sums if problem.is_compiled and is_ours and len(coef) == 1 else _sums
+    take = _compiled_sums if problem.is_compiled and is_ours else _sums
     mean_loss, slope, pull, margins = take(problem, coef, intercept)
     objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
     slope *= float(problem.fit_intercept)
@@ -56,18 +57,17 @@ def _compiled_sums(problem, coef, intercept):
     from sklearn_ltdl.linear._passes import read_rows  # compiled code loads on first use
 
     X, Y = problem.X, problem.Y
-    size = int(np.clip(2**15 // X.shape[1], 16, 256))
     margins, w = np.empty_like(Y), coef[0].astype(X.dtype, copy=False)
     share = problem.share[:1] if problem.equal else problem.share
 
     def work(rows):
         pull = np.zeros_like(w)
         sums = read_rows(
-            problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, size, margins[:, 0], pull
+            problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, block_size(X), margins[:, 0], pull
         )
         return *sums, pull
 
-    mean_loss, slope, pull = map(sum, zip(*by_parts(work, in_parts(*X.shape))))
+    mean_loss, slope, pull = map(sum, zip(*in_order(work, in_parts(*X.shape))))
     return mean_loss, np.array([slope]), pull[None].astype(float), margins
 
 

@@ -1,4 +1,4 @@
-"""Compiled passes over dense rows: a block of rows is read once, and all that is needed is computed while it is near."""
+"""Compiled passes over dense rows: each block of rows is read once, and used again while it is in the cache."""
 
 from functools import partial
 
@@ -65,6 +65,18 @@ def add_pull(X, u, first, pull):
     for t in range(n_rows - n_rows % 4, n_rows):
         for j in range(p):
             pull[j] += u[t] * X[first + t, j]
+
+
+@compiled
+def add_curved(X, curvature, v, first, last, size, product):
+    """Add ``X' (curvature * (X v))`` of the rows `first` to `last`."""
+    z = np.empty(size)
+    for begin in range(first, last, size):
+        n_rows = min(size, last - begin)
+        write_margins(X, v, 0.0, begin, z[:n_rows])
+        for t in range(n_rows):
+            z[t] *= curvature[begin + t]
+        add_pull(X, z[:n_rows], begin, product)
 
 
 @partial(compiled, fastmath=False)

@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 from scipy import sparse
 
+from sklearn_ltdl.linear._gram import margins_of, pull_of
 from sklearn_ltdl.losses import Logistic, Multinomial, balanced_slopes, best_intercept, total
 from sklearn_ltdl.results import Status
 
@@ -139,7 +140,8 @@ class FiniteSum:
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0, centre=None):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
         self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
-        self.is_compiled = not sparse.issparse(X) and X.size > COMPILED  # and so are the samples of it
+        is_one = Y.shape[1] == 1  # several are for matrix products of linear algebra, and its threads
+        self.is_compiled = is_one and not sparse.issparse(X) and X.size > COMPILED  # and so are samples of the rows
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
 
@@ -238,7 +240,7 @@ class FiniteSum:
         if not coef.any():
             margins = np.zeros_like(self.Y)
         elif len(coef) == 1:
-            margins = (self.X @ coef[0])[:, None]  # faster than a matrix with one column
+            margins = self._times(coef[0])[:, None]  # faster than a matrix with one column
         else:
             margins = self.X @ coef.T
         intercept = np.zeros(len(coef)) if intercept is None else intercept
@@ -247,6 +249,9 @@ class FiniteSum:
                 intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
             margins += intercept
         return Point(self, coef, intercept, margins)
+
+    def _times(self, w):
+        return margins_of(self.X, w) if self.is_compiled else self.X @ w
 
     def penalty_gap(self, coef, pull):
         """Return the sum of the terms ``omega(w) + omega*(v) - v w >= 0`` of the coefficients, for ``v = -pull``."""
@@ -327,7 +332,7 @@ class FiniteSum:
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""
         if U.shape[1] == 1:
-            return (self.X.T @ U[:, 0])[None]
+            return (pull_of(self.X, U[:, 0]) if self.is_compiled else self.X.T @ U[:, 0])[None]
         return np.ascontiguousarray((self.X.T @ U).T)
 
     @cached_property

@@ -75,7 +75,7 @@ class Moments(NamedTuple):
 
 
 class RidgePoint(Point):
-    """Coefficients with the best intercept, whose objective and gap come from moments; its margins take another read."""
+    """Coefficients with the best intercept, whose objective and gap come from moments; margins take another read."""
 
     is_read = False
 
@@ -86,7 +86,7 @@ class RidgePoint(Point):
     @cached_property
     def margins(self):
         """Predictions of shape (n_samples, n_outputs)."""
-        return self.problem.X @ self.coef.T + self.intercept
+        return self.problem.at(self.coef, self.intercept, best=False).margins
 
     @cached_property
     def gradient(self):

@@ -12,12 +12,14 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl._threads import sharing
 from sklearn_ltdl.linear._averaging import Blocks, Draw, averaging, first_point, note_smoothness, set_step
 from sklearn_ltdl.linear._coordinates import proximal_newton_step
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step
@@ -82,14 +84,15 @@ def solver(
             raise ValueError(f"solver='{name}' has no step to choose; leave step_size=None.")
         if sampling == "lipschitz" and "sampling" not in taken:
             raise ValueError(f"solver='{name}' does not draw rows; leave sampling='auto'.")
-        if not refuses:
-            problem.refuse_extremes()
         state = {} if state is None else state
         state.setdefault("rng", np.random.default_rng(seed))
         options = {"tol": tol, "step": step, "sampling": sampling}
         steps = generator(problem, state, **{key: value for key, value in options.items() if key in taken})
         every = max_iter if estimates and every is None else every
-        return _run(problem, name, steps, state, direct, direct or estimates, tol, max_iter, tell, every, step)
+        with sharing() if problem.is_compiled else nullcontext():
+            if not refuses:
+                problem.refuse_extremes()
+            return _run(problem, name, steps, state, direct, direct or estimates, tol, max_iter, tell, every, step)
 
     solve.__name__ = name
     return SOLVERS.register(solve)

@@ -5,15 +5,18 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 
+import joblib
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
 from sklearn_ltdl._targets import encode_classes
+from sklearn_ltdl._threads import in_order, sharing
 from sklearn_ltdl.linear import _gram, _problem, _solvers
-from sklearn_ltdl.linear._gram import by_parts, column_products
+from sklearn_ltdl.linear._gram import column_products, curved_product, margins_of, pull_of
 from sklearn_ltdl.linear._lbfgs import read
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.losses import LOSSES
@@ -36,6 +39,14 @@ def test_products_of_columns_are_those_of_numpy(rng, large, p, weighted):
     products, n_additions = column_products(X, extra, root)
     np.testing.assert_allclose(products, A.T @ A, rtol=0, atol=1e-12)
     assert n_additions > 64 + 2  # a block of rows, and parts
+
+
+def test_products_with_rows_are_those_of_numpy(rng, large):
+    for p in (1, 3, 40):
+        X, v, u = rng.normal(size=(602, p)), rng.normal(size=p), rng.normal(size=602)
+        for found, expected in ((margins_of(X, v), X @ v), (pull_of(X, u), u @ X)):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(curved_product(X, u, v), X.T @ (u * (X @ v)), rtol=0, atol=1e-10)
 
 
 def test_a_processor_without_vectors_gives_the_same_products(tmp_path):
@@ -146,8 +157,8 @@ def test_a_number_of_a_large_table_that_is_not_finite_is_refused(rng, large, sol
 
 
 def test_the_bits_do_not_depend_on_the_threads(rng, large):
-    X, y, model = fitted(rng)
-    for model, target in ((model, y), (SAGClassifier(solver="lbfgs", alpha=0.1, tol=1e-8), y > 0)):
+    X, y, ridge = fitted(rng)
+    for model, target in ((ridge, y), (SAGRegressor(solver="newton-cg"), y), (SAGClassifier(solver="lbfgs", alpha=0.1, tol=1e-8), y > 0)):
         found = []
         for threads in (1, 2, 3):
             with threadpool_limits(threads):
@@ -157,19 +168,30 @@ def test_the_bits_do_not_depend_on_the_threads(rng, large):
 
 
 def test_a_fit_beside_others_takes_its_own_thread():
-    """As in joblib's threading backend, or in a server."""
-    used = {}
+    """As in joblib's threading backend, or in a server; the main thread shares what linear algebra may use."""
+    used = []
 
     def work(part):
-        used.setdefault(threading.current_thread().name, []).append(part)
+        used.append(threading.current_thread().name)
+        time.sleep(0.01)
         return 2 * part
 
+    def fit():
+        with sharing():
+            assert in_order(work, range(4)) == [0, 2, 4, 6]
+
     with threadpool_limits(2):
-        thread = threading.Thread(target=by_parts, args=(work, [1, 2, 3]), name="other")
+        thread = threading.Thread(target=fit, name="other")
         thread.start()
         thread.join()
-        assert used == {"other": [1, 2, 3]}
-        assert by_parts(work, [1, 2, 3]) == [2, 4, 6]
+        assert set(used) == {"other"}
+        used.clear()
+        fit()
+        assert "other" not in used
+        assert len(set(used)) == min(2, joblib.cpu_count())
+        used.clear()
+        in_order(work, range(4))  # not asked to share
+        assert set(used) == {threading.current_thread().name}
 
 
 @pytest.mark.parametrize(
