@@ -51,7 +51,7 @@ def curved_product(X, curvature, v):
 
 def block_size(X):
     """Return the number of rows of a block that is still in the cache when it is used again."""
-    return int(np.clip(2**15 // X.shape[1], 16, 256))
+    return max(16, min(2**15 // X.shape[1], 256))
 
 
 def column_products(X, extra, root):

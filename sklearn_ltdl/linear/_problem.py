@@ -14,8 +14,9 @@ from zlib import crc32
 import numpy as np
 from scipy import sparse
 
-from sklearn_ltdl.linear._gram import margins_of, pull_of
-from sklearn_ltdl.losses import Logistic, Multinomial, balanced_slopes, best_intercept, total
+from sklearn_ltdl._threads import in_order
+from sklearn_ltdl.linear._gram import in_parts, margins_of, pull_of
+from sklearn_ltdl.losses import Logistic, Multinomial, Squared, balanced_slopes, best_intercept, total
 from sklearn_ltdl.results import Status
 
 SMALLEST = 1e-250  # smallest sum of squares whose product with a rounding error is a normal number
@@ -90,7 +91,8 @@ class Point:
     @property
     def slopes(self):
         """Feasible dual variables u of shape (n_samples, n_outputs)."""
-        return self.dual._shrink * self.dual._balanced[0]
+        balanced, shrink = self.dual._balanced[0], self.dual._shrink
+        return balanced if shrink == 1 else shrink * balanced
 
     @cached_property
     def gap(self):
@@ -148,7 +150,8 @@ class FiniteSum:
     @cached_property
     def mean_square(self):
         """Mean squared length of a row."""
-        return _square(self._numbers) / len(self.Y)
+        parts = in_parts(*self.X.shape) if self.is_compiled else [slice(None)]
+        return sum(in_order(lambda rows: _square(self._numbers[rows]), parts)) / len(self.Y)
 
     @property
     def _numbers(self):
@@ -272,7 +275,14 @@ class FiniteSum:
     @cached_property
     def resolution(self):
         """Rounding error of the loss at zero: smaller ranges of the objective are not resolved."""
-        return np.finfo(float).eps * self.mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
+        return np.finfo(float).eps * self._loss_at_zero() + np.finfo(float).tiny
+
+    def _loss_at_zero(self):
+        if isinstance(self.loss, Logistic):
+            return np.log(2)  # whatever the labels
+        if isinstance(self.loss, Squared):
+            return float(np.einsum("i,ij,ij->", self.share, self.Y, self.Y)) / 2  # without copies
+        return self.mean_loss(np.zeros_like(self.Y))
 
     @cached_property
     def nothing_to_gain(self):
