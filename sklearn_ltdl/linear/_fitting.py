@@ -194,7 +194,7 @@ class LaterDual:
         if X is None:
             raise AttributeError(
                 "dual_coef_ is computed from X when it is first asked for, and the array X of the fit has been "
-                "deleted. Keep X in a variable until then, or fit with solver='newton-cg', which needs dual_coef_ itself."
+                "deleted. Keep X in a variable until then, or fit with solver='newton-cg', which computes dual_coef_."
             )
         problem = self._task.problem.with_rows(X)
         point = problem.at(solution.coef, solution.intercept, best=False)

@@ -662,19 +662,17 @@ def newton_cg(problem, state, *, tol):
     The preconditioner is the diagonal of the Hessian. `budget` in the state is the maximum number of passes.
     """
     point, left = first_point(problem, state), state.pop("budget", np.inf)
-    first, idle = np.linalg.norm(point.gradient), 0
+    first, idle, product, diagonal = np.linalg.norm(point.gradient), 0, None, None
     while left > 0:
+        if product is None or not isinstance(problem.loss, Squared):
+            product, diagonal = hessian_product(point), hessian_diagonal(point)
         size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
         if problem.l2 > 0:  # the norm of a gradient whose gap is half the tolerance
             target = np.sqrt(problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
         step, products = conjugate_gradients(
-            hessian_product(point),
-            point.gradient,
-            max(target, 1e-14 * size),
-            hessian_diagonal(point),
-            most=min(1000, left),
+            product, point.gradient, max(target, 1e-14 * size), diagonal, most=min(1000, left)
         )
         left -= products
         before, (point, decrease) = point, _search(problem, point, step)

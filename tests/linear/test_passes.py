@@ -158,7 +158,8 @@ def test_a_number_of_a_large_table_that_is_not_finite_is_refused(rng, large, sol
 
 def test_the_bits_do_not_depend_on_the_threads(rng, large):
     X, y, ridge = fitted(rng)
-    for model, target in ((ridge, y), (SAGRegressor(solver="newton-cg"), y), (SAGClassifier(solver="lbfgs", alpha=0.1, tol=1e-8), y > 0)):
+    logistic = SAGClassifier(solver="lbfgs", alpha=0.1, tol=1e-8)
+    for model, target in ((ridge, y), (SAGRegressor(solver="newton-cg"), y), (logistic, y > 0)):
         found = []
         for threads in (1, 2, 3):
             with threadpool_limits(threads):
