@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, _fit_context, checked_rows, draw_seed
@@ -47,7 +47,7 @@ class _RecursiveEstimator(BaseEstimator):
     """Base of the two estimators: run the recursion, publish its results, and predict with the last round."""
 
     def _recursion(self, X, y, weight, unit, normalize_y):
-        return Recursion.of(X, y, weight, unit, self.max_rounds, self._settings(normalize_y))
+        return Recursion.of(X, y, weight, unit, self.max_rounds, self._settings(normalize_y), is_regressor(self))
 
     def _settings(self, normalize_y):
         return MachineSettings(
@@ -63,7 +63,8 @@ class _RecursiveEstimator(BaseEstimator):
         """Publish the results of a recursion, with the machine of its last round as an estimator."""
         last, agop, trace = found.last, found.agop, np.trace(found.agop)
         self.n_rounds_: int = found.n_rounds
-        self.cv_errors_: np.ndarray = found.cv_errors
+        self.metric_: str = found.metric
+        self.cv_errors_: dict[str, np.ndarray] = found.cv_errors
         self.agop_: np.ndarray = agop
         self.transformation_: np.ndarray = last.root
         self.feature_importances_: np.ndarray = np.diagonal(agop) / (trace if trace > 0 else 1.0)
