@@ -20,8 +20,9 @@ from sklearn_ltdl.ntk._solvers import DEFINITE, NO_FACTOR, _centre, _cholesky_se
 
 FOLDS = 3
 STANDARD_ERRORS = 2.0  # least significant difference of held-out errors
-LEAST_GAIN = 0.02  # share of its error that a candidate must lose in a round to make another
-SQUARES_ALPHA = 1e-4  # penalty of the fits to squared residuals, see `product_of_squares`
+LEAST_GAIN = 0.05  # share of the error without rounds that rounds must save
+LEAST_STEP = 0.02  # share of its error that a candidate must lose in a round to make another
+TYPICAL_ALPHA = 1e-4  # penalty of fits to squared residuals, and where the search begins in a first metric
 SQUARES_ROUNDS = 2
 
 
@@ -101,7 +102,7 @@ def product_of_squares(X, squares, weight, settings):
     """
     root, squares = np.eye(X.shape[1]), squares[:, None]
     for done in range(SQUARES_ROUNDS):
-        found = fit(X, squares, weight, root, settings, SQUARES_ALPHA)
+        found = fit(X, squares, weight, root, settings, TYPICAL_ALPHA)
         M = outer_product(X, weight, root, found.coef, settings)
         root = metric_root(M, diagonal=True)
     return M
@@ -181,6 +182,8 @@ class Choice(NamedTuple):
         Held-out predictions of the choice.
     alphas : list of length n_rounds + 1
         Penalties after 0, 1, ... rounds, relative to the kernel's mean diagonal; None for those of the settings.
+    ranks : dict of floats
+        Effective rank of the first metric of each candidate.
     """
 
     name: str
@@ -188,6 +191,7 @@ class Choice(NamedTuple):
     errors: dict
     held_out: np.ndarray
     alphas: list
+    ranks: dict
 
 
 def choose(X, Y, weight, first, names, max_rounds, settings):
@@ -218,10 +222,12 @@ def choose(X, Y, weight, first, names, max_rounds, settings):
             path.advance(X, Y, weight, folds, settings)
         running = still_running(running, Y, weight)
     errors = {name: path.errors(Y) for name, path in paths.items()}
+    ranks = {name: path.effective_rank() for name, path in paths.items()}
     name, n_rounds = best_round(errors, weight)
     if n_rounds == 0:
-        return Choice(name, 0, errors, held_out, [alpha])
-    return Choice(name, n_rounds, errors, paths[name].held_out[n_rounds], paths[name].alphas[: n_rounds + 1])
+        return Choice(name, 0, errors, held_out, [alpha], ranks)
+    path = paths[name]
+    return Choice(name, n_rounds, errors, path.held_out[n_rounds], path.alphas[: n_rounds + 1], ranks)
 
 
 class Path(NamedTuple):
@@ -248,16 +254,26 @@ class Path(NamedTuple):
         """Return the squared errors after 0, 1, ... rounds, summed over outputs, of shape (n_tried, n)."""
         return np.array([np.sum((scores - Y) ** 2, axis=1) for scores in self.held_out])
 
+    def effective_rank(self):
+        """Return the mean over folds of (tr M)^2 / tr M^2 for the metric M of the first round, whose trace is d."""
+        roots = [root for root, _ in self.fits[0]]
+        return float(np.mean([len(root) ** 2 / np.sum((root @ root) ** 2) for root in roots]))
+
     def advance(self, X, Y, weight, folds, settings):
-        """Make one more round in each fold. The first fold chooses the penalty, next to that of the round before."""
-        alpha, fits, scores = self.alphas[-1], [], np.empty(Y.shape)
+        """Make one more round in each fold. The first fold chooses the penalty, which the others take over.
+
+        In the first metric the search is wide and begins at a typical penalty: at the large one of a fit that explains
+        nothing, leave-one-out may have a minimum of its own. Later it begins at the penalty of the round before.
+        """
+        alpha, strides, fits, scores = self.alphas[-1], (1,), [], np.empty(Y.shape)
+        if not self.fits and alpha is not None:
+            alpha, strides = TYPICAL_ALPHA, (4, 1)
         for k, (train, test) in enumerate(folds):
             M = self.products[k]
             if self.fits:
                 M = outer_product(X[train], weight[train], *self.fits[-1][k], settings)
             root = metric_root(M, self.diagonal)
-            strides = () if k else (1,) if self.fits else (4, 1)  # far from a start without a metric
-            found = fit(X[train], Y[train], weight[train], root, settings, alpha, strides)
+            found = fit(X[train], Y[train], weight[train], root, settings, alpha, () if k else strides)
             alpha = None if alpha is None else found.alpha
             K = call_kernel(NTK(settings.depth), X[test] @ root, X[train] @ root)
             scores[test] = K @ found.coef + found.intercept
@@ -288,7 +304,7 @@ def still_running(paths, Y, weight):
     return [
         path
         for path, rounds in zip(paths, errors)
-        if weight @ rounds[-1] < (1.0 - LEAST_GAIN) * (weight @ rounds[-2]) and not is_less(best, rounds[-1], weight)
+        if weight @ rounds[-1] < (1.0 - LEAST_STEP) * (weight @ rounds[-2]) and not is_less(best, rounds[-1], weight)
     ]
 
 
@@ -300,9 +316,15 @@ def is_less(errors, others, weight):
 
 
 def best_round(errors, weight):
-    """Return the candidate and the round of least error if it is significantly better than none, else 'none' and 0."""
+    """Return the candidate and the round of least error if that is much less than the error without rounds, else none.
+
+    Of targets without noise, gains may be significant, but too small to make up for the worse choice of the penalty
+    that leave-one-out makes in a metric that has seen the targets.
+    """
     tried = [(weight @ error, name, k) for name, rounds in errors.items() for k, error in enumerate(rounds) if k]
     if not tried:
         return "none", 0
-    _, name, k = min(tried)
-    return (name, k) if is_less(errors[name][k], errors[name][0], weight) else ("none", 0)
+    least, name, k = min(tried)
+    none = errors[name][0]
+    pays = least < (1.0 - LEAST_GAIN) * (weight @ none) and is_less(errors[name][k], none, weight)
+    return (name, k) if pays else ("none", 0)

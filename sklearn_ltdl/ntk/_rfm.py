@@ -65,6 +65,7 @@ class _RecursiveEstimator(BaseEstimator):
         self.n_rounds_: int = found.n_rounds
         self.metric_: str = found.metric
         self.cv_errors_: dict[str, np.ndarray] = found.cv_errors
+        self.effective_ranks_: dict[str, float] = found.ranks
         self.agop_: np.ndarray = agop
         self.transformation_: np.ndarray = last.root
         self.feature_importances_: np.ndarray = np.diagonal(agop) / (trace if trace > 0 else 1.0)

@@ -17,7 +17,7 @@ from sklearn_ltdl.ntk._held_out import (
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
 from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
 from sklearn_ltdl.ntk._sample import Sample
-from sklearn_ltdl.ntk._solvers import require_memory
+from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
 from sklearn_ltdl.ntk._streamed import machine_of_rows
 from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import NumberTarget, weights_of
@@ -86,6 +86,8 @@ class Recursion(NamedTuple):
     n_rounds : int
     cv_errors : dict of ndarrays of shape (n_tried,)
         Held-out error of each candidate after 0, 1, ... rounds.
+    ranks : dict of floats
+        Effective rank of the first metric of each candidate.
     last : Round
     agop : ndarray of shape (n_features, n_features)
         Average gradient outer product of the last round.
@@ -97,6 +99,7 @@ class Recursion(NamedTuple):
     metric: str
     n_rounds: int
     cv_errors: dict
+    ranks: dict
     last: Round
     agop: np.ndarray
     targets: np.ndarray
@@ -198,8 +201,9 @@ class Judged(NamedTuple):
         """Choose by the settings of the fit, but with the whole Gram matrix."""
         rows = np.sort(np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS])
         X, y, weight, settings = X[rows], y[rows], weight[rows], settings._replace(solver="exact")
-        if max_rounds == 0 or len(X) < FEWEST_ROWS or X.shape[1] == 1:  # one column has one metric
-            return cls(rows, X, y, weight, None, Choice("none", 0, {}, np.empty(0), [None]))
+        is_constant = np.all(np.ptp(y, axis=0) <= 8 * ROUNDING * np.abs(y).max(axis=0))
+        if max_rounds == 0 or len(X) < FEWEST_ROWS or X.shape[1] == 1 or is_constant:  # one column has one metric
+            return cls(rows, X, y, weight, None, Choice("none", 0, {}, np.empty(0), [None], {}))
         first = Round.of(np.eye(X.shape[1]), X, y, weight, settings)
         names = [name for name, candidate in CANDIDATES.items() if squares or not candidate.squares]
         Y = y.reshape(len(y), -1) / unit
@@ -207,9 +211,9 @@ class Judged(NamedTuple):
 
     @property
     def said(self):
-        """Return the metric, the number of rounds, and mean held-out errors."""
+        """Return the metric, the number of rounds, mean held-out errors and effective ranks."""
         errors = {name: rounds @ self.weight / self.weight.sum() for name, rounds in self.choice.errors.items()}
-        return self.choice.name, self.choice.n_rounds, errors
+        return self.choice.name, self.choice.n_rounds, errors, self.choice.ranks
 
     def held_out(self, unit):
         """Return the targets, their held-out predictions in the same units, and the weights."""
