@@ -41,7 +41,7 @@ CANDIDATES = {
 
 
 class Fit(NamedTuple):
-    """Coefficients with the kernel of rows in a metric, the intercept, and the penalty relative to the mean diagonal."""
+    """Coefficients with the kernel of rows in a metric, intercept, and penalty relative to the mean diagonal."""
 
     coef: np.ndarray
     intercept: np.ndarray
@@ -101,7 +101,7 @@ def product_of_squares(X, squares, weight, settings):
     chooses a fit that is nearly linear or constant.
     """
     root, squares = np.eye(X.shape[1]), squares[:, None]
-    for done in range(SQUARES_ROUNDS):
+    for _ in range(SQUARES_ROUNDS):
         found = fit(X, squares, weight, root, settings, TYPICAL_ALPHA)
         M = outer_product(X, weight, root, found.coef, settings)
         root = metric_root(M, diagonal=True)
