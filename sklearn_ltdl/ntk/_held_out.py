@@ -20,6 +20,7 @@ from sklearn_ltdl.ntk._solvers import DEFINITE, NO_FACTOR, _centre, _cholesky_se
 
 FOLDS = 3
 STANDARD_ERRORS = 2.0  # least significant difference of held-out errors
+FEW_ROWS = 15  # of n rows, (1 + 15 / n) times as many standard errors: of few, these are uncertain themselves
 LEAST_GAIN = 0.05  # share of the error without rounds that rounds must save
 LEAST_STEP = 0.02  # share of its error that a candidate must lose in a round to make another
 TYPICAL_ALPHA = 1e-4  # penalty of fits to squared residuals, and where the search begins in a first metric
@@ -223,7 +224,7 @@ def choose(X, Y, weight, first, names, max_rounds, settings):
         running = still_running(running, Y, weight)
     errors = {name: path.errors(Y) for name, path in paths.items()}
     ranks = {name: path.effective_rank() for name, path in paths.items()}
-    name, n_rounds = best_round(errors, weight)
+    name, n_rounds = best_round(errors, weight, [test for _, test in folds])
     if n_rounds == 0:
         return Choice(name, 0, errors, held_out, [alpha], ranks)
     path = paths[name]
@@ -312,19 +313,21 @@ def is_less(errors, others, weight):
     """Return whether the mean of some errors is less than that of others by more than chance."""
     gains = others - errors
     mean = np.average(gains, weights=weight)
-    return mean > STANDARD_ERRORS * np.sqrt(np.sum((weight * (gains - mean)) ** 2)) / weight.sum()
+    deviation = np.sqrt(np.sum((weight * (gains - mean)) ** 2)) / weight.sum()
+    return mean > STANDARD_ERRORS * (1.0 + FEW_ROWS / len(gains)) * deviation
 
 
-def best_round(errors, weight):
-    """Return the candidate and the round of least error if that is much less than the error without rounds, else none.
+def best_round(errors, weight, folds):
+    """Return the candidate and the round of least error if it is much better than none in each fold, else none.
 
-    Of targets without noise, gains may be significant, but too small to make up for the worse choice of the penalty
-    that leave-one-out makes in a metric that has seen the targets.
+    A gain may be significant, but too small to make up for the worse choice of the penalty that leave-one-out makes in
+    a metric that has seen the targets.
     """
     tried = [(weight @ error, name, k) for name, rounds in errors.items() for k, error in enumerate(rounds) if k]
     if not tried:
         return "none", 0
     least, name, k = min(tried)
     none = errors[name][0]
-    pays = least < (1.0 - LEAST_GAIN) * (weight @ none) and is_less(errors[name][k], none, weight)
-    return (name, k) if pays else ("none", 0)
+    gains = weight * (none - errors[name][k])
+    pays = least < (1.0 - LEAST_GAIN) * (weight @ none) and all(gains[rows].sum() > 0 for rows in folds)
+    return (name, k) if pays and is_less(errors[name][k], none, weight) else ("none", 0)

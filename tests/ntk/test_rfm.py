@@ -183,17 +183,22 @@ def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
     assert sizes.count(200) - first <= 8  # the last round: it begins at the penalty of the folds, the others take it
 
 
-def test_rounds_are_made_for_two_standard_errors_and_a_twentieth_of_the_error_only():
-    noise = np.tile([1.0, -1.0], 50)  # standard deviation 1, standard error of the mean 0.1
-    ones = np.ones(100)
-    for base, gain, best in ((3.0, 0.21, ("full", 2)), (3.0, 0.19, ("none", 0)), (5.0, 0.24, ("none", 0))):
+def test_rounds_are_made_for_two_standard_errors_and_a_twentieth_of_the_error_in_each_fold():
+    noise = np.tile([1.0, -1.0], 200)  # standard deviation 1, standard error of the mean 0.05
+    ones, halves = np.ones(400), [np.arange(200), np.arange(200, 400)]
+    least = 2.0 * (1 + 15 / 400) * 0.05
+    for base, gain, best in ((2.0, 1.01 * least, ("full", 2)), (2.0, 0.99 * least, ("none", 0))):
         rounds = np.array([base * ones, base - gain / 2 + noise, base - gain + noise])
         errors = {"full": rounds, "diagonal": rounds[:2]}
-        assert _held_out.best_round(errors, ones) == best
-        few = {name: values[:, :50] for name, values in errors.items()}
-        chosen = _held_out.best_round(few, 2.0 * ones[:50])
-        assert chosen == ("none", 0)  # a weight of two is no second row
-    assert _held_out.best_round({"full": np.array([ones, ones])}, ones) == ("none", 0)
+        assert _held_out.best_round(errors, ones, halves) == best
+        few = {name: values[:, :100] for name, values in errors.items()}
+        assert _held_out.best_round(few, 4.0 * ones[:100], [np.arange(100)]) == ("none", 0)  # a weight is no row
+    small = np.array([2.0 * ones, 1.91 * ones])  # without noise, but less than a twentieth
+    assert _held_out.best_round({"full": small}, ones, halves) == ("none", 0)
+    uneven = np.array([2.0 * ones, np.repeat([1.0, 2.1], 200)])
+    assert _held_out.best_round({"full": uneven}, ones, halves) == ("none", 0)
+    assert _held_out.best_round({"full": uneven}, ones, [np.arange(400)]) == ("full", 1)
+    assert _held_out.best_round({"full": np.array([ones, ones])}, ones, halves) == ("none", 0)
 
 
 ABSENT = {"noise": lambda X: np.zeros(len(X)), "additive": lambda X: (np.sin(1.5 * X) + 0.5 * X**2).sum(axis=1) / 3}
