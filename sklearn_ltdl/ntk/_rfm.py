@@ -148,10 +148,10 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     -----
     Metric and number of rounds are chosen by 3-fold cross-validation. Each fold has its own matrix M, which has not
     seen its held-out rows; only penalties are shared. A metric is given up when its error falls by less than 2 % in a
-    round, or is higher than that of another by more than two standard errors of the difference. The round with the
-    smallest error is chosen if it saves at least 5 % of the error without rounds, something in each fold, and more than
-    two standard errors of the difference (2.6 with 50 rows); otherwise no round is made. Identical rows are in one fold; with fewer than 10 distinct rows, one
-    column or a constant target no round is made.
+    round, or is higher than that of another by more than two standard errors of the difference. The round with
+    the smallest error is chosen if it saves at least 5 % of the error without rounds, something in each fold, and more
+    than two standard errors of the difference (2.6 with 50 rows); otherwise no round is made. Identical rows are in one
+    fold; with fewer than 10 distinct rows, one column or a constant target no round is made.
 
     Three metrics are tried: M, its diagonal, and the diagonal with a first round from another target, the squared
     leave-one-out residuals. The latter finds pure interactions. If y is a product of two columns, neither changes the
