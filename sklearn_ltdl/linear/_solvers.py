@@ -19,7 +19,7 @@ from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
 from sklearn_ltdl.linear._averaging import Blocks, Draw, averaging, first_point, note_smoothness, set_step
-from sklearn_ltdl.linear._coordinates import proximal_newton_step
+from sklearn_ltdl.linear._coordinates import Columns, linear_dual, point_at, proximal_newton_step
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step, ridge_equations
 from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
 from sklearn_ltdl.linear._problem import Point
@@ -413,33 +413,45 @@ def agd(problem, state, *, step):
 def cd(problem, state, *, tol):
     """Minimise by proximal Newton steps, each found by coordinate descent (Friedman, Hastie, Tibshirani 2010).
 
-    The quadratic model of the squared loss is exact, so only the precision of the descent and the set of columns change
-    between steps.
+    The quadratic model of the squared loss is exact up to the rounding of its columns, so only these, the precision of
+    the descent and the set of columns change between steps.
     """
     if problem.loss.coupled:
         raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
-    point, known, share = first_point(problem, state), {}, 0.1
-    while True:
-        range_ = max(problem.start.objective - point.objective, share * point.gap, problem.resolution)
-        coef, ahead = proximal_newton_step(problem, point, share * tol * range_, known)
-        before, point = point, _downhill(problem, point, coef - point.coef)
-        if problem.error(point) > tol:
-            if isinstance(problem.loss, Squared):
-                point = _better(point, problem.at(ahead, point.intercept))
-            share = max(share / 8, 1e-9)
+    columns, is_quadratic = state.setdefault("columns", Columns(problem)), isinstance(problem.loss, Squared)
+    point, known, share, idle = first_point(problem, state), {"columns": columns}, 0.5, 0
+    while idle < 3:
+        range_ = max(problem.start.objective - point.objective, 0.1 * share * point.gap, problem.resolution)
+        precision, rough = share * tol * range_, 0.0 if is_quadratic else 0.03 * point.gap
+        coef = proximal_newton_step(problem, point, max(precision, rough), known)
+        before, point = point, _downhill(problem, point, coef - point.coef, columns)
+        if not is_quadratic and problem.error(point) > tol:
+            point = _better(point, Point(*_parts(point), dual=linear_dual(before, point), balanced=point._balanced[:2]))
+        error = problem.error(point)
+        if error > tol and rough <= precision:
+            share = max(min(share / 2, share * tol / error), 1e-9)
+        decrease, is_slow = before.objective - point.objective, point.gap > before.gap / 2
+        if is_slow and columns.dtype != np.float64 and decrease <= (np.inf if is_quadratic else 1e-9 * range_):
+            columns.in_doubles()  # their rounding is in the way
+        elif is_slow and decrease <= 10 * problem.resolution:
+            idle += 1
+        if point.gap > before.gap:
+            point = _better(point, before)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 2.0, point
-        if share <= 1e-9 and point.objective >= before.objective and point.gap > before.gap / 2:
-            state["stalled"] = True
-            return
+    state["stalled"] = True
 
 
-def _downhill(problem, point, change):
+def _parts(point):
+    return point.problem, point.coef, point.intercept, point.margins
+
+
+def _downhill(problem, point, change, columns):
     """Return the point after the longest of the steps 1, 1/2, 1/4, ... that lowers the objective enough."""
     slope = np.sum(point.gradient * change)
     slope += problem.l1 * (np.sum(np.abs(point.coef + change)) - np.sum(np.abs(point.coef)))
     for length in 0.5 ** np.arange(40):
-        there = problem.at(point.coef + length * change, point.intercept)
+        there = point_at(problem, point.coef + length * change, point.intercept, columns)
         if isinstance(problem.loss, Squared) or (
             there.objective <= point.objective + 1e-4 * length * slope or -slope <= 1e-9 * point.objective
         ):
@@ -450,7 +462,7 @@ def _downhill(problem, point, change):
 def _better(a, b):
     """Return the point with the lower objective, and the dual variables with the higher dual objective."""
     low, high = min(a, b, key=lambda p: p.objective), max(a, b, key=lambda p: p.objective - p.gap)
-    return low if high is low else Point(low.problem, low.coef, low.intercept, low.margins, dual=high)
+    return low if high is low else Point(*_parts(low), dual=high.dual, balanced=low._balanced[:2])
 
 
 def _proximal(problem, coef, step):
