@@ -184,7 +184,7 @@ class HessianModel:
         return excess / self.l1, len(self.begin) * excess**2 / self.l2 if self.l2 > 0 else 0.0
 
 
-def proximal_newton_step(problem, point, precision, known):
+def proximal_newton_step(problem, point, goal, known):
     """Return the coefficients that minimise the model at a point.
 
     Parameters
@@ -192,8 +192,8 @@ def proximal_newton_step(problem, point, precision, known):
     problem : FiniteSum
         Its loss is not coupled.
     point : Point
-    precision : float
-        Coordinate descent stops when it estimates a smaller duality gap.
+    goal : callable
+        Maps the decrease of the model to the duality gap at which coordinate descent stops.
     known : dict
         The `Columns`, and the columns of the last model by output with their Hessian.
     """
@@ -209,7 +209,7 @@ def proximal_newton_step(problem, point, precision, known):
             model = HessianModel(problem, _hessian_of(problem, which, bends[:, k], known[k]), which, pulls[k], coef[k])
         else:
             model = ColumnModel(problem, known["columns"], which, c, pulls[k], coef[k])
-        coef[k, which] = model.scale * _minimised(model, precision, point.objective)
+        coef[k, which] = model.scale * _minimised(model, goal, point.objective)
     return coef
 
 
@@ -257,21 +257,25 @@ def _hessian_of(problem, which, c, known):
     return known["hessian"]
 
 
-def _minimised(model, precision, objective, most=1000):
+def _minimised(model, goal, objective, most=1000):
     """Return the coefficients after rounds of coordinate descent, extrapolated every few rounds.
 
-    A round over all coefficients is followed by rounds over the nonzero ones, until a round over all finds a gap of at
-    most `precision`, or rounding.
+    A round over all coefficients is followed by rounds over the nonzero ones until these have gained enough, until a
+    round over all finds a gap of at most ``goal(decrease of the model)``, or rounding.
     """
     coef = model.begin.copy()
-    everything, is_whole, trail = np.arange(len(coef)), True, [coef.copy()]
-    for count in range(1, most):
+    everything, trail, is_whole, enough, since = np.arange(len(coef)), [coef.copy()], True, 0.0, 0
+    begin = model.value(coef)
+    for _ in range(most):
         found = model.round(coef, everything if is_whole else np.flatnonzero(coef))
         size = np.sum(model.l1 * np.abs(coef))
-        is_small = _gap_of(found, size, objective) <= max(precision, _gap_of(model.rounding(), size, objective))
-        if is_whole and is_small:
-            break
-        is_whole = is_small or count % 6 == 0
+        excess, rounding = _gap_of(found, size, objective), _gap_of(model.rounding(), size, objective)
+        if is_whole:
+            if excess <= max(goal(begin - model.value(coef)), rounding):
+                break
+            enough, since = 0.15 * excess, 0
+        since += 1
+        is_whole = since > 5 or excess <= enough
         trail.append(coef.copy())
         if len(trail) > 5:
             coef = _extrapolated(model, trail)

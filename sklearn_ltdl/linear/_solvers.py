@@ -419,16 +419,17 @@ def cd(problem, state, *, tol):
     if problem.loss.coupled:
         raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
     columns, is_quadratic = state.setdefault("columns", Columns(problem)), isinstance(problem.loss, Squared)
-    point, known, share, idle = first_point(problem, state), {"columns": columns}, 0.5, 0
+    point, known, share, idle = first_point(problem, state), {"columns": columns}, 1.0, 0
     while idle < 3:
-        range_ = max(problem.start.objective - point.objective, 0.1 * share * point.gap, problem.resolution)
-        precision, rough = share * tol * range_, 0.0 if is_quadratic else 0.03 * point.gap
-        coef = proximal_newton_step(problem, point, max(precision, rough), known)
+        range_ = max(problem.start.objective - point.objective, problem.resolution)
+        rough = 0.0 if is_quadratic else 0.03 * point.gap
+        goal = functools.partial(_goal, share * tol, range_, rough)
+        coef = proximal_newton_step(problem, point, goal, known)
         before, point = point, _downhill(problem, point, coef - point.coef, columns)
         if not is_quadratic and problem.error(point) > tol:
             point = _better(point, Point(*_parts(point), dual=linear_dual(before, point), balanced=point._balanced[:2]))
         error = problem.error(point)
-        if error > tol and rough <= precision:
+        if error > tol and rough <= share * tol * range_:
             share = max(min(share / 2, share * tol / error), 1e-9)
         decrease, is_slow = before.objective - point.objective, point.gap > before.gap / 2
         if is_slow and columns.dtype != np.float64 and decrease <= (np.inf if is_quadratic else 1e-9 * range_):
@@ -440,6 +441,10 @@ def cd(problem, state, *, tol):
         state.update(coef=point.coef, intercept=point.intercept)
         yield 2.0, point
     state["stalled"] = True
+
+
+def _goal(tol, range_, rough, decrease):
+    return max(tol * (range_ + decrease), rough)
 
 
 def _parts(point):
