@@ -80,34 +80,6 @@ def sparse_moments(columns, slots, c):
 
 
 @compiled
-def dense_drift(columns, slots, c, change, drift):
-    """Write ``c (A change)``, or ``A change`` for a single c."""
-    drift[:] = 0.0
-    for k in range(len(slots)):
-        if change[k] != 0.0:
-            x, t = columns[slots[k]], drift.dtype.type(change[k])
-            for i in range(len(x)):
-                drift[i] += t * x[i]
-    if len(c) > 1:
-        for i in range(len(c)):
-            drift[i] *= c[i]
-
-
-@compiled
-def sparse_drift(columns, slots, c, change, drift):
-    """Write the same for sparse columns."""
-    values, rows, starts = columns
-    drift[:] = 0.0
-    for k in range(len(slots)):
-        if change[k] != 0.0:
-            for at in range(starts[slots[k]], starts[slots[k] + 1]):
-                drift[rows[at]] += change[k] * values[at]
-    if len(c) > 1:
-        for i in range(len(c)):
-            drift[i] *= c[i]
-
-
-@compiled
 def dense_round(columns, slots, c, drift, shift, total, start, first, bends, l1, l2, coef, order):
     """Minimise the model over one coefficient after the other; `total` is the sum of c, inf without an intercept."""
     worst, squares, is_flat = 0.0, 0.0, len(c) == 1

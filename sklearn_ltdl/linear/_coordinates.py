@@ -125,18 +125,20 @@ class ColumnModel:
         self.begin = coef[which] / self.scale
         self.drift, self.shift = np.zeros(len(problem.Y), columns.dtype), np.zeros(1)
         self._round = compiled.sparse_round if is_sparse else compiled.dense_round
-        self._drift = compiled.sparse_drift if is_sparse else compiled.dense_drift
 
     def round(self, coef, order):
         """Take a round of coordinate descent."""
         state = self.c, self.drift, self.shift, self.total, self.start, self.first, self.bends, self.l1, self.l2
         return self._round(self.columns.values, self.slots, *state, coef, order)
 
-    def move(self, coef):
-        """Continue from other coefficients."""
-        change = coef - self.begin
-        self._drift(self.columns.values, self.slots, self.c, change, self.drift)
-        self.shift[0] = change @ self.first / self.total
+    def state(self):
+        """Return what changes with the coefficients, which is an affine function of them."""
+        return self.drift.copy(), self.shift.copy()
+
+    def combine(self, parts, states):
+        """Continue from an affine combination of states."""
+        for total, terms in zip((self.drift, self.shift), zip(*states)):
+            total[:] = sum(part * term for part, term in zip(parts.astype(total.dtype), terms))
 
     def curved(self):
         """Return the part of the model that is quadratic in the change of the coefficients."""
@@ -170,9 +172,13 @@ class HessianModel:
         """Take a round of coordinate descent."""
         return self._round(self.hessian, self.gradient, self.l1, self.l2, coef, order)
 
-    def move(self, coef):
-        """Continue from other coefficients."""
-        self.gradient = self.start + self.hessian @ (coef - self.begin)
+    def state(self):
+        """Return what changes with the coefficients, which is an affine function of them."""
+        return self.gradient.copy()
+
+    def combine(self, parts, states):
+        """Continue from an affine combination of states."""
+        self.gradient = parts @ np.array(states)
 
     def value(self, coef):
         """Return the model at the current coefficients."""
@@ -264,8 +270,8 @@ def _minimised(model, goal, objective, most=1000):
     round over all finds a gap of at most ``goal(decrease of the model)``, or rounding.
     """
     coef = model.begin.copy()
-    everything, trail, is_whole, enough, since = np.arange(len(coef)), [coef.copy()], True, 0.0, 0
-    begin = model.value(coef)
+    everything, is_whole, enough, since = np.arange(len(coef)), True, 0.0, 0
+    begin, trail = model.value(coef), [(coef.copy(), model.state())]
     for _ in range(most):
         found = model.round(coef, everything if is_whole else np.flatnonzero(coef))
         size = np.sum(model.l1 * np.abs(coef))
@@ -276,10 +282,10 @@ def _minimised(model, goal, objective, most=1000):
             enough, since = 0.15 * excess, 0
         since += 1
         is_whole = since > 5 or excess <= enough
-        trail.append(coef.copy())
+        trail.append((coef.copy(), model.state()))
         if len(trail) > 5:
-            coef = _extrapolated(model, trail)
-            trail = [coef.copy()]
+            coef = _extrapolated(model, *zip(*trail))
+            trail = [(coef.copy(), model.state())]
     return coef
 
 
@@ -289,22 +295,22 @@ def _gap_of(excesses, size, objective):
     return 0.5 * squares if squares > 0 else worst * size + worst**2 * objective
 
 
-def _extrapolated(model, trail):
+def _extrapolated(model, trail, states):
     """Return the affine combination of iterates whose next change would be smallest, if it lowers the model.
 
     Anderson 1965; Bertrand and Massias 2021, arXiv:2011.10065.
     """
-    last, trail = trail[-1], np.array(trail)
-    changes = np.diff(trail, axis=0)
+    last, changes = trail[-1], np.diff(trail, axis=0)
     gram = changes @ changes.T
     if not np.trace(gram) > 0:
         return last
     parts = np.linalg.solve(gram / np.trace(gram) + 1e-10 * np.eye(len(gram)), np.ones(len(gram)))
-    ahead, before = parts @ trail[1:] / parts.sum(), model.value(last)
-    model.move(ahead)
+    parts /= parts.sum()
+    ahead, before = parts @ np.array(trail[1:]), model.value(last)
+    model.combine(parts, states[1:])
     if model.value(ahead) < before:
         return ahead
-    model.move(last)
+    model.combine(np.ones(1), states[-1:])
     return last
 
 
