@@ -158,12 +158,13 @@ class ColumnModel:
 
 
 class HessianModel:
-    """The same model, stored as its Hessian."""
+    """The same model, stored as its Hessian in the coefficients, which is given without the penalty."""
 
     def __init__(self, problem, hessian, which, pull, coef):
         from sklearn_ltdl.linear._columns import hessian_round  # compiled code loads on first use
 
-        self.hessian, self.l1, self.l2, self.scale = hessian, float(problem.l1), float(problem.l2), 1.0
+        self.hessian = hessian + problem.l2 * np.eye(len(which))
+        self.l1, self.l2, self.scale = float(problem.l1), float(problem.l2), 1.0
         self.begin = coef[which]
         self.start = pull[which] + self.l2 * self.begin
         self.gradient, self._round = self.start.copy(), hessian_round

@@ -47,6 +47,10 @@ class Point:
         """The point whose slopes are the dual variables."""
         return self if self._other is None else self._other
 
+    def moved_to(self, problem):
+        """Return the same point of a problem that differs in the penalty; margins and slopes stay."""
+        return Point(problem, self.coef, self.intercept, self.margins, balanced=self._balanced[:2])
+
     @cached_property
     def objective(self):
         """The mean loss plus the penalty."""
@@ -103,6 +107,7 @@ class FiniteSum:
     Parameters
     ----------
     X : ndarray or CSR array of shape (n_samples, n_features), float64
+        Or in Fortran or CSC order, for what does not read rows.
     Y : ndarray of shape (n_samples, n_outputs)
     loss : loss object
     alpha : float
@@ -332,6 +337,12 @@ class FiniteSum:
                 break
         return 1.05 * self.loss.smoothness * value
 
+    def by_rows(self):
+        """Return the problem with X in C or CSR order, of which rows can be read."""
+        if sparse.issparse(self.X):
+            return self if self.X.format == "csr" else self._changed(X=self.X.tocsr())
+        return self if self.X.flags.c_contiguous else self._changed(X=np.ascontiguousarray(self.X))
+
     def in_single_precision(self):
         """Return the problem with a copy of the dense rows in single precision."""
         return self._changed(X=self.X.astype(np.float32))
@@ -372,4 +383,5 @@ def _is_far_from_zero(X):
 
 
 def _square(array):
-    return float(np.vdot(array, array))
+    numbers = array.ravel(order="K")  # in Fortran order, too, without a copy
+    return float(np.vdot(numbers, numbers))

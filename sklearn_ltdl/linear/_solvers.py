@@ -30,7 +30,12 @@ SOLVERS = Registry("solver")
 
 
 def solver(
-    generator: Callable[..., Any] | None = None, *, l1: bool = False, direct: bool = False, estimates: bool = False
+    generator: Callable[..., Any] | None = None,
+    *,
+    l1: bool = False,
+    direct: bool = False,
+    estimates: bool = False,
+    by_columns: bool = False,
 ) -> Callable[..., Any]:
     """Register a generator as a solver. Underscores in its name become hyphens.
 
@@ -44,6 +49,8 @@ def solver(
         Whether it decides itself when to stop.
     estimates : bool, default=False
         Whether it yields a `Point` when it expects that a certificate is worth its cost.
+    by_columns : bool, default=False
+        Whether it reads X in Fortran and CSC order, too; X is copied for other solvers.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def solver(
         If `generator` is not a generator function, or has other parameters.
     """
     if generator is None:
-        return functools.partial(solver, l1=l1, direct=direct, estimates=estimates)
+        return functools.partial(solver, l1=l1, direct=direct, estimates=estimates, by_columns=by_columns)
     name = generator.__name__.replace("_", "-")
     taken = list(inspect.signature(generator).parameters)
     is_solver = inspect.isgeneratorfunction(generator) and taken[:2] == ["problem", "state"]
@@ -74,6 +81,7 @@ def solver(
             raise ValueError(f"solver='{name}' has no step to choose; leave step_size=None.")
         if sampling == "lipschitz" and "sampling" not in taken:
             raise ValueError(f"solver='{name}' does not draw rows; leave sampling='auto'.")
+        problem = problem if by_columns else problem.by_rows()
         state = {} if state is None else state
         state.setdefault("rng", np.random.default_rng(seed))
         options = {"tol": tol, "step": step, "sampling": sampling}
@@ -409,7 +417,7 @@ def agd(problem, state, *, step):
             return
 
 
-@solver(l1=True, estimates=True)
+@solver(l1=True, estimates=True, by_columns=True)
 def cd(problem, state, *, tol):
     """Minimise by proximal Newton steps, each found by coordinate descent (Friedman, Hastie, Tibshirani 2010).
 
@@ -418,8 +426,9 @@ def cd(problem, state, *, tol):
     """
     if problem.loss.coupled:
         raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
-    columns, is_quadratic = state.setdefault("columns", Columns(problem)), isinstance(problem.loss, Squared)
-    point, known, share, idle = first_point(problem, state), {"columns": columns}, 1.0, 0
+    known = state.setdefault("known", {"columns": Columns(problem)})
+    columns, is_quadratic = known["columns"], isinstance(problem.loss, Squared)
+    point, share, idle = first_point(problem, state), 1.0, 0
     while idle < 3:
         range_ = max(problem.start.objective - point.objective, problem.resolution)
         rough = 0.0 if is_quadratic else 0.03 * point.gap
@@ -431,7 +440,8 @@ def cd(problem, state, *, tol):
         error = problem.error(point)
         if error > tol and rough <= share * tol * range_:
             share = max(min(share / 2, share * tol / error), 1e-9)
-        decrease, is_slow = before.objective - point.objective, point.gap > before.gap / 2
+        decrease = before.objective - point.objective
+        is_slow = error > tol and point.gap > before.gap / 2
         if is_slow and columns.dtype != np.float64 and decrease <= (np.inf if is_quadratic else 1e-9 * range_):
             columns.in_doubles()  # their rounding is in the way
         elif is_slow and decrease <= 10 * problem.resolution:
@@ -439,6 +449,7 @@ def cd(problem, state, *, tol):
         if point.gap > before.gap:
             point = _better(point, before)
         state.update(coef=point.coef, intercept=point.intercept)
+        known["last"] = point
         yield 2.0, point
     state["stalled"] = True
 
