@@ -223,25 +223,23 @@ def proximal_newton_step(problem, point, goal, known):
 def _curvatures(point):
     """Return the second derivatives of the loss in the model at a point, which are positive."""
     loss = point.problem.loss
-    bends, least = loss.second_derivative(point.margins, point.problem.Y), SMALLEST if isinstance(loss, Logistic) else FLAT
-    return np.maximum(bends, least * loss.smoothness)
+    least = SMALLEST if isinstance(loss, Logistic) else FLAT
+    return np.maximum(loss.second_derivative(point.margins, point.problem.Y), least * loss.smoothness)
 
 
 def linear_dual(before, after):
-    """Return the point of the slopes that the model at `before` has at `after`, as far as the conjugate is finite.
+    """Return the point of the logistic slopes that the model at `before` has at `after`, with probabilities in [0, 1].
 
     These meet the conditions of a minimum of the model, whatever the units of the columns. The slopes at `after` miss
     them by the error of the model times the size of the largest column.
     """
-    problem, loss, Y = before.problem, before.problem.loss, before.problem.Y
+    problem, Y = before.problem, before.problem.Y
     c, change = _curvatures(before), after.margins - before.margins
     if problem.fit_intercept:
         weights = problem.share[:, None] * c
         change = change - (weights * change).sum(axis=0) / weights.sum(axis=0)
-    slopes = before._balanced[0] + c * change
-    with np.errstate(over="ignore"):
-        slopes = np.clip(slopes, loss.derivative(np.full(Y.shape, -1e300), Y), loss.derivative(np.full(Y.shape, 1e300), Y))
-    slopes = balanced_slopes(loss, slopes, Y, problem.share) if problem.fit_intercept else slopes
+    slopes = np.clip(before._balanced[0] + c * change, -Y, 1 - Y)
+    slopes = balanced_slopes(problem.loss, slopes, Y, problem.share) if problem.fit_intercept else slopes
     pull = problem.transposed(problem.share[:, None] * slopes)
     return Point(problem, after.coef, after.intercept, after.margins, balanced=(slopes, pull))
 

@@ -23,7 +23,7 @@ from sklearn_ltdl.linear._coordinates import Columns, linear_dual, point_at, pro
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step, ridge_equations
 from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
 from sklearn_ltdl.linear._problem import Point
-from sklearn_ltdl.losses import Squared
+from sklearn_ltdl.losses import Logistic, Squared
 from sklearn_ltdl.results import Solution, Status, Trace
 
 SOLVERS = Registry("solver")
@@ -435,7 +435,7 @@ def cd(problem, state, *, tol):
         goal = functools.partial(_goal, share * tol, range_, rough)
         coef = proximal_newton_step(problem, point, goal, known)
         before, point = point, _downhill(problem, point, coef - point.coef, columns)
-        if not is_quadratic and problem.error(point) > tol:
+        if isinstance(problem.loss, Logistic) and problem.error(point) > tol:
             point = _better(point, Point(*_parts(point), dual=linear_dual(before, point), balanced=point._balanced[:2]))
         error = problem.error(point)
         if error > tol and rough <= share * tol * range_:
