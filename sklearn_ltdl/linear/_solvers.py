@@ -444,8 +444,10 @@ def cd(problem, state, *, tol):
         is_slow = error > tol and point.gap > before.gap / 2
         if is_slow and columns.dtype != np.float64 and decrease <= (np.inf if is_quadratic else 1e-9 * range_):
             columns.in_doubles()  # their rounding is in the way
-        elif is_slow and decrease <= 10 * problem.resolution:
-            idle += 1
+        elif is_slow and decrease <= max(1e-6 * point.gap, 10 * problem.resolution):
+            idle += 1  # no end is in sight
+        else:
+            idle = 0
         if point.gap > before.gap:
             point = _better(point, before)
         state.update(coef=point.coef, intercept=point.intercept)
