@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
-from sklearn_ltdl.linear import _coordinates, _solvers
+from sklearn_ltdl.linear import _coordinates, _problem, _solvers
 
 NUMBERS, LABELS = ["squared", "huber"], ["logistic", "multinomial", "squared_hinge", "smooth_hinge"]
 SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "lbfgs", "auto"]
@@ -117,7 +117,8 @@ def checked(problem, counts, false, only=None):
     """Fit a problem by all its solvers; count the fits and add the false certificates to `false`."""
     fits = []
     for solver, exact in [(name, exact) for name, exact in problem.solvers() if only is None or name in only]:
-        _solvers.EXACT, _coordinates.SMALL, _coordinates.FEW = exact, min(exact, SMALL), FEW if exact else 0
+        _solvers.EXACT = _problem.COMPILED = exact
+        _coordinates.SMALL, _coordinates.FEW = min(exact, SMALL), FEW if exact else 0
         options = {"max_iter": int(problem.rng.choice([1, 3, 30, 300])), "tol": 10.0 ** problem.rng.uniform(-9, -1)}
         model = problem.fitted(solver, **options)
         gaps = model.dual_gap_, duality_gap(model, problem.table(), problem.y, problem.weight)
