@@ -486,6 +486,7 @@ def fit_network(estimator, loss, table, earlier, given):
         alpha = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)))
     if estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True:
         return _fit_ridge(estimator, model, data, alpha, given)
+    unique = alpha > 0  # without a penalty, the path of descent decides which minimiser it reaches
     settings = Settings(
         alpha=alpha,
         learning_rate=estimator.learning_rate,
@@ -493,7 +494,7 @@ def fit_network(estimator, loss, table, earlier, given):
         tol=estimator.tol,
         early_stopping=estimator.early_stopping,
         validation_fraction=estimator.validation_fraction,
-        preconditioned=alpha > 0 and learns_features(drawn.network),  # without a penalty, the path chooses the minimiser
+        preconditioned=unique and learns_features(model.start.network),
     )
     trained, _ = fit_weights(model, loss, data, settings, rng, given)
     return Found(model.start, trained, alpha)

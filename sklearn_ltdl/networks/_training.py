@@ -141,8 +141,10 @@ def _empirical_measure(X, Y, weight):
 def chosen_alpha(alpha, start, loss, data, rng):
     """Return the penalty in the convention of `_flow`; for 'loo', the one with the smallest leave-one-out error.
 
-    The error is squared. For classes, a lazy network has the penalty that shrinks it as much: the penalty times the
-    curvature of its loss relative to that of squares. With many rows, a sample is used; the ridge n alpha of the sample is kept for all rows. If the kernel explains next
+    The error is squared. For classes, the penalty of a lazy network is multiplied by the curvature of its loss, so that
+    it shrinks the output as much as it would with squares. Where features are learned, this does not hold.
+
+    With many rows, a sample is used; the ridge n alpha of the sample is kept for all rows. If the kernel explains next
     to nothing, learned features may explain more. This is tested by training a network with a weak penalty and
     measuring its error on a validation set.
     """

@@ -33,7 +33,7 @@ def ill_conditioned(rng, n=400, d=8):
     return factors * np.logspace(0, -2.5, d) @ rotation.T, factors[:, -1] + 0.3 * np.abs(factors[:, -2])
 
 
-@pytest.mark.parametrize("n, d", [(40, 6), (7, 12), (6, 5)])
+@pytest.mark.parametrize(("n", "d"), [(40, 6), (7, 12), (6, 5)])
 def test_the_metric_is_the_inverse_of_the_regularised_moments(n, d, rng):
     data, alpha = rows_of(feature_map(rng.standard_normal((n, d))), rng), 0.3
     metric, C = InputMetric.of(data, alpha), data.phi.T * data.weight @ data.phi
@@ -80,7 +80,7 @@ def test_preconditioned_steps_end_at_the_minimiser_of_plain_ones(rng):
 @unconverged
 @pytest.mark.parametrize("scale", [0.01, 0.1])
 def test_small_eigenvalues_of_the_inputs_are_learned(scale, rng):
-    """Correlation eigenvalues down to 1e-5: plain steps leave most of the target, preconditioned ones nearly nothing."""
+    """Correlation eigenvalues down to 1e-5: plain steps leave much of the target, the others hardly any."""
     X, y = ill_conditioned(rng)
     phi, target = feature_map(StandardScaler().fit_transform(X)), ((y - y.mean()) / y.std())[:, None]
     network = Network(Relu(), Scaling(0.5, scale), Relu.gain)
