@@ -14,12 +14,15 @@ from sklearn_ltdl._targets import checked_list, most_likely, read_classification
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._machine import NAMED, ClassMachine, Machine, MachineSettings
+from sklearn_ltdl.ntk._classes import ClassMachine
+from sklearn_ltdl.ntk._machine import Member
+from sklearn_ltdl.ntk._problem import NAMED, MachineSettings
+from sklearn_ltdl.ntk._stack import fitted
 from sklearn_ltdl.ntk._streamed import classification_of_rows, regression_of_rows
 from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 
 _CONSTRAINTS = {
-    "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
+    "kernel": [StrOptions({"auto", *NAMED, "precomputed"}), callable, list, tuple],
     "depth": [Interval(Integral, 0, 1000, closed="both"), None],
     "activation": [Registered(ACTIVATIONS, ("value", "derivative")), None],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
@@ -32,6 +35,7 @@ _CONSTRAINTS = {
 class _KernelEstimator(BaseEstimator):
     """Base of the two estimators: settings of the machine, publication of its results, and predictions."""
 
+    stack_: list[Member]
     kernel_: Any
     kernel_loo_errors_: np.ndarray
     alpha_: float
@@ -66,12 +70,14 @@ class _KernelEstimator(BaseEstimator):
     def _publish_machine(self, machine):
         """Keep the machine, which all methods use, and publish its results."""
         self._machine = machine
-        self.kernel_, self.kernel_loo_errors_ = machine.kernel, machine.kernel_errors
-        self.alpha_, self.alphas_, self.loo_error_path_ = machine.alpha, machine.alphas, machine.errors
-        self.dual_coef_, self.intercept_ = machine.coef, machine.intercept
-        if machine.centres is not None:
-            self.X_fit_ = machine.centres
-        self.solver_, self.n_iter_, self.n_features_in_ = machine.solver, machine.n_iter, machine.n_features
+        self.stack_, self.kernel_loo_errors_ = machine.members, machine.kernel_errors
+        first = machine.first
+        self.kernel_, self.alpha_ = first.kernel, first.alpha
+        self.alphas_, self.loo_error_path_ = first.alphas, first.errors
+        self.dual_coef_, self.intercept_ = first.coef, first.intercept
+        if first.centres is not None:
+            self.X_fit_ = first.centres
+        self.solver_, self.n_iter_, self.n_features_in_ = first.solver, first.n_iter, first.n_features
         return self
 
     def _asked(self, X):
@@ -209,7 +215,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     def __init__(
         self,
         *,
-        kernel: Any = "ntk",
+        kernel: Any = "auto",
         depth: int | None = None,
         activation: str | Any | None = None,
         alpha: float | str = "loo",
@@ -258,7 +264,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         if rows is not None:
             return self._publish_machine(regression_of_rows(rows, settings))
         X, y, weight = read_regression(self, X, y, sample_weight)
-        return self._publish(Machine.of(X, y, weight, settings, _checked_groups(groups, X)))
+        return self._publish(fitted(X, y, weight, settings, _checked_groups(groups, X)))
 
     def _publish(self, machine):
         self.loo_predictions_: np.ndarray = machine.left_out
@@ -491,7 +497,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     def __init__(
         self,
         *,
-        kernel: Any = "ntk",
+        kernel: Any = "auto",
         depth: int | None = None,
         activation: str | Any | None = None,
         alpha: float | str = "loo",

@@ -11,7 +11,8 @@ from scipy.linalg import eigh
 
 from sklearn_ltdl.ntk._agop import gradient_blocks, ntk_agop, outer_products
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
-from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._machine import Machine
+from sklearn_ltdl.ntk._problem import MachineSettings, warn_of_data
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import require_memory
 from sklearn_ltdl.ntk._streamed import machine_of_rows

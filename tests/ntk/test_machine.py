@@ -13,9 +13,10 @@ from sklearn.gaussian_process.kernels import ConstantKernel
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _machine, _solvers
+from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _problem, _solvers
 from sklearn_ltdl.ntk._flow import GradientFlow
-from sklearn_ltdl.ntk._machine import Machine, MachineSettings
+from sklearn_ltdl.ntk._machine import Machine
+from sklearn_ltdl.ntk._problem import MachineSettings
 
 FOLDER = Path(__file__).parent
 FLOWS = json.loads((FOLDER / "golden.json").read_text())["flows"]
@@ -280,7 +281,7 @@ def test_a_machine_is_a_value_that_no_question_changes(rng):
 @pytest.mark.parametrize("factor", [1 / 3, 1, 3])
 def test_a_search_that_begins_near_the_penalty_ends_at_it(rng, monkeypatch, factor):
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
-    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_problem, "SPECTRAL_ROWS", 0)
     X, Y = table(rng, 80)
     Y += rng.standard_normal(Y.shape)
     settings = MachineSettings(depth=1)
@@ -391,13 +392,13 @@ def test_rows_of_any_norm_give_finite_predictions_and_intervals(rng, norm, kerne
 
 
 def test_the_choice_on_a_pilot_takes_whole_groups(rng, monkeypatch):
-    monkeypatch.setattr(_machine, "PILOT_ROWS", 30)
+    monkeypatch.setattr(_problem, "PILOT_ROWS", 30)
     X, Y = table(rng, 60)
     model = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 4)
     assert np.isfinite(model.kernel_loo_errors_).all()
     large = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 31)
     assert np.isfinite(large.kernel_loo_errors_).all()
-    assert len(model.kernel_loo_errors_) == 3 + len(_machine.LENGTH_FACTORS["laplace"])
+    assert len(model.kernel_loo_errors_) == 3 + len(_problem.LENGTH_FACTORS["laplace"])
 
 
 REGRESSION = [
