@@ -116,7 +116,10 @@ class Stack:
         sample = posed.sample
         machines = [Machine.solution(posed, trial.kernel, kernel_errors, trial.solved) for trial in trials]
         machines = [replace(machine, centres=machines[0].centres) for machine in machines]  # one array for all
-        weights, without = stacking_weights([machine.residuals for machine in machines], sample)
+        products = row_products([machine.residuals for machine in machines], sample.weight)
+        blocks = np.zeros((sample.block.max() + 1, *products.shape[1:]))
+        np.add.at(blocks, sample.block, products)
+        weights, without = few_weights(products.sum(axis=0), KEPT), weights_without(products.sum(axis=0), blocks)
         of_rows = without[sample.block[sample.point]]  # (n_kept, n_machines)
         left_out = combined(weights, [machine.left_out for machine in machines])
         aside = np.stack([machine.left_out[sample.rows] for machine in machines], axis=1)
@@ -178,11 +181,10 @@ def fitted(X, y, weight, settings, groups=None):
     if not posed.exact:
         kernel = best_of(trials)
         return Machine.solution(posed, kernel, errors, on_centres(kernel, X, sample, settings, rng))
-    is_pilot = len(trials[0].part.points) < n
-    trials = strongest(trials, MOST_BEYOND if is_pilot else KEPT)
-    if is_pilot:
-        everything = part_of(sample, np.arange(n))
-        trials = [trial.again(X, everything, settings) for trial in trials]
+    if len(trials[0].part.points) < n:
+        G = row_products([trial.solved.path.residuals for trial in trials], trials[0].part.weight).sum(axis=0)
+        everything, weights = part_of(sample, np.arange(n)), few_weights(G, MOST_BEYOND)
+        trials = [trials[k].again(X, everything, settings) for k in np.flatnonzero(weights)]
     return Stack.of(posed, trials, errors)
 
 
@@ -262,15 +264,6 @@ def ridge_of(G):
     return (RELATIVE_RIDGE * mean if mean > 0 else 1.0) * np.eye(len(G))
 
 
-def stacking_weights(residuals, sample):
-    """Return the weights of the machines, and those without each block of rows, of shape (n_blocks, n_machines)."""
-    products = row_products(residuals, sample.weight)
-    blocks = np.zeros((sample.block.max() + 1, *products.shape[1:]))
-    np.add.at(blocks, sample.block, products)
-    G = products.sum(axis=0)
-    return simplex_weights(G), weights_without(G, blocks)
-
-
 def most_useful(G, most):
     """Return the candidates of the stack by their weights, then those of the stack of the others, and so on."""
     useful, left = [], np.arange(len(G))
@@ -282,16 +275,17 @@ def most_useful(G, most):
     return useful[:most]
 
 
-def strongest(trials, most):
-    """Drop the trial of least weight in the stack, until at most so many are left and no weight is negligible."""
-    while len(trials) > 1:
-        residuals = [trial.solved.path.residuals for trial in trials]
-        G = row_products(residuals, trials[0].part.weight).sum(axis=0)
-        weights = simplex_weights(G)
-        if len(trials) <= most and weights.min() >= LEAST_WEIGHT:
-            break
-        del trials[int(np.argmin(weights))]
-    return trials
+def few_weights(G, most):
+    """Return the weights of the best stack of at most so many candidates, found by dropping one after the other."""
+    left = np.arange(len(G))
+    while True:
+        weights = np.zeros(len(G))
+        weights[left] = simplex_weights(G[np.ix_(left, left)])
+        used = np.flatnonzero(weights)
+        least = used[np.argmin(weights[used])]
+        if len(used) <= most and weights[least] >= LEAST_WEIGHT:
+            return weights
+        left = left[left != least]
 
 
 def combined(weights, values):
