@@ -187,11 +187,11 @@ def test_nystroem_is_taken_above_its_rows_and_says_so(rng, monkeypatch, kernel):
 def test_search_above_the_spectral_rows_finds_the_same_model(monkeypatch):
     X, y = load_diabetes(return_X_y=True)
     X = StandardScaler().fit_transform(X)
-    whole = NTKKernelRegressor().fit(X, y)
+    whole = NTKKernelRegressor(kernel="ntk").fit(X, y)
     monkeypatch.setattr(_problem, "SPECTRAL_ROWS", 0)
     monkeypatch.setattr(_problem, "PILOT_ROWS", 200)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 200)
-    found = NTKKernelRegressor(random_state=0).fit(X, y)
+    found = NTKKernelRegressor(kernel="ntk", random_state=0).fit(X, y)
     assert found.alpha_ == pytest.approx(whole.alpha_, rel=1e-12)
     assert found.n_iter_ < 12 < whole.n_iter_
     np.testing.assert_allclose(found.predict(X), whole.predict(X), rtol=1e-9)
