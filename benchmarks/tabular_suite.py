@@ -84,7 +84,8 @@ def either(regressor, classifier, **parameters):
 
 kernel = partial(either, NTKKernelRegressor, NTKKernelClassifier, random_state=0)
 METHODS = {
-    "NTK": kernel(),
+    "NTK": kernel(kernel="ntk"),
+    "stack": kernel(),
     "NTK depth 1": kernel(depth=1),
     "RFM": either(RFMRegressor, RFMClassifier, random_state=0),
     "Laplace": kernel(kernel="laplace"),
@@ -313,11 +314,14 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="ranked among themselves; those of each part")
     parser.add_argument("--results", type=Path, default=Path("tabular_suite"), help="folder of the results")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rows", type=int, help="most training rows of part 'defaults' and 'networks'")
     parser.add_argument("--quick", action="store_true", help="two methods on tables of 50 to 160 rows")
     options = parser.parse_args()
     if options.quick:
         options.parts, options.methods = ["defaults"], options.methods or ["NTK", "linear"]
         ROWS["defaults"] = (50, 160)
+    if options.rows:
+        MOST_TRAINING_ROWS.update(dict.fromkeys(MOST_TRAINING_ROWS, options.rows))
     tables = read_data(options.data)
     options.results.mkdir(exist_ok=True)
     for part in options.parts:

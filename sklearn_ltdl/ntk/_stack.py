@@ -72,7 +72,8 @@ class Trial(NamedTuple):
     def of(cls, kernel, X, part, settings, start=1.0, near=False):
         """Solve with a kernel; see `on_points`."""
         solved = on_points(kernel, X, part, settings, start, near)
-        path = replace(solved.path, smoother=solved.path.smoother.ridge)
+        path = solved.path
+        path = replace(path, smoother=path.smoother.ridge, residuals=path.residuals.copy())  # not for all penalties
         return cls(kernel, part, solved._replace(path=path))
 
     @property
