@@ -291,4 +291,8 @@ def few_weights(G, most):
 
 def combined(weights, values):
     """Return the weighted sum of arrays, of which one is held at a time."""
-    return sum(weight * value for weight, value in zip(weights, values))
+    values = iter(values)
+    total = weights[0] * next(values)
+    for weight, value in zip(weights[1:], values):
+        total += weight * value
+    return total
