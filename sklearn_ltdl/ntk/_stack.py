@@ -178,7 +178,7 @@ def fitted(X, y, weight, settings, groups=None):
     sample, n = posed.sample, len(posed.sample.points)
     warn_of_rows([NTK(1)], X, sample)
     rng = np.random.default_rng(draw_seed(settings.random_state))
-    trials, errors = tried(X, sample, settings, rng)
+    trials, errors = tried(X, sample, settings, rng, posed.exact)
     if not posed.exact:
         kernel = best_of(trials)
         return Machine.solution(posed, kernel, errors, on_centres(kernel, X, sample, settings, rng))
@@ -193,7 +193,7 @@ def best_kernel(X, sample, settings, rng):
     """Return the kernel of least leave-one-out error on at most `PILOT_ROWS` points, and the errors of all."""
     if settings.stacks:
         warn_of_rows([NTK(1)], X, sample)
-        trials, errors = tried(X, sample, settings, rng)
+        trials, errors = tried(X, sample, settings, rng, exact=False)
         return best_of(trials), errors
     kernels = candidates(settings, spread_rows(X, sample), exact=False)
     warn_of_rows(kernels, X, sample)
@@ -206,23 +206,28 @@ def best_of(trials):
     return min(trials, key=lambda trial: trial.error).kernel
 
 
-def kernels_to_stack(X, spread):
-    """Return kernels of rows as they are, and as encodings fitted to X show them, with lengths by the rows `spread`."""
+def kernels_to_stack(X, spread, exact):
+    """Return kernels of rows as they are, and as encodings fitted to X show them, with lengths by the rows `spread`.
+
+    With random centres they are those of ReLU networks only, which are compiled and may be in single precision.
+    """
     ntk = NTK(1)
     if len(X) < FEWEST_POINTS:
         return [ntk]
     encoded = [Encoded(ntk, encoding) for encoding in encodings(X)]
+    if not exact:
+        return [ntk, *encoded, NTK(3)]
     typical = typical_distance(spread)
     return [ntk, *encoded, *at_lengths("laplace", typical), *at_lengths("rbf", typical)]
 
 
-def tried(X, sample, settings, rng):
+def tried(X, sample, settings, rng, exact):
     """Return trials on at most `PILOT_ROWS` points, and the errors of all candidates, NaN if they were screened out."""
     order = in_random_order(sample, rng)[:PILOT_ROWS]
     part = part_of(sample, order)
-    kernels = kernels_to_stack(X[part.points], spread_rows(X, sample))
+    kernels = kernels_to_stack(X[part.points], spread_rows(X, sample), exact)
     kept = np.arange(len(kernels))
-    if len(order) > UNSCREENED:
+    if len(kernels) > KEPT and len(order) > UNSCREENED:
         few = part_of(sample, order[: max(SCREENED_POINTS, len(order) // SCREENED_SHARE)])
         residuals = [Trial.of(kernel, X, few, settings).solved.path.residuals for kernel in kernels]
         kept = most_useful(row_products(residuals, few.weight).sum(axis=0), KEPT)
