@@ -56,7 +56,7 @@ UNSCREENED = 300  # up to so many points, all candidates are solved on all of th
 SCREENED_SHARE = 3  # of the points, one in so many screens the candidates, but at least `SCREENED_POINTS`
 SCREENED_POINTS = 200
 KEPT = 5  # candidates that pass the screening
-MOST_BEYOND = 3  # machines, if there are more points than the pilot's
+MOST_BEYOND = ((2000, 3), (np.inf, 2))  # machines by points, beyond the pilot's: twice the time of one kernel
 LEAST_WEIGHT = 0.02  # machines of less weight are dropped: each takes time to predict
 RELATIVE_RIDGE = 1e-10  # of the mean of G's diagonal
 
@@ -184,7 +184,8 @@ def fitted(X, y, weight, settings, groups=None):
         return Machine.solution(posed, kernel, errors, on_centres(kernel, X, sample, settings, rng))
     if len(trials[0].part.points) < n:
         G = row_products([trial.solved.path.residuals for trial in trials], trials[0].part.weight).sum(axis=0)
-        everything, weights = part_of(sample, np.arange(n)), few_weights(G, MOST_BEYOND)
+        most = next(most for points, most in MOST_BEYOND if n <= points)
+        everything, weights = part_of(sample, np.arange(n)), few_weights(G, most)
         trials = [trials[k].again(X, everything, settings) for k in np.flatnonzero(weights)]
     return Stack.of(posed, trials, errors)
 

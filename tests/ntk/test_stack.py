@@ -211,7 +211,7 @@ def test_with_more_rows_few_machines_are_fitted_to_all_of_them(rng, monkeypatch)
     monkeypatch.setattr(_stack, "UNSCREENED", 100)
     model = NTKKernelRegressor(random_state=0).fit(X, Y)
     assert np.sum(np.isfinite(model.kernel_loo_errors_)) == _stack.KEPT
-    assert len(model.stack_) <= _stack.MOST_BEYOND
+    assert 1 < len(model.stack_) <= 3
     assert len(model.X_fit_) == 300
     alone = [NTKKernelRegressor(kernel=part.kernel).fit(X, Y) for part in model.stack_]
     for part, one in zip(model.stack_, alone):
@@ -219,6 +219,8 @@ def test_with_more_rows_few_machines_are_fitted_to_all_of_them(rng, monkeypatch)
         assert part.loo_error == pytest.approx(one.loo_error_path_.min(), rel=1e-6)
     expected = sum(part.weight * one.predict(X + 0.1) for part, one in zip(model.stack_, alone))
     np.testing.assert_allclose(model.predict(X + 0.1), expected, rtol=1e-7)
+    monkeypatch.setattr(_stack, "MOST_BEYOND", ((299, 3), (np.inf, 1)))
+    assert len(NTKKernelRegressor(random_state=0).fit(X, Y).stack_) == 1
 
 
 @pytest.mark.parametrize("solver", ["nystroem", "pcg"])
