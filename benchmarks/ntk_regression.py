@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import NTKKernelRegressor
 from sklearn_ltdl.ntk import ntk_kernel
-from sklearn_ltdl.ntk._machine import PILOT_ROWS
+from sklearn_ltdl.ntk._problem import PILOT_ROWS
 from sklearn_ltdl.ntk._solvers import solve_exact
 
 ALPHAS = np.logspace(-9, 1, 50)  # in units of the kernel's mean diagonal, against the mean loss

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn_ltdl import NTKKernelRegressor, RFMRegressor
 from sklearn_ltdl.ntk import _rounds
 from sklearn_ltdl.ntk._held_out import metric_root
-from sklearn_ltdl.ntk._machine import MachineSettings
+from sklearn_ltdl.ntk._problem import MachineSettings
 
 FEATURES, FRESH, NOISE = 10, 1000, 0.3
 SIGNALS = {

@@ -68,7 +68,7 @@ def cases(n):
         "sag": lambda: SAGClassifier(solver="sag", random_state=0).fit(X, y > 0).dual_gap_,
         "newton": lambda: SAGClassifier(solver="auto", random_state=0).fit(X, y > 0).dual_gap_,
         "ntk_gram": lambda: float(NTK(depth=3)(X).mean()),
-        "ntk_regression": lambda: NTKKernelRegressor().fit(X, y).score(X, y),
+        "ntk_regression": lambda: NTKKernelRegressor(kernel="ntk").fit(X, y).score(X, y),
         "rfm": lambda: RFMRegressor(max_rounds=2, random_state=0).fit(X[few], y[few]).score(X, y),
         "lazy": lambda: LazyNetRegressor(width=64, tol=1e-2, random_state=0).fit(X[few], y[few]).score(X, y),
         "mean_field": lambda: MeanFieldTwoLayerNet(width=64, tol=1e-2, random_state=0).fit(X[few], y[few]).score(X, y),

@@ -142,7 +142,8 @@ def realmlp(task):
 
 kernel = partial(either, NTKKernelRegressor, NTKKernelClassifier, random_state=0)
 METHODS = {
-    "NTK": kernel(),
+    "NTK": kernel(kernel="ntk"),
+    "stack": kernel(),
     "NTK depth 1": kernel(depth=1),
     "RFM": either(RFMRegressor, RFMClassifier, random_state=0),
     "Laplace": kernel(kernel="laplace"),
@@ -164,9 +165,21 @@ PEERS = {"CatBoost": "catboost", "LightGBM": "lightgbm", "XGBoost": "xgboost", "
 INSTALLED = tuple(name for name, module in PEERS.items() if importlib.util.find_spec(module))
 METHODS_OF = {
     "published": (),
-    "defaults": ("NTK", "NTK depth 1", "RFM", "Laplace", "RBF", "linear", "forest", "boosting", "MLP", *INSTALLED),
+    "defaults": (
+        "NTK",
+        "stack",
+        "NTK depth 1",
+        "RFM",
+        "Laplace",
+        "RBF",
+        "linear",
+        "forest",
+        "boosting",
+        "MLP",
+        *INSTALLED,
+    ),
     "networks": ("mean-field", "rich", "lazy", "MLP", "forest", "boosting", *INSTALLED),
-    "larger": ("NTK", "RFM", "rich", "linear", "forest", "boosting", "MLP", *INSTALLED),
+    "larger": ("NTK", "stack", "RFM", "rich", "linear", "forest", "boosting", "MLP", *INSTALLED),
 }
 
 
@@ -380,11 +393,14 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="ranked among themselves; those of each part")
     parser.add_argument("--results", type=Path, default=Path("tabular_suite"), help="folder of the results")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rows", type=int, help="most training rows of each part but 'published'")
     parser.add_argument("--quick", action="store_true", help="two methods on tables of 50 to 160 rows")
     options = parser.parse_args()
     if options.quick:
         options.parts, options.methods = ["defaults"], options.methods or ["NTK", "linear"]
         ROWS["defaults"] = (50, 160)
+    if options.rows:
+        MOST_TRAINING_ROWS.update(dict.fromkeys(MOST_TRAINING_ROWS, options.rows))
     tables = read_data(options.data)
     options.results.mkdir(exist_ok=True)
     for part in options.parts:

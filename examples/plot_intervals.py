@@ -31,7 +31,7 @@ inside = np.zeros((10, len(names), len(coverages)))
 for shares in inside:
     X, y = draw(200)
     X_new, y_new = draw(1000)
-    model = NTKKernelRegressor().fit(X, y)
+    model = NTKKernelRegressor(kernel="ntk").fit(X, y)
     prediction, std = model.predict(X_new, return_std=True)
     noise = np.mean((y - y.mean()) * (y - model.predict(X)))  # its maximum-likelihood variance at this alpha
     for k, coverage in enumerate(coverages):

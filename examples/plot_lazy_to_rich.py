@@ -23,7 +23,7 @@ X, y, X_new, y_new = X[:500], y[:500], X[500:], y[500:]
 
 network = LazyNetRegressor(random_state=0)
 display = ScalePathDisplay.from_estimator(network, X, y, X_test=X_new, y_test=y_new)
-kernel = mean_squared_error(y_new, NTKKernelRegressor().fit(X, y).predict(X_new))
+kernel = mean_squared_error(y_new, NTKKernelRegressor(kernel="ntk").fit(X, y).predict(X_new))
 losses = display.axes_[0]
 losses.axhline(kernel, color="tab:purple", linestyle=":", label="kernel of infinite width")
 losses.legend(loc="lower left", ncols=2, fontsize="small")

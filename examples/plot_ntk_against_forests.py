@@ -21,7 +21,7 @@ from sklearn_ltdl import LazyNetClassifier, NTKKernelClassifier, SAGClassifier
 X, y = load_breast_cancer(return_X_y=True)
 models = {
     "linear": SAGClassifier(random_state=0),
-    "tangent kernel": NTKKernelClassifier(),
+    "tangent kernel": NTKKernelClassifier(kernel="ntk"),
     "network": LazyNetClassifier(scale=0.1, random_state=0),
     "random forest": RandomForestClassifier(random_state=0),
     "boosted trees": HistGradientBoostingClassifier(random_state=0),

@@ -28,7 +28,7 @@ shares = []
 for n in sizes:
     tables = [make_parity(n, 40, random_state=draw) for draw in draws]
     nets = [clone(network).fit(*table) for table in tables]
-    kernels = [NTKKernelClassifier().fit(*table) for table in tables]
+    kernels = [NTKKernelClassifier(kernel="ntk").fit(*table) for table in tables]
     for name, models in zip(scores, (nets, kernels)):
         scores[name].append([model.score(X_new, y_new) for model in models])
     atoms, masses = nets[0].measure_

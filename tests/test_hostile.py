@@ -273,6 +273,8 @@ def methods():
 @cache
 def fitted(name):
     model = small(name).set_params(random_state=0)
+    if name.startswith("NTKKernel"):
+        model.set_params(kernel="ntk")  # staged_predict is of one network
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.fit(X, LABELS if is_classifier(model) else Y)

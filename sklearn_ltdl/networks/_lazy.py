@@ -36,7 +36,9 @@ from sklearn_ltdl.networks._training import (
     regression_table,
 )
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk._machine import ClassMachine, Machine, MachineSettings
+from sklearn_ltdl.ntk._classes import ClassMachine
+from sklearn_ltdl.ntk._machine import Machine
+from sklearn_ltdl.ntk._problem import MachineSettings
 from sklearn_ltdl.scalings import Scaling
 
 _SCALES = 1e-10, 1e10  # within these bounds float64 resolves the change of the output, and weights stay finite

@@ -14,12 +14,15 @@ from sklearn_ltdl._targets import checked_list, most_likely, read_classification
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._machine import NAMED, ClassMachine, Machine, MachineSettings
+from sklearn_ltdl.ntk._classes import ClassMachine
+from sklearn_ltdl.ntk._machine import Member
+from sklearn_ltdl.ntk._problem import NAMED, MachineSettings
+from sklearn_ltdl.ntk._stack import fitted
 from sklearn_ltdl.ntk._streamed import classification_of_rows, regression_of_rows
 from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 
 _CONSTRAINTS = {
-    "kernel": [StrOptions({*NAMED, "precomputed"}), callable, list, tuple],
+    "kernel": [StrOptions({"auto", *NAMED, "precomputed"}), callable, list, tuple],
     "depth": [Interval(Integral, 0, 1000, closed="both"), None],
     "activation": [Registered(ACTIVATIONS, ("value", "derivative")), None],
     "alpha": [StrOptions({"loo"}), Interval(Real, 0, None, closed="left")],
@@ -32,6 +35,7 @@ _CONSTRAINTS = {
 class _KernelEstimator(BaseEstimator):
     """Base of the two estimators: settings of the machine, publication of its results, and predictions."""
 
+    stack_: list[Member]
     kernel_: Any
     kernel_loo_errors_: np.ndarray
     alpha_: float
@@ -66,12 +70,14 @@ class _KernelEstimator(BaseEstimator):
     def _publish_machine(self, machine):
         """Keep the machine, which all methods use, and publish its results."""
         self._machine = machine
-        self.kernel_, self.kernel_loo_errors_ = machine.kernel, machine.kernel_errors
-        self.alpha_, self.alphas_, self.loo_error_path_ = machine.alpha, machine.alphas, machine.errors
-        self.dual_coef_, self.intercept_ = machine.coef, machine.intercept
-        if machine.centres is not None:
-            self.X_fit_ = machine.centres
-        self.solver_, self.n_iter_, self.n_features_in_ = machine.solver, machine.n_iter, machine.n_features
+        self.stack_, self.kernel_loo_errors_ = machine.members, machine.kernel_errors
+        first = machine.first
+        self.kernel_, self.alpha_ = first.kernel, first.alpha
+        self.alphas_, self.loo_error_path_ = first.alphas, first.errors
+        self.dual_coef_, self.intercept_ = first.coef, first.intercept
+        if first.centres is not None:
+            self.X_fit_ = first.centres
+        self.solver_, self.n_iter_, self.n_features_in_ = first.solver, first.n_iter, first.n_features
         return self
 
     def _asked(self, X):
@@ -92,15 +98,19 @@ class _KernelEstimator(BaseEstimator):
 
 
 class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
-    r"""Kernel ridge regression with the kernel of an infinitely wide network; the penalty is chosen by leave-one-out.
+    r"""Kernel ridge regression with kernels of infinitely wide networks, chosen and stacked by leave-one-out.
 
-    Minimises :math:`\frac{1}{2S} \sum_i s_i (y_i - f(x_i) - b)^2 + \frac{\alpha}{2} |f|_H^2` over f and an unpenalised
-    b, with sample weights s of sum S. A wide network in the lazy regime reaches the same solution when it is trained by
-    gradient descent with weight decay towards its initialisation.
+    A kernel machine minimises :math:`\frac{1}{2S} \sum_i s_i (y_i - f(x_i) - b)^2 + \frac{\alpha}{2} |f|_H^2` over f
+    and an unpenalised b, with sample weights s of sum S. A wide network in the lazy regime reaches the same solution
+    when it is trained by gradient descent with weight decay towards its initialisation. The default is a weighted mean
+    of such machines, a stack.
 
     Parameters
     ----------
-    kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'}, Kernel, callable, or list of these, default='ntk'
+    kernel : {'auto', 'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'}, Kernel, callable, or list, default='auto'
+        'auto' is a stack: the weighted mean, with the least leave-one-out error, of the predictions of up to 5 machines
+        with different kernels (see Notes). If `depth`, `activation` or a number `alpha` is given, 'auto' is 'ntk'. All
+        other values stand for a single kernel.
         'ntk' is the tangent kernel of an infinitely wide network (`NTK`), 'nngp' the covariance of its outputs at
         initialisation (`NNGP`); 'laplace' and 'rbf' are tried with length scales that are several multiples of the
         median distance between rows. From several kernels or length scales, the one with the smallest leave-one-out
@@ -112,7 +122,8 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         have similar scales, as after `StandardScaler`.
     depth : int, default=None
         Number of hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels ignore it. If neither
-        `depth` nor `activation` is given, the candidates are depths 1 and 3 with ReLU and depth 1 with GELU.
+        `depth` nor `activation` is given, the candidates of 'ntk' and 'nngp' are depths 1 and 3 with ReLU and depth 1
+        with GELU.
     activation : str or activation object, default=None
         Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if only `depth` is given.
     alpha : 'loo' or float, default='loo'
@@ -134,11 +145,15 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         target's own units; at a given `alpha` they do not depend on `normalize_y`. `loo_error_path_` depends on it, and
         so does the influence of each of several outputs on the choice of `alpha`.
     random_state : int, RandomState instance or None, default=None
-        Seed for drawing the centres, and for drawing 1000 rows (if there are more) on which the kernel is chosen and
-        the search for `alpha` starts.
+        Seed for drawing the centres, for drawing 1000 rows (if there are more) on which the kernel is chosen and the
+        search for `alpha` starts, and for drawing the rows that screen the kernels of a stack.
 
     Attributes
     ----------
+    stack_ : list of tuples (weight, kernel, alpha, loo_error, dual_coef, intercept)
+        What was stacked, by decreasing weight; one tuple of weight 1 if there is no stack. The weights sum to 1. The
+        prediction is the weighted sum of ``kernel(X, X_fit_) @ dual_coef + intercept``. The attributes `kernel_`,
+        `alpha_`, `alphas_`, `loo_error_path_`, `dual_coef_`, `intercept_` and `n_iter_` are those of the first.
     alpha_ : float
         Penalty that was chosen, in the units of `alpha`.
     alphas_, loo_error_path_ : ndarray of shape (n_alphas,)
@@ -155,10 +170,11 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     kernel_ : Kernel or callable
         Kernel that was chosen; None for a precomputed kernel.
     kernel_loo_errors_ : ndarray of shape (n_kernels,)
-        Smallest leave-one-out error of each kernel tried, in the order of `kernel` (length scales increasing); NaN if
-        there was no choice.
+        Smallest leave-one-out error of each kernel tried, in the order of `kernel` or of the Notes (length scales
+        increasing); NaN if there was no choice, or if the kernel was screened out.
     loo_predictions_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Leave-one-out prediction of each row, in units of the target: rows with the same features or group are left out.
+        In a stack, they are left out of the choice of the weights, too.
         A row of weight 0 is predicted from all rows. For 'pcg', these are estimates by generalised cross-validation
         [6]_, with one leverage for all centres and one for all other rows.
         Not set after a fit to Rows.
@@ -176,6 +192,16 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
 
     Notes
     -----
+    The kernels of a stack are, in this order, ``NTK(depth=1)`` of the rows as they are; of the rows with standardised
+    indicators of the levels of columns with 3 to 12 values; of columns in robust standard deviations, clipped smoothly
+    at 3; of normal scores of the columns; and Laplace and RBF kernels at the lengths of 'laplace' and 'rbf'. The
+    encodings are fitted to rows without their targets. With more than 300 distinct rows, the kernels are screened on a
+    third of them (at most 333), and 5 are left. With more than 1000, these are compared on 1000, and at most 3 are
+    fitted to all rows, of more than 2000 rows 2. With random centres or Rows, ``NTK(depth=3)`` replaces the Laplace and
+    RBF kernels, and the kernel of least leave-one-out error on 1000 rows is fitted alone. The weights are not negative
+    and minimise the squared leave-one-out residuals, summed over outputs [7]_.
+    A stack takes about twice the time of ``kernel='ntk'`` to fit, and predicts with up to 5 kernels.
+
     ``KernelRidge(alpha=n_samples * alpha)`` has the same penalty but no intercept. It gives the same predictions if its
     kernel is centred (`KernelCenterer`) and the mean of `y` is subtracted before the fit and added to the predictions.
 
@@ -191,6 +217,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     .. [5] A. Rudi, L. Carratino, L. Rosasco. "FALKON: an optimal large scale kernel method". NeurIPS 2017.
     .. [6] G. Golub, M. Heath, G. Wahba. "Generalized cross-validation as a method for choosing a good ridge
        parameter". Technometrics 21, 1979.
+    .. [7] L. Breiman. "Stacked regressions". Machine Learning 24, 1996.
 
     Examples
     --------
@@ -209,7 +236,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     def __init__(
         self,
         *,
-        kernel: Any = "ntk",
+        kernel: Any = "auto",
         depth: int | None = None,
         activation: str | Any | None = None,
         alpha: float | str = "loo",
@@ -258,7 +285,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         if rows is not None:
             return self._publish_machine(regression_of_rows(rows, settings))
         X, y, weight = read_regression(self, X, y, sample_weight)
-        return self._publish(Machine.of(X, y, weight, settings, _checked_groups(groups, X)))
+        return self._publish(fitted(X, y, weight, settings, _checked_groups(groups, X)))
 
     def _publish(self, machine):
         self.loo_predictions_: np.ndarray = machine.left_out
@@ -282,7 +309,9 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
             :math:`\sigma^2 n \alpha`, where :math:`\sigma^2 = y'Py / n`, :math:`P = A - A 1 1'A / 1'A 1` and :math:`A =
             (K + n\alpha I)^{-1}` are computed from all n rows, copies included. With weights s of sum S, the noise of
             row i has variance :math:`\sigma^2 \alpha S / s_i`; see `fit` for n. The standard deviation is only as good
-            as the prior; `predict_interval` makes no such assumption. For solver 'exact' only.
+            as the prior; `predict_interval` makes no such assumption. For a stack, it is the standard deviation of the
+            mixture of the machines' posteriors with the weights of the stack: its variance is the mean of their
+            variances and the variance of their predictions. For solver 'exact' only.
 
         Returns
         -------
@@ -303,8 +332,10 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         product of the kernel matrix between new rows and data with a matrix of the data. In the quantiles, each row has
         its weight and a new row the mean weight; weights that are whole numbers are counts (see `fit`), and a new row
         counts as one. Copies and rows of a group are not exchangeable with rows of new features or of a new group; for
-        few points with many copies there is no guarantee at new points. With random centres, single rows hardly change
-        the function, so the ends are the prediction minus and plus one quantile, without a guarantee.
+        few points with many copies there is no guarantee at new points. In a stack, the predictions without a row are
+        those at fixed weights, and its residual is that with the weights chosen without it. With random centres, single
+        rows hardly change the function, so the ends are the prediction minus and plus one quantile, without a
+        guarantee.
 
         Parameters
         ----------
@@ -327,7 +358,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
 
         Training minimises the mean of half the squared residuals, starting at the target's mean (at 0 if `normalize_y`
         is false). Stopping early regularises; `alpha` and leave-one-out are not used. Only for kernels 'ntk' and 'nngp'
-        (which trains the read-out only) and solver 'exact'.
+        (which trains the read-out only), which must be given, and solver 'exact'.
 
         Parameters
         ----------
@@ -358,8 +389,8 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
     def influence(self, X: ArrayLike) -> np.ndarray:
         """Return the influence of each training row on each prediction: prediction minus that of a fit without the row.
 
-        The copies and the group of the row are left out with it; `alpha` and kernel stay the same. For solver 'exact'
-        only.
+        The copies and the group of the row are left out with it; `alpha`, kernel and the weights of a stack stay the
+        same. For solver 'exact' only.
 
         Parameters
         ----------
@@ -381,7 +412,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
 
 
 class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
-    r"""Least-squares classification with the kernel of an infinitely wide network; penalty chosen by leave-one-out.
+    r"""Least-squares classification with kernels of infinitely wide networks, chosen and stacked by leave-one-out.
 
     This is kernel ridge regression, as in `NTKKernelRegressor`, on one column per class that is 1 for the rows of the
     class and 0 for others (for two classes, one column of -1 and 1), each with an unpenalised intercept. Probabilities
@@ -390,7 +421,10 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
 
     Parameters
     ----------
-    kernel : {'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'}, Kernel, callable, or list of these, default='ntk'
+    kernel : {'auto', 'ntk', 'nngp', 'laplace', 'rbf', 'precomputed'}, Kernel, callable, or list, default='auto'
+        'auto' is a stack: the weighted mean, with the least leave-one-out error, of the predictions of up to 5 machines
+        with different kernels (see Notes). If `depth`, `activation` or a number `alpha` is given, 'auto' is 'ntk'. All
+        other values stand for a single kernel.
         'ntk' is the tangent kernel of an infinitely wide network (`NTK`), 'nngp' the covariance of its outputs at
         initialisation (`NNGP`); 'laplace' and 'rbf' are tried with length scales that are several multiples of the
         median distance between rows. From several kernels or length scales, the one with the smallest leave-one-out
@@ -402,7 +436,8 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         have similar scales, as after `StandardScaler`.
     depth : int, default=None
         Number of hidden layers of the network of 'ntk' and 'nngp', at least 0; other kernels ignore it. If neither
-        `depth` nor `activation` is given, the candidates are depths 1 and 3 with ReLU and depth 1 with GELU.
+        `depth` nor `activation` is given, the candidates of 'ntk' and 'nngp' are depths 1 and 3 with ReLU and depth 1
+        with GELU.
     activation : str or activation object, default=None
         Activation of the network of 'ntk' and 'nngp', as in `NTK`; ReLU if only `depth` is given.
     alpha : 'loo' or float, default='loo'
@@ -420,12 +455,16 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     n_components : int, default=2000
         Number of centres; if there are fewer rows, all of them.
     random_state : int, RandomState instance or None, default=None
-        Seed for drawing the centres, and for drawing 1000 rows (if there are more) on which the kernel is chosen and
-        the search for `alpha` starts.
+        Seed for drawing the centres, for drawing 1000 rows (if there are more) on which the kernel is chosen and the
+        search for `alpha` starts, and for drawing the rows that screen the kernels of a stack.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+    stack_ : list of tuples (weight, kernel, alpha, loo_error, dual_coef, intercept)
+        What was stacked, by decreasing weight; one tuple of weight 1 if there is no stack. The weights sum to 1. The
+        prediction is the weighted sum of ``kernel(X, X_fit_) @ dual_coef + intercept``. The attributes `kernel_`,
+        `alpha_`, `alphas_`, `loo_error_path_`, `dual_coef_`, `intercept_` and `n_iter_` are those of the first.
     alpha_ : float
         Penalty that was chosen, in the units of `alpha`.
     alphas_, loo_error_path_ : ndarray of shape (n_alphas,)
@@ -442,12 +481,12 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     kernel_ : Kernel or callable
         Kernel that was chosen; None for a precomputed kernel.
     kernel_loo_errors_ : ndarray of shape (n_kernels,)
-        Smallest leave-one-out error of each kernel tried, in the order of `kernel` (length scales increasing); NaN if
-        there was no choice.
+        Smallest leave-one-out error of each kernel tried, in the order of `kernel` or of the Notes (length scales
+        increasing); NaN if there was no choice, or if the kernel was screened out.
     loo_decision_function_ : ndarray of shape (n_samples,) or (n_samples, n_classes)
-        Leave-one-out scores of each row: rows with the same features or group are left out. A row of weight 0 is scored
-        from all rows. For 'pcg', these are estimates by generalised cross-validation [6]_, with one leverage for all
-        centres and one for all other rows.
+        Leave-one-out scores of each row: rows with the same features or group are left out. In a stack, they are left
+        out of the choice of the weights, too. A row of weight 0 is scored from all rows. For 'pcg', these are estimates
+        by generalised cross-validation [6]_, with one leverage for all centres and one for all other rows.
         Not set after a fit to Rows.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
@@ -462,6 +501,18 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     --------
     NTKKernelRegressor : The same for numeric targets.
 
+    Notes
+    -----
+    The kernels of a stack are, in this order, ``NTK(depth=1)`` of the rows as they are; of the rows with standardised
+    indicators of the levels of columns with 3 to 12 values; of columns in robust standard deviations, clipped smoothly
+    at 3; of normal scores of the columns; and Laplace and RBF kernels at the lengths of 'laplace' and 'rbf'. The
+    encodings are fitted to rows without their targets. With more than 300 distinct rows, the kernels are screened on a
+    third of them (at most 333), and 5 are left. With more than 1000, these are compared on 1000, and at most 3 are
+    fitted to all rows, of more than 2000 rows 2. With random centres or Rows, ``NTK(depth=3)`` replaces the Laplace and
+    RBF kernels, and the kernel of least leave-one-out error on 1000 rows is fitted alone. The weights are not negative
+    and minimise the squared leave-one-out residuals, summed over outputs [7]_.
+    A stack takes about twice the time of ``kernel='ntk'`` to fit, and predicts with up to 5 kernels.
+
     References
     ----------
     .. [1] A. Jacot, F. Gabriel, C. Hongler. "Neural tangent kernel: convergence and generalization in neural
@@ -473,6 +524,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     .. [5] A. Rudi, L. Carratino, L. Rosasco. "FALKON: an optimal large scale kernel method". NeurIPS 2017.
     .. [6] G. Golub, M. Heath, G. Wahba. "Generalized cross-validation as a method for choosing a good ridge
        parameter". Technometrics 21, 1979.
+    .. [7] L. Breiman. "Stacked regressions". Machine Learning 24, 1996.
 
     Examples
     --------
@@ -483,7 +535,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     >>> X, y = load_wine(return_X_y=True)
     >>> model = make_pipeline(StandardScaler(), NTKKernelClassifier()).fit(X[::2], y[::2])
     >>> round(model.score(X[1::2], y[1::2]), 2)
-    0.99
+    0.98
     """
 
     _parameter_constraints: dict = _CONSTRAINTS
@@ -491,7 +543,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     def __init__(
         self,
         *,
-        kernel: Any = "ntk",
+        kernel: Any = "auto",
         depth: int | None = None,
         activation: str | Any | None = None,
         alpha: float | str = "loo",
@@ -592,7 +644,8 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         """Predict with the infinitely wide network itself after training by gradient flow for given times.
 
         Training minimises the mean of half the squared residuals of the coded classes, starting at the class
-        frequencies. Only for kernels 'ntk' and 'nngp' (which trains the read-out only) and solver 'exact'.
+        frequencies. Only for kernels 'ntk' and 'nngp' (which trains the read-out only), which must be given, and solver
+        'exact'.
 
         Parameters
         ----------
@@ -615,8 +668,8 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     def influence(self, X: ArrayLike) -> np.ndarray:
         """Return the influence of each training row on each score: the score minus that of a fit without the row.
 
-        The copies and the group of the row are left out with it; `alpha` and kernel stay the same. For solver 'exact'
-        only.
+        The copies and the group of the row are left out with it; `alpha`, kernel and the weights of a stack stay the
+        same. For solver 'exact' only.
 
         Parameters
         ----------

@@ -7,7 +7,7 @@ from sklearn_ltdl._threads import by_threads
 CACHED_ENTRIES = 2**17  # entries of a matrix that is sorted in a core's cache
 
 
-def jackknife_plus(weights, sample, residuals, row_residuals, coverage):
+def jackknife_plus(parts, sample, row_residuals, coverage):
     """Return the lower and the upper ends of the intervals at some new rows, of shape (2, n_new, n_outputs).
 
     Barber, Candes, Ramdas and Tibshirani (2021), equation 1.5, with weights. The residual of a row is at the penalty
@@ -15,31 +15,31 @@ def jackknife_plus(weights, sample, residuals, row_residuals, coverage):
 
     Parameters
     ----------
-    weights : ndarray of shape (n_new, n_points)
-        Weights of the targets in the predictions.
+    parts : list of tuples of ndarrays of shapes (n_new, n_points) and (n_points, n_outputs)
+        For each machine whose predictions are added, the weights of the targets in its predictions, and target minus
+        leave-one-out prediction of each point.
     sample : Sample
-    residuals : ndarray of shape (n_points, n_outputs)
-        Target minus leave-one-out prediction of each point.
     row_residuals : ndarray of shape (n_kept, n_outputs)
-        The same for each row, at the penalty chosen without the row.
+        The same for each row and the sum of the predictions, at the penalty chosen without the row.
     coverage : float
     """
-    ends = np.empty((2, len(weights), sample.targets.shape[1]))
+    n_new = len(parts[0][0])
+    ends = np.empty((2, n_new, sample.targets.shape[1]))
     room = _room(sample, coverage)
     merged = len(sample.point) > len(sample.points)
     order = slice(None) if merged else np.argsort(sample.point)  # rows in the order of points, if each row is a point
     widths, row_weight = np.abs(row_residuals[order]), sample.row_weight[order]
 
     def finish(rows):
-        for output, (left_out, width) in enumerate(zip(residuals.T, widths.T)):
-            shift = sample.of_block(weights[rows] * left_out)
+        for output, width in enumerate(widths.T):
+            shift = sample.of_block(sum(weights[rows] * residuals[:, output] for weights, residuals in parts))
             shift = shift[:, sample.point] if merged else shift
-            prediction = weights[rows] @ sample.targets[:, output]
+            prediction = sum(weights[rows] @ sample.targets[:, output] for weights, _ in parts)
             ends[0, rows, output] = prediction - _high(shift + width, row_weight, room)
             ends[1, rows, output] = prediction + _high(np.subtract(width, shift, out=shift), row_weight, room)
 
-    few = max(1, CACHED_ENTRIES // weights.shape[1])
-    by_threads(finish, [slice(i, min(i + few, len(weights))) for i in range(0, len(weights), few)])
+    few = max(1, CACHED_ENTRIES // len(sample.points))
+    by_threads(finish, [slice(i, min(i + few, n_new)) for i in range(0, n_new, few)])
     return ends
 
 

@@ -31,7 +31,7 @@ from sklearn_ltdl._targets import (
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
-from sklearn_ltdl.ntk._machine import MachineSettings
+from sklearn_ltdl.ntk._problem import MachineSettings
 from sklearn_ltdl.ntk._rounds import Recursion
 from sklearn_ltdl.ntk._streamed import Looked
 from sklearn_ltdl.rows._rows import Rows, rows_to_fit

@@ -15,7 +15,8 @@ from sklearn_ltdl.ntk._held_out import (
     product_of_squares,
 )
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
-from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._machine import Machine
+from sklearn_ltdl.ntk._problem import MachineSettings, warn_of_data
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
 from sklearn_ltdl.ntk._streamed import machine_of_rows

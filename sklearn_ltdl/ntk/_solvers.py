@@ -60,8 +60,8 @@ class RidgePath:
     best : int
         Index of the penalty that was chosen.
     solver : str
-    smoother : Smoother or None
-        The solution as a function of the targets; None unless the solver is exact.
+    smoother : Smoother, float or None
+        The solution as a function of the targets, or what is kept of it, its ridge; None unless the solver is exact.
     n_iter : int, default=0
         Number of steps of an iterative solver.
     status : Status
@@ -77,7 +77,7 @@ class RidgePath:
     best: int
     solver: str
     unseen_residuals: np.ndarray | None = None
-    smoother: "Smoother | None" = None
+    smoother: "Smoother | float | None" = None
     n_iter: int = 0
     status: Status = Status.CONVERGED
     gap: float = np.inf

@@ -13,17 +13,9 @@ import numpy as np
 
 from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot, softened
+from sklearn_ltdl.ntk._classes import ClassMachine
 from sklearn_ltdl.ntk._gram import call_kernel, mean_diagonal
-from sklearn_ltdl.ntk._machine import (
-    DISTANCE_ROWS,
-    DOUBLE_ENTRIES,
-    ClassMachine,
-    Machine,
-    candidates,
-    chosen,
-    stands_single,
-    warn_of_data,
-)
+from sklearn_ltdl.ntk._machine import Machine
 from sklearn_ltdl.ntk._nystroem import (
     PATH_ROWS,
     Spectrum,
@@ -33,8 +25,10 @@ from sklearn_ltdl.ntk._nystroem import (
     leave_one_out,
     whitener,
 )
+from sklearn_ltdl.ntk._problem import DOUBLE_ENTRIES, stands_single
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import ALPHAS, BLOCK_ENTRIES, require_memory, row_blocks
+from sklearn_ltdl.ntk._stack import best_kernel
 from sklearn_ltdl.rows._blocks import Block
 from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import Counts, LabelTarget, NumberTarget, look_at_labels, look_at_numbers, weights_of
@@ -211,10 +205,7 @@ def machine_of_rows(rows, looked, settings):
     sample = Sample.of(drawn.X, Y, weight, None, False)
     points = sample.points
     rng = np.random.default_rng(seed)
-    kernels = candidates(settings, drawn.X[points[:: max(1, len(points) // DISTANCE_ROWS)]], False)
-    if len(points) > 1:
-        warn_of_data(kernels, drawn.X)
-    kernel, kernel_errors, _ = chosen(kernels, drawn.X, sample, settings, rng, False)
+    kernel, kernel_errors = best_kernel(drawn.X, sample, settings, rng)
     centres = points[np.sort(rng.permutation(len(points))[: settings.n_components])]
     m = len(centres)
     require_memory(m, 14 + np.log2(1 + n / 2**19), "Use fewer n_components.")

@@ -14,7 +14,7 @@ from sklearn.preprocessing import KernelCenterer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import RBF, Laplace, _machine, _solvers, nngp_kernel, ntk_kernel
+from sklearn_ltdl.ntk import RBF, Laplace, _problem, _solvers, nngp_kernel, ntk_kernel
 
 BOTH = [NTKKernelRegressor, NTKKernelClassifier]
 
@@ -98,7 +98,7 @@ def test_kernels_by_name_function_and_matrix_are_the_same_model(rng):
 @pytest.mark.parametrize("spectral_rows", [3000, 0])
 @pytest.mark.parametrize("options", [{}, {"solver": "nystroem", "n_components": 25, "random_state": 3}])
 def test_a_precomputed_kernel_leaves_out_copies_as_its_rows_would(rng, monkeypatch, spectral_rows, options):
-    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", spectral_rows)
+    monkeypatch.setattr(_problem, "SPECTRAL_ROWS", spectral_rows)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", spectral_rows)
     X, Y = table(rng)
     twice = np.vstack([X, X])
@@ -113,7 +113,7 @@ def test_a_precomputed_kernel_leaves_out_copies_as_its_rows_would(rng, monkeypat
 def test_length_scale_is_the_multiple_of_the_median_distance_with_the_least_error(rng, name, function):
     X, Y = table(rng)
     model = NTKKernelRegressor(kernel=name).fit(X, Y)
-    lengths = np.median(pdist(X)) * np.array(_machine.LENGTH_FACTORS[name])
+    lengths = np.median(pdist(X)) * np.array(_problem.LENGTH_FACTORS[name])
     others = [NTKKernelRegressor(kernel=function(length)).fit(X, Y) for length in lengths]
     best = min(range(len(lengths)), key=lambda i: others[i].loo_error_path_.min())
     assert model.kernel_ == others[best].kernel_
@@ -173,7 +173,7 @@ def test_probabilities_are_the_likeliest_for_the_left_out_scores(rng):
 def test_nystroem_is_taken_above_its_rows_and_says_so(rng, monkeypatch, kernel):
     X, Y = table(rng, 300)
     exact = NTKKernelRegressor(kernel=kernel, depth=1).fit(X, Y)
-    monkeypatch.setattr(_machine, "EXACT_ROWS", 200)
+    monkeypatch.setattr(_problem, "EXACT_ROWS", 200)
     model = NTKKernelRegressor(kernel=kernel, depth=1, n_components=100, random_state=0).fit(X, Y)
     assert (exact.solver_, model.solver_, model.X_fit_.shape) == ("exact", "nystroem", (100, 3))
     again = NTKKernelRegressor(kernel=kernel, depth=1, n_components=100, random_state=0).fit(X[::-1], Y[::-1])
@@ -187,11 +187,11 @@ def test_nystroem_is_taken_above_its_rows_and_says_so(rng, monkeypatch, kernel):
 def test_search_above_the_spectral_rows_finds_the_same_model(monkeypatch):
     X, y = load_diabetes(return_X_y=True)
     X = StandardScaler().fit_transform(X)
-    whole = NTKKernelRegressor().fit(X, y)
-    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", 0)
-    monkeypatch.setattr(_machine, "PILOT_ROWS", 200)
+    whole = NTKKernelRegressor(kernel="ntk").fit(X, y)
+    monkeypatch.setattr(_problem, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_problem, "PILOT_ROWS", 200)
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 200)
-    found = NTKKernelRegressor(random_state=0).fit(X, y)
+    found = NTKKernelRegressor(kernel="ntk", random_state=0).fit(X, y)
     assert found.alpha_ == pytest.approx(whole.alpha_, rel=1e-12)
     assert found.n_iter_ < 12 < whole.n_iter_
     np.testing.assert_allclose(found.predict(X), whole.predict(X), rtol=1e-9)

@@ -21,7 +21,7 @@ from sklearn.metrics.pairwise import (
 from sklearn.preprocessing import KernelCenterer
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, NTKNystroem
-from sklearn_ltdl.ntk import NTK, RBF, StaxKernel, _machine, _solvers
+from sklearn_ltdl.ntk import NTK, RBF, StaxKernel, _problem, _solvers
 
 QUESTION = "not positive semi-definite; is it a matrix of distances?"
 NO_KERNELS = {
@@ -53,8 +53,8 @@ def test_what_is_no_kernel_is_refused_with_a_question(rng, name, given, solver):
 
 def test_eigenvalues_are_asked_for_also_where_a_penalty_would_hide_them(rng, monkeypatch):
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 40)
-    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", 40)
-    monkeypatch.setattr(_machine, "PILOT_ROWS", 40)
+    monkeypatch.setattr(_problem, "SPECTRAL_ROWS", 40)
+    monkeypatch.setattr(_problem, "PILOT_ROWS", 40)
     X, y = rng.standard_normal((60, 4)), rng.standard_normal(60)
     K = NO_KERNELS["all pairs definite"](X)
     with pytest.raises(ValueError, match="It has an eigenvalue of -"):

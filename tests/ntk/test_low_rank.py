@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics.pairwise import linear_kernel
 
 from sklearn_ltdl import NTKKernelRegressor
-from sklearn_ltdl.ntk import NNGP, RBF, _machine, _solvers
+from sklearn_ltdl.ntk import NNGP, RBF, _problem, _solvers
 
 LINEAR = NNGP(0)  # its functions are those of a linear model
 
@@ -15,7 +15,7 @@ LINEAR = NNGP(0)  # its functions are those of a linear model
 @pytest.fixture(params=[3000, 0], ids=["eigenvectors", "cholesky"])
 def solver(request, monkeypatch):
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", request.param)
-    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", request.param)
+    monkeypatch.setattr(_problem, "SPECTRAL_ROWS", request.param)
 
 
 def table(rng, n=30, offset=0.0):

@@ -13,9 +13,10 @@ from sklearn.gaussian_process.kernels import ConstantKernel
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _machine, _solvers
+from sklearn_ltdl.ntk import NNGP, NTK, RBF, GaussianProcessKernel, Laplace, _problem, _solvers
 from sklearn_ltdl.ntk._flow import GradientFlow
-from sklearn_ltdl.ntk._machine import Machine, MachineSettings
+from sklearn_ltdl.ntk._machine import Machine
+from sklearn_ltdl.ntk._problem import MachineSettings
 
 FOLDER = Path(__file__).parent
 FLOWS = json.loads((FOLDER / "golden.json").read_text())["flows"]
@@ -156,7 +157,7 @@ def test_intervals_hold_their_coverage(problem):
     for seed in range(200):
         rng = np.random.default_rng(seed)
         (X, y), (new, target) = sample_of(rng, problem, 60), sample_of(rng, problem, 100)
-        lower, upper = NTKKernelRegressor().fit(X, y).predict_interval(new)
+        lower, upper = NTKKernelRegressor(kernel="ntk").fit(X, y).predict_interval(new)
         hits.append(np.mean((lower <= target) & (target <= upper)))
     assert np.mean(hits) >= 0.9 - 2 * np.std(hits, ddof=1) / np.sqrt(200)
     assert np.mean(hits) <= 0.95
@@ -232,8 +233,8 @@ def test_classes_after_a_time_are_those_of_the_regression_on_codes(rng):
     X, Y = table(rng, 60)
     codes = np.digitize(Y[:, 0], [-0.3, 0.3])
     new, times = rng.standard_normal((50, 3)), [0.1, 10.0, np.inf]
-    classifier = NTKKernelClassifier().fit(X, codes)
-    regressor = NTKKernelRegressor().fit(X, np.eye(3)[codes])
+    classifier = NTKKernelClassifier(kernel="ntk").fit(X, codes)
+    regressor = NTKKernelRegressor(kernel="ntk").fit(X, np.eye(3)[codes])
     for classes, scores in zip(classifier.staged_predict(new, times), regressor.staged_predict(new, times)):
         np.testing.assert_array_equal(classes, scores.argmax(axis=1))
 
@@ -252,7 +253,7 @@ def test_of_several_kernels_the_one_of_least_error_is_taken(rng):
 
 def test_without_depth_and_activation_three_networks_are_tried(rng):
     X, Y = table(rng, 80)
-    model = NTKKernelRegressor().fit(X, Y)
+    model = NTKKernelRegressor(kernel="ntk").fit(X, Y)
     kernels = [NTK(1), NTK(3), NTK(1, activation="gelu")]
     expected = NTKKernelRegressor(kernel=kernels).fit(X, Y)
     assert model.kernel_ == expected.kernel_
@@ -280,7 +281,7 @@ def test_a_machine_is_a_value_that_no_question_changes(rng):
 @pytest.mark.parametrize("factor", [1 / 3, 1, 3])
 def test_a_search_that_begins_near_the_penalty_ends_at_it(rng, monkeypatch, factor):
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
-    monkeypatch.setattr(_machine, "SPECTRAL_ROWS", 0)
+    monkeypatch.setattr(_problem, "SPECTRAL_ROWS", 0)
     X, Y = table(rng, 80)
     Y += rng.standard_normal(Y.shape)
     settings = MachineSettings(depth=1)
@@ -293,7 +294,7 @@ def test_a_search_that_begins_near_the_penalty_ends_at_it(rng, monkeypatch, fact
 
 def test_a_pickled_model_is_small_and_makes_its_intervals_again(rng):
     X, Y = table(rng, 300)
-    model = NTKKernelRegressor().fit(X, Y)
+    model = NTKKernelRegressor(kernel="ntk").fit(X, Y)
     data = pickle.dumps(model)
     assert len(data) < 300 * 300  # bytes; the smoother has eight times as many
     again = pickle.loads(data)
@@ -328,6 +329,7 @@ def test_bad_groups_are_named(rng):
         NTKKernelRegressor().fit(X, Y, groups=np.zeros(39))
 
 
+NTK_ALONE = {"kernel": "ntk"}
 ERF = NTK(1, activation="erf")  # of large rows bounded off its diagonal only
 
 
@@ -336,15 +338,15 @@ ERF = NTK(1, activation="erf")  # of large rows bounded off its diagonal only
     [
         ({}, lambda m, X: m.predict_interval(X, coverage=90), "coverage is 90; it must be a number of at least 0.5"),
         ({}, lambda m, X: m.predict_interval(X, coverage=None), "coverage is None; it must be a number of"),
-        ({}, lambda m, X: list(m.staged_predict(X, 0.5)), "times is 0.5; it must be a list of numbers"),
-        ({}, lambda m, X: list(m.staged_predict(X, ["late"])), "times contains 'late'"),
+        (NTK_ALONE, lambda m, X: list(m.staged_predict(X, 0.5)), "times is 0.5; it must be a list of numbers"),
+        (NTK_ALONE, lambda m, X: list(m.staged_predict(X, ["late"])), "times contains 'late'"),
         ({"kernel": NTK()}, lambda m, X: list(m.staged_predict(1e200 * X, [1.0])), "The kernel of X overflows"),
         ({"kernel": ERF}, lambda m, X: m.predict(1e155 * X, return_std=True), "The kernel of X overflows"),
-        ({}, lambda m, X: list(m.staged_predict(X, [-1.0])), "times contains -1.0"),
-        ({}, lambda m, X: list(m.staged_predict(X, [np.nan])), "times contains nan"),
+        (NTK_ALONE, lambda m, X: list(m.staged_predict(X, [-1.0])), "times contains -1.0"),
+        (NTK_ALONE, lambda m, X: list(m.staged_predict(X, [np.nan])), "times contains nan"),
         ({"kernel": RBF()}, lambda m, X: list(m.staged_predict(X, [1.0])), "staged_predict needs the kernel"),
         (
-            {"solver": "nystroem"},
+            {"kernel": "ntk", "solver": "nystroem"},
             lambda m, X: list(m.staged_predict(X, [1.0])),
             "staged_predict needs solver='exact'",
         ),
@@ -391,13 +393,13 @@ def test_rows_of_any_norm_give_finite_predictions_and_intervals(rng, norm, kerne
 
 
 def test_the_choice_on_a_pilot_takes_whole_groups(rng, monkeypatch):
-    monkeypatch.setattr(_machine, "PILOT_ROWS", 30)
+    monkeypatch.setattr(_problem, "PILOT_ROWS", 30)
     X, Y = table(rng, 60)
     model = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 4)
     assert np.isfinite(model.kernel_loo_errors_).all()
     large = NTKKernelRegressor(kernel=["ntk", "laplace"], random_state=0).fit(X, Y, groups=np.arange(60) // 31)
     assert np.isfinite(large.kernel_loo_errors_).all()
-    assert len(model.kernel_loo_errors_) == 3 + len(_machine.LENGTH_FACTORS["laplace"])
+    assert len(model.kernel_loo_errors_) == 3 + len(_problem.LENGTH_FACTORS["laplace"])
 
 
 REGRESSION = [

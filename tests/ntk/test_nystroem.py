@@ -5,7 +5,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
-from sklearn_ltdl.ntk import NTK, RBF, Laplace, _machine, _nystroem, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import NTK, RBF, Laplace, _nystroem, _problem, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._nystroem import single_precision_noise, solve_nystroem, solve_pcg
 from sklearn_ltdl.ntk._solvers import ALPHAS, solve_exact
 from sklearn_ltdl.results import Status
@@ -157,7 +157,7 @@ def large_table(rng, n=600):
 
 @pytest.mark.parametrize("single", [False, True])
 def test_conjugate_gradients_are_the_direct_solution_of_the_estimator(rng, monkeypatch, single):
-    monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0 if single else 2**25)
+    monkeypatch.setattr(_problem, "DOUBLE_ENTRIES", 0 if single else 2**25)
     X, y = large_table(rng)
     options = {"depth": 1, "n_components": 100, "random_state": 0}
     direct = NTKKernelRegressor(solver="nystroem", **options).fit(X, y)
@@ -177,7 +177,7 @@ def test_large_problems_are_in_single_precision_where_it_is_enough(rng, monkeypa
     X, y = large_table(rng)
     model = NTKKernelRegressor(depth=1, solver="nystroem", n_components=50, random_state=0).set_params(**options)
     expected = model.fit(X, y).predict(X)
-    monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0)
+    monkeypatch.setattr(_problem, "DOUBLE_ENTRIES", 0)
     prediction = model.fit(X, y).predict(X)
     assert np.any(prediction != expected) == single
     np.testing.assert_allclose(prediction, expected, atol=1e-3)  # of a noise of 0.1
@@ -189,13 +189,13 @@ def test_rows_beyond_the_range_of_single_precision_are_solved_in_double(rng, mon
     X, y = large_table(rng)
     model = NTKKernelRegressor(kernel=NTK(b_std=0.0), solver=solver, n_components=50, alpha="loo", random_state=0)
     expected = model.fit(X, y).predict(X)  # of a kernel of degree 2, the same whatever the unit
-    monkeypatch.setattr(_machine, "DOUBLE_ENTRIES", 0)
+    monkeypatch.setattr(_problem, "DOUBLE_ENTRIES", 0)
     np.testing.assert_allclose(model.fit(factor * X, y).predict(factor * X), expected, atol=1e-6)
 
 
 def test_solver_auto_goes_by_rows_and_centres(rng, monkeypatch):
-    monkeypatch.setattr(_machine, "EXACT_ROWS", 100)
-    monkeypatch.setattr(_machine, "DIRECT_CENTRES", 40)
+    monkeypatch.setattr(_problem, "EXACT_ROWS", 100)
+    monkeypatch.setattr(_problem, "DIRECT_CENTRES", 40)
     X, y = large_table(rng, 120)
     for n, m, solver in ((100, 20, "exact"), (120, 40, "nystroem"), (120, 41, "pcg")):
         assert NTKKernelRegressor(n_components=m, random_state=0).fit(X[:n], y[:n]).solver_ == solver

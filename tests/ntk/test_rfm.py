@@ -12,10 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
 from sklearn_ltdl.datasets import make_parity
-from sklearn_ltdl.ntk import _held_out, _machine, _rounds, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import _held_out, _problem, _rounds, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
 from sklearn_ltdl.ntk._held_out import metric_root
-from sklearn_ltdl.ntk._machine import MachineSettings
+from sklearn_ltdl.ntk._problem import MachineSettings
 
 
 def slopes(function, X, step=1e-5):
@@ -369,7 +369,7 @@ def test_a_class_absent_from_folds_is_still_predicted(rng):
 
 def test_a_large_table_is_judged_on_some_rows_and_solved_with_centres(rng, monkeypatch):
     monkeypatch.setattr(_rounds, "JUDGED_ROWS", 150)
-    monkeypatch.setattr(_machine, "EXACT_ROWS", 200)
+    monkeypatch.setattr(_problem, "EXACT_ROWS", 200)
     X, y = product(rng, 1000)
     model = RFMRegressor(n_components=100, random_state=0).fit(X[:600], y[:600])
     assert model.n_rounds_ > 0
