@@ -22,6 +22,7 @@ from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import Squared, total
 from sklearn_ltdl.networks._linearized import Tangent, TangentKernel, solve_ridge
 from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights, squared_distance, width_of
+from sklearn_ltdl.networks._tables import classification_table, regression_table
 from sklearn_ltdl.networks._training import (
     Given,
     NetworkClassifier,
@@ -30,12 +31,11 @@ from sklearn_ltdl.networks._training import (
     Settings,
     Start,
     chosen_alpha,
-    classification_table,
     fit_weights,
-    regression_table,
 )
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk._machine import ClassMachine, Machine, MachineSettings
+from sklearn_ltdl.rows._rows import Rows
 from sklearn_ltdl.scalings import Scaling
 
 _SCALES = 1e-10, 1e10  # within these bounds float64 resolves the change of the output, and weights stay finite
@@ -247,13 +247,16 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, are read block by block, by the first process of a cluster too, and hold the
+            target and the weights.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -263,7 +266,9 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
         earlier = self._earlier()
         known = None if earlier is None else self._units
         normalize = self.normalize_y and self.mode != "kernel"  # the kernel machine standardises
-        table, units = regression_table(self, X, y, sample_weight, normalize=normalize, units=known)
+        table, units = regression_table(
+            self, X, y, sample_weight, normalize=normalize, units=known, takes_rows=self.mode != "kernel"
+        )
         given = Given(self, X, y, sample_weight, {"_units": units, "kernel_machine_": None})
         found = fit_network(self, Squared(), table, earlier, given)
         self._units = units
@@ -418,13 +423,16 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, are read block by block, by the first process of a cluster too, and hold the
+            target and the weights.
         y : array-like of shape (n_samples,)
+            None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -433,7 +441,15 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         """
         earlier = self._earlier()
         known = None if earlier is None else self.classes_
-        table, classes = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, known=known)
+        table, classes = classification_table(
+            self,
+            X,
+            y,
+            sample_weight,
+            class_weight=self.class_weight,
+            known=known,
+            takes_rows=self.mode != "kernel",
+        )
         given = Given(self, X, y, sample_weight, {"classes_": classes, "kernel_machine_": None})
         found = fit_network(self, classification_loss(len(classes)), table, earlier, given)
         self.classes_: np.ndarray = classes
@@ -468,8 +484,9 @@ def fit_network(estimator, loss, table, earlier, given):
     if earlier is not None and estimator.alpha == "loo":
         alpha = estimator.alpha_
     else:
-        alpha = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)))
-    if estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True:
+        alpha = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)), table.n_rows)
+    closed_form = estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True
+    if closed_form and table.stream is None:
         return _fit_ridge(estimator, model, data, alpha, given)
     settings = Settings(
         alpha=alpha,
@@ -479,7 +496,7 @@ def fit_network(estimator, loss, table, earlier, given):
         early_stopping=estimator.early_stopping,
         validation_fraction=estimator.validation_fraction,
     )
-    trained, _ = fit_weights(model, loss, data, settings, rng, given)
+    trained, _ = fit_weights(model, loss, data, settings, rng, given, table.stream)
     return Found(model.start, trained, alpha)
 
 

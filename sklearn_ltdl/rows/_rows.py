@@ -176,16 +176,22 @@ def look(rows, statistic, n, seed):
         Returns the rows that may be drawn, `draw`, as the last of its tuple.
     n, seed : int
     """
+    *told, part = look_for(rows, statistic, n, seed)
+    return (*told, part.block())
+
+
+def look_for(rows, statistic, n, seed):
+    """Return the same, of which the last is the Part of these rows, with their numbers."""
     state = Drawn.of(n, seed, rows._known_length)
     found = gather(statistic, rows, state)
     if found is None:
         raise ValueError(f"{rows!r}: expected rows, got none.")
-    drawn = found[-1]
-    if len(drawn.numbers) < n and state.limit < limit_of(n, None):  # rows of weight 0 have taken their places
-        (drawn,) = gather(draw, rows, Drawn.of(n, seed, None))
-    if not len(drawn.numbers):
+    part = found[-1]
+    if len(part.numbers) < n and state.limit < limit_of(n, None):  # rows of weight 0 have taken their places
+        (part,) = gather(draw, rows, Drawn.of(n, seed, None))
+    if not len(part.numbers):
         raise ValueError(f"{rows!r}: expected rows, got none of positive weight.")
-    return (*found[:-1], drawn.block())
+    return (*found[:-1], part)
 
 
 def head(rows):
@@ -287,12 +293,15 @@ def as_rows(X, y=None, sample_weight=None, groups=None):
     return Rows(partitions_of_arrays(X, y, sample_weight, groups), Columns(flat=y.ndim == 1))
 
 
-def rows_to_fit(estimator, X, y=None, sample_weight=None, groups=None):
-    """Return rows as an estimator reads them, which stores their columns, or None of arrays; see `as_rows`."""
+def rows_to_fit(estimator, X, y=None, sample_weight=None, groups=None, *, reset=True):
+    """Return rows as an estimator reads them, or None of arrays; see `as_rows`.
+
+    The estimator stores their columns; if `reset` is false, they are compared with the stored ones.
+    """
     rows = as_rows(X, y, sample_weight, groups)
     if rows is None:
         return None
-    remember_columns(estimator, head(rows))
+    remember_columns(estimator, head(rows), reset=reset)
     return as_numbers(rows)
 
 
