@@ -1,9 +1,9 @@
 """Rows that are read block by block, as networks train on them: in rounds of rows drawn from a window in memory.
 
 A first pass tells the units of the target, and keeps a sample of the rows: from it come the penalty, the step and the
-validation set, so that files sorted by the target do no harm. Each later pass reads the blocks in another order, in
-which every stretch has mean targets as the whole table has. A window holds the rows of many blocks, and the rows of a
-round are drawn from it. A table that fits in the window is read once. Identical rows are not merged.
+validation set, so that files sorted by the target do no harm. In later passes, a window holds the rows of many blocks
+at a time, and the rows of a round are drawn from it. Blocks are dealt to windows by their mean target, so that each has
+blocks of all kinds. A table that fits in one window is read once. Identical rows are not merged.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,6 @@ ROUND_ROWS = 2**18  # of a round, at most
 KEPT_ROWS = 2**15  # of the first pass, at most half of them to validate
 KEPT_NUMBERS = 2**23  # of wide rows, of which fewer are kept
 FEWEST_KEPT = 2**12
-GOLDEN = (5**0.5 - 1) / 2
 
 
 class Places(dict):
@@ -172,26 +171,37 @@ class Stream:
         """Yield the rows of each round as Data, whose weights sum to about 1, for ever."""
         p, K = start.weights[0].shape[2], start.network.split(start.weights)[1].shape[2]
         size, width = self.n // self.rounds_in_pass, p + 2 * K + 1
-        window = np.empty((max(size, min(self.n, WINDOW_NUMBERS // width)), width), dtype)
-        filled, is_whole = 0, len(window) == self.n
-        while True:
-            for part in self._parts(start, rng):
-                while len(part):
-                    taken = min(len(part), len(window) - filled)
-                    window[filled : filled + taken] = part[:taken]
-                    part, filled = part[taken:], filled + taken
-                    while filled == len(window):  # for ever, if these are all rows
-                        order = rng.permutation(filled)
-                        for k in range(filled // size):
-                            rows = window[order[k * size : (k + 1) * size]]
-                            yield Data(rows[:, :p], rows[:, p : p + K], rows[:, p + K : -1], rows[:, -1] / size)
-                        if not is_whole:
-                            rest = order[filled // size * size :]
-                            window[: len(rest)], filled = window[rest], len(rest)
+        n_rows = max(2 * size, min(self.n, WINDOW_NUMBERS // width))
+        window, is_whole = Window(np.empty((n_rows, width), dtype), size, rng), n_rows >= self.n
+        for rows in self._of_all(window, start) if is_whole else self._of_windows(window, start):
+            yield Data(rows[:, :p], rows[:, p : p + K], rows[:, p + K : -1], rows[:, -1] / size)
 
-    def _parts(self, start, rng):
-        """Yield the rows of each block in one pass: columns of phi, targets, offsets and the weight."""
-        for block in blocks_of(self._in_order(rng), self.rows.columns, self.rows.maps, numeric=True):
+    def _of_all(self, window, start):
+        """Yield rows of a window that holds all of them."""
+        for part in self._parts(self.handles, start):
+            window.filled_by(part)
+        while True:
+            yield from window.drawn(is_kept=True)
+
+    def _of_windows(self, window, start):
+        """Yield rows of one window after the other, of which each has blocks of mean targets all over the range."""
+        n_windows = -(-self.n // (len(window.rows) - window.size))
+        while True:
+            dealt = [[] for _ in range(n_windows)]
+            for i in range(0, len(self.handles), n_windows):  # of neighbours, each window gets one
+                for k, handle in zip(window.rng.permutation(n_windows), self.handles[i : i + n_windows]):
+                    dealt[k].append(handle)
+            for handles in dealt:
+                for part in self._parts(handles, start):
+                    while len(part):
+                        part = window.filled_by(part)
+                        if window.is_full:
+                            yield from window.drawn()
+                yield from window.drawn()
+
+    def _parts(self, handles, start):
+        """Yield the rows of each block: columns of phi, targets, offsets and the weight."""
+        for block in blocks_of(handles, self.rows.columns, self.rows.maps, numeric=True):
             numbers = np.uint64(block.first) + np.arange(block.n_rows, dtype=np.uint64)
             trains = weights_of(block) > 0
             if self.validating is not None:
@@ -200,7 +210,43 @@ class Stream:
             phi = feature_map(X)
             yield np.hstack([phi, Y, start.offset(phi), weight[:, None]])
 
-    def _in_order(self, rng):
-        """Return the handles in the order of a Kronecker sequence: every stretch of it has means all over the range."""
-        places = (rng.random() + GOLDEN * np.arange(len(self.handles))) % 1.0
-        return [self.handles[rank] for rank in np.argsort(np.argsort(places))]
+
+@dataclass
+class Window:
+    """Rows in memory, from which those of a round are drawn without replacement.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, width)
+        The memory.
+    size : int
+        Number of rows of a round.
+    rng : Generator
+    n_filled : int, default=0
+    """
+
+    rows: np.ndarray
+    size: int
+    rng: np.random.Generator
+    n_filled: int = 0
+
+    @property
+    def is_full(self):
+        """Return whether no more rows fit."""
+        return self.n_filled == len(self.rows)
+
+    def filled_by(self, part):
+        """Take the first of some rows, and return those that do not fit."""
+        n = min(len(part), len(self.rows) - self.n_filled)
+        self.rows[self.n_filled : self.n_filled + n] = part[:n]
+        self.n_filled += n
+        return part[n:]
+
+    def drawn(self, is_kept=False):
+        """Yield the rows of rounds until too few are left, which stay in the window; all stay if they are kept."""
+        order = self.rng.permutation(self.n_filled)
+        while len(order) >= self.size:
+            some, order = np.split(order, [self.size])
+            yield self.rows[some]
+        if not is_kept:
+            self.rows[: len(order)], self.n_filled = self.rows[order], len(order)

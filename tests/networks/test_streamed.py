@@ -30,9 +30,9 @@ def table():
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    """Windows of 1000 rows, and rounds of at most 500."""
-    monkeypatch.setattr(_streamed, "WINDOW_NUMBERS", 1000 * 7)
-    monkeypatch.setattr(_streamed, "ROUND_ROWS", 500)
+    """Windows of 2000 rows, and rounds of at most 250."""
+    monkeypatch.setattr(_streamed, "WINDOW_NUMBERS", 2000 * 7)
+    monkeypatch.setattr(_streamed, "ROUND_ROWS", 250)
 
 
 def parquet(table, folder, target="y", group=200, **how):
@@ -67,23 +67,23 @@ def test_every_row_trains_but_those_that_validate(table, tmp_path, monkeypatch, 
     assert len(set(validating)) == 400
     assert stream.n == 3600
     assert stream.rounds_in_pass == 8
-    some = [numbers_of(table, rows.phi) for rows, _ in zip(rounds(), range(16))]
+    some = [numbers_of(table, rows.phi) for rows, _ in zip(rounds(), range(16 if is_whole else 12))]
     seen = np.concatenate(some)
     assert not np.isin(validating, seen).any()
     if is_whole:  # drawn without replacement, in another order in each pass
         assert [len(set(seen[:3600])), len(set(seen[3600:]))] == [3600, 3600]
         assert (seen[:3600] != seen[3600:]).any()
-    else:  # in two passes, all but those that the window still holds
-        assert len(set(seen)) > 3600 - 1000
+    else:  # one and a half passes, and rows of a second pass in the window
+        assert len(set(seen)) == 3600
         assert np.bincount(seen).max() == 2
-    again = [numbers_of(table, rows.phi) for rows, _ in zip(rounds(), range(16))]
+    again = [numbers_of(table, rows.phi) for rows, _ in zip(rounds(), range(len(some)))]
     np.testing.assert_array_equal(np.concatenate(again), seen)
 
 
 def test_windows_of_a_sorted_file_look_like_the_whole(table, tmp_path, small_windows):
     _, _, rounds = streamed(parquet(table.sort_values("y"), tmp_path))
-    means = [rows.targets.mean() for rows, _ in zip(rounds(), range(40))]  # in standard deviations of the target
-    # One of 20 row groups has a mean of about +-1; of five drawn at random, it varies by .4, and of rows, by .045.
+    means = [rows.targets.mean() for rows, _ in zip(rounds(), range(80))]  # in standard deviations of the target
+    # The means of 20 row groups vary by 1, those of seven drawn at random by .3, and those of 250 rows by .063.
     assert np.std(means) < 0.2
     assert abs(np.mean(means)) < 0.05
 
@@ -115,7 +115,8 @@ def test_empty_row_groups_and_one_block_are_read(table, tmp_path):
     with pq.ParquetWriter(tmp_path / "table.parquet", rows.schema) as writer:
         for part in (empty.cast(rows.schema), rows[:3000], empty.cast(rows.schema), rows[3000:]):
             writer.write_table(part)
-    for source in (scan(tmp_path / "table.parquet", target="y", columns=NAMES), parquet(table, tmp_path, group=5000)):
+    (tmp_path / "one").mkdir()
+    for source in (scan(tmp_path, target="y", columns=NAMES), parquet(table, tmp_path / "one", group=5000)):
         _, _, rounds = streamed(source)
         assert sorted(numbers_of(table, next(rounds()).phi)) == list(range(4000))
 
@@ -125,7 +126,7 @@ def test_files_sorted_by_the_target_do_no_harm(table, tmp_path, small_windows):
     for frame in (table, table.sort_values("y")):
         scores.append(FIT.fit(parquet(frame, tmp_path)).score(table[NAMES], table["y"]))
         assert FIT.n_iter_ == 4
-        assert len(FIT.loss_curve_) == 4 * 8  # rounds
+        assert len(FIT.loss_curve_) == 4 * 15  # rounds
         assert FIT.solver_ == "adam"
         assert FIT.certificate_ is None
     assert min(scores) > 0.97  # 0.985 and 0.983
@@ -143,7 +144,7 @@ def test_classes_and_their_weights(table, tmp_path):
     model = MeanFieldTwoLayerNetClassifier(width=32, alpha=1e-4, batch_size=32, max_iter=8, random_state=0)
     model.fit(parquet(table.sort_values("k"), tmp_path, target="k", weight="w"))
     assert model.classes_.tolist() == [0, 1, 2]
-    assert model.score(table[NAMES], table["k"]) > 0.95
+    assert model.score(table[NAMES], table["k"]) > 0.9
     balanced = model.set_params(class_weight="balanced", max_iter=1).fit(parquet(table, tmp_path, target="k"))
     assert balanced.predict_proba(table[NAMES]).mean(axis=0) == pytest.approx([1 / 3] * 3, abs=0.1)
 
@@ -161,10 +162,10 @@ def test_lazy_networks_take_their_penalty_from_the_sample(table, tmp_path, mode)
 def test_small_tables_are_read_as_arrays(table, tmp_path):
     few, few_labels = table[:150], table[:150].assign(k=table["k"] > 0)
     expected = FIT.fit(few[NAMES], few["y"], few["w"])
-    predictions, certificate = expected.predict(table[NAMES]), expected.certificate_
+    predictions, gap = expected.predict(table[NAMES]), expected.certificate_.gap
     found = FIT.fit(parquet(few.sort_values("y"), tmp_path, weight="w"))
     np.testing.assert_array_equal(found.predict(table[NAMES]), predictions)
-    assert (found.solver_, found.certificate_) == ("gd", certificate)
+    assert (found.solver_, found.certificate_.gap) == ("gd", gap)
     model = LazyNetClassifier(width=8, alpha=0.1, max_iter=20)
     assert model.fit(parquet(few_labels, tmp_path, target="k")).score(few[NAMES], few_labels["k"]) > 0.7
     assert FIT.fit(parquet(table[:1], tmp_path)).predict(table[:1][NAMES]) == pytest.approx(table["y"][0], rel=1e-3)
@@ -192,9 +193,10 @@ def test_what_cannot_be_read_or_trained_is_named(table, tmp_path):
         ):
             MeanFieldTwoLayerNet(**parameters).fit(rows)
     for call in (MeanFieldTwoLayerNet().partial_fit, LazyNetRegressor(mode="kernel").fit):
-        with pytest.raises(TypeError, match="X is Rows, which .* does not take here"):
+        with pytest.raises(TypeError, match=r"X is Rows, which .* does not take here"):
             call(rows, table["y"])
     with pytest.raises(ValueError, match="y has one class, 0, among the rows of positive weight"):
         LazyNetClassifier().fit(parquet(table, tmp_path, target="g"))
-    with pytest.raises(ValueError, match="next to which the constant input of 1 is lost in rounding"):
+    lost = "next to which the constant input of 1 is lost in rounding"
+    with pytest.warns(UserWarning, match="differ in scale"), pytest.raises(ValueError, match=lost):
         FIT.fit(parquet(table.assign(a=1e16 * (table.index == 3999)), tmp_path))
