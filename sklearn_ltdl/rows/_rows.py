@@ -194,6 +194,17 @@ def look_for(rows, statistic, n, seed):
     return (*found[:-1], part)
 
 
+def count_and_draw(block, state):
+    """Return the number of rows of a block, and those that may be drawn; a statistic of `gather`."""
+    return block.n_rows, *draw(block, state)
+
+
+def sample_of(rows, n):
+    """Return a block of the rows that `read_table` draws of the same file, their numbers, and the number of all."""
+    n_rows, part = look_for(rows, count_and_draw, n, 0)
+    return part.block(), np.sort(part.least().numbers).astype(np.int64), n_rows
+
+
 def head(rows):
     """Return the features of the first row, of which names and number are of interest."""
     for X, *_ in replace(rows, numeric=False):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_ltdl._hashes import splitmix64
+from sklearn_ltdl._hashes import hashes_of, splitmix64
 from sklearn_ltdl.rows._blocks import Block
 
 
@@ -18,12 +18,13 @@ class Drawn(NamedTuple):
 
     @classmethod
     def of(cls, n, seed, n_rows):
-        """Return the draw of n of `n_rows` rows, which may be None."""
-        return cls(n, int(splitmix64(np.array([seed], np.uint64))[0]), limit_of(n, n_rows))
+        """Return the draw of n of `n_rows` rows, which may be None; that of the seed 0 is `tables` draw of files."""
+        first, key = splitmix64(np.array([0, seed], np.uint64)).tolist()
+        return cls(n, first ^ key, limit_of(n, n_rows))
 
     def hashes(self, numbers):
         """Return the hashes of row numbers."""
-        return splitmix64(numbers ^ np.uint64(self.key))
+        return hashes_of(numbers, self.key)
 
 
 def limit_of(n, n_rows):
