@@ -130,6 +130,12 @@ class Rows:
         of = f" of {len(self.columns.features)} columns" if self.columns.features else ""
         return f"<Rows: {size}{of} in {len(self.handles)} blocks, from {where}>"
 
+    @property
+    def has_groups(self):
+        """Return whether there is a column, or an array, of groups."""
+        arrays = next((handle.parts for handle in self.handles if hasattr(handle, "parts")), ())
+        return self.columns.groups is not None or (len(arrays) == 4 and arrays[3] is not None)
+
     def _numbered(self):
         """Return the handles with the number of their first row, by which rows are drawn.
 
