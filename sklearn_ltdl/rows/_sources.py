@@ -11,13 +11,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PIECE_ROWS = 2**16  # at most, of a piece
-PIECE_NUMBERS = 2**22  # about, of a piece of a wide table
-
-
-def piece_rows(n_columns):
-    """Return the number of rows of a piece."""
-    return max(1, min(PIECE_ROWS, PIECE_NUMBERS // max(1, n_columns)))
+from sklearn_ltdl._pieces import batches, piece_rows
 
 
 class ParquetGroup(NamedTuple):
@@ -50,7 +44,7 @@ class ParquetGroup(NamedTuple):
                 for name in names:
                     if name not in known:
                         raise ValueError(f"{self.path}: there is no column {name!r}; it has {', '.join(known[:20])}.")
-                yield from file.iter_batches(piece_rows(len(names)), [self.group], list(names), use_threads=False)
+                yield from batches(file, names, [self.group])
         except FileNotFoundError as error:
             raise ValueError(
                 f"{self.path}: there is no such file on {platform.node()}; "

@@ -16,10 +16,11 @@ from sklearn_ltdl import (
     LazyNetRegressor,
     NTKKernelRegressor,
     TangentFeatures,
+    _pieces,
     make_table_pipeline,
     scan,
 )
-from sklearn_ltdl.rows import _gather, _sources
+from sklearn_ltdl.rows import _gather
 from sklearn_ltdl.rows._gather import gather
 from sklearn_ltdl.rows._rows import as_numbers
 from sklearn_ltdl.rows._sampled import Drawn, draw_groups
@@ -237,7 +238,7 @@ def test_other_estimators_refuse_rows_by_name(table, tmp_path, estimator):
     ):
         estimator.fit(scan(write(table, tmp_path), target="y"), table["y"])
     with pytest.raises(TypeError, match="X is a Dask collection"):
-        estimator.fit(dask.array.from_array(table[FEATURES].to_numpy()), table["y"])
+        estimator.fit(pytest.importorskip("dask.array").from_array(table[FEATURES].to_numpy()), table["y"])
 
 
 def test_rows_are_no_array_and_hold_their_target(table, tmp_path):
@@ -254,7 +255,7 @@ def test_rows_are_no_array_and_hold_their_target(table, tmp_path):
 
 
 def test_large_row_groups_are_read_in_pieces(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(_sources, "PIECE_NUMBERS", 900)  # of three columns
+    monkeypatch.setattr(_pieces, "PIECE_NUMBERS", 900)  # of three columns
     rows = scan(write(table, tmp_path, files=1, group=1000), target="y", columns=FEATURES)
     assert [len(y) for _, y, _ in rows] == [300, 300, 300, 100]
     bad = scan(write(changed(table, "a", 950, np.nan), tmp_path, files=1, group=1000), target="y", columns=FEATURES)
