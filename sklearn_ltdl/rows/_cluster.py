@@ -7,9 +7,8 @@ has one thread in each task, so that the bits of a sum do not depend on the core
 """
 
 import pickle
-import time
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from operator import add
 from threading import Lock
 from uuid import uuid4
@@ -20,9 +19,7 @@ import sklearn_ltdl
 from sklearn_ltdl._sklearn import warn
 from sklearn_ltdl.rows._blocks import blocks_of
 from sklearn_ltdl.rows._gather import sum_of_leaf
-
-PATIENCE = 60.0  # seconds for which a cluster may be without workers
-LOOKS = 2.0  # seconds between two looks at the cluster
+from sklearn_ltdl.running._watch import LOOKS, Watch
 
 
 def gather_on(client, statistic, rows, state):
@@ -65,19 +62,15 @@ def _result(client, task, leaves, state):
     """Return the result of a task, or raise an error that says what to do about the cluster."""
     from distributed import KilledWorker
 
-    seen = time.monotonic()
+    watch = Watch(client)
     while True:
         try:
             return task.result(timeout=LOOKS)
-        except TimeoutError as error:
+        except TimeoutError:
             if task.status == "error" and isinstance(task.exception(), TimeoutError):
                 raise  # of the task's own
-            if task.status == "error" or _has_workers(client):
-                seen = time.monotonic()
-            elif time.monotonic() - seen > PATIENCE:
-                raise RuntimeError(
-                    f"The Dask cluster has had no workers for {PATIENCE:.0f} s. Start some, and fit again."
-                ) from error
+            if task.status != "error":
+                watch.look()
         except CancelledError as error:
             raise RuntimeError(
                 "The Dask cluster was closed, or has lost its scheduler, during the fit. Start it again, and fit again."
@@ -90,12 +83,6 @@ def _result(client, task, leaves, state):
             raise RuntimeError(
                 "The workers of the Dask cluster lack sklearn_ltdl; install it on the machines where they run."
             ) from error
-
-
-def _has_workers(client):
-    with suppress(OSError):  # of a scheduler that is just lost
-        return client.status == "running" and bool(client.nthreads())
-    return False
 
 
 def _of_memory(task, leaves, state):

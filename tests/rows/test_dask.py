@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, SAGClassifier, SAGRegressor, scan
 from sklearn_ltdl.rows import _cluster, _gather
 from sklearn_ltdl.rows._gather import gather
+from sklearn_ltdl.running import _watch
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 
@@ -172,7 +173,7 @@ def test_a_worker_that_joins_late_is_used(client, files):
 
 
 def test_a_cluster_without_workers_is_an_error_and_no_hang(files, monkeypatch):
-    monkeypatch.setattr(_cluster, "PATIENCE", 2.0)
+    monkeypatch.setattr(_watch, "PATIENCE", 2.0)
     monkeypatch.setattr(_cluster, "LOOKS", 0.5)
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty, distributed.Client(empty) as other:
         start = time.monotonic()
