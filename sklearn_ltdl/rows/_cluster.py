@@ -33,7 +33,7 @@ def gather_on(client, statistic, rows, state):
     job = dumps((sklearn_ltdl.__version__, statistic, state, rows.columns, rows.maps, rows.numeric))
     shared = client.submit(_unpacked, job, key=f"{name}-state", pure=False)
     terms = [
-        client.submit(_leaf, shared, leaf, key=f"{name}-leaf-{k}", pure=False, priority=0)
+        client.submit(_leaf, shared, *_with_persisted(client, leaf), key=f"{name}-leaf-{k}", pure=False, priority=0)
         for k, leaf in enumerate(leaves)
     ]
     tasks, level = [shared, *terms], 0
@@ -106,8 +106,27 @@ def _unpacked(job):
     return rest
 
 
-def _leaf(shared, handles):
+def _with_persisted(client, leaf):
+    """Return the numbered handles of a leaf, and what takes the place of their parts, None for those that can be read.
+
+    Parts that rest on persisted collections are futures: Dask makes data of them, again if they are lost with a worker.
+    """
+    handles, parts = [], []
+    for handle, first in leaf:
+        is_persisted = getattr(handle, "is_persisted", False)
+        parts.append(
+            [part if part is None else client.compute(part) for part in handle.parts] if is_persisted else None
+        )
+        handles.append((handle._replace(parts=()) if is_persisted else handle, first))
+    return handles, parts
+
+
+def _leaf(shared, handles, persisted):
     statistic, state, columns, maps, numeric = shared
+    handles = [
+        (handle if parts is None else handle._replace(parts=tuple(parts)), first)
+        for (handle, first), parts in zip(handles, persisted)
+    ]
     with one_thread() as processor:
         return sum_of_leaf(statistic, blocks_of(handles, columns, maps, numeric), state), processor
 

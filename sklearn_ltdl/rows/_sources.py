@@ -82,18 +82,28 @@ class Partition(NamedTuple):
     n_rows: int | None
     where: str
 
+    @property
+    def is_persisted(self):
+        """Return whether tasks of a cluster hold what the partition is made of."""
+        graph = {key: task for part in self.parts if part is not None for key, task in part.__dask_graph__().items()}
+        needed = {part.key for part in self.parts if part is not None}
+        needed |= {key for task in graph.values() for key in getattr(task, "dependencies", ())}
+        return not needed <= graph.keys() or any(type(task).__name__ == "Future" for task in graph.values())
+
     def read(self, names):
         """Yield record batches of the columns of a frame, or tuples of arrays."""
         import dask
 
+        are_tasks = any(map(dask.is_dask_collection, self.parts))  # not on a worker that was given what it persisted
+        here = {"scheduler": "synchronous"} if are_tasks and not self.is_persisted else {}
         if len(names):
             import pyarrow
 
-            frame = dask.compute(*self.parts, scheduler="synchronous")[0]
+            frame = dask.compute(*self.parts, **here)[0]
             batch = pyarrow.RecordBatch.from_pandas(frame[list(names)], preserve_index=False)
             yield from _sliced(batch, len(names))
         else:
-            arrays = dask.compute(*self.parts, scheduler="synchronous")
+            arrays = dask.compute(*self.parts, **here)
             for name, array in zip(("X", "y", "sample_weight", "groups"), arrays):
                 if array is not None and len(array) != len(arrays[0]):
                     raise ValueError(f"{self.where}: {name} has {len(array)} rows, X has {len(arrays[0])}.")
