@@ -8,7 +8,11 @@ optimistic. 'nested' are those when the choice is made on the halves of each tra
 Part 'defaults' fits each method as it comes on training parts, behind `make_table_pipeline`, and ranks the methods by
 their mean accuracy or R2 on the test parts. Intervals are of a bootstrap of the tables, those of one origin together.
 
-Part 'networks' does so for networks beside scikit-learn's, on tables of 200 to 5000 rows, all of the training part.
+Part 'networks' does so for networks beside scikit-learn's, on tables of 200 to 5000 rows, all of the training part, and
+part 'larger' for tables of more than 1250 rows, with at most 10 000 training rows.
+
+CatBoost, LightGBM, XGBoost, xRFM and RealMLP-TD-S take part at their defaults where they are installed (`pip install
+catboost lightgbm xgboost xrfm pytabkit`). xRFM needs rows to validate on: a fifth of its training rows, at random.
 
 The folder of data (argument, or the variable LTDL_DATA) has `load.py` and `index.json`; the data are not shipped for
 their licences. Each result is a line of a file in --results, so that a run that was stopped goes on where it was; after
@@ -29,6 +33,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.stats import rankdata
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -38,7 +43,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -59,8 +64,8 @@ DEPTHS = range(5)  # hidden layers; "depth" in the paper counts one more
 PENALTIES = 10.0 ** np.arange(-2, 5)  # C of the paper
 SVM_ITERATIONS = 400_000  # the paper has no limit; at large C some fits would take hours
 NESTED_ROWS = 1000  # up to which tables are also given choices within the training parts, five times the work
-ROWS = {"defaults": (50, np.inf), "networks": (200, 5000)}  # of the tables of each part
-MOST_TRAINING_ROWS = {"defaults": 2000, "networks": 5000}  # drawn at random where there are more
+ROWS = {"defaults": (50, np.inf), "networks": (200, 5000), "larger": (1250, np.inf)}  # of the tables of each part
+MOST_TRAINING_ROWS = {"defaults": 2000, "networks": 5000, "larger": 10_000}  # drawn at random where there are more
 MOST_TEST_ROWS = 5000
 DRAWS = 10_000  # of the bootstrap
 
@@ -82,6 +87,59 @@ def either(regressor, classifier, **parameters):
     return lambda task: (regressor if task == "regression" else classifier)(**parameters)
 
 
+class XRFM(ClassifierMixin, BaseEstimator):
+    """The package xrfm, which needs rows to validate on."""
+
+    def __init__(self, task):
+        self.task = task
+
+    def fit(self, X, y):
+        from xrfm import xRFM
+
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        y = y[:, None].astype(np.float32) if self.task == "regression" else codes
+        kept, held_out = train_test_split(np.arange(len(X)), test_size=0.2, random_state=0)
+        X = X.astype(np.float32)
+        self._model = xRFM(random_state=0, n_threads=1, verbose=False)
+        self._model.fit(X[kept], y[kept], X[held_out], y[held_out])
+        return self
+
+    def predict(self, X):
+        if self.task == "classification":
+            return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return np.ravel(self._model.predict(X.astype(np.float32)))
+
+    def predict_proba(self, X):
+        return self._model.predict_proba(X.astype(np.float32))
+
+
+def catboost(task):
+    from catboost import CatBoostClassifier, CatBoostRegressor
+
+    model = CatBoostRegressor if task == "regression" else CatBoostClassifier
+    return model(random_seed=0, thread_count=1, verbose=False, allow_writing_files=False)
+
+
+def lightgbm(task):
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    return (LGBMRegressor if task == "regression" else LGBMClassifier)(random_state=0, n_jobs=1, verbose=-1)
+
+
+def xgboost(task):
+    from xgboost import XGBClassifier, XGBRegressor
+
+    return (XGBRegressor if task == "regression" else XGBClassifier)(random_state=0, n_jobs=1)
+
+
+def realmlp(task):
+    from pytabkit import RealMLP_TD_S_Classifier, RealMLP_TD_S_Regressor
+
+    return (RealMLP_TD_S_Regressor if task == "regression" else RealMLP_TD_S_Classifier)(
+        random_state=0, device="cpu", n_threads=1
+    )
+
+
 kernel = partial(either, NTKKernelRegressor, NTKKernelClassifier, random_state=0)
 METHODS = {
     "NTK": kernel(),
@@ -96,11 +154,19 @@ METHODS = {
     "mean-field": either(MeanFieldTwoLayerNet, MeanFieldTwoLayerNetClassifier, random_state=0),
     "rich": either(LazyNetRegressor, LazyNetClassifier, scale=0.1, random_state=0),
     "lazy": either(LazyNetRegressor, LazyNetClassifier, random_state=0),
+    "CatBoost": catboost,
+    "LightGBM": lightgbm,
+    "XGBoost": xgboost,
+    "xRFM": XRFM,
+    "RealMLP": realmlp,
 }
+PEERS = {"CatBoost": "catboost", "LightGBM": "lightgbm", "XGBoost": "xgboost", "xRFM": "xrfm", "RealMLP": "pytabkit"}
+INSTALLED = tuple(name for name, module in PEERS.items() if importlib.util.find_spec(module))
 METHODS_OF = {
     "published": (),
-    "defaults": ("NTK", "NTK depth 1", "RFM", "Laplace", "RBF", "linear", "forest", "boosting", "MLP"),
-    "networks": ("mean-field", "rich", "lazy", "MLP", "forest", "boosting"),
+    "defaults": ("NTK", "NTK depth 1", "RFM", "Laplace", "RBF", "linear", "forest", "boosting", "MLP", *INSTALLED),
+    "networks": ("mean-field", "rich", "lazy", "MLP", "forest", "boosting", *INSTALLED),
+    "larger": ("NTK", "RFM", "rich", "linear", "forest", "boosting", "MLP", *INSTALLED),
 }
 
 
@@ -198,7 +264,7 @@ def run_defaults(data, split, method, part="defaults"):
     return record
 
 
-PARTS = {"published": run_published, "defaults": run_defaults, "networks": partial(run_defaults, part="networks")}
+PARTS = {"published": run_published} | {part: partial(run_defaults, part=part) for part in ROWS}
 
 
 def jobs_of(part, tables, methods):
@@ -277,8 +343,11 @@ def report_defaults(results, tables, task, methods, part):
     first, scores = methods[0], means("score")
     rows = [[name, *(f"{score:.3f}" for score in line)] for name, line in zip(names, scores)]
     rows.append(["**mean**", *(f"{mean:.3f}" for mean in scores.mean(axis=0))])
-    for label, values in (("mean rank", scores), ("mean rank, new rows", means("new"))):
-        ranks = rankdata(-values.round(6), axis=1)
+    ranked = {"mean rank": -scores, "mean rank, new rows": -means("new")}
+    if task == "classification":
+        ranked["mean rank in log loss"] = means("log_loss")
+    for label, values in ranked.items():
+        ranks = rankdata(values.round(6), axis=1)
         rows.append([f"**{label}**", *(f"{mean:.2f}" for mean in ranks.mean(axis=0))])
         low, high = bootstrap(ranks, names, tables)
         rows.append(["95 % interval", *(f"{a:.2f} to {b:.2f}" for a, b in zip(low, high))])
@@ -287,9 +356,7 @@ def report_defaults(results, tables, task, methods, part):
     signs = np.sign((scores[:, :1] - scores).round(6)).T
     rows.append([f"{first} wins / ties / loses", *(" / ".join(str(np.sum(s == k)) for k in (1, 0, -1)) for s in signs)])
     if task == "classification":
-        losses = means("log_loss")
-        rows.append(["mean log loss", *(f"{mean:.3f}" for mean in losses.mean(axis=0))])
-        rows.append(["mean rank in log loss", *(f"{m:.2f}" for m in rankdata(losses, axis=1).mean(axis=0))])
+        rows.append(["mean log loss", *(f"{mean:.3f}" for mean in means("log_loss").mean(axis=0))])
     rows.append(["mean seconds", *(f"{mean:.2f}" for mean in means("seconds").mean(axis=0))])
     print(f"## {part.capitalize()}, {task}: {'accuracy' if task == 'classification' else 'R2'}\n")
     print_table(["table", *methods], rows)

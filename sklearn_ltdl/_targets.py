@@ -80,7 +80,20 @@ def checked_labels(y, name="y"):
         _refuse_infinite(labels, name)
     elif labels.dtype.kind == "O":
         _refuse_infinite(np.where(is_missing(labels), np.nan, 0.0), name)
+        _refuse_objects(labels, name)
     return labels
+
+
+def _refuse_objects(labels, name):
+    """Raise an error if objects are not all texts: scikit-learn's scores and splits know no other objects."""
+    for row, label in enumerate(labels.flat):
+        if not isinstance(label, str | bytes):
+            known = isinstance(label, bool | np.bool_ | Real)
+            cast = "astype(str)" if any(isinstance(other, str) for other in labels.flat) or not known else "astype(int)"
+            raise ValueError(
+                f"{name} is an array of objects and holds {label!r} of type {type(label).__name__} in row {row}; "
+                f"expected labels of one type: whole numbers, booleans or text. Try {name}.{cast}."
+            )
 
 
 def checked_weights(sample_weight, n_samples, name="sample_weight"):

@@ -93,6 +93,9 @@ REFUSED_NUMBERS = {
     "ragged": ([[1.0], [1.0, 2.0]] * 10, "y has rows of different lengths"),
 }
 REFUSED_LABELS = {
+    "objects": (np.array([0, 1] * 10, dtype=object), r"holds 0 of type int in row 0.* Try y.astype\(int\)"),
+    "mixed": (np.array(["a", 1] * 10, dtype=object), r"holds 1 of type int in row 1.* Try y.astype\(str\)"),
+    "tuples": (pd.Series([("a",), ("b",)] * 10), "y has shape|of type tuple in row 0"),
     "None": (changed(None), "y contains NaN in row 3"),
     "NA": (pd.Series(LABELS, dtype="string").where(np.arange(20) != 3), "y contains NaN in row 3"),
     "NaN": (changed(np.nan, float), "y contains NaN in row 3"),

@@ -71,7 +71,7 @@ def _file(path):
 @contextmanager
 def opened(where, path):
     """Yield the file of a table, unpacked, to be read in parts; what cannot be read twice is copied to the disk."""
-    with _file(path) as source, on_disk(parts(source)) if str(path) == "-" else nullcontext(source) as file:
+    with _file(path) as source, nullcontext(source) if source.seekable() else on_disk(parts(source)) as file:
         packing = _packing(file.read(max(map(len, _PACKED))))
         file.seek(0)
         if packing is None:

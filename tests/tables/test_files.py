@@ -6,6 +6,7 @@ import lzma
 import os
 import pickle
 import tarfile
+import threading
 import zipfile
 
 import numpy as np
@@ -357,3 +358,18 @@ def test_a_header_that_looks_like_markup_is_a_header(tmp_path, name):
     path = tmp_path / "table.csv"
     path.write_text(f"{name},y\n" + "".join(f"{i},{i % 7}\n" for i in range(20)))
     assert list(read_table(path)[0].columns) == [name, "y"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_pipe_is_read_like_a_file(tmp_path, pack):
+    """Shells hand over a pipe for ``<(zcat table.csv.gz)``; it can be read once only."""
+    lines = b"x,y\n" + b"".join(b"%d,%d\n" % (i, i % 7) for i in range(50))
+    pipe, file = tmp_path / "pipe", tmp_path / "table.csv"
+    file.write_bytes(lines)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(pack(lines),))
+    writer.start()
+    read = read_table(pipe)[0]
+    writer.join()
+    pd.testing.assert_frame_equal(read, read_table(file)[0])
