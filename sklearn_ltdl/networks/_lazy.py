@@ -118,7 +118,7 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     mode : {'nonlinear', 'linearized', 'kernel'}, default='nonlinear'
         'nonlinear' trains the network. 'linearized' is its limit at large scales, the linear model in its gradient at
         the same initial weights. It is solved in closed form for one output and up to 3000 rows, otherwise by conjugate
-        gradients; with ``early_stopping=True`` it is trained like the network. 'kernel' is ridge regression by
+        gradients; with ``early_stopping=True``, and of Rows, it is trained like the network. 'kernel' is ridge regression by
         `NTKKernelRegressor` with the kernel of this gradient, averaged over outputs. For one centred output this is the
         same model as 'linearized'.
     alpha : float or 'loo', default='loo'
@@ -192,6 +192,11 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     ``scale * (f_w(x) - f_w0(x)) + intercept``. It is trained on the empirical measure: rows of weight 0 are dropped and
     identical rows are merged, so that weights and repeated rows give the same model.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     References
     ----------
     .. [1] L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming". NeurIPS 2019.
@@ -253,8 +258,8 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or Rows
-            Rows, which `scan` makes, are read block by block, by the first process of a cluster too, and hold the
-            target and the weights.
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -368,6 +373,11 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
     ``scale * (f_w(x) - f_w0(x)) + intercept``. It is trained on the empirical measure: rows of weight 0 are dropped and
     identical rows are merged, so that weights and repeated rows give the same model.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     References
     ----------
     .. [1] L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming". NeurIPS 2019.
@@ -429,8 +439,8 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or Rows
-            Rows, which `scan` makes, are read block by block, by the first process of a cluster too, and hold the
-            target and the weights.
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,)
             None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None

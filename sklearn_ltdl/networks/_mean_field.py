@@ -222,6 +222,11 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
     in all directions converges, it ends at a global minimum [1]_. A finite number of particles may not, and training
     does not show it; the certificate does.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     References
     ----------
     .. [1] L. Chizat, F. Bach. "On the global convergence of gradient descent for over-parameterized models using
@@ -299,8 +304,8 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or Rows
-            Rows, which `scan` makes, are read block by block, by the first process of a cluster too, and hold the
-            target and the weights.
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -321,7 +326,8 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
         """Train for one pass over these rows, in batches.
 
         If there was no fit, the first call draws the weights and determines the units of the target, the penalty and
-        the step.
+        the step, so its rows should be a random sample of all. Identical rows are not merged. `fit` takes files in any
+        order, as Rows.
 
         Parameters
         ----------
@@ -455,6 +461,11 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     in all directions converges, it ends at a global minimum [1]_. A finite number of particles may not, and training
     does not show it; the certificate does.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     References
     ----------
     .. [1] L. Chizat, F. Bach. "On the global convergence of gradient descent for over-parameterized models using
@@ -520,8 +531,8 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or Rows
-            Rows, which `scan` makes, are read block by block, by the first process of a cluster too, and hold the
-            target and the weights.
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,)
             None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -543,7 +554,8 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     ) -> Self:
         """Train for one pass over these rows, in batches.
 
-        If there was no fit, the first call draws the weights and determines the penalty and the step.
+        If there was no fit, the first call draws the weights and determines the penalty and the step, so its rows
+        should be a random sample of all. Identical rows are not merged. `fit` takes files in any order, as Rows.
 
         Parameters
         ----------

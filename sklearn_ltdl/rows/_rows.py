@@ -248,7 +248,8 @@ def scan(
     weight : str or Dask array, default=None
         Column of the sample weights.
     groups : str or Dask array, default=None
-        Column of the groups whose rows are left out together where an estimator does so.
+        Column of the groups whose rows `NTKKernelRegressor` and `NTKKernelClassifier` leave out together, and `compare`
+        keeps in one fold.
 
     Returns
     -------
