@@ -118,9 +118,9 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     mode : {'nonlinear', 'linearized', 'kernel'}, default='nonlinear'
         'nonlinear' trains the network. 'linearized' is its limit at large scales, the linear model in its gradient at
         the same initial weights. It is solved in closed form for one output and up to 3000 rows, otherwise by conjugate
-        gradients; with ``early_stopping=True``, and of Rows, it is trained like the network. 'kernel' is ridge regression by
-        `NTKKernelRegressor` with the kernel of this gradient, averaged over outputs. For one centred output this is the
-        same model as 'linearized'.
+        gradients; with ``early_stopping=True``, and of Rows, it is trained like the network. 'kernel' is ridge
+        regression by `NTKKernelRegressor` with the kernel of this gradient, averaged over outputs. For one centred
+        output this is the same model as 'linearized'.
     alpha : float or 'loo', default='loo'
         Weight of ``scale**2 * |w - w0|**2 / 2`` relative to the mean loss of the standardised target, summed over
         outputs. It equals the alpha of the limiting kernel ridge regression. 'loo' chooses the penalty with the
