@@ -17,9 +17,9 @@ from threadpoolctl import ThreadpoolController
 
 import sklearn_ltdl
 from sklearn_ltdl._sklearn import warn
+from sklearn_ltdl._watch import LOOKS, Watch
 from sklearn_ltdl.rows._blocks import blocks_of
 from sklearn_ltdl.rows._gather import sum_of_leaf
-from sklearn_ltdl.running._watch import LOOKS, Watch
 
 
 def gather_on(client, statistic, rows, state):

@@ -21,10 +21,10 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._watch import LOOKS, Watch
 from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._compiled import cache_settings
 from sklearn_ltdl.running._shared import SharedFile, call
-from sklearn_ltdl.running._watch import LOOKS, Watch
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that is sent when the parent ends
 ANSWER_SECONDS = 10  # time limit for a scheduler to answer, and to have a worker

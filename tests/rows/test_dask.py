@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, SAGClassifier, SAGRegressor, scan
+from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, SAGClassifier, SAGRegressor, _watch, scan
 from sklearn_ltdl.rows import _cluster, _gather
 from sklearn_ltdl.rows._gather import gather
-from sklearn_ltdl.running import _watch
 
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 

@@ -10,9 +10,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_ltdl import compare
+from sklearn_ltdl import _watch, compare
 from sklearn_ltdl.cli import main
-from sklearn_ltdl.running import _watch
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.running._pool import run_each
 
