@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
-from sklearn_ltdl.linear import _solvers
+from sklearn_ltdl.linear import _problem, _solvers
 
 NUMBERS, LABELS = ["squared", "huber"], ["logistic", "multinomial", "squared_hinge", "smooth_hinge"]
 SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "lbfgs", "auto"]
@@ -104,7 +104,7 @@ def checked(problem, counts, false):
     """Fit a problem by all its solvers; count the fits and add the false certificates to `false`."""
     fits = []
     for solver, exact in problem.solvers():
-        _solvers.EXACT = exact
+        _solvers.EXACT = _problem.COMPILED = exact
         options = {"max_iter": int(problem.rng.choice([1, 3, 30, 300])), "tol": 10.0 ** problem.rng.uniform(-9, -1)}
         model = problem.fitted(solver, **options)
         X = sparse.csr_array(problem.X) if problem.is_sparse else problem.X

@@ -98,7 +98,7 @@ def _add_compare(commands):
         "--confirm",
         action="store_true",
         help="after a sample, fit the recommended model and its strongest rival on all rows that fit in memory, and "
-        "compare them on rows held out; --save then fits all rows as well",
+        "compare them on rows held out; --save then fits these rows as well",
     )
     command.add_argument(
         "--save",

@@ -245,7 +245,7 @@ def encode_classes(y, weight, classes=None):
     The classes are those of all rows, including rows of weight 0, as in scikit-learn. `classes` may list these and
     more.
     """
-    found, codes = np.unique(y, return_inverse=True)
+    found, codes = _coded(y)
     if classes is not None:
         unknown = np.setdiff1d(found, classes)
         if len(unknown):
@@ -254,7 +254,7 @@ def encode_classes(y, weight, classes=None):
                 "to the first fit, or to the first partial_fit as `classes`."
             )
         codes = np.searchsorted(classes, found)[codes]
-    present = np.unique(codes[weight > 0])
+    present = np.flatnonzero(np.bincount(codes, weight > 0))
     known = found if classes is None else classes
     if len(present if classes is None else known) == 1:
         raise ValueError(
@@ -262,6 +262,20 @@ def encode_classes(y, weight, classes=None):
             "rows of at least two classes."
         )
     return known, codes
+
+
+FEW = 1000  # whole numbers up to so far apart are counted, not sorted
+
+
+def _coded(y):
+    """Return the sorted labels, and the code of each row: its place among them."""
+    if y.ndim > 1 or y.dtype.kind not in "bui" or not len(y) or int(y.max()) - int(y.min()) >= FEW:
+        return np.unique(y, return_inverse=True)
+    whole = y.astype(np.int64)  # of large unsigned numbers, the differences
+    low = whole[np.argmin(y)]
+    places = whole - low
+    present = np.bincount(places) > 0
+    return (np.flatnonzero(present) + low).astype(y.dtype), (np.cumsum(present) - 1)[places]
 
 
 def weights_of_classes(class_weight, classes, codes, weight):

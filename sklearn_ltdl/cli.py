@@ -19,7 +19,7 @@ from sklearn_ltdl.study._options import OPTIONS
 from sklearn_ltdl.tables._sets import EMBEDDED, load_embedded
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit statuses; BAD_USAGE is another
-SAVE_SHARE = 0.2  # of the total time, which is kept for the fit of the model that is saved
+CONFIRM_SHARE, SAVE_SHARE = 0.3, 0.2  # of the total time, which are kept to confirm, and to fit the model that is saved
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,12 +121,14 @@ def _compare(arguments):
         import matplotlib  # noqa: F401
     if arguments.confirm and arguments.data == "-":
         raise ValueError("--confirm reads the table twice, which the standard input cannot be; name a file.")
-    clock = _clock(arguments, reserved=0.0 if arguments.save is None else SAVE_SHARE)
+    to_save = 0.0 if arguments.save is None else SAVE_SHARE
+    clock = _clock(arguments, reserved=to_save + (CONFIRM_SHARE if arguments.confirm else 0.0))
     with clock.preparation():
         X, y, columns, origin, spelled = _load(arguments, _rows_to_draw(arguments))
         drawn = columns.get("sample")
         of = "" if drawn is None or drawn.is_whole else f" of {drawn.n_rows}"
-        _remark(arguments, f"{origin}: {X.shape[0]}{of} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
+        last = " (the last column; --target takes another)" if arguments.target is None and drawn is not None else ""
+        _remark(arguments, f"{origin}{last}: {X.shape[0]}{of} rows, {X.shape[1]} column{'s' * (X.shape[1] != 1)}")
         from sklearn_ltdl.study._study import Interrupted, compare
 
         protocol = _protocol(arguments) | {"total_time": clock}
@@ -144,11 +146,11 @@ def _compare(arguments):
             raise
     if arguments.confirm and comparison.settings["n_rows_of_table"] is None:
         _remark(arguments, "--confirm: all rows are compared, so there is nothing to confirm.")
-    elif arguments.confirm and clock.left_for_fits <= 0:
-        say("--confirm: not confirmed, because the total time is over.")
     elif arguments.confirm:
+        protocol["total_time"] = rest = clock.reserving(to_save)
         try:
-            comparison, X, y, columns, spelled = _confirmed(comparison, X, arguments, protocol)
+            with rest.preparation():
+                comparison, X, y, columns, spelled = _confirmed(comparison, X, arguments, protocol)
         except KeyboardInterrupt:
             _report(comparison, origin, arguments)
             raise
@@ -206,7 +208,7 @@ def _save_winner(comparison, X, y, fit, spelled, clock, arguments):
     name, n_rows = comparison.best, comparison.settings["n_rows_of_table"] or comparison.settings["n_rows"]
     is_whole = comparison.settings["n_rows_of_table"] in (None, len(X))
     rows = f"all {n_rows} rows" if is_whole else f"the {len(X)} rows drawn"
-    limits = {"time_limit": arguments.time_limit, "total_time": clock.without_reserve()}
+    limits = {"time_limit": arguments.time_limit, "total_time": clock.reserving(0.0)}
     model = winner_in_time(comparison, X, y, decimal=spelled[0], strays=spelled[1], **limits, **fit)
     if isinstance(model, JobError):
         say(f"{arguments.save}: not written, the fit of {name} on {rows} failed: {model}.")
@@ -295,7 +297,7 @@ def _predict(arguments):
     from sklearn_ltdl.study import _winner
     from sklearn_ltdl.study._saved import load
     from sklearn_ltdl.tables._columns import hint
-    from sklearn_ltdl.tables._files import read_table, require_plain
+    from sklearn_ltdl.tables._files import require_plain
     from sklearn_ltdl.tables._kinds import coerced
     from sklearn_ltdl.tables._parquet import is_long_parquet, parquet_batches
 
@@ -321,7 +323,7 @@ def _predict(arguments):
         require_plain(arguments.data, **form)
         parts = starmap(predicted, parquet_batches(arguments.data, arguments.data, 1, form["missing"]))
     else:
-        table, more, *_ = read_table(arguments.data, least_columns=1, sample="all", **trained, **form)
+        table, more = _read_whole(arguments, "split the file, and predict its parts", least_columns=1, **trained)
         parts = iter([predicted(table, more)])
     if arguments.output is None:
         for k, part in enumerate(parts):
@@ -351,12 +353,11 @@ def _write_parts(parts, as_parquet, file):
 def _regime(arguments):
     from sklearn_ltdl.study import _winner
     from sklearn_ltdl.study._saved import load
-    from sklearn_ltdl.tables._files import read_table
     from sklearn_ltdl.tables._target import split_target
 
     model, notes = load(arguments.model, arguments.trust)
     trained = _winner.as_trained(model)
-    table, more, *_ = read_table(arguments.data, target=arguments.target, sample="all", **trained, **_form(arguments))
+    table, more = _read_whole(arguments, "use some of its rows", target=arguments.target, **trained)
     others, y = split_target(table, arguments.target)
     X, unused = _winner.matched(arguments.data, model, others)
     _remark(arguments, *notes, *more, *unused)
@@ -364,6 +365,18 @@ def _regime(arguments):
 
     _print(regime_report(model, X[y.notna().to_numpy()], y.dropna().to_numpy()))
     return DONE
+
+
+def _read_whole(arguments, remedy, **options):
+    """Return the table for a model, and notes; the remedy is for a table that memory has no room for."""
+    from sklearn_ltdl.tables._bytes import TooLarge
+    from sklearn_ltdl.tables._files import read_table
+
+    try:
+        table = read_table(arguments.data, sample="all", **options, **_form(arguments))
+    except TooLarge as error:
+        raise TooLarge(error.reason, remedy) from error
+    return table.frame, table.notes
 
 
 def _remark(arguments, *lines):
@@ -429,8 +442,6 @@ def _load(arguments, size, is_told=True):
     if X.shape[1] == 0:
         raise ValueError("No column is left to predict from: all others are dropped, groups or weights.")
     origin = f"{'standard input' if data == '-' else data}, predicting {str(y.name)!r}"
-    if target is None:
-        origin += " (the last column; --target takes another)"
     return X, y, columns, origin, (table.decimal, table.strays)
 
 

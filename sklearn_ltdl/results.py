@@ -77,8 +77,8 @@ class Solution(Shown):
     status : Status
     solver : str
         The algorithm that ran.
-    slopes : ndarray of shape (n_samples, n_outputs)
-        The dual variables of the certificate.
+    slopes : ndarray of shape (n_samples, n_outputs) or None
+        The dual variables of the certificate; None if the solver did not need them.
     trace : Trace
     step : float or None
         Largest step of a row or of the gradient; None if the solver takes no such steps.
@@ -94,7 +94,7 @@ class Solution(Shown):
     gap: float
     status: Status
     solver: str
-    slopes: np.ndarray
+    slopes: np.ndarray | None
     trace: Trace
     step: float | None
     reason: str = ""

@@ -267,7 +267,7 @@ def test_mixed_types_and_texts_of_missing_values_are_read_and_told(tmp_path, cap
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines)) == 0
     told = capsys.readouterr().err
     assert "3 numbers     a, holes, mixed (2 with missing values)" in told
-    assert "Other texts are treated as missing in 'mixed' ('many' in 1 row); --categorical NAME keeps" in told
+    assert "Other texts are treated as missing in 'mixed' ('many' in 1 row); ltdl compare --categorical NAME" in told
     assert compare_file(tmp_path / "t.csv", "a,holes,mixed,y\n" + "".join(lines), "--categorical", "mixed") == 0
     assert "1 category    mixed" in capsys.readouterr().err
     many = "a,mixed,y\n" + "".join(f"{i % 5},{'many' if i % 3 else i},{i * 0.5}\n" for i in range(40))

@@ -32,7 +32,7 @@ MAY_USE = {
     "torch.py": {"diagnostics"},
 }
 HEAVY = {
-    "numba": {"linear/_columns.py", "linear/_epochs.py", "ntk/_tiles.py", "_backends/numba.py"},
+    "numba": {"linear/_columns.py", "linear/_epochs.py", "linear/_passes.py", "ntk/_tiles.py", "_backends/numba.py"},
     "torch": {f"diagnostics/_torch{part}.py" for part in ("", "_function", "_layers", "_rows", "_start")},
     "jax": {
         "networks/_flow.py",

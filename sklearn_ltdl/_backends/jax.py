@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special
 
+COMPILATIONS = []  # the seconds of each compilation in this process, by this package or others
 _ran_in = None  # the process in which JAX ran first; a forked process lacks its threads, but inherits their locks
 
 
@@ -27,22 +28,12 @@ def fast():
     return jax.enable_x64(False)
 
 
-def compile_seconds():
-    """Return the seconds in which JAX traced and compiled functions in this process, since this was called first."""
-    return sum(_compilations())
+def _add_compilation(name, seconds, **_):
+    if name.startswith("/jax/core/compile/"):
+        COMPILATIONS.append(seconds)
 
 
-@functools.cache
-def _compilations():
-    """Return a list that grows by the seconds of each compilation."""
-    found = []
-
-    def add(name, seconds, **_):
-        if name.startswith("/jax/core/compile/"):
-            found.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(add)
-    return found
+jax.monitoring.register_event_duration_secs_listener(_add_compilation)
 
 
 def _refuse_in_a_fork():

@@ -1,6 +1,6 @@
 """Linear regression and classification by minimising a finite sum."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from sklearn_ltdl._targets import read_classification, read_regression
 from sklearn_ltdl._types import MatrixLike, Seed
 from sklearn_ltdl.linear._fitting import (
     LAYOUT,
+    LaterDual,
     Objective,
     classification_task,
     regression_task,
@@ -68,7 +69,6 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
 
     coef_: np.ndarray
     intercept_: Any  # a float, or an array with one value per output
-    dual_coef_: np.ndarray
     dual_gap_: float
     n_iter_: int
     trace_: Trace
@@ -81,12 +81,12 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
         return Objective(self.loss, self.alpha, self.l1_ratio, self.fit_intercept)
 
     def _layout(self, sample_weight):
-        """Return how to validate X: without weights the check for finite values is left to a sum of squares."""
+        """Return how to validate X: without weights the check for finite values is left to the solver."""
         return {**LAYOUT, "ensure_all_finite": sample_weight is not None}
 
     @contextmanager
     def _numbers_checked(self, X):
-        """If the task cannot be stated because X holds NaN or inf, raise the error that says so."""
+        """If the task cannot be stated or solved because X holds NaN or inf, raise the error that says so."""
         try:
             yield
         except ValueError:
@@ -114,7 +114,7 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
             return {**known, "coef_": coef, "intercept_": intercept}
 
         with fit_tasks(self, *shown, attributes=attributes, max_subtasks=self.max_iter + 1) as tell:
-            fitted = solve(task, self.solver, state, tell, **self._options())
+            fitted = solve(task, shown[0], self.solver, state, tell, **self._options())
         status = fitted.solution.status
         if status is not Status.STOPPED:
             names = getattr(self, "feature_names_in_", None)
@@ -123,7 +123,7 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
 
     def _publish(self, fitted):
         solution = fitted.solution
-        self.coef_, self.intercept_, self.dual_coef_ = fitted.coef, fitted.intercept, fitted.dual
+        self.coef_, self.intercept_, self._dual = fitted.coef, fitted.intercept, fitted.dual
         self.n_iter_, self.dual_gap_, self.trace_ = solution.n_iter, solution.gap, solution.trace
         self.solver_, self.solver_reason_ = solution.solver, solution.reason
         self.step_size_, self.smoothness_ = solution.step, solution.smoothness
@@ -141,7 +141,7 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
         self.n_iter_, self.dual_gap_, self.trace_ = solution.n_iter, solution.gap, solution.trace
         self.solver_, self.solver_reason_ = solution.solver, solution.reason if self.solver == "auto" else ""
         self.step_size_ = self.smoothness_ = None
-        for of_arrays in ("dual_coef_", "_state"):
+        for of_arrays in ("_dual", "_state"):
             vars(self).pop(of_arrays, None)
         return self
 
@@ -154,9 +154,28 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
         self.coef_, self.intercept_, self._state = step_on_rows(task, self.solver, self.step_size, state)
         self.step_size_, self.solver_ = self._state["step"], self.solver
         self.n_iter_ = getattr(self, "n_iter_", 0) + 1
-        for of_other_coefficients in ("dual_gap_", "dual_coef_", "trace_"):
+        for of_other_coefficients in ("dual_gap_", "_dual", "trace_"):
             vars(self).pop(of_other_coefficients, None)
         return self
+
+    @property
+    def dual_coef_(self) -> np.ndarray:
+        """Dual variables of the certificate; see the attributes of the class."""
+        dual = vars(self).get("_dual")
+        if dual is None:
+            raise AttributeError(f"this {type(self).__name__} has no dual_coef_: only `fit` to arrays gives it.")
+        if isinstance(dual, LaterDual):
+            self._dual = dual = dual()
+        return dual
+
+    def __getstate__(self):
+        """Return the attributes to pickle: without X, and with `dual_coef_` as far as it can be computed."""
+        with suppress(AttributeError):
+            _ = self.dual_coef_
+        state = dict(super().__getstate__())
+        if isinstance(state.get("_dual"), LaterDual):
+            del state["_dual"]
+        return state
 
     def _scores(self, X):
         check_is_fitted(self)
@@ -224,8 +243,10 @@ class SAGRegressor(RegressorMixin, _LinearModel):
     intercept_ : float or ndarray of shape (n_outputs,), in units of `y`
     dual_coef_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Dual variables of the certificate: derivatives of the losses, with zero weighted mean if there is an intercept.
-        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Not set
-        after a fit to Rows.
+        At the minimum with a ridge penalty, ``coef_ = -X.T @ (sample_weight / S * dual_coef_) / alpha``. Where ridge
+        regression took a single read of a large table, they are computed when first asked for, from the array X given
+        to `fit`. The model does not keep X alive: an AttributeError says if it was deleted or changed. Not set after a
+        fit to Rows.
     n_iter_ : int
         Number of epochs of a stochastic solver, or of steps of another solver.
     dual_gap_ : float
@@ -335,12 +356,12 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         if rows is not None:
             return self._publish_rows(regression_of_rows(rows, self._objective(), self._options_of_rows()))
         task = self._task(X, y, sample_weight)
-        return self._publish(self._solved(task, (X, y, sample_weight)))
+        with self._numbers_checked(X):
+            return self._publish(self._solved(task, (X, y, sample_weight)))
 
     def _task(self, X, y, sample_weight, *, reset=True, whole=True):
         rows = read_regression(self, X, y, sample_weight, reset=reset, **self._layout(sample_weight))
-        with self._numbers_checked(X):
-            return regression_task(*rows, self._objective(), whole)
+        return regression_task(*rows, self._objective(), whole)
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -360,7 +381,9 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         -------
         self : SAGRegressor
         """
-        return self._go_on(self._task(X, y, sample_weight, reset=not hasattr(self, "coef_"), whole=False))
+        task = self._task(X, y, sample_weight, reset=not hasattr(self, "coef_"), whole=False)
+        with self._numbers_checked(X):
+            return self._go_on(task)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def path(
@@ -382,7 +405,8 @@ class SAGRegressor(RegressorMixin, _LinearModel):
             Coefficients, intercepts and certified gaps, in the order of `alphas`.
         """
         task = clone(self)._task(X, y, sample_weight)  # validation does not write to this estimator
-        return regularization_path(task, alphas, self.solver, **self._options())
+        with self._numbers_checked(X):
+            return regularization_path(task, alphas, self.solver, **self._options())
 
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Return the predictions.
@@ -585,14 +609,14 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
             self.classes_ = found.classes
             return self._publish_rows(found)
         task = self._task(X, y, sample_weight)
-        fitted = self._solved(task, (X, y, sample_weight), classes_=task.classes)
+        with self._numbers_checked(X):
+            fitted = self._solved(task, (X, y, sample_weight), classes_=task.classes)
         self.classes_: np.ndarray = task.classes
         return self._publish(fitted)
 
     def _task(self, X, y, sample_weight, *, classes=None, reset=True, whole=True):
         rows = read_classification(self, X, y, sample_weight, reset=reset, **self._layout(sample_weight))
-        with self._numbers_checked(X):
-            return classification_task(*rows, self._objective(), self.class_weight, classes, whole)
+        return classification_task(*rows, self._objective(), self.class_weight, classes, whole)
 
     @available_if(_steps_on_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -625,7 +649,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         if not fresh and not np.array_equal(known, self.classes_):
             raise ValueError(f"classes={list(classes)} differ from those of the first call, {self.classes_.tolist()}.")
         task = self._task(X, y, sample_weight, classes=known, reset=fresh, whole=False)
-        self._go_on(task)
+        with self._numbers_checked(X):
+            self._go_on(task)
         self.classes_: np.ndarray = task.classes
         return self
 
@@ -649,7 +674,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
             Coefficients, intercepts and certified gaps, in the order of `alphas`.
         """
         task = clone(self)._task(X, y, sample_weight)  # validation does not write to this estimator
-        return regularization_path(task, alphas, self.solver, **self._options())
+        with self._numbers_checked(X):
+            return regularization_path(task, alphas, self.solver, **self._options())
 
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Return the score of the second of two classes (its log-odds for 'logistic'), or one score per class.
@@ -725,4 +751,5 @@ def duality_gap(estimator: Any, X: MatrixLike, y: ArrayLike, sample_weight: Arra
     check_is_fitted(estimator)
     known = {"classes": estimator.classes_} if is_classifier(estimator) else {}
     task = estimator._task(X, y, sample_weight, reset=False, **known)
-    return task.gap(estimator.coef_, estimator.intercept_)
+    with estimator._numbers_checked(X):
+        return task.gap(estimator.coef_, estimator.intercept_)

@@ -1,5 +1,6 @@
 """From checked data to a fitted model: state the finite sum, solve it, and shape the result. No estimators here."""
 
+import weakref
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -94,8 +95,10 @@ class Task:
 
     def gap(self, coef, intercept):
         """Return the duality gap of published coefficients."""
+        problem = self.problem
+        problem.refuse_extremes()
         coef, intercept, absent, absent_intercept = self.here(coef, intercept)
-        problem, point = self.problem, self.problem.at(coef, intercept, best=False)
+        point = problem.at(coef, intercept, best=False)
         if self.present.all():
             return point.gap
         scores = np.hstack([point.margins, problem.X @ absent.T + absent_intercept])
@@ -168,13 +171,49 @@ def state_to_go_on_from(task, solver, last, coef, intercept):
     return {"coef": coef, "intercept": intercept * float(problem.fit_intercept)}
 
 
+class LaterDual:
+    """Dual variables that the solver did not need; they are computed from the rows when they are asked for.
+
+    X is the user's array. It is kept only as long as the user keeps it, so that a model is no larger than it was.
+
+    Parameters
+    ----------
+    task : Task
+    X : ndarray
+        The rows of the task.
+    solution : Solution
+    """
+
+    def __init__(self, task, X, solution):
+        self._X, self._solution = weakref.ref(X), solution
+        self._task = replace(task, problem=task.problem.without_rows())
+
+    def __call__(self):
+        """Return `dual_coef_`, or raise an AttributeError if the rows are gone or were changed."""
+        X, solution = self._X(), self._solution
+        if X is None:
+            raise AttributeError(
+                "dual_coef_ is computed from X when it is first asked for, and the array X of the fit has been "
+                "deleted. Keep X in a variable until then, or fit with solver='newton-cg', which computes dual_coef_."
+            )
+        problem = self._task.problem.with_rows(X)
+        point = problem.at(solution.coef, solution.intercept, best=False)
+        if not point.gap <= 4 * solution.gap:  # the certified gap allows for the rounding of one gradient, not of two
+            raise AttributeError(
+                "dual_coef_ is computed from X when it is first asked for, and X has been changed since the fit. Fit "
+                "again."
+            )
+        return self._task.published_dual(point.slopes)
+
+
 class Fitted(NamedTuple):
     """What a fit publishes.
 
     Parameters
     ----------
-    coef, intercept, dual : ndarray or float
+    coef, intercept : ndarray or float
         In the shapes of the estimator's attributes.
+    dual : ndarray or LaterDual
     solution : Solution
     state : dict
         State of the solver.
@@ -183,7 +222,7 @@ class Fitted(NamedTuple):
 
     coef: np.ndarray
     intercept: np.ndarray | float
-    dual: np.ndarray
+    dual: Any
     solution: Solution
     state: dict
     task: Task
@@ -193,13 +232,21 @@ class Fitted(NamedTuple):
         return {**self.state, "solver": self.solution.solver, "of": self.task.problem.fingerprint}
 
 
-def solve(task, solver, state, tell, **options) -> Fitted:
-    """Solve the task, starting at a state; `tell` and the options are passed to the solver."""
+def solve(task, given, solver, state, tell, **options) -> Fitted:
+    """Solve the task, starting at a state; `tell` and the options are passed to the solver.
+
+    `given` is the X that the user passed, which may be that of the task.
+    """
     problem = task.problem
     solution = SOLVERS[solver](problem, state=state, tell=tell, **options)
     solution = _with_the_gap_as_published(problem, solution, options["tol"])
     coef, intercept = task.published(solution.coef, solution.intercept)
-    return Fitted(coef, intercept, task.published_dual(solution.slopes), solution, state, task)
+    slopes = solution.slopes
+    if slopes is None and problem.X is given:
+        return Fitted(coef, intercept, LaterDual(task, given, solution), solution, state, task)
+    if slopes is None:
+        slopes = problem.at(solution.coef, solution.intercept, best=False).slopes
+    return Fitted(coef, intercept, task.published_dual(slopes), solution, state, task)
 
 
 def _with_the_gap_as_published(problem, solution, tol):
@@ -242,6 +289,7 @@ def step_on_rows(task, solver, step, state):
         State of the last call, or the coefficients to start at, or empty.
     """
     problem = task.problem
+    problem.refuse_extremes()
     if problem.l1 > 0:
         raise ValueError(f"solver='{solver}' is for l1_ratio=0; got {problem.l1 / problem.alpha:g}.")
     n_outputs, known = problem.Y.shape[1], state.get("coef")

@@ -9,8 +9,8 @@ from contextlib import suppress
 import numpy as np
 from scipy import sparse
 
+from sklearn_ltdl.linear._gram import column_products, curved_product
 from sklearn_ltdl.linear._problem import BLOCK
-from sklearn_ltdl.rows._gather import Slices, gather
 
 TINY = np.finfo(float).tiny
 
@@ -63,6 +63,8 @@ def _separate_product(point):
         result = problem.l2 * V
         if sparse.issparse(X):
             result += problem.transposed(C * (X @ V[0])[:, None] if len(V) == 1 else C * (X @ V.T))
+        elif problem.is_compiled:
+            result += curved_product(X, C[:, 0], V[0])
         else:  # rows are read once: they are still in the cache for the second product
             for rows in blocks:
                 A = X[rows]
@@ -117,7 +119,7 @@ def _hessian(problem, K, weight):
     for j in range(K):
         for k in range(j + 1):
             rows = weight(j, k)
-            gram, edge[j, :, k] = _moments(X, centre, rows)
+            gram, edge[j, :, k] = _moments(X, centre, rows, problem.is_compiled)
             hessian[j, :, k], hessian[k, :, j] = gram, gram
             edge[k, :, j] = edge[j, :, k]
             corner[j, k] = corner[k, j] = rows.sum()
@@ -137,23 +139,6 @@ def ridge_moments(block, equal):
     return B.T @ B, (share[:, None] * target).T @ A, share @ A
 
 
-def ridge_equations(problem):
-    """Return the Hessian of the squared loss, the gradient at zero and the mean row, in one read of dense rows.
-
-    The intercept is eliminated; without an intercept the mean row is zero.
-    """
-    X, Y, share = problem.X, problem.Y, problem.share
-    target = Y - share @ Y if problem.fit_intercept else Y
-    slices = Slices(problem.blocks(), lambda rows: (X[rows], target[rows], share[rows]))
-    hessian, pull, mean = gather(ridge_moments, slices, problem.equal)
-    mean *= problem.fit_intercept
-    if problem.equal:
-        hessian *= share[0]
-    hessian -= np.outer(mean, mean)
-    hessian[np.diag_indices_from(hessian)] += problem.l2
-    return hessian, -pull, mean
-
-
 def hessian_of(problem, X, curvature):
     """Return the Hessian of one output in the given dense columns, from the second derivatives times the shares."""
     hessian, edge = _moments(X, np.zeros(X.shape[1]), curvature)
@@ -164,7 +149,7 @@ def hessian_of(problem, X, curvature):
     return hessian
 
 
-def _moments(X, centre, weight):
+def _moments(X, centre, weight, is_compiled=False):
     """Return ``A' diag(weight) A`` and ``A' weight`` for ``A = X - centre`` and weights of one sign."""
     p = X.shape[1]
     if sparse.issparse(X):
@@ -172,6 +157,9 @@ def _moments(X, centre, weight):
         gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
         gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
         return gram, first - weight.sum() * centre
+    if is_compiled:
+        products, _ = column_products(X, np.empty((len(X), 0)), np.sqrt(np.abs(weight)))
+        return np.sign(weight.sum()) * products[:p, :p], np.sign(weight.sum()) * products[p, :p]
     equal = np.ptp(weight) == 0
     root, gram, first = np.ones(len(X)) if equal else np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
     size = max(1, BLOCK // p)

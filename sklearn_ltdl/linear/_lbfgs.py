@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from sklearn_ltdl._threads import in_order
+from sklearn_ltdl.linear._gram import block_size, in_parts
 from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
 from sklearn_ltdl.linear._problem import Point
-from sklearn_ltdl.losses import of_rows
+from sklearn_ltdl.losses import Squared, of_rows
 
 MEMORY = 20  # number of pairs (step, change of the gradient)
 SAMPLE = 1000  # rows for a diagonal metric
@@ -43,6 +45,33 @@ class Pass(NamedTuple):
 
 def read(problem, coef, intercept) -> Pass:
     """Return the objective without the l1 norm, and its gradient; products with X are in the precision of X."""
+    is_ours = type(problem.loss).__module__ == Squared.__module__ and not problem.loss.coupled
+    take = _compiled_sums if problem.is_compiled and is_ours else _sums
+    mean_loss, slope, pull, margins = take(problem, coef, intercept)
+    objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
+    slope *= float(problem.fit_intercept)
+    return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins)
+
+
+def _compiled_sums(problem, coef, intercept):
+    from sklearn_ltdl.linear._passes import read_rows  # compiled code loads on first use
+
+    X, Y = problem.X, problem.Y
+    margins, w = np.empty_like(Y), coef[0].astype(X.dtype, copy=False)
+    share = problem.share[:1] if problem.equal else problem.share
+
+    def work(rows):
+        pull = np.zeros_like(w)
+        sums = read_rows(
+            problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, block_size(X), margins[:, 0], pull
+        )
+        return *sums, pull
+
+    mean_loss, slope, pull = map(sum, zip(*in_order(work, in_parts(*X.shape))))
+    return mean_loss, np.array([slope]), pull[None].astype(float), margins
+
+
+def _sums(problem, coef, intercept):
     X, Y, loss, share = problem.X, problem.Y, problem.loss, problem.share
     factors = coef.astype(X.dtype, copy=False)
     margins, pull = np.empty_like(Y), np.zeros_like(coef)
@@ -56,9 +85,7 @@ def read(problem, coef, intercept) -> Pass:
         slope += u.sum(axis=0)
         u = u.astype(X.dtype, copy=False)
         pull += (A.T @ u[:, 0])[None] if len(coef) == 1 else (A.T @ u).T  # the block is in the cache
-    objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
-    slope *= float(problem.fit_intercept)
-    return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins)
+    return mean_loss, slope, pull, margins
 
 
 class Metric(NamedTuple):

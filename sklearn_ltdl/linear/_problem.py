@@ -14,10 +14,13 @@ from zlib import crc32
 import numpy as np
 from scipy import sparse
 
-from sklearn_ltdl.losses import Logistic, Multinomial, balanced_slopes, best_intercept, total
+from sklearn_ltdl._threads import in_order
+from sklearn_ltdl.linear._gram import in_parts, margins_of, pull_of
+from sklearn_ltdl.losses import Logistic, Multinomial, Squared, balanced_slopes, best_intercept, total
 from sklearn_ltdl.results import Status
 
 SMALLEST = 1e-250  # smallest sum of squares whose product with a rounding error is a normal number
+COMPILED = 10**6  # numbers of a dense table from which it is worth loading compiled passes
 BLOCK = 2**17  # numbers in a block of rows: 1 MB, the size of a level-2 cache
 
 
@@ -34,11 +37,17 @@ class Point:
         The point whose slopes are the dual variables of the certificate; by default the point itself.
     balanced : tuple
         Derivatives of the loss with zero mean, and their pull, if they are known.
+    objective : float
+        The objective, if it is known.
     """
 
-    def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None):
+    is_read = True  # whether the margins are known
+
+    def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None, objective=None):
         self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins
         self._other = dual
+        if objective is not None:
+            self.objective = objective
         if balanced is not None:
             self._balanced = (*balanced, False)
 
@@ -55,10 +64,14 @@ class Point:
         return problem.mean_loss(self.margins) + penalty
 
     @cached_property
+    def _raw(self):
+        """Derivatives of the loss, of shape (n_samples, n_outputs)."""
+        return self.problem.loss.derivative(self.margins, self.problem.Y)
+
+    @cached_property
     def _balanced(self):
         """Derivatives u of the loss, balanced to zero mean; their pull ``X' (q u)``; and whether they are exact."""
-        problem = self.problem
-        raw = problem.loss.derivative(self.margins, problem.Y)
+        problem, raw = self.problem, self._raw
         slopes = balanced_slopes(problem.loss, raw, problem.Y, problem.share) if problem.fit_intercept else raw
         return slopes, problem.transposed(problem.share[:, None] * slopes), slopes is raw
 
@@ -78,7 +91,8 @@ class Point:
     @property
     def slopes(self):
         """Feasible dual variables u of shape (n_samples, n_outputs)."""
-        return self.dual._shrink * self.dual._balanced[0]
+        balanced, shrink = self.dual._balanced[0], self.dual._shrink
+        return balanced if shrink == 1 else shrink * balanced
 
     @cached_property
     def gap(self):
@@ -93,8 +107,16 @@ class Point:
         shrink = self.dual._shrink
         of_rows = 0.0
         if not exact or shrink < 1 or self.dual is not self:  # else zero, term by term
-            of_rows = np.sum(problem.share @ problem.loss.fenchel_young(self.margins, self.slopes, problem.Y))
+            of_rows = self._of_rows(self.slopes)
         return float(of_rows) + problem.penalty_gap(self.coef, shrink * pull)
+
+    def _of_rows(self, u):
+        """Return the part of the gap that slopes leave which are not the derivatives; others leave zero."""
+        loss, share, Z, Y = self.problem.loss, self.problem.share, self.margins, self.problem.Y
+        if self._other is None and Y.shape[1] == 1 and not self.problem.l1:
+            moved = np.flatnonzero(u[:, 0] != self._raw[:, 0])
+            share, Z, u, Y = share[moved], Z[moved], u[moved], Y[moved]
+        return np.sum(share @ loss.fenchel_young(Z, u, Y))
 
 
 class FiniteSum:
@@ -120,15 +142,28 @@ class FiniteSum:
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0, centre=None):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
         self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
+        is_one = Y.shape[1] == 1  # several are for matrix products of linear algebra, and its threads
+        self.is_compiled = is_one and not sparse.issparse(X) and X.size > COMPILED  # and so are samples of the rows
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
-        numbers = X.data if sparse.issparse(X) else X
-        of_features, of_targets = _square(numbers), _square(Y)
-        self.mean_square = of_features / len(Y)  # mean squared norm of a row
+
+    @cached_property
+    def mean_square(self):
+        """Mean squared length of a row."""
+        parts = in_parts(*self.X.shape) if self.is_compiled else [slice(None)]
+        return sum(in_order(lambda rows: _square(self._numbers[rows]), parts)) / len(self.Y)
+
+    @property
+    def _numbers(self):
+        return self.X.data if sparse.issparse(self.X) else self.X
+
+    def refuse_extremes(self):
+        """Raise an error if numbers are not finite, or if their products overflow or their squares vanish."""
+        of_features, of_targets = self.mean_square * len(self.Y), _square(self.Y)
         size = of_features * max(1.0, of_targets)
         if not np.isfinite(size * max(1.0, size)):
             raise ValueError("X or y has numbers so large that their products overflow; standardise the columns.")
-        if (of_features < SMALLEST and np.any(numbers)) or (of_targets < SMALLEST and np.any(Y)):
+        if (of_features < SMALLEST and np.any(self._numbers)) or (of_targets < SMALLEST and np.any(self.Y)):
             raise ValueError("X or y has numbers so small that their squares vanish; standardise the columns.")
 
     @classmethod
@@ -165,7 +200,23 @@ class FiniteSum:
     def with_alpha(self, alpha):
         """Return the problem with another `alpha` and the same `l1_ratio`; computed properties of X are kept."""
         ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        return self._changed("squared_lengths", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+        return self._changed("squared_lengths", "mean_square", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+
+    def keep(self, **properties):
+        """Keep values of cached properties that a solver has computed on its way."""
+        vars(self).update(properties)
+
+    def drop(self, name):
+        """Compute a cached property again when it is next asked for."""
+        vars(self).pop(name, None)
+
+    def without_rows(self):
+        """Return the problem without X, and without what was computed from it."""
+        return self._changed(X=None)
+
+    def with_rows(self, X):
+        """Return the problem with X."""
+        return self._changed(X=X)
 
     def _changed(self, *kept, **fields):
         """Return a copy with other fields; of the cached properties, keep only those in `kept`."""
@@ -179,14 +230,20 @@ class FiniteSum:
     @cached_property
     def start(self):
         """The point of zero coefficients: the best constant prediction."""
-        return self.at(np.zeros((self.Y.shape[1], self.X.shape[1])))
+        coef = np.zeros((self.Y.shape[1], self.X.shape[1]))
+        if not isinstance(self.loss, Logistic) or not self.fit_intercept:
+            return self.at(coef)
+        mean, one = (self.share @ self.Y)[None], np.ones(1)  # a loss that is linear in the label
+        intercept = best_intercept(self.loss, np.zeros((1, 1)), mean, one, np.zeros(1))
+        objective = float(total(self.loss, intercept[None], mean, one))
+        return Point(self, coef, intercept, np.full_like(self.Y, intercept[0]), objective=objective)
 
     def at(self, coef, intercept=None, *, best=True):
         """Return the point of `coef`, with the best intercept (searched from `intercept`) unless `best` is false."""
         if not coef.any():
             margins = np.zeros_like(self.Y)
         elif len(coef) == 1:
-            margins = (self.X @ coef[0])[:, None]  # faster than a matrix with one column
+            margins = self._times(coef[0])[:, None]  # faster than a matrix with one column
         else:
             margins = self.X @ coef.T
         intercept = np.zeros(len(coef)) if intercept is None else intercept
@@ -195,6 +252,9 @@ class FiniteSum:
                 intercept = best_intercept(self.loss, margins, self.Y, self.share, intercept)
             margins += intercept
         return Point(self, coef, intercept, margins)
+
+    def _times(self, w):
+        return margins_of(self.X, w) if self.is_compiled else self.X @ w
 
     def penalty_gap(self, coef, pull):
         """Return the sum of the terms ``omega(w) + omega*(v) - v w >= 0`` of the coefficients, for ``v = -pull``."""
@@ -215,7 +275,14 @@ class FiniteSum:
     @cached_property
     def resolution(self):
         """Rounding error of the loss at zero: smaller ranges of the objective are not resolved."""
-        return np.finfo(float).eps * self.mean_loss(np.zeros_like(self.Y)) + np.finfo(float).tiny
+        return np.finfo(float).eps * self._loss_at_zero() + np.finfo(float).tiny
+
+    def _loss_at_zero(self):
+        if isinstance(self.loss, Logistic):
+            return np.log(2)  # whatever the labels
+        if isinstance(self.loss, Squared):
+            return float(np.einsum("i,ij,ij->", self.share, self.Y, self.Y)) / 2  # without copies
+        return self.mean_loss(np.zeros_like(self.Y))
 
     @cached_property
     def nothing_to_gain(self):
@@ -264,6 +331,8 @@ class FiniteSum:
 
     def _rounding_at(self, point):
         """Return the gap that may be rounding, where the range of the objective is hardly more; else 0."""
+        if point.gap > 2e-9 * self.start.objective:  # more than any of these
+            return 0.0
         if self.nothing_to_gain:
             return self.rounding_of_gap
         start = self.start.objective
@@ -273,7 +342,7 @@ class FiniteSum:
     def transposed(self, U):
         """Return ``U' X`` of shape (n_outputs, n_features) for `U` of shape (n_samples, n_outputs)."""
         if U.shape[1] == 1:
-            return (self.X.T @ U[:, 0])[None]
+            return (pull_of(self.X, U[:, 0]) if self.is_compiled else self.X.T @ U[:, 0])[None]
         return np.ascontiguousarray((self.X.T @ U).T)
 
     @cached_property
@@ -334,13 +403,13 @@ class FiniteSum:
 
     def in_single_precision(self):
         """Return the problem with a copy of the dense rows in single precision."""
-        return self._changed(X=self.X.astype(np.float32))
+        return self._changed("mean_square", X=self.X.astype(np.float32))
 
     def sample(self, size):
         """Return the problem of about `size` rows of equal weight, drawn with probabilities equal to their shares."""
         rng = np.random.default_rng(0)
         rows = np.sort(rng.integers(len(self.Y), size=size) if self.equal else self._drawn(rng.random(size)))
-        other = self._changed(X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
+        other = self._changed("mean_square", X=self.X[rows], Y=self.Y[rows], share=np.full(size, 1 / size), equal=True)
         return other
 
     def _drawn(self, chances):

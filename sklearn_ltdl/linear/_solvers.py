@@ -12,17 +12,20 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._registry import Registry
+from sklearn_ltdl._threads import sharing
 from sklearn_ltdl.linear._averaging import Blocks, Draw, averaging, first_point, note_smoothness, set_step
 from sklearn_ltdl.linear._coordinates import proximal_newton_step
-from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step, ridge_equations
+from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step
 from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
 from sklearn_ltdl.linear._problem import Point
+from sklearn_ltdl.linear._ridge import Moments, RidgePoint, from_moments
 from sklearn_ltdl.losses import Squared
 from sklearn_ltdl.results import Solution, Status, Trace
 
@@ -30,7 +33,12 @@ SOLVERS = Registry("solver")
 
 
 def solver(
-    generator: Callable[..., Any] | None = None, *, l1: bool = False, direct: bool = False, estimates: bool = False
+    generator: Callable[..., Any] | None = None,
+    *,
+    l1: bool = False,
+    direct: bool = False,
+    estimates: bool = False,
+    refuses: bool = False,
 ) -> Callable[..., Any]:
     """Register a generator as a solver. Underscores in its name become hyphens.
 
@@ -44,6 +52,8 @@ def solver(
         Whether it decides itself when to stop.
     estimates : bool, default=False
         Whether it yields a `Point` when it expects that a certificate is worth its cost.
+    refuses : bool, default=False
+        Whether it calls `problem.refuse_extremes` itself, when it has read the rows.
 
     Raises
     ------
@@ -51,7 +61,7 @@ def solver(
         If `generator` is not a generator function, or has other parameters.
     """
     if generator is None:
-        return functools.partial(solver, l1=l1, direct=direct, estimates=estimates)
+        return functools.partial(solver, l1=l1, direct=direct, estimates=estimates, refuses=refuses)
     name = generator.__name__.replace("_", "-")
     taken = list(inspect.signature(generator).parameters)
     is_solver = inspect.isgeneratorfunction(generator) and taken[:2] == ["problem", "state"]
@@ -79,7 +89,10 @@ def solver(
         options = {"tol": tol, "step": step, "sampling": sampling}
         steps = generator(problem, state, **{key: value for key, value in options.items() if key in taken})
         every = max_iter if estimates and every is None else every
-        return _run(problem, name, steps, state, direct, direct or estimates, tol, max_iter, tell, every, step)
+        with sharing() if problem.is_compiled else nullcontext():
+            if not refuses:
+                problem.refuse_extremes()
+            return _run(problem, name, steps, state, direct, direct or estimates, tol, max_iter, tell, every, step)
 
     solve.__name__ = name
     return SOLVERS.register(solve)
@@ -94,8 +107,9 @@ def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, eve
     half from epoch 24 on. The first certificate is computed at the epoch by which a rate of two decades per epoch would
     reach `tol`.
     """
-    point, status, stalled = first_point(problem, state), Status.OUT_OF_STEPS, False
-    best, begin, paused, passes, n_iter, errors = point, time.perf_counter(), 0.0, 0.0, 0, []
+    point = best = None if is_quick else first_point(problem, state)
+    status, stalled = Status.OUT_OF_STEPS, False
+    begin, paused, passes, n_iter, errors = time.perf_counter(), 0.0, 0.0, 0, []
     due = max(1, int(-np.log10(max(tol, 1e-12)) / 2))
     records = [] if is_quick else [(0.0, 0.0, point.objective, point.objective - point.gap, point.gap)]
     while n_iter < max_iter and (is_quick or not problem.nothing_to_gain):
@@ -121,12 +135,15 @@ def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, eve
         if n_iter >= 3 and step is not None and not point.objective <= problem.start.objective + problem.resolution:
             status = Status.DIVERGED
             break
-        best = point if point.objective <= best.objective or best is problem.start else best
+        is_best = best is None or best is problem.start or point.objective <= best.objective
+        best = point if is_best else best
         status = Status.STOPPED if stopped else problem.status(point, tol)
         if stopped or status is Status.SEPARABLE or (status is Status.CONVERGED and not direct):
             break
         errors.append((n_iter, problem.error(point)))
         due = _foretold(errors, tol)
+    if best is None:
+        point = best = problem.start if status is Status.DIVERGED else first_point(problem, state)
     if status is Status.DIVERGED:
         if step is not None:
             raise ValueError(
@@ -144,7 +161,7 @@ def _run(problem, name, steps, state, direct, is_quick, tol, max_iter, tell, eve
         point.gap,
         status,
         name,
-        point.slopes,
+        point.slopes if point.is_read else None,
         Trace(*np.array(records).reshape(-1, 5).T),
         state.get("step"),
         smoothness=state.get("smoothness"),
@@ -462,30 +479,46 @@ def _proximal(problem, coef, step):
 # Methods of second order
 
 
-@solver(direct=True)
+@solver(direct=True, refuses=True)
 def cholesky(problem, state, *, tol):
-    """Minimise the squared loss by one Cholesky factorisation and steps of iterative refinement."""
+    """Minimise the squared loss by one Cholesky factorisation; large dense tables are read once.
+
+    Where rounding hides what `tol` asks for, steps of iterative refinement follow, which read the rows once each.
+    """
     if not isinstance(problem.loss, Squared):
         raise ValueError("solver='cholesky' is for the squared loss; use solver='newton' or 'auto'.")
     n, p = problem.X.shape
     if sparse.issparse(problem.X) or n < p or n * p <= EXACT or "coef" in state:
+        problem.refuse_extremes()
         yield from _newton(problem, state, tol, "cholesky")
         return
     _refuse_beyond_memory(problem, "cholesky")
-    hessian, gradient, mean = ridge_equations(problem)
-    solve = inverse(hessian, problem.l2)
-    coef = np.zeros_like(gradient)
+    moments = Moments.of(problem)
+    if problem.equal:
+        problem.keep(mean_square=moments.mean_square)
+    problem.refuse_extremes()
+    second, _, _ = moments.centred()
+    solve = inverse(second + problem.l2 * np.eye(p), problem.l2)
+    point = from_moments(problem, solve, moments)
+    state.update(coef=point.coef, intercept=point.intercept)
+    if problem.l2 > 0 and point.is_resolved():
+        problem.keep(start=RidgePoint(problem, moments, np.zeros_like(point.coef)))
+        if problem.error(point) <= tol:
+            yield 1.0, point
+            return
+        problem.drop("start")  # from here on, rounding is not only bounded
     for _ in range(3):
-        coef = coef - solve(gradient.T).T
-        intercept = (problem.share @ problem.Y - coef @ mean) * float(problem.fit_intercept)
-        here = read(problem, coef, intercept)
+        here = read(problem, point.coef, point.intercept)
         slopes = problem.loss.derivative(here.margins, problem.Y) - here.slope
-        gradient = here.gradient - here.slope[:, None] * mean
-        point = Point(problem, coef, intercept, here.margins, balanced=(slopes, gradient - problem.l2 * coef))
-        state.update(coef=coef, intercept=intercept)
+        gradient = here.gradient - here.slope[:, None] * moments.mean
+        balanced = slopes, gradient - problem.l2 * point.coef
+        point = Point(problem, point.coef, point.intercept, here.margins, balanced=balanced)
+        state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0, point
         if problem.error(point) <= tol:
             break
+        coef = point.coef - solve(gradient.T).T
+        point = Point(problem, coef, moments.intercept(coef), None)
 
 
 @solver(direct=True)
@@ -590,7 +623,7 @@ def lbfgs(problem, state, *, tol):
         is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
         if near is problem and is_worth_it:
             asked = min(asked, errors[-1] / 2)
-            yield 1.0, Point(problem, here.coef, here.intercept, here.margins)
+            yield 1.0, Point(problem, here.coef, here.intercept, here.margins, objective=here.objective)
         else:
             yield 1.0, (here.coef, here.intercept)
         if can_factor and to_come > 8 + size / 50:
@@ -629,19 +662,17 @@ def newton_cg(problem, state, *, tol):
     The preconditioner is the diagonal of the Hessian. `budget` in the state is the maximum number of passes.
     """
     point, left = first_point(problem, state), state.pop("budget", np.inf)
-    first, idle = np.linalg.norm(point.gradient), 0
+    first, idle, product, diagonal = np.linalg.norm(point.gradient), 0, None, None
     while left > 0:
+        if product is None or not isinstance(problem.loss, Squared):
+            product, diagonal = hessian_product(point), hessian_diagonal(point)
         size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
         if problem.l2 > 0:  # the norm of a gradient whose gap is half the tolerance
             target = np.sqrt(problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
         step, products = conjugate_gradients(
-            hessian_product(point),
-            point.gradient,
-            max(target, 1e-14 * size),
-            hessian_diagonal(point),
-            most=min(1000, left),
+            product, point.gradient, max(target, 1e-14 * size), diagonal, most=min(1000, left)
         )
         left -= products
         before, (point, decrease) = point, _search(problem, point, step)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_ltdl.ntk._passes import by_threads
+from sklearn_ltdl._threads import by_threads
 
 CACHED_ENTRIES = 2**17  # entries of a matrix that is sorted in a core's cache
 

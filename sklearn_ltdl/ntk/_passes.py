@@ -1,13 +1,8 @@
 """Fill a kernel matrix tile by tile, on the threads of linear algebra; of a symmetric matrix, compute half."""
 
-import functools
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from threading import Lock
-
-import joblib
 import numpy as np
-from threadpoolctl import ThreadpoolController
+
+from sklearn_ltdl._threads import by_threads
 
 SMALL = 2**20  # entries; NumPy needs 16 ms a layer for them, and loading compiled code 700 ms
 NUMPY_TILE = 192  # rows and columns of a tile whose temporaries stay in the second-level cache
@@ -108,33 +103,3 @@ def tiled(work, n, m, size, dtype):
     else:
         by_threads(finish, tiles)
     return K
-
-
-def by_threads(work, parts):
-    """Call ``work(part)`` for all parts, on as many threads as linear algebra may use."""
-    with threads() as number, ThreadPoolExecutor(number) as pool:
-        for _ in pool.map(work, parts):
-            pass  # an exception is raised here
-
-
-_taking_threads = Lock()
-
-
-@contextmanager
-def threads():
-    """Yield the number of threads that may work, while linear algebra is limited to one thread each.
-
-    The number is that of the pool of linear algebra, which `threadpoolctl`, joblib's workers and the environment limit.
-    A simultaneous call from a second thread gets one thread.
-    """
-    with _taking_threads:
-        pools = _thread_pools()
-        number = min([joblib.cpu_count(), *(pool["num_threads"] for pool in pools.info())])
-        limit = pools.limit(limits=1) if number > 1 else nullcontext()
-    with limit:
-        yield number
-
-
-@functools.cache
-def _thread_pools():
-    return ThreadpoolController().select(user_api="blas")

@@ -12,7 +12,7 @@ REPORT_SHARE, REPORT_SECONDS = 0.1, 3.0  # that are kept for the report: this sh
 
 
 class TimeIsOverError(RuntimeError):
-    """The total time was over before any fit could start."""
+    """The time was over before any fit could start."""
 
 
 class TotalTime(float):
@@ -25,7 +25,7 @@ class TotalTime(float):
     interrupts : bool, default=False
         Whether `preparation` is interrupted by a signal. This is for a program of our own: a signal has one handler.
     reserved : float, default=0.0
-        Share of the time that is kept for a fit after the comparison.
+        Share of the time that is kept for what comes after these fits.
     """
 
     def __new__(cls, seconds, *, interrupts=False, reserved=0.0):
@@ -43,9 +43,9 @@ class TotalTime(float):
         """Return the same total time, counted from now."""
         return type(self)(self, interrupts=self._interrupts, reserved=self._reserved)
 
-    def without_reserve(self):
-        """Return the same total time, of which nothing is kept for a further fit."""
-        clock = type(self)(self, interrupts=self._interrupts)
+    def reserving(self, share):
+        """Return the same total time, of which another share is kept for a further fit."""
+        clock = type(self)(self, interrupts=self._interrupts, reserved=share)
         clock._began = self._began
         return clock
 
@@ -80,7 +80,7 @@ class TotalTime(float):
         except Alarm:
             raise TimeIsOverError(
                 f"The total time of {self:g} s was over before the first fit, while the table was read and prepared. "
-                "Nothing was fitted. Give more time, or fewer rows."
+                "Give more time, or fewer rows."
             ) from None
         finally:
             self._disarm()

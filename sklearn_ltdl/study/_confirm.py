@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._hashes import hashes_of
 from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.study._comparison import Comparison
 from sklearn_ltdl.study._folds import Split, copied
@@ -111,9 +112,12 @@ def confirm(
         test = np.sort(test[np.argsort(hashes(0, len(test)))[:HELD_OUT]])
     split = Split(0, 0, train, test)
     names = list(dict.fromkeys(["dummy", "linear", reference, candidate]))
-    limits = {"n_jobs": n_jobs, "time_limit": time_limit, "total_time": total_time}
+    clock = TotalTime.of(total_time)
+    clock.end_preparation()
+    limits = {"n_jobs": n_jobs, "time_limit": time_limit, "total_time": clock}
     fits = _fitted(data, {name: methods[name] for name in names}, split, settings["seed"], limits)
-    part = _judged(fits, data, split, HeldOut.of([split], weight, cluster), (candidate, reference), settings)
+    held_out, share = HeldOut.of([split], weight, cluster), (len(y), settings["n_rows_of_table"])
+    part = _judged(fits, data, split, held_out, (candidate, reference), settings["margin"], share)
     return replace(comparison, evidence={**comparison.evidence, "confirmed": part})
 
 
@@ -170,7 +174,7 @@ def _fitted(data, methods, split, seed, limits):
     return fits
 
 
-def _judged(fits, data, split, held_out, pair, settings):
+def _judged(fits, data, split, held_out, pair, margin, share):
     """Return the part of the evidence."""
     y, weight = data.y[split.test], held_out.weight[split.test]
     part = {"n_train": len(split.train), "n_test": len(split.test)}
@@ -197,16 +201,15 @@ def _judged(fits, data, split, held_out, pair, settings):
         failure = part["failure"][part["method"].index(lost[0])]
         return part | {"sentence": f"Not confirmed: the fit of {lost[0]} on {part['n_train']} rows failed: {failure}."}
     mean, half = held_out.share(losses[reference] - losses[candidate], losses["dummy"], LEVEL)
-    contrast = Contrast(
-        "confirmed", candidate, reference, mean, mean - half, mean + half, settings["margin"], len(split.test)
-    )
-    return part | {"sentence": _sentence(part, contrast)} | asdict(contrast)
+    contrast = Contrast("confirmed", candidate, reference, mean, mean - half, mean + half, margin, len(split.test))
+    return part | {"sentence": _sentence(part, contrast, *share)} | asdict(contrast)
 
 
-def _sentence(part, contrast):
+def _sentence(part, contrast, n_read, n_rows):
+    where = "On all rows" if n_read == n_rows else f"On {spaced(n_read)} of {spaced(n_rows)} rows"
     outcome = {
-        "above": f"On all rows, prefer {contrast.candidate}",
-        "undecided": f"On all rows, the choice between {contrast.reference} and {contrast.candidate} is open",
-    }.get(contrast.state, f"On all rows, {contrast.reference} is confirmed")
+        "above": f"{where}, prefer {contrast.candidate}",
+        "undecided": f"{where}, the choice between {contrast.reference} and {contrast.candidate} is open",
+    }.get(contrast.state, f"{where}, {contrast.reference} is confirmed")
     sizes = f"fitted on {spaced(part['n_train'])} rows and judged on {spaced(part['n_test'])} others"
     return f"{outcome}: {sizes}, {contrast}."

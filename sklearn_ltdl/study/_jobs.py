@@ -18,7 +18,6 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 import sklearn_ltdl
-from sklearn_ltdl._backends.jax import compile_seconds
 from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._models import is_given, predict
 from sklearn_ltdl.tables._kinds import rows_of
@@ -43,6 +42,12 @@ class Data(NamedTuple):
     weight: np.ndarray | None
     task: str
     n_classes: int | None
+
+
+def compile_seconds():
+    """Return the seconds in which JAX traced and compiled functions in this process; it is not imported for this."""
+    backend = sys.modules.get("sklearn_ltdl._backends.jax")
+    return 0.0 if backend is None else sum(backend.COMPILATIONS)
 
 
 def run(data, function, *arguments):

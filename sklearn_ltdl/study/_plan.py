@@ -19,7 +19,8 @@ from sklearn_ltdl.study._importance import folds_of, importance_by_permutation, 
 from sklearn_ltdl.study._jobs import Data, fit_and_predict, identity, is_fit, versions
 from sklearn_ltdl.study._models import FAMILIES, METHODS, Contender, given
 from sklearn_ltdl.study._verdict import HELD_BACK, HeldOut
-from sklearn_ltdl.tables._columns import describe, group_numbers, read_columns
+from sklearn_ltdl.tables._columns import group_numbers, read_columns
+from sklearn_ltdl.tables._described import describe
 from sklearn_ltdl.tables._kinds import as_table, rows_of
 from sklearn_ltdl.tables._notes import Note, spaced
 from sklearn_ltdl.tables._sample import Sample

@@ -203,7 +203,7 @@ def box(comparison):
     confirmed = f'<p style="margin: .35em 0 0">{escape(found["sentence"])}</p>' if found else ""
     parts = [
         f'<section class="verdict" aria-label="Verdict" style="{_BOX}; border: 2px solid #1a1a1a">'
-        f'<p class="claim" style="font-size: 1.15em; font-weight: 600; margin: 0 0 .35em">{escape(advice)}</p>'
+        f'<p class="claim" style="font-size: 1.15em; font-weight: 600; margin: 0 0 .35em">{_unbroken(advice)}</p>'
         f'<p style="margin: 0; color: #555">Verdict: {escape(verdict.line)}</p>{confirmed}</section>'
     ]
     if warned:
@@ -217,6 +217,11 @@ def box(comparison):
 
 
 _BOX = "border-radius: .4em; padding: 1em; margin: 1em 0; color: #1a1a1a; background: #fff"
+
+
+def _unbroken(text):
+    """Return a text as HTML in which no line ends between a number and its per cent sign."""
+    return escape(text.replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 def recommended(comparison):

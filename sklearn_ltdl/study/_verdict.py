@@ -74,9 +74,12 @@ class Contrast:
         return int(float(f"{self.n_rows * max(2, (half_width / distance) ** 2):.0e}"))
 
     def __str__(self) -> str:
+        better, worse, low, high = self.candidate, self.reference, self.low, self.high
+        if self.difference < 0:
+            better, worse, low, high = worse, better, -high, -low
         return (
-            f"{self.candidate} saves {100 * self.difference:z.1f} % of the baseline's loss over {self.reference}, "
-            f"{100 * self.level:.0f} % interval {100 * self.low:z.1f} to {100 * self.high:z.1f}"
+            f"{better} saves {100 * abs(self.difference):.1f} % of the baseline's loss over {worse}, "
+            f"{100 * self.level:.0f} % interval {100 * low:z.1f} to {100 * high:z.1f}"
         )
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from sklearn_ltdl._errors import ParameterError
@@ -43,6 +43,7 @@ _DOCUMENT = re.compile(rb"<(?:!doctype|!--|\?xml|(?:html|head|body|meta)[\s>])",
 _ELEMENT = re.compile(rb"<([a-z][\w:.-]*)[\s>]", re.IGNORECASE)
 _JSON = re.compile(rb"\{\s*[\"}]|\[\s*[\[{\"\d\]-]")
 REMEDY = "save the table as CSV or Parquet"
+FEWER_ROWS = "draw some of its rows at random (--sample N)"
 
 
 def content(path):
@@ -89,10 +90,28 @@ def parts(file):
 @contextmanager
 def on_disk(parts):
     """Yield a copy of a stream in a temporary file, which can be read from anywhere."""
-    with tempfile.TemporaryFile() as copy:
-        copy.writelines(parts)
-        copy.seek(0)
+    with ExitStack() as stack:
+        with _space():
+            copy = stack.enter_context(tempfile.TemporaryFile())
+        for part in parts:
+            with _space():
+                copy.write(part)
+        with _space():
+            copy.seek(0)  # writes what is left
         yield copy
+
+
+@contextmanager
+def _space():
+    """Raise an error of the disk for temporary files in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.tempdir or "the folder for temporary files"
+        raise ValueError(
+            f"{folder}: the table cannot be copied there to be unpacked ({error.strerror or error}); make room, or set "
+            "TMPDIR to a folder with more."
+        ) from error
 
 
 def _read_parts(file):
@@ -153,11 +172,21 @@ def memory():
 
 def too_large(where, limit=None):
     most = (LARGEST_FILE if limit is None else limit) / (1 << 30)
-    return TooLarge(f"{where}: expected at most {most:.3g} GiB of data; draw some of its rows at random (--sample N).")
+    return TooLarge(f"{where}: expected at most {most:.3g} GiB of data", FEWER_ROWS)
 
 
 class TooLarge(ValueError):
-    """A file whose content exceeds the limit."""
+    """A table that is too large to be read.
+
+    Attributes
+    ----------
+    reason : str
+        What is too large; the message is this, and what to try.
+    """
+
+    def __init__(self, reason, remedy):
+        super().__init__(f"{reason}; {remedy}.")
+        self.reason = reason
 
 
 def require_lines(where, data):
@@ -198,6 +227,8 @@ def _damage(where, packing):
     try:
         yield
     except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        if getattr(error, "errno", None) is not None:  # of the disk, not of what was read from it
+            raise
         raise ValueError(f"{where}: the {packing} file is damaged or encrypted ({error}).") from error
     except _NoTable as error:
         raise ValueError(f"{where}: expected a table, got {error}") from error
@@ -253,11 +284,22 @@ def _unknown(encoding):
     )
 
 
+def bytes_of_utf16(data):
+    """Return the encoding of UTF-16 without a mark, whose letters have a zero byte each; None of other files."""
+    first, second = data[:1000:2], data[1:1000:2]
+    for zeros, other, name in ((second, first, "utf-16-le"), (first, second, "utf-16-be")):
+        if zeros.count(0) > 0.8 * len(zeros) and not other.count(0):
+            return name
+    return None
+
+
 def _markup(start, end):
     """Return the language of a document, whose first element or bracket is closed at its end; None of a table."""
     element = _ELEMENT.match(start)
     if _DOCUMENT.match(start) or (element and end.lower().endswith(b"</%s>" % element[1].lower())):
         return "HTML or XML"
+    if re.match(rb"(?i)(?:\s*%.*\n)*\s*@relation\s", start):
+        return "ARFF"
     return "JSON" if _JSON.match(start) and end.endswith((b"]", b"}")) else None
 
 
@@ -287,6 +329,8 @@ def as_utf8(where, data, encoding=None):
         raise ValueError(f"{where}: expected a table, got {name}; {REMEDY}.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = {"utf-16": "UTF-16"}
+    elif (order := bytes_of_utf16(data)) is not None:
+        encodings = {order: "UTF-16"}
     elif b"\x00" in data:
         encodings = {}
     else:

@@ -14,8 +14,20 @@ MARKS = frozenset((
     "nd", "nan", "nil", "none", "null", "unknown", "unk", "missing", "not available", "not applicable", "no data",
     "#n/a", "#na", "#value!", "#div/0!", "#ref!",
 ))  # fmt: skip
-_DECIMAL_POINT = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:,\d{3})+)?(?:(?<=\d)\.?|\.\d+)(?:[eE][+-]?\d+)?"  # 1,234.5
-_DECIMAL_COMMA = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:[.'\u00a0\u202f]\d{3})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
+_GAPS = "'\u2019 \u00a0\u202f"
+BESIDE_POINT, BESIDE_COMMA = f"[,{_GAPS}]", f"[.{_GAPS}]"  # thousands separators
+_DECIMAL_POINT = (  # 1,234.5 and 12,34,567.8
+    rf"[+-]?(?:\d+|[1-9]\d{{0,2}}(?:{BESIDE_POINT}\d{{3}})+|[1-9]\d?(?:,\d\d)+,\d{{3}})?"
+    r"(?:(?<=\d)\.?|\.\d+)(?:[eE][+-]?\d+)?"
+)
+_DECIMAL_COMMA = rf"[+-]?(?:\d+|[1-9]\d{{0,2}}(?:{BESIDE_COMMA}\d{{3}})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
+_EITHER_SIGN = r"[+-]?(?:\d+|\d*[.,]\d+)"
+_MAYBE_THOUSANDS = r"[+-]?[1-9]\d{0,2}[.,]\d{3}"
+_MINUS_AFTER = r"^(\d[\d.,]+)\s?-$"
+_POWERS = {  # other spellings of an exponent
+    r"^([+-]?(?:\d+\.\d*|\.\d+))[dD]([+-]?\d{1,3})$": r"\1E\2",
+    r"^([+-]?\d+(?:[.,]\d+)?)\s?[xX\u00d7*\u00b7]\s?10\^?\(?([+-]?\d{1,2})\)?$": r"\1E\2",
+}
 _THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
 _SIGN = r"([$€£¥%])"
 _BEFORE = r"[+-]?\s?((?:US|R|A|C)\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|Rs\.?)\s?[\d.,(+-].*"
@@ -94,9 +106,32 @@ class Written:
         return bool(self._without_unit.str.fullmatch(r"\([^()+-]*\d[^()+-]*\)").any())
 
     @cached_property
+    def has_minus_after(self):
+        """Whether a minus sign follows a number, as SAP writes."""
+        return bool(self._without_unit.str.contains(r"^\d[\d.,]+\s?-$").any())
+
+    @cached_property
+    def has_powers(self):
+        """Whether an exponent is written otherwise than with E, as in 1.5D+03 and 1.5x10^3."""
+        return bool(self._without_unit.str.contains(r"\d\.?\d*(?:[dD][+-]?\d|\s?[xX\u00d7*\u00b7]\s?10)").any())
+
+    @cached_property
+    def has_both_signs(self):
+        """Whether some cells have a decimal point and some a comma, and none of these can separate thousands."""
+        texts = self.bare
+        if not (texts.str.contains(",", regex=False).any() and texts.str.contains(".", regex=False).any()):
+            return False
+        return bool(texts.str.fullmatch(_EITHER_SIGN).all() and not texts.str.fullmatch(_MAYBE_THOUSANDS).any())
+
+    @cached_property
     def bare(self):
-        """The bare numbers: without unit and multiples, and with an ASCII minus sign."""
+        """The bare numbers: without unit and multiples, and with an ASCII minus sign in front."""
         texts = self._without_unit.str.replace("\u2212", "-")
+        if self.has_minus_after:
+            texts = texts.str.replace(_MINUS_AFTER, r"-\1", regex=True)
+        if self.has_powers:
+            for pattern, number in _POWERS.items():
+                texts = texts.str.replace(pattern, number, regex=True)
         if self.has_parentheses:
             texts = texts.str.replace(r"^\(([^()+-]*)\)$", r"-\1", regex=True)
         if self.factors is not None:

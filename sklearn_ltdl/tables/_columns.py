@@ -24,13 +24,15 @@ _IDENTIFIER = re.compile(  # customer_id, PassengerId, SK_ID_CURR, but not "paid
 )
 _ROW_NAME = re.compile(  # names of columns that number the rows if they increase; R writes X and ...1
     r"(?i:x|\.\.\.\d+|#|(?:.*[\W_])?(?:no|nr|num|number|obs|observation|case|row|record|serial|seq|sequence|sample)"
-    r"|subject|patient|customer)\.?|.*[a-z](?:No|Nr|Num|Number)"
+    r"|line|entry|subject|patient|customer|(?:lauf|lfd\W?)?(?:nr|nummer)|zeile|num[eé]ro|numer)\.?"
+    r"|.*[a-z](?:No|Nr|Num|Number)"
 )
+_ONE_NUMBER = r"[^\w\s]?\d+(?:[.,]\d+)*[^\d]*"  # with what is around it, but no date, range or code
+_MANY_NUMBERS = 20  # distinct texts that begin with a number, from which they are not labels
 MOST_COLUMNS = 20_000  # maximum number of columns to predict from
 MOST_CELLS = 100_000_000  # in the encoded table, 0.8 GB, which fit in any memory
 _COPIES = 8  # of the encoded table in a fit
 MOST_LEVELS = 50  # maximum number of encoded columns for one categorical column
-MOST_LINES = 8  # maximum number of lines about the columns of one kind
 
 
 class Column(NamedTuple):
@@ -266,9 +268,13 @@ def _constant(column):
 
 def _identifier(column):
     n = len(column.series)
+    if not column.n_distinct == n > RARE_LEVEL:
+        return None
     whole = column.kind == "number" and column.series.dtype.kind in "iu"
-    if whole and column.n_distinct == n > RARE_LEVEL and _IDENTIFIER.fullmatch(column.name):
+    if whole and _IDENTIFIER.fullmatch(column.name):
         return Note("identifier", "looks like an identifier (name, and all values distinct)")
+    if len(column.texts) == n and column.texts.str.fullmatch(r"\d+").all():
+        return Note("identifier", f"looks like an identifier (digits such as {column.example!r}, all distinct)")
     return None
 
 
@@ -282,8 +288,14 @@ def _row_number(column):
     if first in (0, 1) and (np.diff(values) == np.diff(column.number)).all():
         hint = "; if it is the time, --time" if re.fullmatch("(?i)t|time|period|day|week|month", column.name) else ""
         return Note("row number", f"row numbers from {first}, which do not describe new rows{hint}")
-    if (np.diff(values) > 0).all() and _ROW_NAME.fullmatch(column.name):
+    if (np.diff(values) == -np.diff(column.number)).all() and values[-1] in (0, 1):
+        return Note("row number", f"row numbers down to {values[-1]}, which do not describe new rows")
+    if not _ROW_NAME.fullmatch(column.name):
+        return None
+    if (np.diff(values) > 0).all():
         return Note("row number", "looks like a row number (name, and increasing values)")
+    if values.min() in (0, 1) and (np.diff(np.sort(values)) == 1).all():
+        return Note("row number", "looks like a row number (name, and each number once)")
     return None
 
 
@@ -307,6 +319,8 @@ def _own_text(column):
     if sum(map(is_numeral, set(texts))) >= column.n_distinct / 2:
         return None
     hint = "; write dates as 2024-05-31" if _DATE.fullmatch(column.example) else ""
+    if not hint and texts.str.fullmatch(_ONE_NUMBER).mean() >= 0.95:
+        hint = "; write numbers without what is around them"
     return Note("own text", f"almost every value is unique text, such as {column.example!r}{hint}")
 
 
@@ -323,9 +337,20 @@ def _stray_words(column):
     if column.kind != "category":
         return None
     n, strays = len(column.texts), int(column.strays.sum())
-    if 0 < strays < n / 2:
+    if 0 < strays <= 0.6 * n:
         return Note("strays", f"{n - strays} of {n} values are numbers, but {column.strays.index[0]!r} is not")
     return None
+
+
+def _spelled_numbers(column):
+    """Note numbers of a spelling that is not known, such as hexadecimal ones or several units."""
+    if column.kind != "category" or not column.n_distinct or column.n_distinct < _MANY_NUMBERS:
+        return None
+    if column.strays.empty or column.strays.index.str.fullmatch(_ONE_NUMBER).mean() < 0.95:
+        return None
+    return Note(
+        "spelled numbers", f"if values such as {column.example!r} are numbers, write them without what is around them"
+    )
 
 
 def _look_alike(column):
@@ -374,8 +399,37 @@ def _repeated_identifier(column):
     return None
 
 
+def _rare_levels(column):
+    """Note a category of which most rows have a rare level, so that it says little."""
+    if column.kind != "category" or not column.n_distinct:
+        return None
+    counts = column.series.value_counts()
+    few = int(counts[counts < RARE_LEVEL].sum())
+    if few <= column.n_known / 2 or column.n_distinct < RARE_LEVEL:
+        return None
+    return Note(
+        "rare levels", f"{few} of {column.n_known} rows have a level of fewer than {RARE_LEVEL} rows, in one group"
+    )
+
+
+def identifies(name, series, number=None):
+    """Return why a column, also by its name, only numbers or identifies the rows; None if it does not."""
+    if not _IDENTIFIER.fullmatch(name) and not _ROW_NAME.fullmatch(name):
+        return None
+    seen = _Seen(name, series, kind_of(series), number)
+    return _first((_identifier, _row_number), seen) or None
+
+
 LEAVE_OUT = (_empty, _objects, _constant, _identifier, _row_number, _free_text, _own_text)  # why a column is left out
-SUSPECT = (_unread_dates, _stray_words, _look_alike, _sentinel, _repeated_identifier)  # possible mistakes
+SUSPECT = (
+    _unread_dates,
+    _stray_words,
+    _spelled_numbers,
+    _look_alike,
+    _sentinel,
+    _repeated_identifier,
+    _rare_levels,
+)  # possible mistakes
 
 
 def _first(rules, column):
@@ -394,7 +448,7 @@ def _require_finite(columns, X):
             raise ParameterError(
                 "X",
                 f"column {column.name!r} holds infinite values ({infinite.sum()} of {len(values)}); replace them by "
-                "a number, or leave them empty.",
+                "a number, or leave them empty (--missing inf,-inf).",
             )
 
 
@@ -416,47 +470,3 @@ def encoded_width(kinds, X):
 def most_cells():
     """Return how many cells of an encoded table the memory has room for."""
     return max(MOST_CELLS, memory() // (8 * _COPIES))
-
-
-_TITLES = {"number": ("number", "numbers"), "date": ("date", "dates"), "category": ("category", "categories")}
-
-
-def describe(columns):
-    """Return lines that describe how the columns are read, by kind, with remarks and the columns left out."""
-    lines = []
-    for kind, titles in _TITLES.items():
-        chosen = [column for column in columns if column.kind == kind]
-        if chosen:
-            missing = sum(column.n_missing > 0 for column in chosen)
-            holes = f" ({missing} with missing values)" if missing else ""
-            names = _fitting([column.name for column in chosen])
-            lines.append(f"{len(chosen):>5} {titles[len(chosen) > 1]:<10}  {names}{holes}")
-            lines += _some([f"{column.name}: {column.note}" for column in chosen if column.note])
-    left_out = [column for column in columns if column.kind == "left out"]
-    if left_out:
-        lines.append(f"{len(left_out):>5} left out")
-        lines += _some([f"{column.name}: {column.note}" for column in left_out])
-    if any(column.note.code not in ("empty", "constant") for column in left_out):
-        lines.append(f"{'':>8}(--categorical NAME or --numeric NAME keeps one; in Python, categorical= and numeric=)")
-    return lines
-
-
-def _fitting(names, width=70):
-    """Return as many names as fit in the width."""
-    shown, length = [], 0
-    for name in map(_plain, names):
-        length += len(name) + 2
-        if shown and length > width:
-            return f"{', '.join(shown)}, ..."
-        shown.append(textwrap.shorten(name, width, placeholder="..."))
-    return ", ".join(shown)
-
-
-def _some(lines):
-    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return [f"{'':>8}{textwrap.shorten(_plain(line), 110, placeholder=' ...')}" for line in lines[:MOST_LINES] + more]
-
-
-def _plain(text):
-    """Return a text of the user without characters that could control a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import unicodedata
 import warnings
 from contextlib import suppress
 
@@ -16,12 +17,30 @@ _DATE_LIKE = re.compile(
     rf"(?:{_WORD},? )?(?:\d{{1,4}}|{_WORD}){_BETWEEN}(?:\d{{1,2}}|{_WORD}){_BETWEEN}\d{{1,4}}(?:[T ,].*)?"
     rf"|{_WORD}{_BETWEEN}\d{{2,4}}|\d{{4}}[-/]\d{{2}}|\d{{2}}/\d{{4}}"
 )
+_ODD = (  # spellings that pandas does not know, as patterns, and how to write them
+    (r"(?<=\d)(?:st|nd|rd|th)\b", ""),  # 21st January 2019
+    (r"^(\d{1,2})([A-Za-z]{3})(\d{4}|\d\d)\b", r"\1-\2-\3"),  # 21JAN2019 (SAS)
+    (r"^(\d{1,2}/[A-Za-z]{3}/\d{4}):", r"\1 "),  # 21/Jan/2019:06:11:06 (servers)
+    (r"^(\d{4})[\u5e74_](\d{1,2})[\u6708_](\d{1,2})\u65e5?", r"\1-\2-\3"),  # 2019_01_21, or in Chinese or Japanese
+    (r"(\d) de (?=[^\W\d])|([^\W\d]) de (?=\d)", r"\1\2 "),  # 21 de enero de 2019
+    (r"(?<=\d)\. (?=[^\W\d])", " "),  # 21. Januar 2019
+    (r" (\d{1,2})\.(\d\d)$", r" \1:\2"),  # 21-01-2019 06.11
+)
+_QUARTER = r"(?:Q0?([1-4])[ /-]?(\d{4})|(\d{4})[ /-]?Q([1-4]))"  # Q1 2019 and 2019Q1
+_LETTERS = re.compile(r"[^\W\d_]{3,}\.?")
+_MONTHS = {  # first letters of months in German, French, Spanish, Italian, Portuguese and Dutch
+    "jan": "Jan", "gen": "Jan", "ene": "Jan", "feb": "Feb", "fev": "Feb", "mar": "Mar", "mrz": "Mar", "maa": "Mar",
+    "apr": "Apr", "avr": "Apr", "abr": "Apr", "mai": "May", "may": "May", "mei": "May", "mag": "May", "jun": "Jun",
+    "juin": "Jun", "giu": "Jun", "jul": "Jul", "juil": "Jul", "lug": "Jul", "aug": "Aug", "aou": "Aug", "ago": "Aug",
+    "sep": "Sep", "set": "Sep", "oct": "Oct", "okt": "Oct", "ott": "Oct", "out": "Oct", "nov": "Nov", "dec": "Dec",
+    "dez": "Dec", "dic": "Dec",
+}  # fmt: skip
 _DAYS = (  # formats that pandas does not guess: two-digit years, twelve-hour clocks, months
     "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%d.%m.%y", "%d-%b-%y", "%d %b %y", "%b %d %y", "%b %d, %y",
     "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%Y-%m-%d", "%Y/%m/%d", "%d-%b-%Y", "%d %b %Y",
     "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%b %Y", "%b-%Y", "%B %Y", "%b-%y", "%m/%Y", "%Y/%m",
 )  # fmt: skip
-_CLOCKS = "", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %H:%M", " %H:%M:%S"
+_CLOCKS = "", " %H:%M:%S %z", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %H:%M", " %H:%M:%S"
 _TIME = r"\d{1,2}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?"
 _TWELVE = r"(?:0?[1-9]|1[0-2]):[0-5]\d(?::[0-5]\d)? ?[AaPp]\.?[Mm]\.?"
 
@@ -61,7 +80,7 @@ def dates(column, decimal):
 
     if not column.is_text:
         return None
-    distinct = Series(column.texts.unique())
+    distinct = _usual(Series(column.texts.unique()))
     seen = [text for text in distinct[:_SEEN] if _DATE_LIKE.fullmatch(text)]
     if len(seen) < min(_SEEN, len(distinct)) / 2:
         return None
@@ -69,7 +88,7 @@ def dates(column, decimal):
     found = {
         written: days
         for written, days in found.items()
-        if are_few(column.texts[column.texts.isin(distinct[days.isna()])], len(column.texts))
+        if are_few(column.texts[column.texts.isin(column.texts.unique()[days.isna()])], len(column.texts))
     }
     if not found:
         return None
@@ -78,7 +97,7 @@ def dates(column, decimal):
     written, days = min(found.items(), key=lambda item: _preference(item[0]))
     if any(_preference(other) == _preference(written) and not days.equals(found[other]) for other in found):
         return Reading(None, ("ambiguous dates",))
-    values = column.texts.map(dict(zip(distinct, days)))
+    values = column.texts.map(dict(zip(column.texts.unique(), days)))
     strays = column.texts[values.isna()]
     said = ("two digits",) if "%y" in written else ()
     if re.search("%d.%m", written):
@@ -86,6 +105,33 @@ def dates(column, decimal):
     elif re.search("%m.%d.%[yY]", written):
         said = ("month first", *said)
     return Reading.beside(strays, values[values.notna()], said)
+
+
+def quarters(column, decimal):
+    """Read ``2019Q1`` and ``Q1 2019`` as the first day of the quarter."""
+    from pandas import to_datetime
+
+    if not column.is_text or column.is_target or not column.texts.str.fullmatch(_QUARTER).all():
+        return None
+    found = column.texts.str.extract(_QUARTER)
+    years, numbers = found[1].fillna(found[2]), found[0].fillna(found[3]).astype(int)
+    months = (3 * numbers - 2).astype(str).str.zfill(2)
+    return Reading(to_datetime(years + "-" + months + "-01"), ("quarters",))
+
+
+def _usual(texts):
+    """Return dates with the spelling of a format that pandas knows, and months in English."""
+    for pattern, usual in _ODD:
+        texts = texts.str.replace(pattern, usual, regex=True)
+    if not texts.head(_SEEN).str.contains(_LETTERS).any():
+        return texts
+    return texts.str.replace(_LETTERS, _in_english, regex=True)
+
+
+def _in_english(word):
+    """Return the English name of the month that a match may be, else its text."""
+    plain = unicodedata.normalize("NFKD", word[0].lower()).encode("ascii", "ignore").decode()
+    return _MONTHS.get(plain[:4]) or _MONTHS.get(plain[:3]) or word[0]
 
 
 def _forms(texts):

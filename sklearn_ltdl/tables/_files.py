@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl.tables import _bytes
 from sklearn_ltdl.tables._bytes import content, first_bytes, is_on_disk, on_disk, opened, parts, unpacked
 from sklearn_ltdl.tables._cells import Written
 from sklearn_ltdl.tables._columns import target_position
-from sklearn_ltdl.tables._layout import DELIMITERS, UNNAMED
+from sklearn_ltdl.tables._layout import BLANKS, DELIMITERS, UNNAMED
 from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._parquet import read_parquet
 from sklearn_ltdl.tables._sample import Sample
@@ -24,6 +25,7 @@ from sklearn_ltdl.tables._spelling import decimal_sign, missing_labels, respelle
 from sklearn_ltdl.tables._text import sampled_text, whole_text
 
 WHOLE = 1 << 25  # bytes up to which a text is read whole, and then sampled
+_EXACT = 2.0**53  # up to which a double has all whole numbers
 _LARGEST_DOUBTFUL = 1e12  # largest number whose points may be thousands separators
 TABLES = re.compile(r"(?i)[^.].*\.(?:csv|tsv|parquet)(?:\.(?:gz|bz2|xz|zip|zst))?")  # names of table files in a folder
 
@@ -145,7 +147,7 @@ def read_table(
     try:
         return _read(where, path, form, least_columns, sample, (text, target, decimal, strays or {}))
     except MemoryError as error:
-        raise MemoryError(f"{where}: the table does not fit in memory; draw some of its rows at random.") from error
+        raise _bytes.TooLarge(f"{where}: the table does not fit in memory", _bytes.FEWER_ROWS) from error
 
 
 def _read(where, path, form, least, size, spelled):
@@ -198,7 +200,8 @@ def _of_text(where, found, form, least_columns, text, target, decimal, strays):
     if table.empty:
         raise ValueError(f"{where}: expected rows below the header, got none.")
     if sample is not None and len(table) != len(sample.rows):
-        raise ValueError(f"{where}: quotation marks leave open where rows end; repair them, or say --sample all.")
+        also = "" if sample.is_whole else ", or say --sample all"
+        raise ValueError(f"{where}: quotation marks leave open where rows end; repair them{also}.")
     for name in table:
         if not is_numeric_dtype(table[name].dtype) and infer_dtype(table[name], skipna=True) == "string":
             table[name] = table[name].str.strip()  # pandas keeps blanks after a value
@@ -218,6 +221,13 @@ def _of_text(where, found, form, least_columns, text, target, decimal, strays):
     if label in raw:
         table[label], more = missing_labels(table[label], raw[label].str.strip(), label)
         notes += more
+    for name, values in _floats(table):
+        if name != label and len(values) == len(table) and (values % 1 == 0).all() and abs(values).max() < _EXACT:
+            table[name] = table[name].astype(np.int64)  # 12.0 may be an identifier, or count the rows
+    notes += _short_lines(data, layout) if table.iloc[:, -1].isna().any() else []
+    if sample is None and _is_sum(table):
+        notes.append(Note("totals row", "The last row has the sums of the rows above it, and is ignored."))
+        table = table.iloc[:-1]
     found = {name: reading.strays for name, reading in readings.items() if reading.strays}
     return Table(table, notes + _line_breaks(table), decimal, found)
 
@@ -260,6 +270,29 @@ def _parsed(where, data, layout, form, text, target, least_columns, strays):
             reason = "a quotation mark is not closed"
         raise ValueError(f"{where}: expected {len(names)} values per line, as in the header; {reason}.") from error
     return table, raw, label
+
+
+def _short_lines(data, layout):
+    """Return a note on lines with fewer values than the header, of which pandas takes the last to be missing."""
+    if layout.delimiter == BLANKS or b'"' in data:
+        return []
+    sign, least = layout.delimiter.encode(), len(layout.names) - 1
+    count = sum(line.count(sign) < least for line in data.splitlines()[layout.above :] if line.strip())
+    if count == 0:
+        return []
+    what = "1 line has" if count == 1 else f"{count} lines have"
+    return [Note("short lines", f"{what} fewer values than the header; the last ones are treated as missing.")]
+
+
+def _is_sum(table):
+    """Return whether the last row has the sums of two columns or more, and no text in a column that is full above."""
+    above, last = table.iloc[:-1], table.iloc[-1]
+    if len(above) < 2 or not (last.isna() & above.notna().all()).any():
+        return False
+    numeric = above.select_dtypes("number").columns[last[above.select_dtypes("number").columns].notna()]
+    sums, spread = above[numeric].sum(), above[numeric].abs().sum()
+    given = last[numeric].astype(float)
+    return len(numeric) > 1 and bool(((given - sums).abs() <= 1e-6 * spread + 1e-9).all() and (sums != 0).all())
 
 
 def _line_breaks(table):
@@ -307,7 +340,9 @@ def _doubtful(table, data, delimiter, label, text):
     """Return the names of columns whose original texts are needed, in the table's order."""
     names = {label} if label in table and table[label].isna().any() else set()
     zeros = _has_leading_zeros(data)
-    whole = {table.columns[j]: table.iloc[:, j].to_numpy() for j in np.flatnonzero(table.dtypes == np.int64)}
+    whole = {
+        table.columns[j]: table.iloc[:, j].to_numpy() for j in np.flatnonzero([d.kind in "iu" for d in table.dtypes])
+    }
     for name, values in _floats(table):
         if (values % 1 == 0).all():
             whole[name] = values
@@ -315,7 +350,7 @@ def _doubtful(table, data, delimiter, label, text):
         if delimiter != "," and small and (abs(1000 * values - (1000 * values).round()) < 1e-6).all():
             names.add(name)  # 1.234 may be 1234
     for name, values in whole.items():
-        if zeros or (values.size and values.min() >= 19000101 and values.max() <= 21001231):
+        if zeros or (values.size and (values.max() >= 1e15 or 19000101 <= values.min() <= values.max() <= 21001231)):
             names.add(name)
     return [name for name in table if name in names - {*text}]
 

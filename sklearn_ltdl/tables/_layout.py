@@ -30,7 +30,10 @@ _TOTAL = re.compile(
     r"|suma|media|totaal)\W*"
 )
 
-_REMARK = re.compile(r"\s*(?:[#*]|.*[^\W\d]{2}.*\s)")  # such as "Source: Eurostat"
+_REMARK = re.compile(r"\s*(?:[#*]|.*[^\W\d]{2}.*\s|\(\d+ rows?\))")  # such as "Source: Eurostat"
+_RULE = re.compile(
+    r"[\s|+]*(?::?[-=\u2500]{2,}|:-+:|:-|-:)[-=\u2500|+:\s]*"
+)  # a cell of a line that is drawn below a header
 
 
 class Layout(NamedTuple):
@@ -45,12 +48,15 @@ class Layout(NamedTuple):
     above : int
         Number of lines above the first row.
     notes : list of Note
+    header : list of str
+        Cells of the header, if a line below that repeats it cannot be a row; else empty.
     """
 
     delimiter: str
     names: list
     above: int
     notes: list
+    header: list = []
 
 
 class _Line(NamedTuple):
@@ -92,18 +98,25 @@ def find_layout(where, data, least, *, sep=None, header=True):
         first = names[0][:40].lstrip(UNNAMED) if names else ""
         raise ValueError(
             f"{where}: expected the names of at least two columns in the first line (comma, semicolon, tab, bar or "
-            f"blanks between them), got {first!r}; remove the lines above the header, or use --skip-rows N."
+            f"blanks between them), got {first!r}; remove the lines above the header (--skip-rows N), or name another "
+            "delimiter (--sep SIGN)."
         )
-    rows = found[place + header :]
+    rows, cells = found[place + header :], []
+    above = found[place].number if header else (found[place - 1].number if place else 0)
+    if header and rows and all(map(_RULE.fullmatch, filter(str.strip, rows[0].cells))):
+        notes.append(Note("rule", f"The line below the header is ignored: {_shown(rows[0])}."))
+        above, rows = rows[0].number, rows[1:]
+    if header and _is_distinct(names, rows):
+        cells = found[place].cells
+        rows = [line for line in rows if line.cells != cells]
     if header:
         _require_header(where, names, rows)
     names, more = _distinct(names)
     notes += more
-    above = found[place].number if header else (found[place - 1].number if place else 0)
     if header and _is_units(rows, len(names)):
         above = rows[0].number
         notes.append(Note("units row", f"The line below the header is ignored: {_shown(rows[0])}."))
-    return Layout(BLANKS if delimiter == " " else delimiter, names, above, notes)
+    return Layout(BLANKS if delimiter == " " else delimiter, names, above, notes, cells)
 
 
 def _signs(sep):
@@ -244,6 +257,13 @@ def _require_header(where, names, rows):
         f"{where}: expected column names in the first line, got {found}. Is it a row? Use --no-header (header=False in "
         "Python), or put a header line above it; if it is the header, rename these columns."
     )
+
+
+def _is_distinct(names, rows):
+    """Return whether a name is no number where most rows have numbers, so that the header cannot be a row."""
+    columns = zip(*(line.cells for line in rows if len(line.cells) == len(names)))
+    numeric = (sum(map(is_numeral, values)) >= 0.5 * len(values) for values in columns)
+    return any(is_number and not is_numeral(name) for name, is_number in zip(names, numeric))
 
 
 def _is_one_of(name, values):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_ltdl._pieces import batches
-from sklearn_ltdl.tables._bytes import TooLarge, largest, too_large
+from sklearn_ltdl.tables._bytes import FEWER_ROWS, TooLarge, largest, too_large
 from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_many
 from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._sample import Sample
@@ -16,8 +16,8 @@ _BUFFER = 1 << 18  # bytes of a column to read at a time
 _FEW_ROWS = 256  # text rows decoded at a time, because a page of a few bytes can encode long texts
 
 
-class _NestedColumn(ValueError):
-    """A column with nested values, which a table cannot have."""
+class _Refused(ValueError):
+    """A table with columns that are too many, or nested; the message says so."""
 
 
 def _plain_columns(where, schema):
@@ -25,11 +25,11 @@ def _plain_columns(where, schema):
     from pyarrow import types
 
     if len(schema) > MOST_COLUMNS + 1:
-        raise TooLarge(too_many(where, len(schema)))
+        raise _Refused(too_many(where, len(schema)))
     plain = {column.name: _plain(column.type) for column in schema}
     for name, kind in plain.items():
         if types.is_nested(kind):
-            raise _NestedColumn(
+            raise _Refused(
                 f"{where}: column {name!r} is nested ({str(kind)[:40]}); expected numbers, text or dates in each "
                 "column; make columns of its parts, or leave it out."
             )
@@ -44,9 +44,7 @@ def _require_size(where, file, plain, most):
     longest = max((chunk.total_uncompressed_size for chunk in chunks), default=0)
     size = 8 * rows * len(plain)  # numbers, or pointers to texts
     if max(size, longest) > most:
-        raise TooLarge(
-            f"{where}: {rows} rows of {len(plain)} columns do not fit in memory; draw some rows at random (--sample N)."
-        )
+        raise TooLarge(f"{where}: {rows} rows of {len(plain)} columns do not fit in memory", FEWER_ROWS)
     for few, names in ((1 << 16, False), (_FEW_ROWS, True)):
         chosen = [name for name, kind in plain.items() if _is_text(kind) == names]
         for batch in file.iter_batches(few, columns=chosen, use_threads=False) if chosen else ():
@@ -98,7 +96,15 @@ def _sampled(where, source, plain, schema, size):
                 picked.append(few)
             start += len(batch)
     table = Table.from_batches(picked).select(schema.names).cast(schema.remove_metadata())
-    return table.replace_schema_metadata(schema.metadata).to_pandas(), sample
+    return _with_numbers(table.replace_schema_metadata(schema.metadata).to_pandas(), schema, sample.rows), sample
+
+
+def _with_numbers(table, schema, rows):
+    """Return rows of a table with its named index, if pandas stored only where the index begins and its step."""
+    levels = (schema.pandas_metadata or {}).get("index_columns", [])
+    if len(levels) != 1 or not isinstance(levels[0], dict) or levels[0]["name"] is None:
+        return table
+    return table.set_axis(levels[0]["start"] + levels[0]["step"] * rows).rename_axis(levels[0]["name"])
 
 
 def read_parquet(where, source, least, size):
@@ -128,7 +134,7 @@ def read_parquet(where, source, least, size):
         table, sample = (pd.read_parquet(source), None) if is_whole else _sampled(where, source, plain, schema, size)
     except ImportError as error:
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
-    except (TooLarge, _NestedColumn):
+    except (TooLarge, _Refused):
         raise
     except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # errors of damaged files
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
@@ -150,7 +156,6 @@ def parquet_batches(where, path, least, missing=()):
     missing : sequence of str
         Texts that are missing values.
     """
-    import pandas as pd
     from pyarrow.parquet import ParquetFile
 
     try:
@@ -158,13 +163,10 @@ def parquet_batches(where, path, least, missing=()):
             schema = file.schema_arrow
             texts = any(map(_is_text, _plain_columns(where, schema).values()))
             gaps = {name for name in schema.names if _may_lack_values(file.metadata, name)}
-            start, levels = 0, (schema.pandas_metadata or {}).get("index_columns", [])
-            steps = levels[0] if len(levels) == 1 and isinstance(levels[0], dict) else None  # an index without a column
+            start = 0
             for batch in batches(file, has_text=texts):
                 table = batch.replace_schema_metadata(schema.metadata).to_pandas()
-                if steps is not None and steps["name"] is not None:
-                    places = range(steps["start"], steps["stop"], steps["step"])[start : start + len(table)]
-                    table.index = pd.RangeIndex(places, name=steps["name"])
+                table = _with_numbers(table, schema, np.arange(start, start + len(table)))
                 start += len(table)
                 for name in gaps.intersection(table.columns):  # whole numbers with gaps are floats
                     for plain, other in ((("i", "u"), float), (("b",), object)):
@@ -173,7 +175,7 @@ def parquet_batches(where, path, least, missing=()):
                             table[name] = table[name].astype(other)
                 table, notes = _as_read(where, table, least)
                 yield table.replace(list(missing), None) if missing else table, notes
-    except (TooLarge, _NestedColumn):
+    except (TooLarge, _Refused):
         raise
     except (OSError, KeyError, NotImplementedError) as error:
         raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error

@@ -4,12 +4,13 @@ A rule takes a `Written` column and the decimal sign of its file. It returns a `
 the next rule. To read another format, add a function to `RULES` and a sentence to `SENTENCES`.
 """
 
-from sklearn_ltdl.tables._cells import Reading, Written
-from sklearn_ltdl.tables._dates import compact_dates, dates, iso_dates, times_of_day
+from sklearn_ltdl.tables._cells import BESIDE_COMMA, BESIDE_POINT, Reading, Written
+from sklearn_ltdl.tables._dates import compact_dates, dates, iso_dates, quarters, times_of_day
 from sklearn_ltdl.tables._notes import Note, listed, rows
 
 MOST_LABELS = 30  # whole numbers of a target may be labels if at most so many are distinct
 _CODE, _LABEL = r"0\d{3,}", r"0\d+"  # 01234 is not a number
+_LONG, _MOMENT = r"\d{16,}", r"1\d{15}|1\d{18}"  # more digits than a double has; microseconds or less since 1970
 
 
 def labels(column, decimal):
@@ -21,10 +22,28 @@ def labels(column, decimal):
 
 
 def codes(column, decimal):
-    """Read whole numbers as categories if one of them is written like ``01234``."""
-    if column.is_whole and column.texts.str.fullmatch(_CODE).any():
+    """Read whole numbers as categories if one of them is written like ``01234``, or has more than 15 digits."""
+    if not column.is_whole:
+        return None
+    if column.texts.str.fullmatch(_CODE).any():
         return Reading(column.texts, ("codes",))
+    if column.texts.str.fullmatch(_LONG).any() and not column.texts.str.fullmatch(_MOMENT).all():
+        return Reading(column.texts, ("long codes",))
     return None
+
+
+def zeros(column, decimal):
+    """Note that ``012`` is read as 12, if all cells have the same number of digits, because it may be a code."""
+    if column.is_target or not column.is_whole or not column.texts.str.fullmatch(r"0\d\d").any():
+        return None
+    return Reading(None, ("zeros",)) if column.texts.str.len().eq(3).all() else None
+
+
+def both_signs(column, decimal):
+    """Read ``1.5`` and ``1,5`` in one column, if neither sign can separate thousands."""
+    if not column.is_text or not column.strays.empty or not column.has_both_signs:
+        return None
+    return Reading(column.bare.str.replace(",", ".").astype(float), ("both signs",))
 
 
 def points_between_thousands(column, decimal):
@@ -46,12 +65,15 @@ def numbers(column, decimal):
     texts, said = column.bare, ("units",) if column.unit else ()
     said += ("multiples",) if column.factors is not None else ()
     said += ("parentheses",) if column.has_parentheses else ()
-    if column.style == "," or (column.style == "either" and decimal == ","):
-        texts = texts.str.replace(r"[.'\u00a0\u202f]", "", regex=True).str.replace(",", ".")
+    said += ("minus after",) if column.has_minus_after else ()
+    said += ("powers",) if column.has_powers else ()
+    has_commas = column.style == "," or (column.style == "either" and decimal == ",")
+    plain = texts.str.replace(BESIDE_COMMA if has_commas else BESIDE_POINT, "", regex=True)
+    if has_commas and plain.str.contains(",", regex=False).any():
         said = (*said, "decimal commas")
-    elif texts.str.contains(",").any():
-        texts, said = texts.str.replace(",", ""), (*said, "thousands")
-    values = texts.astype(float)
+    elif not plain.equals(texts):
+        said = (*said, "thousands")
+    values = plain.str.replace(",", ".").astype(float)
     return Reading(values if column.factors is None else values * column.factors, said, {"units": column.unit})
 
 
@@ -78,29 +100,39 @@ RULES = (
     labels,
     compact_dates,
     codes,
+    zeros,
     points_between_thousands,
     numbers,
+    both_signs,
     iso_dates,
     dates,
+    quarters,
     times_of_day,
     numbers_with_strays,
 )
 SENTENCES = {
     "codes": "Numbers with leading zeros are read as categories in {}.",
+    "long codes": "Numbers with more than 15 digits are read as categories in {}.",
+    "zeros": "Leading zeros, as in 012, are dropped in {}; ltdl compare --categorical NAME keeps them.",
     "labels": "Numbers with leading zeros are read as labels in {}.",
     "decimal commas": "Decimal commas are read in {}.",
+    "both signs": "Points and commas are both read as decimal signs in {}.",
+    "minus after": "Minus signs after numbers are read in {}.",
+    "powers": "Exponents such as 1.5D3 and 1.5x10^3 are read in {}.",
     "thousands": "Thousands separators are removed in {}.",
     "decimal points": "Points are read as decimal points, not as thousands separators, in {}.",
     "units": "Units are removed in {}.",
     "multiples": "K, M and B after numbers are read as thousands, millions and billions in {}.",
     "parentheses": "Numbers in parentheses are read as negative in {}.",
-    "compact dates": "Whole numbers such as 20240531 are read as dates in {}; --categorical NAME keeps them as text.",
+    "compact dates": "Whole numbers such as 20240531 are read as dates in {}; ltdl compare --categorical NAME keeps "
+    "them as text.",
     "day first": "Dates are read day first in {}.",
     "month first": "Dates are read month first in {}.",
     "two digits": "Two-digit years are read as years up to the current one in {}.",
     "ambiguous dates": "Dates are kept as text in {}, because day and month are ambiguous; write them as 2024-05-31.",
     "times of day": "Times are read as hours since midnight in {}.",
-    "strays": "Other texts are treated as missing in {}; --categorical NAME keeps such a column as text.",
+    "quarters": "Quarters are read as their first day in {}.",
+    "strays": "Other texts are treated as missing in {}; ltdl compare --categorical NAME keeps such a column as text.",
 }
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
-from sklearn_ltdl.tables._columns import target_position
+from sklearn_ltdl.tables._columns import identifies, target_position
 from sklearn_ltdl.tables._kinds import is_numeral
 from sklearn_ltdl.tables._notes import Note
 
@@ -102,7 +102,22 @@ def in_logarithms(target):
     return target._replace(values=np.log(target.values))
 
 
+def _require_answer(name, values):
+    """Raise a ValueError if the last column numbers or identifies the rows."""
+    reason = identifies(name, values)
+    if reason is not None:
+        raise ValueError(
+            f"Which column is to be predicted? The last one, {name!r}, {reason}. Name another one with --target, or "
+            f"this one if it is meant (target={name!r} in Python)."
+        )
+
+
 def split_target(table, column=None):
-    """Split a table into the columns to predict from and the target: by name, by position from 1 or -1, or the last."""
+    """Split a table into the columns to predict from and the target: by name, by position from 1 or -1, or the last.
+
+    The last column is no target if it only numbers or identifies the rows, by its name and its values.
+    """
     position = target_position(column, [str(name) for name in table.columns])
+    if column is None:
+        _require_answer(str(table.columns[-1]), table.iloc[:, -1])
     return table.drop(columns=table.columns[position]), table.iloc[:, position]

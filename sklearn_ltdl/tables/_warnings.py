@@ -4,6 +4,7 @@ A rule takes an `Examined` table and returns a Note or None. To add one, add a f
 """
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _ENTITY = re.compile(
     r"|household|family|school|class|hospital|clinic|centre|center|site|store|shop|firm|company|country|state|plant"
     r"|device|machine|sensor|session|batch|donor|player|team)(?:[\W_]?(?:id|no|nr|num|number|code|name))?"
 )
+_FEW_LEVELS, _ROWS_OF_A_LEVEL = 10, 10  # of a column that cuts the target
 _TIME = re.compile(r"(?i)(?:.*[\W_])?(?:year|yr|date|time|timestamp|month|quarter|week|day|period)")
 
 
@@ -86,6 +88,27 @@ def leak(table):
     return Note("leak", f"{listed(found)} {alone}: is it known before the target? If not, --drop it.")
 
 
+def cuts(table):
+    """Warn about columns of few levels that may be computed from the target: each level has a range of its own."""
+    if table.target.task != "regression" or len(table.X) < _LEAST:
+        return None
+    y, found = np.asarray(table.target.values, dtype=float), []
+    for j, column in enumerate(table.columns):
+        if column.kind not in ("number", "category"):
+            continue
+        values = (to_numbers if column.kind == "number" else to_levels)(table.column(j))[:, 0]
+        levels, codes, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
+        if not 2 <= len(levels) <= _FEW_LEVELS or counts.min() < _ROWS_OF_A_LEVEL:
+            continue
+        ends = sorted((y[codes == k].min(), y[codes == k].max()) for k in range(len(levels)))
+        if all(low[1] < high[0] for low, high in pairwise(ends)):
+            found.append(column.name)
+    if not found:
+        return None
+    cut = f"cut{'s' * (len(found) == 1)} the target into ranges that do not overlap"
+    return Note("cut", f"{listed(found)} {cut}: computed from the target? If so, --drop it.")
+
+
 def _codes(levels):
     return np.unique(levels.astype(str), return_inverse=True)[1].astype(float)
 
@@ -96,14 +119,15 @@ def _knows_numbers(x, y, kind):
     if known.mean() < 0.9 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
         return False
     x, y = x[known], y[known]
+    levels, codes = np.unique(x, return_inverse=True)
+    few = len(levels) <= len(y) / 5
+    if few:
+        means = np.bincount(codes, y) / np.bincount(codes)
+        if np.mean((y - means[codes]) ** 2) < (1 - _ALONE_R2) * np.var(y):
+            return True
     if kind == "category":
-        counts = np.bincount(x.astype(int))
-        if len(counts) > len(y) / 5:
-            return False
-        means = np.bincount(x.astype(int), y) / np.maximum(counts, 1)
-        return np.mean((y - means[x.astype(int)]) ** 2) < (1 - _ALONE_R2) * np.var(y)
+        return False
     by_line = np.corrcoef(x / np.abs(x).max(), y / np.abs(y).max())[0, 1] ** 2  # scaled so that squares do not overflow
-    few = len(np.unique(x)) < len(y) / 5
     return by_line > _ALONE_R2 or (not few and np.corrcoef(_ranks(x), _ranks(y))[0, 1] ** 2 > _ALONE_R2)
 
 
@@ -225,7 +249,7 @@ def heavy_tails(table):
     return Note("heavy tails", f"{text}{advice}.")
 
 
-WARNINGS = (leak, sorted_time, repeated_identifiers, few_events, look_alike_classes, heavy_tails)
+WARNINGS = (leak, cuts, sorted_time, repeated_identifiers, few_events, look_alike_classes, heavy_tails)
 
 
 def warnings_of(table):

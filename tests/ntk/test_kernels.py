@@ -17,6 +17,7 @@ from sklearn.metrics import pairwise
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from sklearn_ltdl._threads import threads
 from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial
 from sklearn_ltdl.ntk import NNGP, NTK, RBF, Laplace, _passes, _recursion, nngp_kernel, ntk_kernel
 
@@ -246,12 +247,12 @@ def pools():
 @threadpool_limits.wrap(2)
 def test_threads_are_those_that_linear_algebra_is_allowed_and_are_given_back():
     before = pools()
-    with threadpool_limits(1), _passes.threads() as threads:
-        assert threads == 1
-    with _passes.threads() as threads:
-        assert threads == min(joblib.cpu_count(), *before)
-        assert threads == 1 or set(pools()) == {1}
-        with _passes.threads() as left:  # as a second thread would find it
+    with threadpool_limits(1), threads() as allowed:
+        assert allowed == 1
+    with threads() as allowed:
+        assert allowed == min(joblib.cpu_count(), *before)
+        assert allowed == 1 or set(pools()) == {1}
+        with threads() as left:  # as a second thread would find it
             assert left == 1
     assert pools() == before
     assert set(before) == {2}

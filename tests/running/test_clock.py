@@ -20,7 +20,8 @@ def test_seconds_count_from_the_beginning():
     time.sleep(0.2)
     assert clock.left <= 99.8
     assert clock.left_for_fits <= clock.left - 22.9  # the fit after the comparison, and the report
-    assert clock.without_reserve().left <= 99.8
+    assert clock.reserving(0.0).left <= 99.8
+    assert clock.reserving(0.5).left_for_fits <= clock.left - 52.9
     assert clock.again().left > clock.left + 0.1
     assert TotalTime.of(clock) is clock
     assert TotalTime.of(None).left_for_fits == float("inf")

@@ -1,6 +1,7 @@
 """Compiled networks are shared by workers and runs, in a folder in which no other user can write."""
 
 import os
+import subprocess
 import sys
 
 import jax
@@ -8,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sklearn_ltdl._backends.jax import compile_seconds
+from sklearn_ltdl._backends import jax as backend
 from sklearn_ltdl.running import _compiled
 from sklearn_ltdl.running._compiled import VARIABLE, cache_settings
 from sklearn_ltdl.running._pool import run_each
 from sklearn_ltdl.running._progress import Progress
+from sklearn_ltdl.study._jobs import compile_seconds
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="folders of Windows have no mode")
 
@@ -106,7 +108,13 @@ def test_the_time_of_compilation_is_measured():
     function(jnp.ones(3))
     first = compile_seconds()
     function(jnp.ones(3))
-    assert before < first == compile_seconds()
+    assert before < first == compile_seconds() == sum(backend.COMPILATIONS)
+
+
+def test_a_comparison_imports_jax_in_its_workers_alone():
+    code = "import sys, sklearn_ltdl.cli, sklearn_ltdl.study; sklearn_ltdl.study.compare; print('jax' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False"]
 
 
 def test_compilation_is_no_part_of_the_pace():

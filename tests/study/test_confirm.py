@@ -1,6 +1,8 @@
 """The recommendation of a sample, confirmed on all rows."""
 
 import json
+import signal
+import time
 from html import unescape
 
 import numpy as np
@@ -10,7 +12,7 @@ from scipy.stats import t
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from sklearn_ltdl import compare, make_table_pipeline
+from sklearn_ltdl import cli, compare, make_table_pipeline
 from sklearn_ltdl.cli import main
 from sklearn_ltdl.study import Contender, confirm
 from sklearn_ltdl.study._confirm import _held_out
@@ -143,6 +145,36 @@ def test_the_command_confirms_shows_and_saves(table, tmp_path, capsys, monkeypat
     assert "there is nothing to confirm" in capsys.readouterr().err
     assert main(["compare", "-", *options]) == 2
     assert "--confirm reads the table twice" in capsys.readouterr().err
+
+
+def test_rows_beyond_the_memory_are_not_called_all_rows(table):
+    X, y = columns(table)
+    comparison = compare(X, y, sample=200, models=["linear"], cv=3)
+    large = Sample.draw(3000, 1000)
+    part = confirm(comparison, X.iloc[large.rows], y.iloc[large.rows], sample=large).evidence["confirmed"]
+    assert part["sentence"].startswith("On 1000 of 3000 rows, linear is confirmed: fitted on 800 rows")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_the_total_time_holds_for_the_second_reading_too(table, tmp_path, capsys, monkeypatch):
+    load, seconds = cli._load, []
+
+    def slow(*arguments, **options):
+        seconds.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        if len(seconds) == 2:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)  # the time is over while the table is read
+            time.sleep(9.0)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(cli, "_load", slow)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    options = ["--sample", "200", "--models", "linear", "--cv", "2", "-j", "1", "--confirm", "--total-time", "1000"]
+    assert main(["compare", str(tmp_path / "t.csv"), *options]) == 0
+    out, err = capsys.readouterr()
+    assert "Use linear" in out
+    assert "--confirm: not confirmed: The total time of 1000 s was over" in " ".join(err.split())
+    assert 600 < seconds[0] <= 697  # of the 1000 s, 300 are kept to confirm, and 3 for the report
+    assert 900 < seconds[1] <= 997
 
 
 def test_copies_of_rows_that_judge_train_no_model(rng):

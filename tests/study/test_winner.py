@@ -1,5 +1,6 @@
 import io
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import LazyNetRegressor, compare, make_table_pipeline, regime_report
+from sklearn_ltdl._arguments import parser_of
 from sklearn_ltdl.cli import main
 from sklearn_ltdl.study import winner
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.study._saved import load, save
+from sklearn_ltdl.tables import _bytes, _files
 
 FAST = ["--cv", "2", "--repeats", "1", "--n-jobs", "1"]
 
@@ -70,6 +73,30 @@ def test_the_winner_is_the_method_of_least_loss_fitted_on_all_rows(houses):
         ValueError, match="expected the 4 columns of the model, but 'zone' is missing; did you mean 'zon'"
     ):
         winner(comparison, X.rename(columns={"zone": "zon"}), y)
+
+
+def test_no_advice_names_an_option_that_the_command_lacks(saved, houses, capsys, monkeypatch):
+    houses.assign(surface=houses["surface"].astype(object).where(houses.index != 3, "nil")).to_csv(
+        saved.with_name("new.csv"), index=False
+    )
+    parser = parser_of(dict.fromkeys(["compare", "suite", "predict", "regime"]))[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "WHOLE", 1000)
+        patch.setattr(_bytes, "LARGEST_FILE", 2000)
+        patch.setattr(_bytes, "memory", lambda: 0)
+        for command, remedy in [
+            ("predict", "split the file, and predict its parts"),
+            ("regime", "use some of its rows"),
+        ]:
+            assert main([command, str(saved), str(saved.with_name("new.csv"))]) == 2
+            told = capsys.readouterr().err
+            assert f"GiB of data; {remedy}." in told
+            assert not set(re.findall(r"--\w[\w-]+", told)) - {*parser[command]._option_string_actions}
+    assert main(["predict", str(saved), str(saved.with_name("new.csv"))]) == 0
+    told = capsys.readouterr().err
+    assert "'nil'" in told
+    named = set(re.findall(r"(?<!ltdl compare )--\w[\w-]+", told))
+    assert not named - {*parser["predict"]._option_string_actions}
 
 
 def test_weights_and_other_estimators_are_those_of_the_comparison(rng):

@@ -181,5 +181,5 @@ def test_a_lack_of_memory_is_a_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_files, "unpacked", exhausted)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(MemoryError, match=r"t\.csv: the table does not fit in memory"):
+    with pytest.raises(ValueError, match=r"t\.csv: the table does not fit in memory; draw some of its rows"):
         read_table(tmp_path / "t.csv")

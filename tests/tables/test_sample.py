@@ -4,8 +4,10 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import subprocess
 import sys
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -101,6 +103,13 @@ def test_blank_lines_are_no_rows_but_in_a_single_column(tmp_path, in_blocks):
     table = read_table(path, sample=100)
     assert table.sample.n_rows == 1000
     assert table.frame["x"].tolist() == table.sample.rows.tolist()
+    for sign, blank in [(",", "\t"), (",", " \t \t"), (";", "\t\t"), ("\t", "  "), (" ", "\t ")]:
+        path.write_text(f"x{sign}y\n" + "".join(f"{k}{sign}{k}\n{blank}\n" for k in range(1000)))
+        table = read_table(path, sample=100)
+        assert table.sample.n_rows == 1000
+        assert table.frame["x"].tolist() == table.sample.rows.tolist()
+    path.write_text("x\ty\n" + "".join(f"{k}\t{k}\n\t\n" for k in range(1000)))
+    assert read_table(path, sample=100).sample.n_rows == 2000  # a row of two empty cells
     path.write_text("x\n" + "".join(f"{k:03}0\n\n" for k in range(1000)))
     table = read_table(path, sample=100, least_columns=1)
     assert table.sample.n_rows == 2000
@@ -125,6 +134,36 @@ def test_the_standard_input_is_sampled(frame, monkeypatch, in_blocks):
     for data in (frame.to_csv(index=False).encode(), parquet_of(frame)):
         monkeypatch.setattr("sys.stdin", type("Input", (), {"buffer": io.BytesIO(data)}))
         assert read_table("-", sample=50).frame["row"].tolist() == (Sample.draw(3000, 50).rows + 1).tolist()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes with a name")
+def test_a_pipe_is_read_once(frame, tmp_path, in_blocks):
+    for data in (frame.to_csv(index=False).encode(), gzip.compress(parquet_of(frame))):
+        os.mkfifo(tmp_path / "pipe")
+        writer = Thread(target=(tmp_path / "pipe").write_bytes, args=(data,))
+        writer.start()
+        table = read_table(tmp_path / "pipe", sample=50)
+        writer.join()
+        assert table.frame["row"].tolist() == (Sample.draw(3000, 50).rows + 1).tolist()
+        (tmp_path / "pipe").unlink()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of the size of files")
+def test_a_disk_without_room_is_not_called_a_damaged_file(frame, tmp_path, monkeypatch):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "t").write_bytes(gzip.compress(parquet_of(frame)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"cannot be copied there .*\(File too large\); make room, or set TMPDIR"):
+            read_table(tmp_path / "t", sample=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(read_table(tmp_path / "t", sample=100).frame) == 100
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ValueError, match="gone: the table cannot be copied there"):
+        read_table(tmp_path / "t", sample=100)
 
 
 def test_lines_above_and_below_the_rows_are_left_out(frame, tmp_path, in_blocks):
@@ -197,6 +236,16 @@ def test_parquet_of_a_range_index_and_of_no_pandas(tmp_path, rng):
         found = read_table(tmp_path / f"{name}.parquet", sample=100)
         assert found.frame["x"].tolist() == found.sample.rows.tolist()
         assert found.notes == []
+
+
+@pytest.mark.parametrize("index", [pd.RangeIndex(1000, name="row"), pd.RangeIndex(7, 3007, 3, name="row")])
+def test_a_named_index_that_counts_is_a_column_of_the_sample_too(index, tmp_path, rng):
+    pd.DataFrame({"x": rng.normal(size=1000), "y": 0.5}, index=index).to_parquet(tmp_path / "t.parquet")
+    whole = read_table(tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet", sample=100)
+    assert list(found.frame) == ["row", "x", "y"]
+    assert found.notes == whole.notes
+    pd.testing.assert_frame_equal(found.frame, whole.frame.iloc[found.sample.rows], check_index_type=False)
 
 
 MEASURED = """

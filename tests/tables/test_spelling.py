@@ -37,6 +37,31 @@ def test_codes():
     assert read("codes", "01234", "99999") == (["01234", "99999"], ("codes",))
     assert read("codes", "01", "02") is None  # too short for a code
     assert read("codes", "01234", "A1") is None
+    assert read("codes", "1234567890123456", "2") == (["1234567890123456", "2"], ("long codes",))
+    assert read("codes", "123456789012345", "2") is None  # a double has all digits
+    assert read("codes", "1548051066000000") is None  # microseconds
+
+
+def test_zeros():
+    assert read("zeros", "012", "201", is_text=False) == (None, ("zeros",))
+    assert read("zeros", "01", "12", is_text=False) is None  # months
+    assert read("zeros", "012", "1") is None  # not all of three digits
+    assert read("zeros", "012", "201", is_target=True) is None  # labels
+
+
+def test_both_signs():
+    assert read("both_signs", "1.5", "1,5", "-2") == ([1.5, 1.5, -2.0], ("both signs",))
+    assert read("both_signs", "1.5", "1,5", "1.234") is None  # thousands?
+    assert read("both_signs", "0.234", "0,5", "1234.567") == ([0.234, 0.5, 1234.567], ("both signs",))
+    assert read("both_signs", "1.5", "2.5") is None
+
+
+def test_quarters():
+    first = pd.Timestamp("2019-01-01")
+    for text in ("2019Q1", "2019-Q1", "Q1 2019", "Q1/2019"):
+        assert read("quarters", text) == ([first], ("quarters",))
+    assert read("quarters", "2019Q4", "2019Q5") is None
+    assert read("quarters", "2019Q1", is_target=True) is None  # a class
 
 
 def test_points_between_thousands():

@@ -28,6 +28,17 @@ def test_every_rule_has_a_test():
     assert {f"test_{rule.__name__}" for rule in WARNINGS} <= {*globals()}
 
 
+def test_cuts(rng):  # the weight of newborns, and who is light
+    weight = rng.normal(3000, 700, N)
+    near = (weight + rng.normal(0, 300, N) < 2500).astype(int)
+    size = np.array(["s", "m", "l"])[np.searchsorted([2500, 3200], weight)]
+    note = found("cuts", weight, low=(weight < 2500).astype(int), near=near, size=size)
+    assert note.code == "cut"
+    assert "'low', 'size' cut the target into ranges that do not overlap" in note
+    assert found("cuts", weight, near=near, few=np.arange(N) == weight.argmax()) is None
+    assert found("cuts", np.searchsorted([2500, 3200], weight), size=size) is None  # classes
+
+
 @pytest.mark.parametrize("unit", [1e-200, 1e200])
 def test_leak_in_any_unit(rng, unit):
     z = rng.standard_normal(N)
@@ -43,6 +54,7 @@ def test_leak(rng):
     assert found("leak", y, x=x, copy=1.2 * y + 3).code == "leak"
     assert "'curve' alone predicts nearly all" in found("leak", y, x=x, curve=np.exp(y))
     levels = np.array(list("uvw"))[rng.integers(3, size=N)]
+    assert found("leak", np.round(8 * z).clip(-15, 15) ** 2, root=np.round(8 * z).clip(-15, 15), z=x).code == "leak"
     assert found("leak", np.searchsorted(list("uvw"), levels) + 0.001 * x, kind=levels).code == "leak"
     assert found("leak", y, kind=levels, own=[f"{k // 2}" for k in range(N)]) is None  # levels of two rows
     answer = np.where(z > 0, "yes", "no")
