@@ -154,8 +154,9 @@ class Stream:
     def split(self, data, fraction):
         """Return the validation set and the rest of the kept rows, and the stream without the validation set."""
         size = min(max(1, int(fraction * self.n)), len(self.kept) // 2)
-        order = np.argsort(self.drawn.hashes(self.kept), kind="stable")
-        last = int(self.drawn.hashes(self.kept[order[size - 1]]))
+        hashed = self.drawn.hashes(self.kept)
+        order = np.argsort(hashed, kind="stable")
+        last = int(hashed[order[size - 1]])
         return (
             data.part(order[:size]),
             data.part(np.sort(order[size:])),
