@@ -23,12 +23,16 @@ model = RFMRegressor(random_state=0).fit(X[train], y[train])
 
 # %%
 # The held-out rows of each fold choose the number of rounds. Their targets are not used in the stretching that they
-# judge. The title of the left panel gives the R2 on new rows that no fold contains, for the kernel machine and for the
-# rounds. The right panel shows the average gradient outer product. Its diagonal is large for the columns that matter.
+# judge. Three metrics compete: the whole average gradient outer product, its diagonal, and a diagonal that starts from
+# the squared residuals. The title of the left panel gives the R2 on new rows that no fold contains, for the kernel
+# machine and for the rounds. The right panel shows the average gradient outer product. Its diagonal is large for the
+# columns that matter.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", width_ratios=[1, 1.2])
-left.plot(model.cv_errors_, marker="o")
-left.axvline(model.n_rounds_, color="black", linestyle=":", label="chosen")
+for metric, errors in model.cv_errors_.items():
+    left.plot(errors, marker="o", label=metric)
+chosen = model.cv_errors_[model.metric_][model.n_rounds_]
+left.scatter(model.n_rounds_, chosen, s=150, facecolors="none", edgecolors="black", label="chosen")
 left.set(xlabel="rounds", ylabel="held-out squared error, over the target's variance", ylim=(0, None))
 left.set_title(
     f"New rows: R2 {plain.score(X[new], y[new]):.2f} without rounds, {model.score(X[new], y[new]):.2f} as chosen"

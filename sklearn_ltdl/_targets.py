@@ -91,8 +91,8 @@ def _refuse_objects(labels, name):
             known = isinstance(label, bool | np.bool_ | Real)
             cast = "astype(str)" if any(isinstance(other, str) for other in labels.flat) or not known else "astype(int)"
             raise ValueError(
-                f"{name} is an array of objects and holds {label!r} of type {type(label).__name__} in row {row}; "
-                f"expected labels of one type: whole numbers, booleans or text. Try {name}.{cast}."
+                f"Unknown label type: {name} is an array of objects and holds {label!r} of type {type(label).__name__} "
+                f"in row {row}; expected labels of one type: whole numbers, booleans or text. Try {name}.{cast}."
             )
 
 

@@ -20,6 +20,8 @@ def first_point(problem, state):
     """Return the point where a solver starts: that of its state, or of zero coefficients."""
     if "coef" not in state:
         return problem.start
+    if "last" in state.get("known", ()):  # for another penalty
+        return state["known"]["last"].moved_to(problem)
     return problem.at(state["coef"], state["intercept"])
 
 

@@ -1,8 +1,12 @@
 """Compiled coordinate descent for the quadratic model of a finite sum with an l1 norm.
 
-The model at coefficients w is ``sum_i c_i (d_i - r_i / c_i)^2 / 2 + l2 / 2 |w + d|^2 + l1 |w + d|_1`` for the changes
-``d_i = sum_j (x_ij - mean_j) d_j`` of the margins, curvatures c and pulls r of sum zero, where `mean` are the means of
-the columns weighted by c: the intercept is eliminated. The model is stored as columns or, for few columns, as moments.
+The model of coefficients w + d is ``start d + sum_i c_i (m_i - mean)^2 / 2 + l2 / 2 |w + d|^2 + l1 |w + d|_1`` for the
+gradient `start` of the loss at w, the changes ``m = A d`` of the margins, curvatures c, and the mean of m weighted by
+c: the intercept is eliminated. The columns are stored as the rows of `columns`, at the positions `slots`; `drift` is
+``c m``, or m if all curvatures are equal, and `shift` the mean of m. A model of few columns is stored as its Hessian.
+
+A round visits coefficients in a given order, and returns two measures of how far the gradients were from those of a
+minimum: the largest excess relative to `l1`, and the sum of the squares divided by `l2`.
 """
 
 import numpy as np
@@ -12,21 +16,20 @@ from sklearn_ltdl.linear._epochs import shrunk
 
 
 @compiled
-def copied_columns(X, which):
-    """Copy columns of a dense matrix to contiguous rows."""
-    n, columns = len(X), np.empty((len(which), len(X)))
-    for begin in range(0, n, 32):  # a strip of rows stays in the cache
-        end = min(begin + 32, n)
+def gathered(X, which, centre, scale, columns):
+    """Write ``(X - centre) * scale`` for the columns `which` of a matrix in C order into the rows of `columns`."""
+    for begin in range(0, len(X), 64):  # a strip of rows stays in the cache
+        end = min(begin + 64, len(X))
         for k in range(len(which)):
             j = which[k]
+            a, b, column = centre[j], scale[j], columns[k]
             for i in range(begin, end):
-                columns[k, i] = X[i, j]
-    return columns
+                column[i] = (X[i, j] - a) * b
 
 
 @compiled
-def copied_sparse_columns(data, indices, indptr, which, p):
-    """Copy columns of a CSR matrix to contiguous rows, in the same sparse layout."""
+def gathered_sparse(data, indices, indptr, which, p):
+    """Return the columns `which` of a CSR matrix in CSC layout."""
     position, starts = np.full(p, -1), np.zeros(len(which) + 1, dtype=np.int64)
     for k in range(len(which)):
         position[which[k]] = k
@@ -34,7 +37,7 @@ def copied_sparse_columns(data, indices, indptr, which, p):
         if position[j] >= 0:
             starts[position[j] + 1] += 1
     starts = np.cumsum(starts)
-    filled, values, rows = starts[:-1].copy(), np.empty(starts[-1]), np.empty(starts[-1], dtype=np.int32)
+    filled, values, rows = starts[:-1].copy(), np.empty(starts[-1]), np.empty(starts[-1], dtype=indices.dtype)
     for i in range(len(indptr) - 1):
         for at in range(indptr[i], indptr[i + 1]):
             k = position[indices[at]]
@@ -45,80 +48,102 @@ def copied_sparse_columns(data, indices, indptr, which, p):
 
 
 @compiled
-def dense_moments(columns, c):
-    """Return ``A c`` and ``A^2 c``, where the columns are the rows of A."""
-    first, second = np.zeros(len(columns)), np.zeros(len(columns))
-    for k in range(len(columns)):
-        x, a, b = columns[k], 0.0, 0.0
-        for i in range(len(c)):
-            a += c[i] * x[i]
-            b += c[i] * x[i] * x[i]
+def dense_moments(columns, slots, c):
+    """Return ``A c`` and ``A^2 c``; a single c is that of all rows."""
+    first, second = np.zeros(len(slots)), np.zeros(len(slots))
+    for k in range(len(slots)):
+        x, a, b = columns[slots[k]], 0.0, 0.0
+        if len(c) == 1:
+            for i in range(len(x)):
+                a += x[i]
+                b += float(x[i]) * x[i]
+            a, b = c[0] * a, c[0] * b
+        else:
+            for i in range(len(x)):
+                a += c[i] * x[i]
+                b += c[i] * float(x[i]) * x[i]
         first[k], second[k] = a, b
     return first, second
 
 
 @compiled
-def sparse_moments(columns, c):
+def sparse_moments(columns, slots, c):
     """Return the same for sparse columns."""
     values, rows, starts = columns
-    first, second = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1)
-    for k in range(len(first)):
-        for at in range(starts[k], starts[k + 1]):
-            first[k] += c[rows[at]] * values[at]
-            second[k] += c[rows[at]] * values[at] * values[at]
+    first, second = np.zeros(len(slots)), np.zeros(len(slots))
+    for k in range(len(slots)):
+        for at in range(starts[slots[k]], starts[slots[k] + 1]):
+            weight = c[0] if len(c) == 1 else c[rows[at]]
+            first[k] += weight * values[at]
+            second[k] += weight * values[at] * values[at]
     return first, second
 
 
 @compiled
-def dense_epoch(columns, c, pull, shift, mean, bends, l1, l2, coef, order):
-    """Minimise the model over one column after the other, and return the approximate decrease.
-
-    The pulls ``pull - c * shift[0]`` are updated; `bends` are second derivatives.
-    """
-    total, decrease = np.sum(c), 0.0
+def dense_round(columns, slots, c, drift, shift, total, start, first, bends, l1, l2, coef, order):
+    """Minimise the model over one coefficient after the other; `total` is the sum of c, inf without an intercept."""
+    worst, squares, is_flat = 0.0, 0.0, len(c) == 1
     for k in order:
-        x, g = columns[k], 0.0
-        for i in range(len(c)):
-            g += x[i] * pull[i]
-        change = shrunk(bends[k] * coef[k] + g - shift[0] * total * mean[k], l1) / (bends[k] + l2) - coef[k]
+        x = columns[slots[k]]
+        g = x[0] * drift[0]
+        for i in range(1, len(x)):
+            g += x[i] * drift[i]
+        g = start[k] - shift[0] * first[k] + (c[0] * g if is_flat else g)
+        change = shrunk(bends[k] * coef[k] - g, l1[k]) / (bends[k] + l2[k]) - coef[k]
         if change != 0.0:
-            for i in range(len(c)):
-                pull[i] -= change * c[i] * x[i]
-            shift[0] -= change * mean[k]
+            t = drift.dtype.type(change)
+            if is_flat:
+                for i in range(len(x)):
+                    drift[i] += t * x[i]
+            else:
+                for i in range(len(x)):
+                    drift[i] += t * c[i] * x[i]
+            shift[0] += change * first[k] / total
             coef[k] += change
-            decrease += 0.5 * (bends[k] + l2) * change * change
-    return decrease
+            excess = abs(change) * (bends[k] + l2[k])
+            worst = max(worst, excess / l1[k])
+            if l2[k] > 0.0:
+                squares += excess * excess / l2[k]
+    return worst, squares
 
 
 @compiled
-def sparse_epoch(columns, c, pull, shift, mean, bends, l1, l2, coef, order):
-    """Do the same with columns in CSR layout."""
+def sparse_round(columns, slots, c, drift, shift, total, start, first, bends, l1, l2, coef, order):
+    """Do the same with columns in CSC layout."""
     values, rows, starts = columns
-    total, decrease = np.sum(c), 0.0
+    worst, squares, is_flat = 0.0, 0.0, len(c) == 1
     for k in order:
+        begin, end = starts[slots[k]], starts[slots[k] + 1]
         g = 0.0
-        for at in range(starts[k], starts[k + 1]):
-            g += values[at] * pull[rows[at]]
-        change = shrunk(bends[k] * coef[k] + g - shift[0] * total * mean[k], l1) / (bends[k] + l2) - coef[k]
+        for at in range(begin, end):
+            g += values[at] * drift[rows[at]]
+        g = start[k] - shift[0] * first[k] + (c[0] * g if is_flat else g)
+        change = shrunk(bends[k] * coef[k] - g, l1[k]) / (bends[k] + l2[k]) - coef[k]
         if change != 0.0:
-            for at in range(starts[k], starts[k + 1]):
-                pull[rows[at]] -= change * c[rows[at]] * values[at]
-            shift[0] -= change * mean[k]
+            for at in range(begin, end):
+                drift[rows[at]] += change * values[at] * (1.0 if is_flat else c[rows[at]])
+            shift[0] += change * first[k] / total
             coef[k] += change
-            decrease += 0.5 * (bends[k] + l2) * change * change
-    return decrease
+            excess = abs(change) * (bends[k] + l2[k])
+            worst = max(worst, excess / l1[k])
+            if l2[k] > 0.0:
+                squares += excess * excess / l2[k]
+    return worst, squares
 
 
 @compiled
-def moment_epoch(hessian, gradient, l1, coef, order):
-    """Minimise the model over one coefficient after the other, given its Hessian including l2; return the decrease."""
-    decrease = 0.0
+def hessian_round(hessian, gradient, l1, l2, coef, order):
+    """Do the same given the Hessian including `l2`, and the gradient, which is updated."""
+    worst, squares = 0.0, 0.0
     for k in order:
         bend = hessian[k, k]
         change = shrunk(bend * coef[k] - gradient[k], l1) / bend - coef[k]
         if change != 0.0:
             coef[k] += change
-            decrease += 0.5 * bend * change * change
             for j in range(len(coef)):
                 gradient[j] += change * hessian[k, j]
-    return decrease
+            excess = abs(change) * bend
+            worst = max(worst, excess / l1)
+            if l2 > 0.0:
+                squares += excess * excess / l2
+    return worst, squares

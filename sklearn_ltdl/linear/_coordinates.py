@@ -1,120 +1,324 @@
 """Steps of a proximal Newton method: coordinate descent on the quadratic model of a finite sum with an l1 norm.
 
-The model only contains columns with a nonzero coefficient, or with a gradient near the weight of the l1 norm; the
-certificate of the next point covers all columns. A model of few columns and many rows is stored as its Hessian, other
-models as their columns.
+A model holds the columns with a nonzero coefficient, or with a gradient near the weight of the l1 norm; the certificate
+of the next point covers all columns. The model has the exact gradient of its point. Only the changes from there are
+computed with stored columns, so that these may be copies in single precision: the next model corrects their rounding,
+as in iterative refinement. A model of few columns and many rows is stored as its Hessian.
 """
 
-from collections import deque
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl.linear._hessians import TINY, hessian_of
-from sklearn_ltdl.losses import Squared
+from sklearn_ltdl.linear._lbfgs import read
+from sklearn_ltdl.linear._problem import Point
+from sklearn_ltdl.losses import Logistic, Squared, balanced_slopes
 
 NEAR = 0.8  # columns whose gradient exceeds this share of the l1 weight are in the model
-FEW = 500  # most columns of a model that is stored as its Hessian
-FLAT = 1e-3  # least curvature in the model, relative to the smoothness of the loss
+FEW = 200  # most columns of a model that is stored as its Hessian
+SMALL = 10**5  # tables of fewer numbers stay in a cache in double precision
+FLAT = 1e-3  # least curvature of a row in the model, relative to the smoothness of the loss
+SMALLEST = 1e-10  # the same for the logistic loss, whose curvature does not jump
 
 
-def proximal_newton_step(problem, point, precision, known):
-    """Return the coefficients that minimise the model at a point, and an extrapolation of the descent.
+class Columns:
+    """The columns of X that models read, each contiguous in memory: X itself in Fortran or CSC order, or copies.
+
+    Copies of dense columns are centred and scaled by powers of two, on the evidence of a few rows. They are in single
+    precision unless the table is small or `in_doubles` was called.
+    """
+
+    def __init__(self, problem):
+        self.X, self.share, self.has_intercept = problem.X, problem.share, problem.fit_intercept
+        self.typical = np.sqrt(problem.mean_square / problem.X.shape[1]) or 1.0
+        self.dtype = np.dtype(np.float32 if not sparse.issparse(self.X) and self.X.size > SMALL else np.float64)
+        self._clear()
+
+    def _clear(self):
+        X, p = self.X, self.X.shape[1]
+        self._slots, self._used = np.full(p, -1), 0
+        self.centre, self.scale = np.zeros(p), np.ones(p)
+        if sparse.issparse(X):
+            self.values = (X.data, X.indices, X.indptr) if X.format == "csc" else None
+        elif self.dtype == np.float64 and X.flags.f_contiguous:
+            self.values = X.T
+        else:
+            self.values = np.empty((0, len(X)), self.dtype)
+            self._choose_units(X[:: max(1, len(X) // 64)])
+        if self.values is not None and self.values is not X and (sparse.issparse(X) or self.values.base is X):
+            self._slots = np.arange(p)
+
+    def _choose_units(self, sample):
+        if self.has_intercept:
+            self.centre = sample[0] + (sample - sample[0]).mean(axis=0)
+        size = np.sqrt(np.mean((sample - self.centre) ** 2, axis=0))
+        self.scale = 2.0 ** -np.round(np.log2(np.where(size > 0, size, self.typical)))
+
+    def in_doubles(self):
+        """Store columns in double precision from now on."""
+        self.dtype = np.dtype(np.float64)
+        self._clear()
+
+    @cached_property
+    def mean(self):
+        """The mean row, zero without an intercept."""
+        return self.share @ self.X if self.has_intercept else np.zeros(self.X.shape[1])
+
+    def slots(self, which):
+        """Return the positions in `values` of columns; columns that are not there yet are copied."""
+        from sklearn_ltdl.linear import _columns as compiled  # compiled code loads on first use
+
+        missing = which[self._slots[which] < 0]
+        if len(missing) and sparse.issparse(self.X):
+            if self.values is not None or 4 * len(missing) > self.X.shape[1]:  # asked again: copy all columns
+                X = self.X.tocsc()
+                self.values, self._slots = (X.data, X.indices, X.indptr), np.arange(self.X.shape[1])
+            else:
+                parts = self.X.data, self.X.indices, self.X.indptr
+                self.values = compiled.gathered_sparse(*parts, missing, self.X.shape[1])
+                self._slots[missing] = np.arange(len(missing))
+        elif len(missing):
+            used, now = self._used, self._used + len(missing)
+            if now > len(self.values):
+                larger = np.empty((min(max(now, 2 * used), self.X.shape[1]), len(self.X)), self.dtype)
+                larger[:used] = self.values[:used]
+                self.values = larger
+            if self.X.flags.c_contiguous:
+                compiled.gathered(self.X, missing, self.centre, self.scale, self.values[used:now])
+            else:
+                for k, j in enumerate(missing):
+                    self.values[used + k] = (self.X[:, j] - self.centre[j]) * self.scale[j]
+            self._slots[missing], self._used = np.arange(used, now), now
+        return self._slots[which]
+
+
+class ColumnModel:
+    """The model of one output, of stored columns; its coefficients are in the units of the stored columns.
+
+    Parameters
+    ----------
+    problem : FiniteSum
+    columns : Columns
+    which : ndarray of int
+        The columns in the model.
+    c : ndarray of shape (n_samples,) or (1,)
+        Second derivatives of the loss times the shares; a single number if they are equal.
+    pull, coef : ndarray of shape (n_features,)
+        Gradient of the loss, and coefficients, at the point of the model.
+    """
+
+    def __init__(self, problem, columns, which, c, pull, coef):
+        from sklearn_ltdl.linear import _columns as compiled  # compiled code loads on first use
+
+        is_sparse = sparse.issparse(problem.X)
+        slots, c = columns.slots(which), c.astype(columns.dtype, copy=False)
+        first, second = (compiled.sparse_moments if is_sparse else compiled.dense_moments)(columns.values, slots, c)
+        self.total = float(c.sum(dtype=float)) * (len(problem.Y) if len(c) == 1 else 1)
+        bends = np.maximum(second - problem.fit_intercept * first**2 / self.total, 1e-12 * second + TINY)
+        self.total = self.total if problem.fit_intercept else np.inf
+        self.scale = columns.scale[which]
+        self.l1, self.l2 = problem.l1 * self.scale, problem.l2 * self.scale**2
+        self.start, self.first, self.bends = pull[which] * self.scale, first, bends
+        self.columns, self.slots, self.c = columns, slots, c
+        self.begin = coef[which] / self.scale
+        self.drift, self.shift = np.zeros(len(problem.Y), columns.dtype), np.zeros(1)
+        self._round = compiled.sparse_round if is_sparse else compiled.dense_round
+
+    def round(self, coef, order):
+        """Take a round of coordinate descent."""
+        state = self.c, self.drift, self.shift, self.total, self.start, self.first, self.bends, self.l1, self.l2
+        return self._round(self.columns.values, self.slots, *state, coef, order)
+
+    def state(self):
+        """Return what changes with the coefficients, which is an affine function of them."""
+        return self.drift.copy(), self.shift.copy()
+
+    def combine(self, parts, states):
+        """Continue from an affine combination of states."""
+        for total, terms in zip((self.drift, self.shift), zip(*states)):
+            total[:] = sum(part * term for part, term in zip(parts.astype(total.dtype), terms))
+
+    def curved(self):
+        """Return the part of the model that is quadratic in the change of the coefficients."""
+        drift = self.drift
+        square = self.c[0] * np.vdot(drift, drift) if len(self.c) == 1 else np.sum(drift * drift / self.c)
+        return 0.5 * float(square) - (0.5 * self.shift[0] ** 2 * self.total if self.total < np.inf else 0.0)
+
+    def value(self, coef):
+        """Return the model at the current coefficients."""
+        penalty = self.l1 @ np.abs(coef) + 0.5 * self.l2 @ coef**2
+        return self.start @ (coef - self.begin) + self.curved() + penalty
+
+    def rounding(self):
+        """Return the excesses of a round, in its two measures, that rounding may cause."""
+        excess = 4 * np.finfo(self.columns.dtype).eps * np.sqrt(self.bends * max(2 * self.curved(), 0.0))
+        return np.max(excess / self.l1), np.sum(excess[self.l2 > 0] ** 2 / self.l2[self.l2 > 0])
+
+
+class HessianModel:
+    """The same model, stored as its Hessian in the coefficients, which is given without the penalty."""
+
+    def __init__(self, problem, hessian, which, pull, coef):
+        from sklearn_ltdl.linear._columns import hessian_round  # compiled code loads on first use
+
+        self.hessian = hessian + problem.l2 * np.eye(len(which))
+        self.l1, self.l2, self.scale = float(problem.l1), float(problem.l2), 1.0
+        self.begin = coef[which]
+        self.start = pull[which] + self.l2 * self.begin
+        self.gradient, self._round = self.start.copy(), hessian_round
+
+    def round(self, coef, order):
+        """Take a round of coordinate descent."""
+        return self._round(self.hessian, self.gradient, self.l1, self.l2, coef, order)
+
+    def state(self):
+        """Return what changes with the coefficients, which is an affine function of them."""
+        return self.gradient.copy()
+
+    def combine(self, parts, states):
+        """Continue from an affine combination of states."""
+        self.gradient = parts @ np.array(states)
+
+    def value(self, coef):
+        """Return the model at the current coefficients."""
+        return 0.5 * (self.start + self.gradient) @ (coef - self.begin) + self.l1 * np.sum(np.abs(coef))
+
+    def rounding(self):
+        """Return the excesses of a round, in its two measures, that rounding may cause."""
+        excess = 4 * np.finfo(float).eps * np.max(np.abs(self.gradient - self.start))
+        return excess / self.l1, len(self.begin) * excess**2 / self.l2 if self.l2 > 0 else 0.0
+
+
+def proximal_newton_step(problem, point, goal, known):
+    """Return the coefficients that minimise the model at a point.
 
     Parameters
     ----------
     problem : FiniteSum
         Its loss is not coupled.
     point : Point
-    precision : float
-        Coordinate descent stops when a round lowers the model by less.
+    goal : callable
+        Maps the decrease of the model to the duality gap at which coordinate descent stops.
     known : dict
-        Columns or Hessians from earlier steps, by output.
+        The `Columns`, and the columns of the last model by output with their Hessian.
     """
-    loss, share = problem.loss, problem.share
-    pulls = -share[:, None] * loss.derivative(point.margins, problem.Y)
-    bends = np.maximum(loss.second_derivative(point.margins, problem.Y), FLAT * loss.smoothness) * share[:, None]
-    coef, ahead = point.coef.copy(), point.coef.copy()
+    share, is_flat = problem.share, isinstance(problem.loss, Squared) and problem.equal
+    pulls, coef = point.gradient - problem.l2 * point.coef, point.coef.copy()
+    bends = share[:, None] * _curvatures(point)
     for k in range(len(coef)):
         which = _in_the_model(problem, point, k, known)
         if not len(which):
             continue
-        c, pull = np.ascontiguousarray(bends[:, k]), np.ascontiguousarray(pulls[:, k])
-        if problem.fit_intercept:
-            pull -= pull.sum() / c.sum() * c
-        is_small = not sparse.issparse(problem.X) and len(which) <= min(FEW, len(share) // 2)
-        of = _epoch_of_hessian if is_small else _epoch_of_columns
-        epoch = of(problem, which, c, pull, coef[k, which], known[k])
-        trail = known[k].setdefault("trail", deque(maxlen=6))
-        if trail and (len(trail[-1]) != len(which) or not isinstance(loss, Squared)):
-            trail.clear()  # these were iterates of another model
-        coef[k, which], ahead[k, which] = _minimised(epoch, coef[k, which], precision, trail)
-    return coef, ahead
+        c = share[:1] if is_flat else np.ascontiguousarray(bends[:, k])
+        if not sparse.issparse(problem.X) and len(which) <= min(FEW, len(share) // 2):
+            model = HessianModel(problem, _hessian_of(problem, which, bends[:, k], known[k]), which, pulls[k], coef[k])
+        else:
+            model = ColumnModel(problem, known["columns"], which, c, pulls[k], coef[k])
+        coef[k, which] = model.scale * _minimised(model, goal, point.objective)
+    return coef
+
+
+def _curvatures(point):
+    """Return the second derivatives of the loss in the model at a point, which are positive."""
+    loss = point.problem.loss
+    least = SMALLEST if isinstance(loss, Logistic) else FLAT
+    return np.maximum(loss.second_derivative(point.margins, point.problem.Y), least * loss.smoothness)
+
+
+def linear_dual(before, after):
+    """Return the point of the logistic slopes that the model at `before` has at `after`, with probabilities in [0, 1].
+
+    These meet the conditions of a minimum of the model, whatever the units of the columns. The slopes at `after` miss
+    them by the error of the model times the size of the largest column.
+    """
+    problem, Y = before.problem, before.problem.Y
+    c, change = _curvatures(before), after.margins - before.margins
+    if problem.fit_intercept:
+        weights = problem.share[:, None] * c
+        change = change - (weights * change).sum(axis=0) / weights.sum(axis=0)
+    slopes = np.clip(before._balanced[0] + c * change, -Y, 1 - Y)
+    slopes = balanced_slopes(problem.loss, slopes, Y, problem.share) if problem.fit_intercept else slopes
+    pull = problem.transposed(problem.share[:, None] * slopes)
+    return Point(problem, after.coef, after.intercept, after.margins, balanced=(slopes, pull))
 
 
 def _in_the_model(problem, point, k, known):
     """Return the columns in the model of an output: the last ones, as long as they include all that are needed."""
     needed = np.flatnonzero((point.coef[k] != 0) | (np.abs(point.gradient[k]) > NEAR * problem.l1))
     last = known.setdefault(k, {}).get("which", needed[:0])
-    if np.isin(needed, last).all():
-        return last
-    return np.arange(problem.X.shape[1]) if 2 * len(needed) > problem.X.shape[1] else needed
+    if not np.isin(needed, last).all():
+        last = np.arange(problem.X.shape[1]) if 2 * len(needed) > problem.X.shape[1] else needed
+    known[k]["which"] = last
+    return last
 
 
-def _epoch_of_hessian(problem, which, c, pull, coef, known):
-    """Return one round of coordinate descent, as a function of the coefficients and their order."""
-    from sklearn_ltdl.linear._columns import moment_epoch  # compiled code loads on first use
-
-    if not (isinstance(problem.loss, Squared) and np.array_equal(known.get("which"), which)):
+def _hessian_of(problem, which, c, known):
+    """Return the Hessian of dense columns, which is constant for the squared loss."""
+    if not (isinstance(problem.loss, Squared) and np.array_equal(known.get("of"), which)):
         X = problem.X if len(which) == problem.X.shape[1] else np.ascontiguousarray(problem.X[:, which])
-        known.update(which=which, X=X, hessian=hessian_of(problem, X, c))
-    gradient = problem.l2 * coef - pull @ known["X"]
-    return partial(moment_epoch, known["hessian"], gradient, float(problem.l1))
+        known.update(of=which, hessian=hessian_of(problem, X, c))
+    return known["hessian"]
 
 
-def _epoch_of_columns(problem, which, c, pull, coef, known):
-    from sklearn_ltdl.linear import _columns as compiled  # compiled code loads on first use
+def _minimised(model, goal, objective, most=1000):
+    """Return the coefficients after rounds of coordinate descent, extrapolated every few rounds.
 
-    X, is_dense = problem.X, not sparse.issparse(problem.X)
-    is_known = np.array_equal(known.get("which"), which)
-    if not is_known and is_dense:
-        known.update(which=which, columns=compiled.copied_columns(X, which))
-    elif not is_known:
-        columns = compiled.copied_sparse_columns(X.data, X.indices, X.indptr, which, X.shape[1])
-        known.update(which=which, columns=columns)
-    if not (is_known and isinstance(problem.loss, Squared)):
-        first, second = (compiled.dense_moments if is_dense else compiled.sparse_moments)(known["columns"], c)
-        mean = first / c.sum() if problem.fit_intercept else np.zeros(len(which))
-        known.update(mean=mean, bends=np.maximum(second - c.sum() * mean**2, 1e-12 * second + TINY))
-    epoch = compiled.dense_epoch if is_dense else compiled.sparse_epoch
-    shift = np.zeros(1)
-    return partial(
-        epoch, known["columns"], c, pull, shift, known["mean"], known["bends"], float(problem.l1), float(problem.l2)
-    )
-
-
-def _minimised(epoch, coef, precision, trail, most=1000):
-    """Return the coefficients after rounds of coordinate descent, and an extrapolation of the last rounds.
-
-    A round over all coefficients is followed by rounds over the nonzero ones, until a round over all lowers the model
-    by no more than `precision`.
+    A round over all coefficients is followed by rounds over the nonzero ones until these have gained enough, until a
+    round over all finds a gap of at most ``goal(decrease of the model)``, or rounding.
     """
-    coef, everything, is_whole = coef.copy(), np.arange(len(coef)), True
-    for count in range(1, most):
-        little = epoch(coef, everything if is_whole else np.flatnonzero(coef)) <= precision
-        trail.append(coef.copy())
-        if is_whole and little:
-            break
-        is_whole = little or count % 6 == 0
-    return coef, _extrapolated(np.array(trail))
+    coef = model.begin.copy()
+    everything, is_whole, enough, since = np.arange(len(coef)), True, 0.0, 0
+    begin, trail = model.value(coef), [(coef.copy(), model.state())]
+    for _ in range(most):
+        found = model.round(coef, everything if is_whole else np.flatnonzero(coef))
+        size = np.sum(model.l1 * np.abs(coef))
+        excess, rounding = _gap_of(found, size, objective), _gap_of(model.rounding(), size, objective)
+        if is_whole:
+            if excess <= max(goal(begin - model.value(coef)), rounding):
+                break
+            enough, since = 0.15 * excess, 0
+        since += 1
+        is_whole = since > 5 or excess <= enough
+        trail.append((coef.copy(), model.state()))
+        if len(trail) > 5:
+            coef = _extrapolated(model, *zip(*trail))
+            trail = [(coef.copy(), model.state())]
+    return coef
 
 
-def _extrapolated(trail):
-    """Return the affine combination of iterates whose next change would be smallest (Anderson 1965)."""
-    changes = np.diff(trail, axis=0)
+def _gap_of(excesses, size, objective):
+    """Estimate a duality gap from the excesses of a round; `size` is the l1 part of the penalty."""
+    worst, squares = excesses
+    return 0.5 * squares if squares > 0 else worst * size + worst**2 * objective
+
+
+def _extrapolated(model, trail, states):
+    """Return the affine combination of iterates whose next change would be smallest, if it lowers the model.
+
+    Anderson 1965; Bertrand and Massias 2021, arXiv:2011.10065.
+    """
+    last, changes = trail[-1], np.diff(trail, axis=0)
     gram = changes @ changes.T
-    if len(trail) < 3 or not np.trace(gram) > 0:
-        return trail[-1]
+    if not np.trace(gram) > 0:
+        return last
     parts = np.linalg.solve(gram / np.trace(gram) + 1e-10 * np.eye(len(gram)), np.ones(len(gram)))
-    return parts @ trail[1:] / parts.sum()
+    parts /= parts.sum()
+    ahead, before = parts @ np.array(trail[1:]), model.value(last)
+    model.combine(parts, states[1:])
+    if model.value(ahead) < before:
+        return ahead
+    model.combine(np.ones(1), states[-1:])
+    return last
+
+
+def point_at(problem, coef, intercept, columns):
+    """Return the point of coefficients with the best intercept, in one read of dense rows for the squared loss."""
+    if not (isinstance(problem.loss, Squared) and isinstance(problem.X, np.ndarray) and problem.X.flags.c_contiguous):
+        return problem.at(coef, intercept)
+    intercept = (problem.share @ problem.Y - coef @ columns.mean) * float(problem.fit_intercept)
+    here = read(problem, coef, intercept)
+    slopes = here.margins - problem.Y - here.slope
+    pull = here.gradient - here.slope[:, None] * columns.mean - problem.l2 * coef
+    return Point(problem, coef, intercept, here.margins, balanced=(slopes, pull))

@@ -25,6 +25,7 @@ from sklearn_ltdl._sklearn import (
 from sklearn_ltdl._targets import read_classification, read_regression
 from sklearn_ltdl._types import MatrixLike, Seed
 from sklearn_ltdl.linear._fitting import (
+    BY_COLUMNS,
     LAYOUT,
     LaterDual,
     Objective,
@@ -82,7 +83,8 @@ class _LinearModel(CallbackSupportMixin, BaseEstimator):
 
     def _layout(self, sample_weight):
         """Return how to validate X: without weights the check for finite values is left to the solver."""
-        return {**LAYOUT, "ensure_all_finite": sample_weight is not None}
+        by_columns = self.solver in ("auto", "cd") and self.l1_ratio > 0
+        return {**(BY_COLUMNS if by_columns else LAYOUT), "ensure_all_finite": sample_weight is not None}
 
     @contextmanager
     def _numbers_checked(self, X):
@@ -342,7 +344,8 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Rows
-            Training data, preferably standardised. Float64 data in C or CSR order are not copied. Rows,
+            Training data, preferably standardised. Float64 data in C or CSR order are not copied; nor,
+            for an l1 norm, in Fortran or CSC order. Rows,
             which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
@@ -591,7 +594,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Rows
-            Training data, preferably standardised. Float64 data in C or CSR order are not copied. Rows,
+            Training data, preferably standardised. Float64 data in C or CSR order are not copied; nor,
+            for an l1 norm, in Fortran or CSC order. Rows,
             which `scan` makes, and Dask collections are read block by block: see the guide on large tables.
         y : array-like of shape (n_samples,), or None for Rows
             Labels of two classes or more.

@@ -16,6 +16,7 @@ from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHing
 from sklearn_ltdl.results import RegularizationPath, Solution, Status, warn_unless_converged
 
 LAYOUT = {"accept_sparse": "csr", "order": "C"}  # layout of the rows that solvers read
+BY_COLUMNS = {"accept_sparse": ("csr", "csc"), "order": None}  # layouts that coordinate descent reads
 
 
 class Objective(NamedTuple):
@@ -139,12 +140,15 @@ def classification_task(X, y, weight, objective, class_weight, classes=None, who
 def _rows_that_count(X, weight, y):
     """Return the rows of positive weight, in the solvers' layout, with their weights, targets and mask."""
     if sparse.issparse(X):
-        X = sparse.csr_array(X)  # sums of a sparse matrix would be matrices
+        array = sparse.csc_array if X.format == "csc" else sparse.csr_array
+        X = array(X)  # sums of a sparse matrix would be matrices
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         if X.indices.dtype != np.int32 and max(X.nnz, *X.shape) < 2**31:  # kernels are compiled for one type of index
-            X = sparse.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), X.shape)
+            X = array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), X.shape)
+    elif not X.flags.forc:  # as in every other row of a table
+        X = np.ascontiguousarray(X)
     counted = weight > 0
     return (X, weight, y, counted) if counted.all() else (X[counted], weight[counted], y[counted], counted)
 
@@ -229,7 +233,8 @@ class Fitted(NamedTuple):
 
     def resumable(self):
         """Return the state from which a warm start of the same problem continues."""
-        return {**self.state, "solver": self.solution.solver, "of": self.task.problem.fingerprint}
+        state = {key: value for key, value in self.state.items() if key != "known"}  # copies of X
+        return {**state, "solver": self.solution.solver, "of": self.task.problem.fingerprint}
 
 
 def solve(task, given, solver, state, tell, **options) -> Fitted:
@@ -265,7 +270,7 @@ def remedy(problem, status, names):
         return "Give alpha a positive value."
     if status not in (Status.OUT_OF_STEPS, Status.ROUNDED):
         return "Standardise the features, or leave the choice to solver='auto'."
-    size = problem.column_sizes()
+    size = problem.by_rows().column_sizes()
     low, high = int(np.argmin(np.where(size > 0, size, np.inf))), int(np.argmax(size))
     scales = ""
     if size[high] > 1e3 * size[low] > 0:
@@ -318,7 +323,8 @@ def regularization_path(task, alphas, solver, **options) -> RegularizationPath:
     for i in np.argsort(-alphas, kind="stable"):
         solution = SOLVERS[solver](task.problem.with_alpha(alphas[i]), state=state, **options)
         solutions[i] = warn_unless_converged(solution, f"At alpha={alphas[i]:g}. Raise max_iter or tol.")
-        state = {"coef": solution.coef, "intercept": solution.intercept}
+        known = {"known": state["known"]} if "known" in state else {}  # of X, for any penalty
+        state = {"coef": solution.coef, "intercept": solution.intercept, **known}
     ordered = [solutions[i] for i in range(len(alphas))]
     coefs, intercepts = zip(*(task.published(s.coef, s.intercept) for s in ordered))
     return RegularizationPath(

@@ -140,12 +140,12 @@ def ridge_moments(block, equal):
 
 
 def hessian_of(problem, X, curvature):
-    """Return the Hessian of one output in the given dense columns, from the second derivatives times the shares."""
+    """Return the Hessian of the loss of one output in dense columns, from the second derivatives times the shares."""
     hessian, edge = _moments(X, np.zeros(X.shape[1]), curvature)
     least = 1e-12 * np.diagonal(hessian) + TINY  # up to rounding, the value for constant columns
     if problem.fit_intercept:
         hessian -= np.outer(edge, edge) / max(curvature.sum(), TINY)
-    hessian[np.diag_indices_from(hessian)] = np.maximum(np.diagonal(hessian), least) + problem.l2
+    hessian[np.diag_indices_from(hessian)] = np.maximum(np.diagonal(hessian), least)
     return hessian
 
 

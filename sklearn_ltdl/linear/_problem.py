@@ -56,6 +56,10 @@ class Point:
         """The point whose slopes are the dual variables."""
         return self if self._other is None else self._other
 
+    def moved_to(self, problem):
+        """Return the same point of a problem that differs in the penalty; margins and slopes stay."""
+        return Point(problem, self.coef, self.intercept, self.margins, balanced=self._balanced[:2])
+
     @cached_property
     def objective(self):
         """The mean loss plus the penalty."""
@@ -125,6 +129,7 @@ class FiniteSum:
     Parameters
     ----------
     X : ndarray or CSR array of shape (n_samples, n_features), float64
+        Or in Fortran or CSC order, for what does not read rows.
     Y : ndarray of shape (n_samples, n_outputs)
     loss : loss object
     alpha : float
@@ -143,7 +148,8 @@ class FiniteSum:
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
         self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
         is_one = Y.shape[1] == 1  # several are for matrix products of linear algebra, and its threads
-        self.is_compiled = is_one and not sparse.issparse(X) and X.size > COMPILED  # and so are samples of the rows
+        is_large = not sparse.issparse(X) and X.size > COMPILED
+        self.is_compiled = is_one and is_large and X.flags.c_contiguous  # and so are samples of the rows
         self.equal = weight is None or np.ptp(weight) == 0
         self.share = np.full(len(Y), 1 / len(Y)) if self.equal else weight / weight.sum()  # q
 
@@ -401,6 +407,15 @@ class FiniteSum:
                 break
         return 1.05 * self.loss.smoothness * value
 
+    def by_rows(self):
+        """Return the problem with X in C or CSR order, of which rows can be read."""
+        if sparse.issparse(self.X):
+            return self if self.X.format == "csr" else self._changed("mean_square", X=self.X.tocsr())
+        if self.X.flags.c_contiguous:
+            return self
+        is_compiled = self.Y.shape[1] == 1 and self.X.size > COMPILED
+        return self._changed("mean_square", X=np.ascontiguousarray(self.X), is_compiled=is_compiled)
+
     def in_single_precision(self):
         """Return the problem with a copy of the dense rows in single precision."""
         return self._changed("mean_square", X=self.X.astype(np.float32))
@@ -441,4 +456,5 @@ def _is_far_from_zero(X):
 
 
 def _square(array):
-    return float(np.vdot(array, array))
+    numbers = array.ravel(order="K")  # in Fortran order, too, without a copy
+    return float(np.vdot(numbers, numbers))

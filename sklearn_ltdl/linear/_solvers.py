@@ -21,12 +21,12 @@ from scipy import sparse
 from sklearn_ltdl._registry import Registry
 from sklearn_ltdl._threads import sharing
 from sklearn_ltdl.linear._averaging import Blocks, Draw, averaging, first_point, note_smoothness, set_step
-from sklearn_ltdl.linear._coordinates import proximal_newton_step
+from sklearn_ltdl.linear._coordinates import Columns, linear_dual, point_at, proximal_newton_step
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step
 from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.linear._ridge import Moments, RidgePoint, from_moments
-from sklearn_ltdl.losses import Squared
+from sklearn_ltdl.losses import Logistic, Squared
 from sklearn_ltdl.results import Solution, Status, Trace
 
 SOLVERS = Registry("solver")
@@ -38,6 +38,7 @@ def solver(
     l1: bool = False,
     direct: bool = False,
     estimates: bool = False,
+    by_columns: bool = False,
     refuses: bool = False,
 ) -> Callable[..., Any]:
     """Register a generator as a solver. Underscores in its name become hyphens.
@@ -52,6 +53,8 @@ def solver(
         Whether it decides itself when to stop.
     estimates : bool, default=False
         Whether it yields a `Point` when it expects that a certificate is worth its cost.
+    by_columns : bool, default=False
+        Whether it reads X in Fortran and CSC order, too; X is copied for other solvers.
     refuses : bool, default=False
         Whether it calls `problem.refuse_extremes` itself, when it has read the rows.
 
@@ -61,7 +64,9 @@ def solver(
         If `generator` is not a generator function, or has other parameters.
     """
     if generator is None:
-        return functools.partial(solver, l1=l1, direct=direct, estimates=estimates, refuses=refuses)
+        return functools.partial(
+            solver, l1=l1, direct=direct, estimates=estimates, by_columns=by_columns, refuses=refuses
+        )
     name = generator.__name__.replace("_", "-")
     taken = list(inspect.signature(generator).parameters)
     is_solver = inspect.isgeneratorfunction(generator) and taken[:2] == ["problem", "state"]
@@ -84,6 +89,7 @@ def solver(
             raise ValueError(f"solver='{name}' has no step to choose; leave step_size=None.")
         if sampling == "lipschitz" and "sampling" not in taken:
             raise ValueError(f"solver='{name}' does not draw rows; leave sampling='auto'.")
+        problem = problem if by_columns else problem.by_rows()
         state = {} if state is None else state
         state.setdefault("rng", np.random.default_rng(seed))
         options = {"tol": tol, "step": step, "sampling": sampling}
@@ -426,37 +432,59 @@ def agd(problem, state, *, step):
             return
 
 
-@solver(l1=True, estimates=True)
+@solver(l1=True, estimates=True, by_columns=True)
 def cd(problem, state, *, tol):
     """Minimise by proximal Newton steps, each found by coordinate descent (Friedman, Hastie, Tibshirani 2010).
 
-    The quadratic model of the squared loss is exact, so only the precision of the descent and the set of columns change
-    between steps.
+    The quadratic model of the squared loss is exact up to the rounding of its columns, so only these, the precision of
+    the descent and the set of columns change between steps.
     """
     if problem.loss.coupled:
         raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
-    point, known, share = first_point(problem, state), {}, 0.1
-    while True:
-        range_ = max(problem.start.objective - point.objective, share * point.gap, problem.resolution)
-        coef, ahead = proximal_newton_step(problem, point, share * tol * range_, known)
-        before, point = point, _downhill(problem, point, coef - point.coef)
-        if problem.error(point) > tol:
-            if isinstance(problem.loss, Squared):
-                point = _better(point, problem.at(ahead, point.intercept))
-            share = max(share / 8, 1e-9)
+    known = state.setdefault("known", {"columns": Columns(problem)})
+    columns, is_quadratic = known["columns"], isinstance(problem.loss, Squared)
+    point, share, idle = first_point(problem, state), 1.0, 0
+    while idle < 3:
+        range_ = max(problem.start.objective - point.objective, problem.resolution)
+        rough = 0.0 if is_quadratic else 0.03 * point.gap
+        goal = functools.partial(_goal, share * tol, range_, rough)
+        coef = proximal_newton_step(problem, point, goal, known)
+        before, point = point, _downhill(problem, point, coef - point.coef, columns)
+        if isinstance(problem.loss, Logistic) and problem.error(point) > tol:
+            point = _better(point, Point(*_parts(point), dual=linear_dual(before, point), balanced=point._balanced[:2]))
+        error = problem.error(point)
+        if error > tol and rough <= share * tol * range_:
+            share = max(min(share / 2, share * tol / error), 1e-9)
+        decrease = before.objective - point.objective
+        is_slow = error > tol and point.gap > before.gap / 2
+        if is_slow and columns.dtype != np.float64 and decrease <= (np.inf if is_quadratic else 1e-9 * range_):
+            columns.in_doubles()  # their rounding is in the way
+        elif is_slow and decrease <= max(1e-6 * point.gap, 10 * problem.resolution):
+            idle += 1  # no end is in sight
+        else:
+            idle = 0
+        if point.gap > before.gap:
+            point = _better(point, before)
         state.update(coef=point.coef, intercept=point.intercept)
+        known["last"] = point
         yield 2.0, point
-        if share <= 1e-9 and point.objective >= before.objective and point.gap > before.gap / 2:
-            state["stalled"] = True
-            return
+    state["stalled"] = True
 
 
-def _downhill(problem, point, change):
+def _goal(tol, range_, rough, decrease):
+    return max(tol * (range_ + decrease), rough)
+
+
+def _parts(point):
+    return point.problem, point.coef, point.intercept, point.margins
+
+
+def _downhill(problem, point, change, columns):
     """Return the point after the longest of the steps 1, 1/2, 1/4, ... that lowers the objective enough."""
     slope = np.sum(point.gradient * change)
     slope += problem.l1 * (np.sum(np.abs(point.coef + change)) - np.sum(np.abs(point.coef)))
     for length in 0.5 ** np.arange(40):
-        there = problem.at(point.coef + length * change, point.intercept)
+        there = point_at(problem, point.coef + length * change, point.intercept, columns)
         if isinstance(problem.loss, Squared) or (
             there.objective <= point.objective + 1e-4 * length * slope or -slope <= 1e-9 * point.objective
         ):
@@ -467,7 +495,7 @@ def _downhill(problem, point, change):
 def _better(a, b):
     """Return the point with the lower objective, and the dual variables with the higher dual objective."""
     low, high = min(a, b, key=lambda p: p.objective), max(a, b, key=lambda p: p.objective - p.gap)
-    return low if high is low else Point(low.problem, low.coef, low.intercept, low.margins, dual=high)
+    return low if high is low else Point(*_parts(low), dual=high.dual, balanced=low._balanced[:2])
 
 
 def _proximal(problem, coef, step):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sklearn_ltdl._backends.jax import fast, precise
+from sklearn_ltdl.networks._metric import InputMetric
 from sklearn_ltdl.networks._model import Trained
 from sklearn_ltdl.networks._objective import Problem, add, scaled
 
@@ -158,16 +159,21 @@ class Accelerated(NamedTuple):
         Training has settled when 50 steps lower the objective by less than `tol` times its initial value.
     momentum : float, default=1.0
         1 for Nesterov's acceleration, 0 for plain gradient descent.
+    preconditioned : bool, default=False
+        Whether the first layer moves in the `InputMetric`. Steps then do not depend on correlations of the inputs.
     """
 
     learning_rate: float = 1.0
     tol: float = 0.0
     momentum: float = 1.0
+    preconditioned: bool = False
     double, in_batches = True, False
     n_before = 1  # objectives before the first step
 
     def blocks(self, problem, weights, intercept, held_out, max_iter):
         """Yield blocks of steps until the objective stops falling; receive the number of evaluations since the best."""
+        if self.preconditioned:
+            problem = problem._replace(metric=InputMetric.of(problem.data, problem.alpha))
         eta = jnp.asarray(self.learning_rate * problem.stable_step(weights, intercept))
         state, losses = Descent.at_rest(weights, intercept, eta), []
         for n_steps in _sizes(max_iter + 1, steps_in_a_block(self, held_out)):

@@ -32,6 +32,7 @@ from sklearn_ltdl.networks._training import (
     Start,
     chosen_alpha,
     fit_weights,
+    learns_features,
 )
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk._machine import ClassMachine, Machine, MachineSettings
@@ -97,8 +98,9 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     r"""Network for regression whose `scale` switches it between the kernel regime and feature learning.
 
     The loss is the squared loss, and the intercept is not penalised. Up to 2000 distinct rows, every step uses all
-    rows, in float64 with Nesterov's acceleration. With more rows, training uses batches in float32. The columns of `X`
-    should be standardised.
+    rows, in float64 with Nesterov's acceleration; with a `scale` below 1 and a positive `alpha`, steps of the first
+    layer are preconditioned, so that correlated columns do not slow training. With more rows, training uses batches in
+    float32. The columns of `X` should be standardised.
 
     Parameters
     ----------
@@ -197,9 +199,14 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
     over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
 
+    Preconditioned steps multiply the gradient of the first layer's weights by :math:`c\,(C + \lambda I)^{-1}`, where C
+    is the second moment matrix of :math:`\varphi(x)`, as K-FAC does [2]_. The objective is the same. Without a penalty
+    steps are plain, because the solution then depends on the path.
+
     References
     ----------
     .. [1] L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming". NeurIPS 2019.
+    .. [2] J. Martens, R. Grosse. "Optimizing neural networks with Kronecker-factored approximate curvature". ICML 2015.
 
     Examples
     --------
@@ -284,8 +291,9 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
     r"""Network for classification whose `scale` switches it between the kernel regime and feature learning.
 
     The loss is logistic, or multinomial for several classes, and the intercept is not penalised. Up to 2000 distinct
-    rows, every step uses all rows, in float64 with Nesterov's acceleration. With more rows, training uses batches in
-    float32. The columns of `X` should be standardised.
+    rows, every step uses all rows, in float64 with Nesterov's acceleration; with a `scale` below 1 and a positive
+    `alpha`, steps of the first layer are preconditioned, so that correlated columns do not slow training. With more
+    rows, training uses batches in float32. The columns of `X` should be standardised.
 
     Parameters
     ----------
@@ -307,11 +315,13 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         in its gradient at the same initial weights. 'kernel' is least-squares classification by `NTKKernelClassifier`
         with the kernel of this gradient, averaged over outputs.
     alpha : float or 'loo', default='loo'
-        Weight of ``scale**2 * |w - w0|**2 / 2`` relative to the mean loss. It equals the alpha of the limiting kernel
-        ridge regression. 'loo' chooses the penalty with the smallest leave-one-out error of ridge regression with the
-        tangent kernel of the initial weights, in closed form, on at most 1000 rows (on all rows with mode 'kernel'). If
-        this kernel explains less than a tenth of the target, a weak penalty is also tried; it is kept if it beats a
-        constant on a 25 % validation set by three standard errors.
+        Weight of ``scale**2 * |w - w0|**2 / 2`` relative to the mean loss. 'loo' chooses the penalty with the smallest
+        leave-one-out error of ridge regression with the tangent kernel of the initial weights, in closed form, on at
+        most 1000 rows (on all rows with mode 'kernel'). With a `scale` of at least 1 and in mode 'linearized', the
+        penalty is a quarter of this one, because the curvature of the loss is at most a quarter of that of the squared
+        loss, and the same penalty would shrink the output four times as much. If the kernel explains less than a tenth
+        of the target, a weak penalty is also tried; it is kept if it beats a constant on a 25 % validation set by three
+        standard errors.
     learning_rate : float, default=1.0
         Step in units of the largest stable step at the start, for any width and number of features. It is halved if the
         objective would rise.
@@ -378,9 +388,14 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
     blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
     over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
 
+    Preconditioned steps multiply the gradient of the first layer's weights by :math:`c\,(C + \lambda I)^{-1}`, where C
+    is the second moment matrix of :math:`\varphi(x)`, as K-FAC does [2]_. The objective is the same. Without a penalty
+    steps are plain, because the solution then depends on the path.
+
     References
     ----------
     .. [1] L. Chizat, E. Oyallon, F. Bach. "On lazy training in differentiable programming". NeurIPS 2019.
+    .. [2] J. Martens, R. Grosse. "Optimizing neural networks with Kronecker-factored approximate curvature". ICML 2015.
 
     Examples
     --------
@@ -498,6 +513,7 @@ def fit_network(estimator, loss, table, earlier, given):
     closed_form = estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True
     if closed_form and table.stream is None:
         return _fit_ridge(estimator, model, data, alpha, given)
+    unique = alpha > 0  # without a penalty, the path of descent decides which minimiser it reaches
     settings = Settings(
         alpha=alpha,
         learning_rate=estimator.learning_rate,
@@ -505,6 +521,7 @@ def fit_network(estimator, loss, table, earlier, given):
         tol=estimator.tol,
         early_stopping=estimator.early_stopping,
         validation_fraction=estimator.validation_fraction,
+        preconditioned=unique and learns_features(model.start.network),
     )
     trained, _ = fit_weights(model, loss, data, settings, rng, given, table.stream)
     return Found(model.start, trained, alpha)

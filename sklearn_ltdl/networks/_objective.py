@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from sklearn_ltdl._backends.jax import Traced, traced
 from sklearn_ltdl.losses import of_rows
+from sklearn_ltdl.networks._metric import InputMetric
 from sklearn_ltdl.networks._model import Data, Network, width_of
 
 _PILOT_ROWS = 2000  # the stable step is estimated on at most so many rows
@@ -19,13 +20,17 @@ _CACHE = 2**22  # bytes of the activations of a block of rows
 
 
 class Problem(NamedTuple):
-    """The objective: the mean loss over `data` plus the penalty on the distance of the weights from `reference`."""
+    """The objective: the mean loss over `data` plus the penalty on the distance of the weights from `reference`.
+
+    With a `metric`, gradients are multiplied by it, and the stable step is that of descent along these products.
+    """
 
     network: Network
     loss: NamedTuple
     data: Data
     alpha: float
     reference: tuple
+    metric: InputMetric | None = None
 
     def at(self, weights, intercept, data=None):
         """Return the objective, its gradient divided by s^2 m, and the intercept refitted by one step."""
@@ -34,12 +39,14 @@ class Problem(NamedTuple):
         step = self.network.scaling.step(width_of(weights))
         away = add(weights, -1.0, self.reference)
         value = risk + 0.5 * self.alpha / step * _dot(away, away)
-        return value, add(scaled(step, gradient), self.alpha, away), intercept
+        slope = add(scaled(step, gradient), self.alpha, away)
+        return value, slope if self.metric is None else self.metric.times(slope), intercept
 
     def stable_step(self, weights, intercept):
         """Return the largest stable step of plain descent, or 1 if the objective has no curvature."""
         data = self.data.part(slice(None, None, -(-len(self.data.phi) // _PILOT_ROWS)))
-        curvature = self.loss.smoothness * top_eigenvalue(self.network, weights, data, intercept) + self.alpha
+        curvature = self.loss.smoothness * top_eigenvalue(self.network, weights, data, intercept, self.metric)
+        curvature += self.alpha * (1.0 if self.metric is None else self.metric.largest)
         return 1 / jnp.where(curvature > 0, curvature, 1.0)
 
     @jax.jit
@@ -110,10 +117,10 @@ def _outputs_and_transpose(network, weights, phi):
 
 
 @jax.jit
-def top_eigenvalue(network, weights, data, intercept):
+def top_eigenvalue(network, weights, data, intercept, metric=None):
     """Return the largest eigenvalue of the weighted tangent kernel divided by s^2 m, by 30 power iterations.
 
-    The kernel is centred unless the intercept is None.
+    The kernel is centred unless the intercept is None. With a metric M it is Df M Df' in place of Df Df'.
     """
     scores, push = jax.linearize(lambda w: outputs(network, w, data.phi), weights)
     pull = jax.linear_transpose(push, weights)
@@ -122,7 +129,8 @@ def top_eigenvalue(network, weights, data, intercept):
     tiny = jnp.finfo(scores.dtype).tiny
 
     def multiply(direction, _):
-        image = _centre(root * push(pull(root * direction)[0]), constant)
+        move = pull(root * direction)[0]
+        image = _centre(root * push(move if metric is None else metric.times(move)), constant)
         norm = jnp.linalg.norm(image)
         return image / (norm + tiny), norm
 

@@ -24,6 +24,7 @@ SURE = 3.0  # standard errors by which it must beat a constant on the validation
 PREDICT_ROWS = 4096  # rows predicted at a time, to bound the memory
 FAR_OFF = 100.0  # above so many times the loss of a constant, more steps will not help
 DOUBLE_SCALE = 100.0  # from this output scale on, float32 does not resolve the change of the output
+CURVATURE = 0.25  # at most p (1 - p), the second derivative in a score of the losses of classes; of squares it is 1
 
 
 class Start(NamedTuple):
@@ -47,6 +48,9 @@ class Start(NamedTuple):
 def chosen_alpha(alpha, start, loss, data, rng, n_rows=None):
     """Return the penalty in the convention of `_flow`; for 'loo', the one with the smallest leave-one-out error.
 
+    The error is squared. For classes, the penalty of a lazy network is multiplied by the curvature of its loss, so that
+    it shrinks the output as much as it would with squares. Where features are learned, this does not hold.
+
     With many rows, a sample is used; the ridge n alpha of the sample is kept for all rows, of which `data` may be a
     sample themselves. If the kernel explains next to nothing, learned features may explain more. This is tested by
     training a network with a weak penalty and measuring its error on a validation set.
@@ -57,11 +61,18 @@ def chosen_alpha(alpha, start, loss, data, rng, n_rows=None):
     some = rng.permutation(n)[:LEAVE_ONE_OUT_ROWS] if n > LEAVE_ONE_OUT_ROWS else slice(None)
     data = data.part(some)
     choice = leave_one_out_alpha(start.network, start.weights, _left_to_learn(start, loss, data))
+    if not learns_features(start.network) and loss.of_labels:
+        choice = choice._replace(alpha=CURVATURE * choice.alpha)
     weak = WEAK_PENALTY * choice.unit
     learns = isinstance(start.network, Network)  # features, unlike a tangent model
     if learns and choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
         return weak
     return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / (n_rows or n))
+
+
+def learns_features(network):
+    """Return whether training leaves the lazy regime: with the mean-field scaling, or with an output scale below 1."""
+    return isinstance(network, Network) and (network.scaling.power > 0.5 or network.scaling.scale < 1)
 
 
 def _left_to_learn(start, loss, data):
@@ -111,6 +122,7 @@ class Settings(NamedTuple):
     batch_size: int = 128
     early_stopping: bool | str = "auto"
     validation_fraction: float = 0.1
+    preconditioned: bool = False  # steps on all rows; not those of batches
 
 
 class Given(NamedTuple):
@@ -198,7 +210,7 @@ def fit_weights(model, loss, data, settings, rng, given, stream=None):
     if settings.temperature > 0:
         solver, rule = "langevin", _flow.Noisy(settings.temperature, rate, int(rng.integers(2**31)))
     elif solver == "gd":
-        rule = _flow.Accelerated(rate, settings.tol)
+        rule = _flow.Accelerated(rate, settings.tol, preconditioned=settings.preconditioned)
     else:
         double = start.network.scaling.scale >= DOUBLE_SCALE
         rounds = None if stream is None else partial(stream.rounds, start)

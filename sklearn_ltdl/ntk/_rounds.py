@@ -1,63 +1,60 @@
-"""The rounds of a recursive feature machine: each is a metric, and the kernel machine that is fitted with it.
+"""The rounds of a recursive feature machine, of a metric and a number that held-out rows choose."""
 
-Their number is chosen on held-out rows.
-"""
-
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh
 
 from sklearn_ltdl.ntk._agop import gradient_blocks, ntk_agop, outer_products
+from sklearn_ltdl.ntk._held_out import (
+    CANDIDATES,
+    Choice,
+    choose,
+    fit,
+    metric_root,
+    outer_product,
+    product_of_squares,
+)
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
 from sklearn_ltdl.ntk._machine import Machine, MachineSettings, warn_of_data
 from sklearn_ltdl.ntk._sample import Sample
-from sklearn_ltdl.ntk._solvers import require_memory
+from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
 from sklearn_ltdl.ntk._streamed import machine_of_rows
 from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import NumberTarget, weights_of
 
-FOLDS = 5
-JUDGED_ROWS = 2000  # the number of rounds is chosen on at most so many random rows
-STANDARD_ERRORS = 3.0  # least significant improvement; with 2, rounds are made that hurt on smooth additive targets
+JUDGED_ROWS = 2000  # metric and number of rounds are chosen on at most so many random rows
 FEWEST_ROWS = 10  # with fewer, a standard error is meaningless and no round is made
 
 
 class Round(NamedTuple):
-    """One round: the metric M of any scale, M^(1/2) after scaling, and settings and machine for M^(1/2) x."""
+    """One round: the root T of the metric, scaled to the trace d, and settings and machine for T x."""
 
-    metric: np.ndarray
     root: np.ndarray
     settings: MachineSettings
     machine: Machine
 
     @classmethod
-    def of(cls, M, X, y, weight, settings, start=None, near=False):
-        """Fit the round of a metric M on distinct rows; `settings.depth` is the depth of the tangent kernel.
+    def of(cls, root, X, y, weight, settings, start=None, near=False):
+        """Fit on distinct rows; `settings.depth` is the depth of the tangent kernel.
 
         The search for the penalty begins at `start`; `near` says that the best is expected there, as in `Machine.of`.
         """
-        T = _root(M)
-        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-        return cls(M, T, settings, Machine.of(X, y, weight, settings, start=start, near=near))
+        settings = settings._replace(kernel=Transformed(NTK(settings.depth), root))
+        return cls(root, settings, Machine.of(X, y, weight, settings, start=start, near=near))
 
     @classmethod
-    def of_rows(cls, M, rows, looked, settings):
-        """Fit the round of a metric M to rows that are read block by block."""
-        T = _root(M)
-        settings = settings._replace(kernel=Transformed(NTK(settings.depth), T))
-        return cls(M, T, settings, machine_of_rows(rows, looked, settings))
+    def of_rows(cls, root, rows, looked, settings):
+        """Fit to rows that are read block by block."""
+        settings = settings._replace(kernel=Transformed(NTK(settings.depth), root))
+        return cls(root, settings, machine_of_rows(rows, looked, settings))
 
     def agop(self, X, weight, unit):
         """Return the average gradient outer product at the rows of the fit, for outputs in units of `unit`."""
-        T, machine, Z = self.root, self.machine, None
-        if machine.solver == "exact":
-            X, weight = machine.centres, machine.sample.weight  # the same rows, in the order of the coefficients
-        else:
-            Z = machine.centres @ T
+        T, machine = self.root, self.machine
         coef = machine.coef.reshape(len(machine.coef), -1) / unit
-        return T @ ntk_agop(X @ T, weight, Z, coef, depth=self.settings.depth) @ T
+        if machine.solver == "exact":  # the same rows, in the order of the coefficients
+            return outer_product(machine.centres, machine.sample.weight, T, coef, self.settings)
+        return T @ ntk_agop(X @ T, weight, machine.centres @ T, coef, depth=self.settings.depth) @ T
 
     def agop_of_rows(self, rows, weight, unit):
         """Return the average gradient outer product at all rows, read block by block, of weights of a given sum."""
@@ -66,17 +63,6 @@ class Round(NamedTuple):
         state = self.root, machine.centres @ self.root, coef, self.settings.depth
         (total,) = gather(products_of_rows, rows, state)
         return self.root @ (total / weight) @ self.root
-
-    def next_metric(self, X, weight, unit):
-        """Return the metric of the next round."""
-        agop = self.agop(X, weight, unit)
-        return agop if np.trace(agop) > 0 else self.metric  # a constant prediction has no directions
-
-
-def _root(M):
-    """Return the symmetric root of a metric, scaled to the trace d."""
-    values, vectors = eigh(M * (len(M) / np.trace(M)), check_finite=False)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
 def products_of_rows(block, state):
@@ -95,9 +81,13 @@ class Recursion(NamedTuple):
 
     Parameters
     ----------
+    metric : str
+        Candidate that was chosen, or 'none'.
     n_rounds : int
-    cv_errors : ndarray of shape (n_tried,)
-        Held-out error after 0, 1, ... rounds.
+    cv_errors : dict of ndarrays of shape (n_tried,)
+        Held-out error of each candidate after 0, 1, ... rounds.
+    ranks : dict of floats
+        Effective rank of the first metric of each candidate.
     last : Round
     agop : ndarray of shape (n_features, n_features)
         Average gradient outer product of the last round.
@@ -106,8 +96,10 @@ class Recursion(NamedTuple):
     weight : ndarray of shape (n,)
     """
 
+    metric: str
     n_rounds: int
-    cv_errors: np.ndarray
+    cv_errors: dict
+    ranks: dict
     last: Round
     agop: np.ndarray
     targets: np.ndarray
@@ -115,8 +107,8 @@ class Recursion(NamedTuple):
     weight: np.ndarray
 
     @classmethod
-    def of(cls, X, y, weight, unit, max_rounds, settings):
-        """Choose the number of rounds on held-out rows, then make them with all rows.
+    def of(cls, X, y, weight, unit, max_rounds, settings, squares):
+        """Choose metric and number of rounds on held-out rows, then make the rounds with all rows.
 
         Parameters
         ----------
@@ -125,26 +117,34 @@ class Recursion(NamedTuple):
             Scale by which the errors and gradients of each output are divided.
         max_rounds : int
         settings : MachineSettings
+        squares : bool
+            Whether squared residuals may give the first metric.
         """
         require_memory(X.shape[1], 6, "The matrix has one row and one column per feature; use fewer features.")
         sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
         warn_of_data([NTK(settings.depth)], X)
-        n_rounds, cv_errors, rows, held_out, starts = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
-        M = np.eye(X.shape[1])
-        for start in starts[:n_rounds]:
-            step = Round.of(M, X, y, weight, settings, start, near=True)
-            M = step.next_metric(X, weight, unit)
-            del step  # its smoother is as large as the Gram matrix
-        last = Round.of(M, X, y, weight, settings, starts[n_rounds], near=True)
+        judged = Judged.of(X, y, weight, unit, squares, max_rounds, settings)
+        exact, n_rounds, Y = settings.is_exact(len(X)), judged.choice.n_rounds, y.reshape(len(y), -1) / unit
+
+        def product(root, alpha):
+            if exact:
+                return outer_product(X, weight, root, fit(X, Y, weight, root, settings, alpha).coef, settings)
+            return Round.of(root, X, y, weight, settings).agop(X, weight, unit)
+
+        if n_rounds == 0 and judged.first and exact and len(judged.rows) == len(X):
+            last = judged.first
+        else:
+            root = judged.last_root(unit, settings, product)
+            last = Round.of(root, X, y, weight, settings, judged.choice.alphas[-1], near=True)
         agop = last.agop(X, weight, unit)
         if n_rounds == 0:  # M has seen no target: leave-one-out scores of all rows are valid
-            return cls(n_rounds, cv_errors, last, agop, y, last.machine.left_out, weight)
-        return cls(n_rounds, cv_errors, last, agop, y[rows], held_out, weight[rows])
+            return cls(*judged.said, last, agop, y, last.machine.left_out, weight)
+        return cls(*judged.said, last, agop, *judged.held_out(unit))
 
     @classmethod
     def of_rows(cls, rows, looked, unit, max_rounds, settings):
-        """Choose the number of rounds on a sample, and make them with all rows, read block by block.
+        """Choose metric and number of rounds on a sample, and make the rounds with all rows, read block by block.
 
         Parameters
         ----------
@@ -165,59 +165,70 @@ class Recursion(NamedTuple):
         y = sample.targets[:, 0] if flat else sample.targets
         if len(X) > 1:
             warn_of_data([NTK(settings.depth)], X)
-        n_rounds, cv_errors, judged, held_out, _ = _chosen_rounds(X, y, weight, unit, max_rounds, settings)
-        M = np.eye(X.shape[1])
-        for done in range(n_rounds + 1):
-            last = Round.of_rows(M, rows, looked, settings)
-            agop = last.agop_of_rows(rows, looked.counts.weight, unit)
-            M = agop if done < n_rounds and np.trace(agop) > 0 else M
-        if n_rounds == 0:
+        squares = isinstance(looked.target, NumberTarget)
+        judged = Judged.of(X, y, weight, unit, squares, max_rounds, settings)
+
+        def product(root, alpha):
+            return Round.of_rows(root, rows, looked, settings).agop_of_rows(rows, looked.counts.weight, unit)
+
+        last = Round.of_rows(judged.last_root(unit, settings, product), rows, looked, settings)
+        agop = last.agop_of_rows(rows, looked.counts.weight, unit)
+        if judged.choice.n_rounds == 0:
             left_out = last.machine.left_out
-            return cls(n_rounds, cv_errors, last, agop, Y[:, 0] if flat else Y, left_out, weights_of(drawn))
-        return cls(n_rounds, cv_errors, last, agop, y[judged], held_out, weight[judged])
+            return cls(*judged.said, last, agop, Y[:, 0] if flat else Y, left_out, weights_of(drawn))
+        return cls(*judged.said, last, agop, *judged.held_out(unit))
 
 
-def _chosen_rounds(X, y, weight, unit, max_rounds, settings):
-    """Return the number of rounds, the held-out errors of all, the judged rows, their predictions, and penalties."""
-    if max_rounds == 0 or len(X) < FEWEST_ROWS:
-        return 0, np.empty(0), None, None, [None]
-    rows, errors, held_out, starts = _judge(X, y, weight, unit, max_rounds, settings)
-    n_rounds = _best_round(errors, weight[rows])
-    return n_rounds, np.average(errors, axis=1, weights=weight[rows]), rows, held_out[n_rounds], starts
+class Judged(NamedTuple):
+    """At most `JUDGED_ROWS` distinct rows, and what they choose.
 
-
-def _judge(X, y, weight, unit, max_rounds, settings):
-    """Return rows and, by round, their squared errors and predictions in cross-validation of M and of the fit.
-
-    Also return, by round, the median of the penalties of the folds, near which that of all rows will be. The search for
-    the penalty of a fold begins at that of the fold before, and ends where the leave-one-out error of its own rows is
-    least.
+    Parameters
+    ----------
+    rows : ndarray of int
+    X, y, weight : ndarrays
+    first : Round or None
+        Without a metric; None if no round was tried.
+    choice : Choice
     """
-    rows = np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS]
-    folds = [(np.setdiff1d(rows, test), test) for test in np.array_split(rows, FOLDS)]
-    steps, errors, held_out, penalties = [None] * FOLDS, [], [], []
-    while len(errors) <= max_rounds:
-        predictions = []
-        for k, (train, test) in enumerate(folds):
-            M = steps[k].next_metric(X[train], weight[train], unit) if errors else np.eye(X.shape[1])
-            before = steps[max(k - 1, 0)]  # of this round; of the round before for the first fold
-            start = before and before.machine.relative_alpha
-            step = Round.of(M, X[train], y[train], weight[train], settings, start, near=k > 0 or len(errors) > 1)
-            step = step._replace(machine=replace(step.machine, made=None))  # frees the Gram matrix
-            predictions.append(step.machine.evaluate(X[test]))
-            steps[k] = step
-        penalties.append(float(np.median([step.machine.relative_alpha for step in steps])))
-        held_out.append(np.concatenate(predictions))
-        errors.append((((held_out[-1] - y[rows]) / unit) ** 2).reshape(len(rows), -1).sum(axis=1))
-        if len(errors) > 1 and weight[rows] @ (errors[-2] - errors[-1]) <= 0:
-            break
-    return rows, np.array(errors), held_out, penalties
 
+    rows: np.ndarray
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    first: Round | None
+    choice: Choice
 
-def _best_round(errors, weight):
-    """Return the best round if it is significantly better than none, else 0; errors of shape (n_rounds, n_rows)."""
-    best = int(np.argmin(errors @ weight))
-    gains = errors[0] - errors[best]
-    mean = np.average(gains, weights=weight)
-    deviation = np.sqrt(np.sum((weight * (gains - mean)) ** 2)) / weight.sum()
-    return best if mean > STANDARD_ERRORS * deviation else 0
+    @classmethod
+    def of(cls, X, y, weight, unit, squares, max_rounds, settings):
+        """Choose by the settings of the fit, but with the whole Gram matrix."""
+        rows = np.sort(np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS])
+        X, y, weight, settings = X[rows], y[rows], weight[rows], settings._replace(solver="exact")
+        is_constant = np.all(np.ptp(y, axis=0) <= 8 * ROUNDING * np.abs(y).max(axis=0))
+        if max_rounds == 0 or len(X) < FEWEST_ROWS or X.shape[1] == 1 or is_constant:  # one column has one metric
+            return cls(rows, X, y, weight, None, Choice("none", 0, {}, np.empty(0), [None], {}))
+        first = Round.of(np.eye(X.shape[1]), X, y, weight, settings)
+        names = [name for name, candidate in CANDIDATES.items() if squares or not candidate.squares]
+        Y = y.reshape(len(y), -1) / unit
+        return cls(rows, X, y, weight, first, choose(X, Y, weight, first.machine, names, max_rounds, settings))
+
+    @property
+    def said(self):
+        """Return the metric, the number of rounds, mean held-out errors and effective ranks."""
+        errors = {name: rounds @ self.weight / self.weight.sum() for name, rounds in self.choice.errors.items()}
+        return self.choice.name, self.choice.n_rounds, errors, self.choice.ranks
+
+    def held_out(self, unit):
+        """Return the targets, their held-out predictions in the same units, and the weights."""
+        return self.y, (self.choice.held_out * unit).reshape(self.y.shape), self.weight
+
+    def last_root(self, unit, settings, product):
+        """Return the root of the last metric, where ``product(root, alpha)`` is the outer product of all rows."""
+        choice, root = self.choice, np.eye(self.X.shape[1])
+        alphas = choice.alphas[: choice.n_rounds]
+        if alphas and CANDIDATES[choice.name].squares:
+            residuals = ((self.y - self.first.machine.left_out) / unit).reshape(len(self.y), -1)
+            M = product_of_squares(self.X, np.sum(residuals**2, axis=1), self.weight, settings)
+            alphas, root = alphas[1:], metric_root(M, diagonal=True)
+        for alpha in alphas:
+            root = metric_root(product(root, alpha), CANDIDATES[choice.name].diagonal)
+        return root

@@ -65,12 +65,12 @@ def test_a_warning_that_is_not_of_convergence_reaches_the_user():
 
 
 @unconverged
-def test_a_path_compiles_the_descent_once():
+def test_a_path_compiles_the_descent_once_for_plain_and_once_for_preconditioned_steps():
     X, y = make_multi_index(77, 7, random_state=0)
     network = LazyNetRegressor(width=11, max_iter=20, random_state=0)
     before = _flow._descend._cache_size()
-    scale_path(X, y, [0.1, 1.0, 10.0, 100.0], estimator=network)
-    assert _flow._descend._cache_size() == before + 1
+    scale_path(X, y, [0.01, 0.1, 1.0, 10.0, 100.0], estimator=network)
+    assert _flow._descend._cache_size() == before + 2
 
 
 @unconverged

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
-from sklearn_ltdl.linear import _problem, _solvers
+from sklearn_ltdl.linear import _coordinates, _problem, _solvers
 
 NUMBERS, LABELS = ["squared", "huber"], ["logistic", "multinomial", "squared_hinge", "smooth_hinge"]
 
@@ -58,6 +58,7 @@ def test_no_gap_is_less_than_the_suboptimality(seed, monkeypatch):
         X[:, 1] = X[:, 0]
     unit = 10.0 ** rng.choice([-8, 0, 0, 8])
     X = unit * (X + rng.choice([0.0, 0.0, 1e3, 1e6]))
+    X = X * 10.0 ** np.random.default_rng([seed, 1]).uniform(-2, 2, size=p) if seed % 3 == 0 else X
     weight = 10.0 ** rng.uniform(-8, 8, size=n) if rng.random() < 0.5 else np.ones(n)
     classes = 3 if name == "multinomial" else 2
     y = rng.normal(size=n) if name in NUMBERS else rng.permutation(np.arange(n) % classes)
@@ -78,8 +79,12 @@ def test_no_gap_is_less_than_the_suboptimality(seed, monkeypatch):
         ]
         if not l1:  # as if the table were long: single precision first, or ridge in one read, and compiled reads
             runs.append(("cholesky" if name == "squared" else "lbfgs", 0))
+        elif name != "multinomial":  # columns in single precision
+            runs.append(("cd", 0))
         for solver, exact in runs:
             monkeypatch.setattr(_solvers, "EXACT", exact)
+            monkeypatch.setattr(_coordinates, "SMALL", min(exact, _coordinates.SMALL))
+            monkeypatch.setattr(_coordinates, "FEW", _coordinates.FEW if exact else 0)
             monkeypatch.setattr(_problem, "COMPILED", exact)
             model = build(solver=solver, max_iter=int(rng.choice([1, 3, 30])), **settings).fit(X, y, weight)
             value = objective(name, model, X, Y, weight)[0]

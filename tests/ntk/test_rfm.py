@@ -12,8 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
 from sklearn_ltdl.datasets import make_parity
-from sklearn_ltdl.ntk import _machine, _rounds, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import _held_out, _machine, _rounds, _solvers, ntk_kernel
 from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
+from sklearn_ltdl.ntk._held_out import metric_root
 from sklearn_ltdl.ntk._machine import MachineSettings
 
 
@@ -30,11 +31,11 @@ def product(rng, n=150, d=6):
 
 def rounds(X, y):
     """Yield the rounds of an RFM of depth 1, one after the other."""
-    M, ones = np.eye(X.shape[1]), np.ones(len(X))
+    root, ones = np.eye(X.shape[1]), np.ones(len(X))
     while True:
-        step = _rounds.Round.of(M, X, y, ones, MachineSettings(depth=1))
+        step = _rounds.Round.of(root, X, y, ones, MachineSettings(depth=1))
         yield step.root, step.machine
-        M = step.next_metric(X, ones, 1.0)
+        root = metric_root(step.agop(X, ones, 1.0), diagonal=False)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 5])
@@ -117,22 +118,52 @@ def test_no_round_is_the_kernel_machine_itself(rng):
     X, y = product(rng)
     regressors = [Model.fit(X, y) for Model in (RFMRegressor(max_rounds=0), NTKKernelRegressor(depth=1))]
     np.testing.assert_allclose(*(model.predict(X + 0.1) for model in regressors), rtol=1e-10)
-    assert regressors[0].cv_errors_.shape == (0,)
+    assert (regressors[0].metric_, regressors[0].cv_errors_) == ("none", {})
     classifiers = [Model.fit(X, y > 0) for Model in (RFMClassifier(max_rounds=0), NTKKernelClassifier(depth=1))]
     np.testing.assert_allclose(*(model.predict_proba(X + 0.1) for model in classifiers), rtol=1e-7)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_folds_left_out_of_one_inverse_are_refits_without_them(rng, weighted):
+    X, y = product(rng, 90)
+    Y, weight = np.column_stack([y, X[:, 2]]), rng.uniform(0.5, 2.0, 90) if weighted else np.ones(90)
+    settings, test = MachineSettings(depth=1), rng.permutation(90)[:30]
+    train, ridge = np.setdiff1d(np.arange(90), test), 0.9
+    inverse = _held_out.Inverse.of(X, weight, ridge / 90, settings)
+    coef, left_out, residuals = inverse.without(Y, train, test)
+    # The penalty is relative to all of the weight in one fit, to that of the other rows in the other.
+    alpha = ridge * inverse.scale / 60 * (60 * weight.sum() / (90 * weight[train].sum()))
+    fitted = NTKKernelRegressor(depth=1, alpha=alpha, normalize_y=False).fit(X[train], Y[train], weight[train])
+    np.testing.assert_allclose(Y[test] - residuals, fitted.predict(X[test]), rtol=1e-9)
+    np.testing.assert_allclose(Y[train] - left_out, fitted.loo_predictions_, rtol=1e-9)
+    K = ntk_kernel(X[test], X[train])
+    intercepts = fitted.predict(X[test]) - K @ coef  # the same for all rows if the coefficients are those of the refit
+    np.testing.assert_allclose(intercepts, np.tile(intercepts[0], (30, 1)), atol=1e-9)
+
+
 def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
     X, y = product(rng, 60)
-    settings = MachineSettings(depth=1, random_state=0)
-    rows, errors, before, _ = _rounds._judge(X, y, np.ones(60), 1.0, 3, settings)
-    assert len(errors) == 4
+    settings, ones = MachineSettings(depth=1, alpha=0.05), np.ones(60)
+    folds = [(np.setdiff1d(np.arange(60), test), test) for test in np.array_split(rng.permutation(60), 3)]
+
+    def held_out(y):
+        """Return the predictions of all candidates, of shape (n_candidates, n_rounds + 1, n)."""
+        scores, products = _held_out._first_round(X, y[:, None], ones, folds, 0.01, True, settings)
+        predictions = []
+        for candidate in _held_out.CANDIDATES.values():
+            path = _held_out.Path(candidate.diagonal, products[candidate.squares], [], [scores], [None])
+            for _ in range(2):
+                path.advance(X, y[:, None], ones, folds, settings)
+            predictions.append(np.stack(path.held_out)[..., 0])
+        return np.array(predictions)
+
+    _, test = folds[1]
     changed = y.copy()
-    changed[rows[:12]] = 5.0 - changed[rows[:12]]  # the first fold
-    _, _, after, _ = _rounds._judge(X, changed, np.ones(60), 1.0, 3, settings)
-    for t in range(len(after)):
-        np.testing.assert_array_equal(after[t][:12], before[t][:12])
-        assert np.all(after[t][12:] != before[t][12:])
+    changed[test] = 5.0 - changed[test]
+    before, after = held_out(y), held_out(changed)
+    rest = np.setdiff1d(np.arange(60), test)
+    np.testing.assert_allclose(after[..., test], before[..., test], rtol=1e-7, atol=1e-9)
+    assert np.all(np.abs(after[..., rest] - before[..., rest]) > 1e-6)
 
 
 def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
@@ -144,19 +175,30 @@ def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
     found = RFMRegressor(random_state=0).fit(X, y)
     assert found.n_rounds_ == whole.n_rounds_ > 0
     np.testing.assert_allclose(found.alpha_, whole.alpha_, rtol=1e-6)
-    np.testing.assert_allclose(found.cv_errors_, whole.cv_errors_, rtol=1e-6)
+    assert found.metric_ == whole.metric_
+    for name, errors in whole.cv_errors_.items():
+        np.testing.assert_allclose(found.cv_errors_[name], errors, rtol=1e-6)
     np.testing.assert_allclose(found.predict(X + 0.1), whole.predict(X + 0.1), rtol=1e-6, atol=1e-8)
-    assert sizes.count(200) <= 5 * (found.n_rounds_ + 1)  # the folds know where to look
+    first = len(sizes[: sizes.index(133)])  # without a metric, on all rows; then come the folds
+    assert sizes.count(200) - first <= 8  # the last round: it begins at the penalty of the folds, the others take it
 
 
-def test_rounds_are_taken_for_three_standard_errors_only():
-    noise = np.tile([1.0, -1.0], 50)  # standard deviation 1, standard error of the mean 0.1
-    ones = np.ones(100)
-    for gain, best in ((0.31, 2), (0.29, 0)):
-        errors = np.array([5.0 * ones, 5.0 - gain / 2 + noise, 5.0 - gain + noise])
-        assert _rounds._best_round(errors, ones) == best
-        assert _rounds._best_round(errors[:, :50], 2.0 * ones[:50]) == (2 if gain > 3 / np.sqrt(50) else 0)
-    assert _rounds._best_round(np.array([ones, ones]), ones) == 0
+def test_rounds_are_made_for_two_standard_errors_and_a_twentieth_of_the_error_in_each_fold():
+    noise = np.tile([1.0, -1.0], 200)  # standard deviation 1, standard error of the mean 0.05
+    ones, halves = np.ones(400), [np.arange(200), np.arange(200, 400)]
+    least = 2.0 * (1 + 15 / 400) * 0.05
+    for base, gain, best in ((2.0, 1.01 * least, ("full", 2)), (2.0, 0.99 * least, ("none", 0))):
+        rounds = np.array([base * ones, base - gain / 2 + noise, base - gain + noise])
+        errors = {"full": rounds, "diagonal": rounds[:2]}
+        assert _held_out.best_round(errors, ones, halves) == best
+        few = {name: values[:, :100] for name, values in errors.items()}
+        assert _held_out.best_round(few, 4.0 * ones[:100], [np.arange(100)]) == ("none", 0)  # a weight is no row
+    small = np.array([2.0 * ones, 1.91 * ones])  # without noise, but less than a twentieth
+    assert _held_out.best_round({"full": small}, ones, halves) == ("none", 0)
+    uneven = np.array([2.0 * ones, np.repeat([1.0, 2.1], 200)])
+    assert _held_out.best_round({"full": uneven}, ones, halves) == ("none", 0)
+    assert _held_out.best_round({"full": uneven}, ones, [np.arange(400)]) == ("full", 1)
+    assert _held_out.best_round({"full": np.array([ones, ones])}, ones, halves) == ("none", 0)
 
 
 ABSENT = {"noise": lambda X: np.zeros(len(X)), "additive": lambda X: (np.sin(1.5 * X) + 0.5 * X**2).sum(axis=1) / 3}
@@ -192,6 +234,43 @@ def test_rounds_find_the_features_of_a_product():
     assert model.feature_importances_[4:].sum() < 0.02
     assert NTKKernelRegressor(depth=1).fit(X[:800], y[:800]).score(X[800:], y[800:]) < 0.75
     assert model.score(X[800:], y[800:]) > 0.88
+
+
+@pytest.mark.parametrize("solver", ["exact", "nystroem"])
+def test_an_interaction_that_the_target_does_not_show_is_found_in_the_squared_residuals(solver):
+    rng = np.random.default_rng(1)
+    X = rng.uniform(-1.7, 1.7, (800, 60))
+    y = (X[:, 0] * X[:, 1]) ** 3 + 0.1 * rng.standard_normal(800)  # no column explains y, two explain its square
+    model = RFMRegressor(solver=solver, n_components=200, random_state=0).fit(X[:300], y[:300])
+    of_target = [model.cv_errors_[name].min() for name in ("full", "diagonal")]
+    assert min(of_target) > 0.95 * model.cv_errors_["full"][0]  # y alone is blind
+    assert model.effective_ranks_["full"] < 1.1  # its fit is nearly linear, in a direction of noise
+    assert model.metric_ == "residual"
+    assert set(np.argsort(-model.feature_importances_)[:2]) == {0, 1}
+    assert NTKKernelRegressor(depth=1).fit(X[:300], y[:300]).score(X[300:], y[300:]) < 0.1
+    assert model.score(X[300:], y[300:]) > 0.9
+
+
+def test_a_diagonal_metric_scales_the_columns_and_a_full_one_turns_them(rng):
+    X = rng.standard_normal((300, 8))
+    axes = RFMRegressor(random_state=0).fit(X, np.sin(2 * X[:, 0]) * X[:, 1])
+    assert axes.metric_ in ("diagonal", "residual")
+    off = axes.transformation_ - np.diag(np.diagonal(axes.transformation_))
+    assert not off.any()
+    turned = RFMRegressor(random_state=0).fit(X, np.sin(X[:, 0] + X[:, 1]) * (X[:, 2] - X[:, 3]))
+    assert turned.metric_ == "full"
+    np.testing.assert_allclose(turned.transformation_, turned.transformation_.T, atol=1e-12)
+    assert turned.transformation_[0, 1] > 0.5 * turned.transformation_[0, 0]
+    for model in (axes, turned):
+        assert np.sum(model.transformation_**2) == pytest.approx(8.0, rel=1e-9)  # the trace of the metric
+
+
+def test_a_metric_of_one_direction_is_reported(rng):
+    X = rng.standard_normal((300, 8))
+    model = RFMRegressor(random_state=0).fit(X, X @ np.arange(8.0) + 0.1 * rng.standard_normal(300))
+    assert model.effective_ranks_["full"] == pytest.approx(1.0, abs=0.05)  # the gradient of a linear target is constant
+    squares = np.arange(8.0) ** 2
+    assert model.effective_ranks_["diagonal"] == pytest.approx(squares.sum() ** 2 / np.sum(squares**2), rel=0.1)
 
 
 def test_parity_is_learned_from_fewer_rows_than_a_kernel_needs():
@@ -236,7 +315,8 @@ def test_outputs_count_alike_in_any_units(rng):
     model, scaled = (RFMRegressor(random_state=0).fit(X, Y * units) for units in (1.0, np.array([1e-3, 1e4])))
     np.testing.assert_allclose(scaled.agop_, model.agop_, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(scaled.predict(X), model.predict(X) * [1e-3, 1e4], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(scaled.cv_errors_, model.cv_errors_, rtol=1e-6)
+    for name, errors in model.cv_errors_.items():
+        np.testing.assert_allclose(scaled.cv_errors_[name], errors, rtol=1e-6)
     column = RFMRegressor(random_state=0).fit(X, y[:, None])
     assert column.predict(X).shape == (150, 1)
     np.testing.assert_array_equal(column.predict(X)[:, 0], RFMRegressor(random_state=0).fit(X, y).predict(X))
@@ -255,7 +335,7 @@ def test_degenerate_tables_have_the_obvious_answer(rng, normalize_y):
     assert clone(model).fit(X[:1], [3.0]).predict(X[:4]).tolist() == [3.0] * 4
     few = clone(model).fit(X[:9], y[:9])
     assert few.n_rounds_ == 0
-    assert few.cv_errors_.shape == (0,)
+    assert few.cv_errors_ == {}
     blank = clone(model).fit(np.zeros((40, 2)), y)
     np.testing.assert_allclose(blank.predict([[0.0, 0.0], [1.0, 2.0]]), y.mean(), rtol=1e-12)
     X[:, 1] = 3.0

@@ -217,6 +217,18 @@ def test_nystroem_features_have_centres_among_the_rows(rng, tmp_path):
     assert not hasattr(features, "component_indices_")
 
 
+def test_recursive_feature_machines_start_from_squared_residuals_of_a_sample(rng, tmp_path):
+    X = rng.uniform(-1.7, 1.7, (1200, 40))
+    table = pd.DataFrame(X, columns=[f"x{j}" for j in range(40)])
+    table["y"] = (X[:, 0] * X[:, 1]) ** 3  # no column changes the mean, two change the size
+    table[:600].to_parquet(tmp_path / "table.parquet", row_group_size=170, index=False)
+    rows = scan(tmp_path / "table.parquet", target="y")
+    model = RFMRegressor(n_components=200, random_state=0).fit(rows)
+    assert set(model.cv_errors_) == {"full", "diagonal", "residual"}
+    assert set(np.argsort(-model.feature_importances_)[:2]) == {0, 1}
+    assert model.score(table.drop(columns="y")[600:], table["y"][600:]) > 0.9
+
+
 @pytest.mark.parametrize("target", ["y", "k", "two"])
 def test_recursive_feature_machines_sum_gradients_over_all_rows(rng, tmp_path, target):
     X = rng.standard_normal((3000, D))

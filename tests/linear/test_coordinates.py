@@ -1,0 +1,129 @@
+"""Coordinate descent: its model, its columns in any order and precision, and columns of different units."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_ltdl import SAGClassifier, SAGRegressor
+from sklearn_ltdl.linear import _coordinates
+from sklearn_ltdl.linear._coordinates import ColumnModel, Columns, HessianModel, linear_dual
+from sklearn_ltdl.linear._hessians import hessian_of
+from sklearn_ltdl.linear._problem import FiniteSum
+from sklearn_ltdl.linear._solvers import SOLVERS
+from sklearn_ltdl.losses import LOSSES
+
+LAYOUTS = [np.ascontiguousarray, np.asfortranarray, sparse.csr_array, sparse.csc_array]
+
+
+def data(seed, n=200, p=30, spread=2.0):
+    """Return columns in units of up to 10^spread, and a target of a few of them."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) * (rng.random((n, p)) < 0.4)
+    y = X[:, :6] @ rng.normal(size=6) + 0.5 * rng.normal(size=n)
+    return X * 10.0 ** rng.uniform(-spread, spread, size=p), y
+
+
+@pytest.mark.parametrize("of", LAYOUTS, ids=lambda of: of.__name__)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("is_flat", [True, False])
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_the_model_is_its_formula(of, fit_intercept, is_flat, small, monkeypatch):
+    monkeypatch.setattr(_coordinates, "SMALL", small)
+    (X, y), rng = data(0), np.random.default_rng(1)
+    problem = FiniteSum(of(X), y[:, None], LOSSES["squared"], 0.1, fit_intercept=fit_intercept, l1_ratio=0.5)
+    c = problem.share if is_flat else problem.share * rng.uniform(0.1, 1, size=len(y))
+    coef, pull, which = rng.normal(size=30), rng.normal(size=30), np.arange(1, 25)
+    columns = Columns(problem)
+    model = ColumnModel(problem, columns, which, c[:1] if is_flat else c, pull, coef)
+    end = model.begin.copy()
+    model.round(end, np.arange(len(which)))
+    model.round(end, np.flatnonzero(end))
+    there, change = model.scale * end, model.scale * end - coef[which]
+    m = X[:, which] @ change
+    m -= fit_intercept * (c @ m) / c.sum()
+    expected = pull[which] @ change + c @ m**2 / 2 + problem.l1 * np.abs(there).sum() + problem.l2 * there @ there / 2
+    single = columns.dtype == np.float32
+    assert single == (small == 0 and of in LAYOUTS[:2])
+    np.testing.assert_allclose(model.value(end), expected, rtol=1e-5 if single else 1e-12)
+    by_hessian = HessianModel(problem, hessian_of(problem.by_rows(), X[:, which], c), which, pull, coef)
+    if fit_intercept:
+        other = coef[which].copy()
+        by_hessian.round(other, np.arange(len(which)))
+        by_hessian.round(other, np.flatnonzero(other))
+        scale = np.abs(X[:, which]).max(axis=0)  # in units of the predictions
+        np.testing.assert_allclose(scale * other, scale * there, rtol=1e-4 if single else 1e-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_columns_in_single_precision_give_the_digits_of_doubles(loss, l1_ratio, monkeypatch):
+    X, y = data(2)
+    Y = y[:, None] if loss == "squared" else 1.0 * (y > 0)[:, None]
+    monkeypatch.setattr(_coordinates, "FEW", 0)
+    found = []
+    for small in (10**9, 0):
+        monkeypatch.setattr(_coordinates, "SMALL", small)
+        problem, state = FiniteSum(X, Y, LOSSES[loss], 0.02, l1_ratio=l1_ratio), {}
+        solution = SOLVERS["cd"](problem, tol=1e-11, state=state)
+        assert state["known"]["columns"].dtype == (np.float64 if small else np.float32)
+        assert solution.gap <= 1e-11 * problem.start.objective
+        found.append(X @ solution.coef[0] + solution.intercept)
+    # of a gap of 1e-11: the loss is strongly convex in the predictions
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("of", LAYOUTS, ids=lambda of: of.__name__)
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_columns_in_units_over_four_decades_converge(loss, of, l1_ratio):
+    for seed in range(4):
+        X, y = data(seed, n=150, p=[20, 60, 200, 300][seed])
+        model = SAGRegressor(l1_ratio=l1_ratio)
+        if loss == "logistic":
+            model, y = SAGClassifier(l1_ratio=l1_ratio), (y > 0).astype(int)
+        target = y - y.mean()
+        model.alpha = 10.0 ** -(1 + seed) * np.max(np.abs((X - X.mean(axis=0)).T @ target)) / len(y) / l1_ratio
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            model.fit(of(X), y)
+        assert model.solver_ == "cd"
+        assert model.dual_gap_ <= 1e-6 * (1 if loss == "logistic" else y.var() / 2)
+
+
+def test_slopes_of_the_model_are_dual_variables_in_any_units():
+    X, y = data(5, n=80, p=10)
+    problem = FiniteSum(X, 1.0 * (y > 0)[:, None], LOSSES["logistic"], 1e-3, l1_ratio=1.0)
+    known = {"columns": Columns(problem)}
+    step = _coordinates.proximal_newton_step(problem, problem.start, lambda decrease: 1e-12, known)
+    there = problem.at(step)
+    dual = linear_dual(problem.start, there)
+    slopes, pull, _ = dual._balanced
+    assert abs(problem.share @ slopes[:, 0]) <= 1e-15
+    assert np.all((slopes + problem.Y >= 0) & (slopes + problem.Y <= 1))
+    # the conditions of a minimum of the model hold for its own slopes, not for those of the loss
+    assert np.max(np.abs(pull)) < np.max(np.abs(there.gradient))
+
+
+@pytest.mark.parametrize(("of", "is_kept"), [(np.asfortranarray, True), (sparse.csc_array, True)])
+def test_columns_are_not_copied_for_an_l1_norm(of, is_kept):
+    X, y = data(6)
+    X = of(X)
+    task = SAGRegressor(l1_ratio=1.0)._task(X, y, None)
+    memory = (lambda A: A.data) if sparse.issparse(X) else np.asarray
+    assert np.shares_memory(memory(task.problem.X), memory(X)) == is_kept
+    rows = task.problem.by_rows()
+    assert (rows.X.format == "csr") if sparse.issparse(X) else rows.X.flags.c_contiguous
+    assert Columns(task.problem).values is not None
+
+
+def test_a_path_is_that_of_fits_one_by_one(layout):
+    X, y = data(7, spread=1.0)
+    alphas = np.abs((X - X.mean(axis=0)).T @ y).max() / len(y) * 10.0 ** -np.linspace(0.1, 2, 6)
+    path = SAGRegressor(l1_ratio=1.0, tol=1e-10).path(layout(X), y, alphas)
+    for alpha, coef, gap in zip(alphas, path.coefs, path.dual_gaps):
+        one = SAGRegressor(l1_ratio=1.0, tol=1e-10, alpha=alpha).fit(layout(X), y)
+        np.testing.assert_allclose(X @ coef, X @ one.coef_, rtol=0, atol=3e-5 * y.std())  # gaps of 1e-10
+        assert gap <= 1e-10 * y.var()
