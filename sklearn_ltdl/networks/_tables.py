@@ -182,7 +182,7 @@ def _require_sizes(largest, n_features):
         )
 
 
-def _empirical_measure(X, Y, weight, is_merged):
+def _empirical_measure(X, Y, weight, is_merged=True):
     """Return the rows of positive weight; if they are merged, the distinct ones, sorted, with their total weights.
 
     If they are merged, weights, repeated rows and the order of rows give exactly the same result; otherwise training
