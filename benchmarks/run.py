@@ -39,6 +39,7 @@ ARGUMENTS = {  # of a script; several runs are named after the script and its fi
     "architectures": [(RESULTS,)],
     "atlas": [(TABLES, RESULTS, "--n-jobs", "1")],
     "calibration": [(RESULTS, "--data", TABLES, "--n-jobs", "1")],
+    "large_table_story": [("--folder", RESULTS)],
     "large_tables": [("--folder", RESULTS)],
     "ntk_regression": [("penalty",), ("large",)],
     "regimes": [(TABLES,)],

@@ -225,9 +225,9 @@ def checked_rows(estimator, X, y="no_validation", *, reset=False, **layout):
         ) from error
 
 
-def remember_columns(estimator, X):
-    """Store the number and names of the features on an estimator, without a look at their values."""
-    validate_data(estimator, X, reset=True, skip_check_array=True)
+def remember_columns(estimator, X, *, reset=True):
+    """Store the number and names of the features on an estimator, or compare them, without a look at their values."""
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
 
 
 UNEVEN = 500.0  # a warning is given above this ratio of the largest to the least range of the columns

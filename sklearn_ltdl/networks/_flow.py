@@ -11,6 +11,8 @@ descent on all rows (mean-field Langevin dynamics), and `Batched` descent.
 """
 
 import functools
+from collections.abc import Callable
+from itertools import islice, repeat
 from typing import NamedTuple
 
 import jax
@@ -297,6 +299,8 @@ class Batched(NamedTuple):
     double : bool, default=False
         Whether to use float64 instead of float32, because outputs are small differences of large numbers.
     seed : int, default=0
+    rounds : callable (rng, dtype) -> generator of Data, default=None
+        Yields the rows of each pass, or of each part of a long pass; None takes those of the problem.
     """
 
     method: str = "sgd"
@@ -304,6 +308,7 @@ class Batched(NamedTuple):
     batch_size: int = 128
     double: bool = False
     seed: int = 0
+    rounds: Callable | None = None
     in_batches, n_before = True, 0
 
     def first_step(self, problem, weights):
@@ -319,9 +324,10 @@ class Batched(NamedTuple):
         run = best = first
         ceiling, rng = _ROSE * float(problem.value(weights, intercept)), np.random.default_rng(self.seed)
         start, halvings, retreats = None, 0, 0
-        for _ in range(max_iter):
-            order = batches_of(len(problem.data.phi), self.batch_size, rng)
-            run, average, value = epoch(problem, run, order, eta, method=self.method)
+        rounds = repeat(problem.data) if self.rounds is None else self.rounds(rng, problem.data.phi.dtype)
+        for data in islice(rounds, max_iter):
+            order = batches_of(len(data.phi), self.batch_size, rng)
+            run, average, value = epoch(problem._replace(data=data), run, order, eta, method=self.method)
             value = float(value)
             start = value if start is None else start
             if not value <= ceiling:
@@ -357,16 +363,15 @@ class Batched(NamedTuple):
         A pass that raises the objective is undone, and the step is halved.
         """
         with fast():
-            problem = problem._replace(data=single(problem.data), reference=single(problem.reference))
-            begin = single(Run(*run))
-            first = float(problem.value(begin.weights, begin.intercept))
+            problem = problem._replace(data=_cast(problem.data), reference=_cast(problem.reference))
+            begin = _cast(Run(*run))
             order = batches_of(len(problem.data.phi), self.batch_size, np.random.default_rng(self.seed))
             for halvings in range(_RETREATS + 1):
                 step = eta * 0.5**halvings
-                run, _, value = epoch(problem, begin, order, step, method=self.method)
-                last = float(problem.value(run.weights, run.intercept))
+                run, values = _judged_epoch(problem, begin, order, step, method=self.method)
+                first, value, last = np.asarray(values).tolist()
                 if value <= _ROSE * first and last <= _ROSE * first:
-                    return tuple(jax.tree.map(np.array, run)), float(value), step
+                    return tuple(jax.tree.map(np.array, run)), value, step
                 begin = Run.at_rest(begin.weights, begin.intercept, self.method)
             raise _diverged(self.learning_rate, first, last, self.learning_rate * 0.5**_RETREATS)
 
@@ -404,6 +409,14 @@ def epoch(problem, run, order, eta, *, method):
 
     (run, average), values = jax.lax.scan(step, (run, scaled(0.0, run.weights)), order)
     return run, average, values.mean()
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _judged_epoch(problem, run, order, eta, *, method):
+    """Return the Run after an `epoch`, and the objective before it, its mean over the batches, and after it."""
+    end, _, value = epoch(problem, run, order, eta, method=method)
+    first, last = (problem.value(state.weights, state.intercept) for state in (run, end))
+    return end, jnp.stack([first, value, last])
 
 
 def _move(memory, slope, eta, method, n_hidden):
@@ -450,4 +463,9 @@ def _padded(data):
 
 def single(tree, dtype=jnp.float32):
     """Return the arrays of a tree in float32, or in another precision."""
-    return jax.tree.map(lambda a: jnp.asarray(a, dtype=dtype), tree)
+    return jax.tree.map(jnp.asarray, _cast(tree, dtype))
+
+
+def _cast(tree, dtype=np.float32):
+    """Return the same in NumPy, as compiled code takes them fastest."""
+    return jax.tree.map(lambda a: np.asarray(a, dtype=dtype), tree)

@@ -22,6 +22,7 @@ from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import Squared, total
 from sklearn_ltdl.networks._linearized import Tangent, TangentKernel, solve_ridge
 from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights, squared_distance, width_of
+from sklearn_ltdl.networks._tables import classification_table, regression_table
 from sklearn_ltdl.networks._training import (
     Given,
     NetworkClassifier,
@@ -30,15 +31,14 @@ from sklearn_ltdl.networks._training import (
     Settings,
     Start,
     chosen_alpha,
-    classification_table,
     fit_weights,
     learns_features,
-    regression_table,
 )
 from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk._classes import ClassMachine
 from sklearn_ltdl.ntk._machine import Machine
 from sklearn_ltdl.ntk._problem import MachineSettings
+from sklearn_ltdl.rows._rows import Rows
 from sklearn_ltdl.scalings import Scaling
 
 _SCALES = 1e-10, 1e10  # within these bounds float64 resolves the change of the output, and weights stay finite
@@ -122,9 +122,9 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     mode : {'nonlinear', 'linearized', 'kernel'}, default='nonlinear'
         'nonlinear' trains the network. 'linearized' is its limit at large scales, the linear model in its gradient at
         the same initial weights. It is solved in closed form for one output and up to 3000 rows, otherwise by conjugate
-        gradients; with ``early_stopping=True`` it is trained like the network. 'kernel' is ridge regression by
-        `NTKKernelRegressor` with the kernel of this gradient, averaged over outputs. For one centred output this is the
-        same model as 'linearized'.
+        gradients; with ``early_stopping=True``, and of Rows, it is trained like the network. 'kernel' is ridge
+        regression by `NTKKernelRegressor` with the kernel of this gradient, averaged over outputs. For one centred
+        output this is the same model as 'linearized'.
     alpha : float or 'loo', default='loo'
         Weight of ``scale**2 * |w - w0|**2 / 2`` relative to the mean loss of the standardised target, summed over
         outputs. It equals the alpha of the limiting kernel ridge regression. 'loo' chooses the penalty with the
@@ -196,6 +196,11 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     ``scale * (f_w(x) - f_w0(x)) + intercept``. It is trained on the empirical measure: rows of weight 0 are dropped and
     identical rows are merged, so that weights and repeated rows give the same model.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     Preconditioned steps multiply the gradient of the first layer's weights by :math:`c\,(C + \lambda I)^{-1}`, where C
     is the second moment matrix of :math:`\varphi(x)`, as K-FAC does [2]_. The objective is the same. Without a penalty
     steps are plain, because the solution then depends on the path.
@@ -256,13 +261,16 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -272,7 +280,9 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
         earlier = self._earlier()
         known = None if earlier is None else self._units
         normalize = self.normalize_y and self.mode != "kernel"  # the kernel machine standardises
-        table, units = regression_table(self, X, y, sample_weight, normalize=normalize, units=known)
+        table, units = regression_table(
+            self, X, y, sample_weight, normalize=normalize, units=known, takes_rows=self.mode != "kernel"
+        )
         given = Given(self, X, y, sample_weight, {"_units": units, "kernel_machine_": None})
         found = fit_network(self, Squared(), table, earlier, given)
         self._units = units
@@ -375,6 +385,11 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
     ``scale * (f_w(x) - f_w0(x)) + intercept``. It is trained on the empirical measure: rows of weight 0 are dropped and
     identical rows are merged, so that weights and repeated rows give the same model.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     Preconditioned steps multiply the gradient of the first layer's weights by :math:`c\,(C + \lambda I)^{-1}`, where C
     is the second moment matrix of :math:`\varphi(x)`, as K-FAC does [2]_. The objective is the same. Without a penalty
     steps are plain, because the solution then depends on the path.
@@ -435,13 +450,16 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,)
+            None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -450,7 +468,15 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         """
         earlier = self._earlier()
         known = None if earlier is None else self.classes_
-        table, classes = classification_table(self, X, y, sample_weight, class_weight=self.class_weight, known=known)
+        table, classes = classification_table(
+            self,
+            X,
+            y,
+            sample_weight,
+            class_weight=self.class_weight,
+            known=known,
+            takes_rows=self.mode != "kernel",
+        )
         given = Given(self, X, y, sample_weight, {"classes_": classes, "kernel_machine_": None})
         found = fit_network(self, classification_loss(len(classes)), table, earlier, given)
         self.classes_: np.ndarray = classes
@@ -485,8 +511,9 @@ def fit_network(estimator, loss, table, earlier, given):
     if earlier is not None and estimator.alpha == "loo":
         alpha = estimator.alpha_
     else:
-        alpha = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)))
-    if estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True:
+        alpha = chosen_alpha(estimator.alpha, drawn, loss, data, np.random.default_rng((seed, 1)), table.n_rows)
+    closed_form = estimator.mode == "linearized" and loss == Squared() and estimator.early_stopping is not True
+    if closed_form and table.stream is None:
         return _fit_ridge(estimator, model, data, alpha, given)
     unique = alpha > 0  # without a penalty, the path of descent decides which minimiser it reaches
     settings = Settings(
@@ -498,7 +525,7 @@ def fit_network(estimator, loss, table, earlier, given):
         validation_fraction=estimator.validation_fraction,
         preconditioned=unique and learns_features(model.start.network),
     )
-    trained, _ = fit_weights(model, loss, data, settings, rng, given)
+    trained, _ = fit_weights(model, loss, data, settings, rng, given, table.stream)
     return Found(model.start, trained, alpha)
 
 

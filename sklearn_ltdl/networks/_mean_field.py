@@ -25,8 +25,8 @@ from sklearn_ltdl.networks._certificate import (
 from sklearn_ltdl.networks._frank_wolfe import frank_wolfe
 from sklearn_ltdl.networks._measures import Measure, balance, is_quadratic, measure_of
 from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights
+from sklearn_ltdl.networks._tables import FULL_BATCH_ROWS, classification_table, regression_table
 from sklearn_ltdl.networks._training import (
-    FULL_BATCH_ROWS,
     Given,
     NetworkClassifier,
     NetworkRegressor,
@@ -34,11 +34,10 @@ from sklearn_ltdl.networks._training import (
     Settings,
     Start,
     chosen_alpha,
-    classification_table,
     fit_weights,
-    regression_table,
 )
 from sklearn_ltdl.results import Certificate
+from sklearn_ltdl.rows._rows import Rows
 from sklearn_ltdl.scalings import Scaling
 
 _SOLVER_OF_MANY_ROWS = "adam"  # what 'auto' uses
@@ -67,16 +66,30 @@ class _MeanFieldNet:
     particles_: np.ndarray
     particles_init_: np.ndarray
     intercept_: np.ndarray
-    measure_: Measure
     alpha_: float
     certificate_: Certificate | None
     solver_: str
     n_iter_: int
     loss_curve_: list[float]
     validation_loss_curve_: list[float]
-    tv_norm_: float
     balancedness_: float
     displacement_: float
+
+    @property
+    def measure_(self) -> Measure:
+        """The particles as a measure."""
+        return measure_of(*self._activated())
+
+    @property
+    def tv_norm_(self) -> float:
+        """Its total variation."""
+        layer = self._activated()
+        return variation_of(*layer)[0] if is_quadratic(layer[0]) else self.measure_.total_variation
+
+    def _activated(self):
+        """Return the activation, the hidden weights and the read-out."""
+        network = self._start.network
+        return network.activation, *_layer(network, self._weights)
 
     def _earlier(self, goes_on):
         """Return the network from which training continues, or None if it starts afresh."""
@@ -89,12 +102,8 @@ class _MeanFieldNet:
         self.intercept_, self.alpha_, self.certificate_ = trained.intercept, found.alpha, found.certificate
         self.solver_, self.n_iter_ = found.solver, trained.n_iter
         self.loss_curve_, self.validation_loss_curve_ = trained.losses, trained.held_out_losses
-        network = start.network
-        layer = network.activation, *_layer(network, trained.weights)
-        self.particles_, self.particles_init_ = np.hstack(layer[1:]), np.hstack(_layer(network, start.weights))
-        self.measure_ = measure_of(*layer)
-        quadratic = is_quadratic(network.activation)
-        self.tv_norm_ = variation_of(*layer)[0] if quadratic else self.measure_.total_variation
+        layer = self._activated()
+        self.particles_, self.particles_init_ = np.hstack(layer[1:]), np.hstack(_layer(start.network, start.weights))
         self.balancedness_ = balance(*layer)
         self.displacement_ = displacement(trained.weights, start.weights)
         return self
@@ -213,6 +222,11 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
     in all directions converges, it ends at a global minimum [1]_. A finite number of particles may not, and training
     does not show it; the certificate does.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     References
     ----------
     .. [1] L. Chizat, F. Bach. "On the global convergence of gradient descent for over-parameterized models using
@@ -284,13 +298,16 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -298,7 +315,7 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
         self
         """
         earlier = self._earlier(self.warm_start)
-        table, units = self._table(X, y, sample_weight, earlier)
+        table, units = self._table(X, y, sample_weight, earlier, takes_rows=True)
         given = Given(self, X, y, sample_weight, {"_units": units})
         found = fit_layer(self, LOSSES.resolve(self.loss), table, earlier, given)
         self._units = units
@@ -309,7 +326,8 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
         """Train for one pass over these rows, in batches.
 
         If there was no fit, the first call draws the weights and determines the units of the target, the penalty and
-        the step.
+        the step, so its rows should be a random sample of all. Identical rows are not merged. `fit` takes files in any
+        order, as Rows.
 
         Parameters
         ----------
@@ -322,14 +340,14 @@ class MeanFieldTwoLayerNet(_MeanFieldNet, NetworkRegressor):
         self
         """
         earlier = self._earlier(True)
-        table, units = self._table(X, y, sample_weight, earlier)
+        table, units = self._table(X, y, sample_weight, earlier, is_merged=False)
         found = fit_one_pass(self, LOSSES.resolve(self.loss), table, earlier)
         self._units = units
         return self._publish(found)
 
-    def _table(self, X, y, sample_weight, earlier):
+    def _table(self, X, y, sample_weight, earlier, **how):
         units = None if earlier is None else self._units
-        return regression_table(self, X, y, sample_weight, normalize=self.normalize_y, units=units)
+        return regression_table(self, X, y, sample_weight, normalize=self.normalize_y, units=units, **how)
 
 
 class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
@@ -443,6 +461,11 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     in all directions converges, it ends at a global minimum [1]_. A finite number of particles may not, and training
     does not show it; the certificate does.
 
+    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
+    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
+    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
+    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+
     References
     ----------
     .. [1] L. Chizat, F. Bach. "On the global convergence of gradient descent for over-parameterized models using
@@ -502,13 +525,16 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or Rows
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
+            first pass runs on a cluster; this process trains.
         y : array-like of shape (n_samples,)
+            None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -516,7 +542,7 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         self
         """
         earlier = self._earlier(self.warm_start)
-        table, classes = self._table(X, y, sample_weight, earlier)
+        table, classes = self._table(X, y, sample_weight, earlier, takes_rows=True)
         given = Given(self, X, y, sample_weight, {"classes_": classes})
         found = fit_layer(self, classification_loss(len(classes)), table, earlier, given)
         self.classes_: np.ndarray = classes
@@ -528,7 +554,8 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
     ) -> Self:
         """Train for one pass over these rows, in batches.
 
-        If there was no fit, the first call draws the weights and determines the penalty and the step.
+        If there was no fit, the first call draws the weights and determines the penalty and the step, so its rows
+        should be a random sample of all. Identical rows are not merged. `fit` takes files in any order, as Rows.
 
         Parameters
         ----------
@@ -547,16 +574,14 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
                 "class_weight='balanced' needs all rows at once, so partial_fit cannot use it; give a dict of weights."
             )
         earlier = self._earlier(True)
-        table, classes = self._table(X, y, sample_weight, earlier, classes)
+        table, classes = self._table(X, y, sample_weight, earlier, classes=classes, is_merged=False)
         found = fit_one_pass(self, classification_loss(len(classes)), table, earlier)
         self.classes_: np.ndarray = classes
         return self._publish(found)
 
-    def _table(self, X, y, sample_weight, earlier, classes=None):
+    def _table(self, X, y, sample_weight, earlier, **how):
         known = None if earlier is None else self.classes_
-        return classification_table(
-            self, X, y, sample_weight, class_weight=self.class_weight, classes=classes, known=known
-        )
+        return classification_table(self, X, y, sample_weight, class_weight=self.class_weight, known=known, **how)
 
 
 class Found(NamedTuple):
@@ -573,12 +598,14 @@ class Found(NamedTuple):
 def fit_layer(estimator, loss, table, earlier, given):
     """Train on a table, from initial weights or from those of an earlier fit."""
     _check_solver(estimator)
+    if table.stream is not None:
+        _require_batches(estimator, "A fit of Rows")
     rng = np.random.default_rng(draw_seed(estimator.random_state))
     adds = estimator.solver == "frank_wolfe"
     data, model, alpha = _initial_network(estimator, loss, table, None if adds else earlier, rng)
     if adds:
         return _add_neurons(estimator, loss, data, alpha, int(rng.integers(2**31)), given)
-    return _move_neurons(estimator, loss, data, model, alpha, rng, given)
+    return _move_neurons(estimator, loss, data, model, alpha, rng, given, table.stream)
 
 
 def _check_solver(estimator):
@@ -611,6 +638,15 @@ def _check_solver(estimator):
             raise ValueError("solver='frank_wolfe' needs a positive alpha; got 0.")
 
 
+def _require_batches(estimator, what):
+    """Raise an error for settings with which training needs all rows at each step."""
+    if estimator.solver not in ("auto", "sgd", "adam") or estimator.temperature > 0:
+        raise ValueError(
+            f"{what} trains in batches: it needs solver='auto', 'sgd' or 'adam' and temperature=0; got "
+            f"solver={estimator.solver!r} and temperature={estimator.temperature:g}."
+        )
+
+
 def _initial_network(estimator, loss, table, earlier, rng):
     """Return the rows, the network at the start of training, and the penalty."""
     drawn = first_weights(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
@@ -626,7 +662,7 @@ def _initial_network(estimator, loss, table, earlier, rng):
         return data, model, estimator.alpha_
     factor = _penalty_factor(drawn)
     alpha = estimator.alpha if estimator.alpha == "loo" else factor * estimator.alpha
-    return data, model, chosen_alpha(alpha, drawn, loss, data, rng) / factor
+    return data, model, chosen_alpha(alpha, drawn, loss, data, rng, table.n_rows) / factor
 
 
 def first_weights(estimator, p, n_outputs, rng):
@@ -657,7 +693,7 @@ def _penalty_factor(start):
     return 2.0 if is_quadratic(start.network.activation) else 1.0
 
 
-def _move_neurons(estimator, loss, data, model, alpha, rng, given):
+def _move_neurons(estimator, loss, data, model, alpha, rng, given, stream):
     """Train all neurons by gradient descent."""
     settings = Settings(
         alpha=_penalty_factor(model.start) * alpha,
@@ -671,9 +707,9 @@ def _move_neurons(estimator, loss, data, model, alpha, rng, given):
         early_stopping=estimator.early_stopping,
         validation_fraction=estimator.validation_fraction,
     )
-    trained, solver = fit_weights(model, loss, data, settings, rng, given)
+    trained, solver = fit_weights(model, loss, data, settings, rng, given, stream)
     certificate = None
-    if len(data.phi) <= FULL_BATCH_ROWS and _why_not_certified(estimator, loss, alpha) is None:
+    if stream is None and len(data.phi) <= FULL_BATCH_ROWS and _why_not_certified(estimator, loss, alpha) is None:
         certificate = _certificate(model.start.network, trained.weights, loss, data, alpha, estimator.temperature)
     return Found(model.start, trained, alpha, solver, certificate)
 
@@ -736,11 +772,7 @@ def fit_one_pass(estimator, loss, table, earlier):
     from sklearn_ltdl.networks._objective import Problem
 
     _check_solver(estimator)
-    if estimator.solver not in ("auto", "sgd", "adam") or estimator.temperature > 0:
-        raise ValueError(
-            "partial_fit trains in batches: it needs solver='auto', 'sgd' or 'adam' and temperature=0; got "
-            f"solver={estimator.solver!r} and temperature={estimator.temperature:g}."
-        )
+    _require_batches(estimator, "partial_fit")
     method = _SOLVER_OF_MANY_ROWS if estimator.solver == "auto" else estimator.solver
     passes, losses = (0, []) if earlier is None else (estimator.n_iter_, estimator.loss_curve_)
     seed = draw_seed(estimator.random_state)

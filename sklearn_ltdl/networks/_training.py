@@ -1,5 +1,6 @@
 """Shared code of the network estimators: from a table to a trained network, and from a network to predictions."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,21 +10,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ltdl._sklearn import CallbackSupportMixin, checked_rows, fit_tasks, warn, warn_of_scales
-from sklearn_ltdl._targets import (
-    Standardisation,
-    checked_labels,
-    encode_classes,
-    one_hot,
-    read_classification,
-    read_regression,
-    weights_of_classes,
-)
+from sklearn_ltdl._sklearn import CallbackSupportMixin, checked_rows, fit_tasks, warn
+from sklearn_ltdl._targets import Standardisation
 from sklearn_ltdl.losses import Squared, best_intercept, has_best_intercept, of_rows, probabilities, total
 from sklearn_ltdl.networks._linearized import Tangent, leave_one_out_alpha
-from sklearn_ltdl.networks._model import Data, Network, feature_map
+from sklearn_ltdl.networks._model import Network, feature_map
+from sklearn_ltdl.networks._tables import FULL_BATCH_ROWS
 
-FULL_BATCH_ROWS = 2000  # up to so many distinct rows, every step uses all rows, in float64
 LEAVE_ONE_OUT_ROWS = 1000  # alpha is chosen on at most so many rows
 LITTLE = 0.1  # if the kernel explains a smaller share of the target, a weak penalty is also tried
 WEAK_PENALTY = 1e-3  # the weak penalty, in units of the kernel's mean diagonal
@@ -32,7 +25,6 @@ PREDICT_ROWS = 4096  # rows predicted at a time, to bound the memory
 FAR_OFF = 100.0  # above so many times the loss of a constant, more steps will not help
 DOUBLE_SCALE = 100.0  # from this output scale on, float32 does not resolve the change of the output
 CURVATURE = 0.25  # at most p (1 - p), the second derivative in a score of the losses of classes; of squares it is 1
-_LARGEST_INPUT = 1e15  # a float64 of this size still resolves a 1
 
 
 class Start(NamedTuple):
@@ -53,100 +45,15 @@ class Start(NamedTuple):
         return self.network.outputs(self.weights, phi)
 
 
-class Table(NamedTuple):
-    """Distinct rows of a table: features, targets of shape (n_rows, n_outputs), and positive weights of sum 1."""
-
-    X: np.ndarray
-    targets: np.ndarray
-    weight: np.ndarray
-
-    def data(self, start):
-        """Return the rows as inputs of the network of `start`."""
-        phi = feature_map(self.X)
-        return Data(phi, self.targets, start.offset(phi), self.weight)
-
-
-class Units(NamedTuple):
-    """Units of a regression target: its moments, and whether it was one-dimensional."""
-
-    standardisation: Standardisation
-    flat: bool
-
-    def undo(self, scores):
-        """Convert scores of shape (n_samples, n_outputs) to predictions in the units and the shape of the target."""
-        prediction = self.standardisation.undo(scores)
-        return prediction[:, 0] if self.flat else prediction
-
-
-def regression_table(estimator, X, y, sample_weight, *, normalize=True, units=None):
-    """Return the distinct rows of a table with the standardised target, and its units (by default new ones).
-
-    With `units` of an earlier fit, the number and names of features are compared with it; otherwise they are stored.
-    """
-    X, y, weight = read_regression(estimator, X, y, sample_weight, reset=units is None)
-    flat = y.ndim == 1
-    X, Y, weight = _empirical_measure(X, y.reshape(len(y), -1), weight)
-    if units is None:
-        warn_of_scales(X)
-        units = Units(Standardisation.of(Y, weight, normalize), flat)
-    elif Y.shape[1] != len(units.standardisation.mean):
-        raise ValueError(
-            f"y has {Y.shape[1]} columns, but the last fit had {len(units.standardisation.mean)}. Give as many, "
-            "or use warm_start=False."
-        )
-    return _checked(Table(X, units.standardisation.apply(Y), weight / weight.sum())), units
-
-
-def classification_table(estimator, X, y, sample_weight, *, class_weight=None, classes=None, known=None):
-    """Return the distinct rows of a table with one target column per output, and the classes.
-
-    The classes are those `known` from an earlier fit. Without one, `classes` may list more classes than `y` has. See
-    `regression_table`.
-    """
-    X, y, weight = read_classification(estimator, X, y, sample_weight, reset=known is None)
-    if known is not None and classes is not None and not np.array_equal(np.unique(classes), known):
-        raise ValueError(f"classes={classes!r} differ from those of the first call, {known.tolist()}.")
-    if classes is not None:
-        classes = np.unique(checked_labels(classes, "classes"))
-    found, codes = encode_classes(y, weight, classes if known is None else known)
-    weight = weights_of_classes(class_weight, found, codes, weight)
-    X, codes, weight = _empirical_measure(X, codes[:, None], weight)
-    if known is None:
-        warn_of_scales(X)
-    return _checked(Table(X, one_hot(codes[:, 0].astype(int), len(found)), weight / weight.sum())), found
-
-
-def _checked(table):
-    largest = np.abs(table.X).max()
-    if largest > _LARGEST_INPUT * np.sqrt(table.X.shape[1]):
-        raise ValueError(
-            f"X has an entry of size {largest:.1e}, next to which the constant input of 1 is lost in rounding. "
-            "Standardise the columns first: make_pipeline(StandardScaler(), ...)."
-        )
-    return table
-
-
-def _empirical_measure(X, Y, weight):
-    """Return the distinct rows of (X, Y) in sorted order and their total weights; rows of weight 0 are dropped.
-
-    Weights, repeated rows and the order of rows then give exactly the same result; otherwise training would amplify
-    differences in rounding.
-    """
-    kept = weight > 0
-    rows, which = np.unique(np.hstack([X, Y])[kept], axis=0, return_inverse=True)
-    d = X.shape[1]
-    return rows[:, :d], rows[:, d:], np.bincount(which.ravel(), weights=weight[kept])
-
-
-def chosen_alpha(alpha, start, loss, data, rng):
+def chosen_alpha(alpha, start, loss, data, rng, n_rows=None):
     """Return the penalty in the convention of `_flow`; for 'loo', the one with the smallest leave-one-out error.
 
     The error is squared. For classes, the penalty of a lazy network is multiplied by the curvature of its loss, so that
     it shrinks the output as much as it would with squares. Where features are learned, this does not hold.
 
-    With many rows, a sample is used; the ridge n alpha of the sample is kept for all rows. If the kernel explains next
-    to nothing, learned features may explain more. This is tested by training a network with a weak penalty and
-    measuring its error on a validation set.
+    With many rows, a sample is used; the ridge n alpha of the sample is kept for all rows, of which `data` may be a
+    sample themselves. If the kernel explains next to nothing, learned features may explain more. This is tested by
+    training a network with a weak penalty and measuring its error on a validation set.
     """
     if alpha != "loo":
         return alpha
@@ -160,7 +67,7 @@ def chosen_alpha(alpha, start, loss, data, rng):
     learns = isinstance(start.network, Network)  # features, unlike a tangent model
     if learns and choice.explained < LITTLE and weak < choice.alpha and _predicts(start, loss, data, weak, rng):
         return weak
-    return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / n)
+    return choice.alpha * min(1.0, LEAVE_ONE_OUT_ROWS / (n_rows or n))
 
 
 def learns_features(network):
@@ -266,7 +173,7 @@ class Predictor(NamedTuple):
         }
 
 
-def fit_weights(model, loss, data, settings, rng, given):
+def fit_weights(model, loss, data, settings, rng, given, stream=None):
     """Train a network, and warn if training stopped before it settled.
 
     Parameters
@@ -278,6 +185,8 @@ def fit_weights(model, loss, data, settings, rng, given):
     settings : Settings
     rng : Generator
     given : Given
+    stream : Stream, default=None
+        The rows to train on, of which `data` are then a sample.
 
     Returns
     -------
@@ -293,7 +202,10 @@ def fit_weights(model, loss, data, settings, rng, given):
         solver = settings.solver_of_many_rows if many else "gd"
     held_out = None
     if settings.early_stopping is True or (settings.early_stopping == "auto" and solver != "gd"):
-        held_out, data = _split(data, settings.validation_fraction, rng)
+        if stream is None:
+            held_out, data = _split(data, settings.validation_fraction, rng)
+        else:
+            held_out, data, stream = stream.split(data, settings.validation_fraction)
     rate = settings.learning_rate
     if settings.temperature > 0:
         solver, rule = "langevin", _flow.Noisy(settings.temperature, rate, int(rng.integers(2**31)))
@@ -301,8 +213,11 @@ def fit_weights(model, loss, data, settings, rng, given):
         rule = _flow.Accelerated(rate, settings.tol, preconditioned=settings.preconditioned)
     else:
         double = start.network.scaling.scale >= DOUBLE_SCALE
-        rule = _flow.Batched(solver, rate, settings.batch_size, double, int(rng.integers(2**31)))
-    n_blocks = -(-settings.max_iter // _flow.steps_in_a_block(rule, held_out))
+        rounds = None if stream is None else partial(stream.rounds, start)
+        rule = _flow.Batched(solver, rate, settings.batch_size, double, int(rng.integers(2**31)), rounds)
+    n_rounds = 1 if stream is None else stream.rounds_in_pass
+    max_iter = n_rounds * settings.max_iter
+    n_blocks = -(-max_iter // _flow.steps_in_a_block(rule, held_out))
     with given.callbacks(model.attributes, n_blocks + 1) as monitor:
         trained = _flow.train(
             start.network,
@@ -314,12 +229,12 @@ def fit_weights(model, loss, data, settings, rng, given):
             held_out=held_out,
             alpha=settings.alpha,
             reference=start.reference,
-            max_iter=settings.max_iter,
+            max_iter=max_iter,
             monitor=monitor,
         )
     if not trained.settled:
         _warn_of_the_end(trained.losses[-1], _constant_loss(loss, data)[1], settings.max_iter)
-    return trained, solver
+    return trained._replace(n_iter=-(-trained.n_iter // n_rounds)), solver
 
 
 def _split(data, fraction, rng):

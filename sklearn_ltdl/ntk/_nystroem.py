@@ -291,6 +291,32 @@ def leave_one_out(cross, centres, spectrum, ridges, Y, weight, n):
     return residuals
 
 
+def choose_alpha_by_groups(cross, group, spectrum, alphas, Y, weight, n):
+    """Return the same as `choose_alpha`, of rows whose groups are left out together."""
+    ridges = least_ridges(n * alphas, spectrum.trace(n))
+    squares = (leave_groups_out(cross, group, spectrum, ridges, Y, weight, n) ** 2).sum(axis=1)
+    errors = weight @ squares / weight.sum()
+    return errors, _least(errors)
+
+
+def leave_groups_out(cross, group, spectrum, ridges, Y, weight, n):
+    r"""Return residuals of shape (len(Y), n_outputs, n_ridges) of fits to the rows of the other groups.
+
+    With M the smoother between the rows of a group, of weights S, they are :math:`(I - M S)^{-1}` times the residuals.
+    No centre is among the rows given, which may be a part of all n; groups are whole.
+    """
+    filters, projections = 1.0 / (spectrum.w[:, None] + ridges), spectrum.U.T @ spectrum.moments
+    back, offset = spectrum.inverse.T @ spectrum.U, spectrum.mean @ spectrum.U
+    left_out, order = np.empty((*Y.shape, len(ridges))), np.argsort(group, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        V = cross(rows).astype(np.float64, copy=False) @ back - offset
+        residuals = Y[rows, :, None] - _filtered(V, projections, filters)[0]
+        for k, filtering in enumerate(filters.T):
+            smoother = 1.0 / n + (V * filtering) @ V.T
+            left_out[rows, :, k] = np.linalg.solve(np.eye(len(rows)) - smoother * weight[rows], residuals[..., k])
+    return left_out
+
+
 def _conjugate_gradients(multiply, sides, n_outputs, tol):
     """Solve for each column separately until the first `n_outputs` have converged; also return steps and status."""
     beta, residual = np.zeros_like(sides), sides.copy()

@@ -154,6 +154,8 @@ class Recursion(NamedTuple):
         unit, max_rounds, settings
             As in `of`.
         """
+        if looked.left is not None:
+            raise ValueError("groups are not left out together in recursions; leave groups out of scan.")
         drawn, flat = looked.drawn, looked.flat
         require_memory(drawn.X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
         Y = looked.target.of(drawn)

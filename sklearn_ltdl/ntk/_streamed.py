@@ -5,8 +5,8 @@ centres, and the rows that are left out, each of all rows, to choose the penalty
 therefore do no harm, and nothing of size n is kept. Identical rows are not merged, but in the sample.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +20,10 @@ from sklearn_ltdl.ntk._nystroem import (
     PATH_ROWS,
     Spectrum,
     choose_alpha,
+    choose_alpha_by_groups,
     feature_moments,
     independent,
+    leave_groups_out,
     leave_one_out,
     whitener,
 )
@@ -33,6 +35,9 @@ from sklearn_ltdl.rows._blocks import Block
 from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import Counts, LabelTarget, NumberTarget, look_at_labels, look_at_numbers, weights_of
 from sklearn_ltdl.rows._rows import look
+from sklearn_ltdl.rows._sampled import draw_groups
+
+GROUP_ROWS = 4000  # of the groups that are left out together
 
 
 @dataclass(eq=False)
@@ -123,6 +128,8 @@ class Looked(NamedTuple):
         Of the targets that `target` reads.
     flat : bool
         Whether coefficients have no axis of outputs.
+    left : Block or None
+        With groups, the rows of some of them, which are left out together.
     """
 
     counts: Counts
@@ -130,21 +137,22 @@ class Looked(NamedTuple):
     target: NumberTarget | LabelTarget
     mean: np.ndarray
     flat: bool
+    left: Block | None
 
     @classmethod
     def at_numbers(cls, rows, settings):
         """Look at rows with numbers as targets; `settings.random_state` is a seed."""
         _refuse(rows, settings)
-        counts, moments, drawn = look(rows, look_at_numbers, _n_drawn(settings), settings.random_state)
+        counts, moments, left, drawn = _look(rows, look_at_numbers, settings)
         target = NumberTarget(moments.units(settings.normalize_y))
         mean = np.where(target.units.constant, 0.0, target.units.apply(moments.mean))
-        return cls(counts, drawn, target, mean, rows.columns.flat)
+        return cls(counts, drawn, target, mean, rows.columns.flat, left)
 
     @classmethod
     def at_labels(cls, rows, settings):
         """Look at rows with labels as targets; `settings.random_state` is a seed."""
         _refuse(rows, settings)
-        counts, found, drawn = look(rows, look_at_labels, _n_drawn(settings), settings.random_state)
+        counts, found, left, drawn = _look(rows, look_at_labels, settings)
         classes, weights = found.labels()
         if np.count_nonzero(weights) < 2:
             raise ValueError(
@@ -153,12 +161,17 @@ class Looked(NamedTuple):
             )
         shares = weights / weights.sum()
         mean = np.array([2.0 * shares[1] - 1.0]) if len(classes) == 2 else shares
-        return cls(counts, drawn, LabelTarget(classes, signed=True), mean, len(classes) == 2)
+        return cls(counts, drawn, LabelTarget(classes, signed=True), mean, len(classes) == 2, left)
+
+    @property
+    def judging(self):
+        """The rows that are left out of all."""
+        return self.drawn if self.left is None else self.left
 
     @property
     def one_hot(self):
-        """The targets of the drawn rows, of classes."""
-        return one_hot(self.target.codes(self.drawn), len(self.target.classes))
+        """Their targets, of classes."""
+        return one_hot(self.target.codes(self.judging), len(self.target.classes))
 
 
 def regression_of_rows(rows, settings):
@@ -172,7 +185,7 @@ def classification_of_rows(rows, settings):
     settings = settings._replace(random_state=draw_seed(settings.random_state), normalize_y=False)
     looked = Looked.at_labels(rows, settings)
     machine, targets = machine_of_rows(rows, looked, settings), looked.one_hot
-    scores, weight = machine.left_out.reshape(targets.shape), weights_of(looked.drawn)
+    scores, weight = machine.left_out.reshape(targets.shape), weights_of(looked.judging)
     factor = fit_inverse_temperature(scores, softened(targets, looked.counts.counted), weight)
     return ClassMachine(machine, looked.target.classes, factor)
 
@@ -186,24 +199,93 @@ def _refuse(rows, settings):
         )
     if settings.precomputed:
         raise ValueError("kernel='precomputed' needs a matrix in memory, and X is Rows; give features, and a kernel.")
-    if rows.columns.groups is not None:
+
+
+def _look(rows, look_at, settings):
+    """Return counts, what is known of the target, rows of whole groups if there are groups, and rows."""
+    n, seed = max(PATH_ROWS, settings.n_components), settings.random_state
+    if not rows.has_groups:
+        counts, found, drawn = look(rows, look_at, n, seed)
+        return counts, found, None, drawn
+    counts, found, left, drawn = look(rows, partial(_look_at_groups, look_at), n, seed)
+    left = replace(left, draw=left.draw._replace(n=min(GROUP_ROWS, counts.n // 2))).least()
+    if not len(left.numbers):
         raise ValueError(
-            "groups are left out together by arrays only; leave groups out of scan, or give *rows.sample(n)."
+            f"groups: the first that is drawn has more than {left.draw.n} rows, too many to leave out together; take "
+            "another random_state, or smaller groups, or leave groups out of scan."
         )
+    return counts, found, left.block(), drawn
 
 
-def _n_drawn(settings):
-    return max(PATH_ROWS, settings.n_components)
+def _look_at_groups(look_at, block, state):
+    """Return what `look_at` does, and the rows of groups that may be drawn, before the last."""
+    *told, part = look_at(block, state)
+    return *told, *draw_groups(block, state._replace(n=GROUP_ROWS)), part
+
+
+class Judging(NamedTuple):
+    """Rows that are left out of all, one by one or by groups, to choose the penalty.
+
+    Parameters
+    ----------
+    cross : callable
+        From places among these rows to the kernel with the centres.
+    centres : ndarray
+        Places of the centres that are left out with their row.
+    group : ndarray or None
+        Number of the group of each row; None leaves out one row at a time.
+    spectrum : Spectrum
+        Of all rows.
+    Y : ndarray of shape (n_rows, n_outputs)
+    weight : ndarray of shape (n_rows,)
+    n : int
+        Number of all rows.
+    """
+
+    cross: object
+    centres: np.ndarray
+    group: np.ndarray | None
+    spectrum: Spectrum
+    Y: np.ndarray
+    weight: np.ndarray
+    n: int
+
+    @classmethod
+    def of(cls, looked, features, centres, spectrum, n):
+        """Return the rows of the sample, or of its groups."""
+        block = looked.judging
+        group = None if looked.left is None else np.unique(block.groups, return_inverse=True)[1]
+        Y, weight = looked.target.of(block) - looked.mean, weights_of(block) * features.ratio
+        return cls(lambda rows: features.cross(block.X[rows]), centres, group, spectrum, Y, weight, n)
+
+    def chosen(self, penalties, seed):
+        """Return the mean squared residual of each penalty, and the index of the least."""
+        if self.group is None:
+            return choose_alpha(self.cross, self.centres, self.spectrum, penalties, self.Y, self.weight, seed, self.n)
+        return choose_alpha_by_groups(self.cross, self.group, self.spectrum, penalties, self.Y, self.weight, self.n)
+
+    def residuals(self, ridge):
+        """Return the residuals for one ridge, of shape (n_rows, n_outputs)."""
+        spectrum, of_rows = self.spectrum, (self.Y, self.weight, self.n)
+        if self.group is not None:
+            return leave_groups_out(self.cross, self.group, spectrum, ridge, *of_rows)[..., 0]
+        left_out = leave_one_out(self.cross, self.centres, spectrum, ridge, *of_rows)
+        parts = row_blocks(len(self.Y), len(spectrum.w))
+        return np.concatenate([left_out(np.arange(len(self.Y))[part])[..., 0] for part in parts])
 
 
 def machine_of_rows(rows, looked, settings):
     """Return the machine of centres among the drawn rows, with all rows as data."""
-    counts, drawn, target, mean, flat = looked
+    counts, drawn, target, mean, flat, left = looked
     seed = settings.random_state
     n, ratio = counts.n, counts.n / counts.weight
     Y, weight = target.of(drawn), weights_of(drawn) * ratio
-    sample = Sample.of(drawn.X, Y, weight, None, False)
+    sample = Sample.of(drawn.X, Y, weight, drawn.groups, False)
     points = sample.points
+    if left is not None:
+        points = points[~np.isin(drawn.groups[points], left.groups)]
+        if not len(points):
+            raise ValueError("groups: all rows are in a few groups, so that none is left to draw centres from.")
     rng = np.random.default_rng(seed)
     kernel, kernel_errors = best_kernel(drawn.X, sample, settings, rng)
     centres = points[np.sort(rng.permutation(len(points))[: settings.n_components])]
@@ -224,13 +306,11 @@ def machine_of_rows(rows, looked, settings):
     features = CentreFeatures(kernel, drawn.X[centres], scale, single, target, mean, ratio)
     spectrum = Spectrum.of(features.inverse, n, gather(moments_of_rows, rows, features))
 
-    def cross(kept):
-        return features.cross(drawn.X[kept])
-
-    errors, best = choose_alpha(cross, leaving, spectrum, penalties, Y - mean, weight, seed, n)
+    judging = Judging.of(looked, features, leaving, spectrum, n)
+    Y, weight = judging.Y + mean, judging.weight
+    errors, best = judging.chosen(penalties, seed)
     whiten, shift, g, ridge = spectrum.solved(n * penalties[[best]], n)
-    left_out = leave_one_out(cross, leaving, spectrum, ridge, Y - mean, weight, n)
-    residuals = np.concatenate([left_out(np.arange(len(Y))[part])[..., 0] for part in row_blocks(len(Y), m)])
+    residuals = judging.residuals(ridge)
     units = target.units if isinstance(target, NumberTarget) else Standardisation.of(Y, weight, False)
     tail = () if flat else (Y.shape[1],)
     coef = (whiten.T @ g / scale * units.scale).reshape(-1, *tail)

@@ -7,9 +7,8 @@ has one thread in each task, so that the bits of a sum do not depend on the core
 """
 
 import pickle
-import time
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from operator import add
 from threading import Lock
 from uuid import uuid4
@@ -18,11 +17,9 @@ from threadpoolctl import ThreadpoolController
 
 import sklearn_ltdl
 from sklearn_ltdl._sklearn import warn
+from sklearn_ltdl._watch import LOOKS, Watch
 from sklearn_ltdl.rows._blocks import blocks_of
 from sklearn_ltdl.rows._gather import sum_of_leaf
-
-PATIENCE = 60.0  # seconds for which a cluster may be without workers
-LOOKS = 2.0  # seconds between two looks at the cluster
 
 
 def gather_on(client, statistic, rows, state):
@@ -36,7 +33,7 @@ def gather_on(client, statistic, rows, state):
     job = dumps((sklearn_ltdl.__version__, statistic, state, rows.columns, rows.maps, rows.numeric))
     shared = client.submit(_unpacked, job, key=f"{name}-state", pure=False)
     terms = [
-        client.submit(_leaf, shared, leaf, key=f"{name}-leaf-{k}", pure=False, priority=0)
+        client.submit(_leaf, shared, *_with_persisted(client, leaf), key=f"{name}-leaf-{k}", pure=False, priority=0)
         for k, leaf in enumerate(leaves)
     ]
     tasks, level = [shared, *terms], 0
@@ -65,19 +62,15 @@ def _result(client, task, leaves, state):
     """Return the result of a task, or raise an error that says what to do about the cluster."""
     from distributed import KilledWorker
 
-    seen = time.monotonic()
+    watch = Watch(client)
     while True:
         try:
             return task.result(timeout=LOOKS)
-        except TimeoutError as error:
+        except TimeoutError:
             if task.status == "error" and isinstance(task.exception(), TimeoutError):
                 raise  # of the task's own
-            if task.status == "error" or _has_workers(client):
-                seen = time.monotonic()
-            elif time.monotonic() - seen > PATIENCE:
-                raise RuntimeError(
-                    f"The Dask cluster has had no workers for {PATIENCE:.0f} s. Start some, and fit again."
-                ) from error
+            if task.status != "error":
+                watch.look()
         except CancelledError as error:
             raise RuntimeError(
                 "The Dask cluster was closed, or has lost its scheduler, during the fit. Start it again, and fit again."
@@ -90,12 +83,6 @@ def _result(client, task, leaves, state):
             raise RuntimeError(
                 "The workers of the Dask cluster lack sklearn_ltdl; install it on the machines where they run."
             ) from error
-
-
-def _has_workers(client):
-    with suppress(OSError):  # of a scheduler that is just lost
-        return client.status == "running" and bool(client.nthreads())
-    return False
 
 
 def _of_memory(task, leaves, state):
@@ -119,8 +106,27 @@ def _unpacked(job):
     return rest
 
 
-def _leaf(shared, handles):
+def _with_persisted(client, leaf):
+    """Return the numbered handles of a leaf, and what takes the place of their parts, None for those that can be read.
+
+    Parts that rest on persisted collections are futures: Dask makes data of them, again if they are lost with a worker.
+    """
+    handles, parts = [], []
+    for handle, first in leaf:
+        is_persisted = getattr(handle, "is_persisted", False)
+        parts.append(
+            [part if part is None else client.compute(part) for part in handle.parts] if is_persisted else None
+        )
+        handles.append((handle._replace(parts=()) if is_persisted else handle, first))
+    return handles, parts
+
+
+def _leaf(shared, handles, persisted):
     statistic, state, columns, maps, numeric = shared
+    handles = [
+        (handle if parts is None else handle._replace(parts=tuple(parts)), first)
+        for (handle, first), parts in zip(handles, persisted)
+    ]
     with one_thread() as processor:
         return sum_of_leaf(statistic, blocks_of(handles, columns, maps, numeric), state), processor
 

@@ -130,6 +130,12 @@ class Rows:
         of = f" of {len(self.columns.features)} columns" if self.columns.features else ""
         return f"<Rows: {size}{of} in {len(self.handles)} blocks, from {where}>"
 
+    @property
+    def has_groups(self):
+        """Return whether there is a column, or an array, of groups."""
+        arrays = next((handle.parts for handle in self.handles if hasattr(handle, "parts")), ())
+        return self.columns.groups is not None or (len(arrays) == 4 and arrays[3] is not None)
+
     def _numbered(self):
         """Return the handles with the number of their first row, by which rows are drawn.
 
@@ -176,16 +182,33 @@ def look(rows, statistic, n, seed):
         Returns the rows that may be drawn, `draw`, as the last of its tuple.
     n, seed : int
     """
+    *told, part = look_for(rows, statistic, n, seed)
+    return (*told, part.block())
+
+
+def look_for(rows, statistic, n, seed):
+    """Return the same, of which the last is the Part of these rows, with their numbers."""
     state = Drawn.of(n, seed, rows._known_length)
     found = gather(statistic, rows, state)
     if found is None:
         raise ValueError(f"{rows!r}: expected rows, got none.")
-    drawn = found[-1]
-    if len(drawn.numbers) < n and state.limit < limit_of(n, None):  # rows of weight 0 have taken their places
-        (drawn,) = gather(draw, rows, Drawn.of(n, seed, None))
-    if not len(drawn.numbers):
+    part = found[-1]
+    if len(part.numbers) < n and state.limit < limit_of(n, None):  # rows of weight 0 have taken their places
+        (part,) = gather(draw, rows, Drawn.of(n, seed, None))
+    if not len(part.numbers):
         raise ValueError(f"{rows!r}: expected rows, got none of positive weight.")
-    return (*found[:-1], drawn.block())
+    return (*found[:-1], part)
+
+
+def count_and_draw(block, state):
+    """Return the number of rows of a block, and those that may be drawn; a statistic of `gather`."""
+    return block.n_rows, *draw(block, state)
+
+
+def sample_of(rows, n):
+    """Return a block of the rows that `read_table` draws of the same file, their numbers, and the number of all."""
+    n_rows, part = look_for(rows, count_and_draw, n, 0)
+    return part.block(), np.sort(part.least().numbers).astype(np.int64), n_rows
 
 
 def head(rows):
@@ -225,7 +248,8 @@ def scan(
     weight : str or Dask array, default=None
         Column of the sample weights.
     groups : str or Dask array, default=None
-        Column of the groups whose rows are left out together where an estimator does so.
+        Column of the groups whose rows `NTKKernelRegressor` and `NTKKernelClassifier` leave out together, and `compare`
+        keeps in one fold.
 
     Returns
     -------
@@ -287,12 +311,15 @@ def as_rows(X, y=None, sample_weight=None, groups=None):
     return Rows(partitions_of_arrays(X, y, sample_weight, groups), Columns(flat=y.ndim == 1))
 
 
-def rows_to_fit(estimator, X, y=None, sample_weight=None, groups=None):
-    """Return rows as an estimator reads them, which stores their columns, or None of arrays; see `as_rows`."""
+def rows_to_fit(estimator, X, y=None, sample_weight=None, groups=None, *, reset=True):
+    """Return rows as an estimator reads them, or None of arrays; see `as_rows`.
+
+    The estimator stores their columns; if `reset` is false, they are compared with the stored ones.
+    """
     rows = as_rows(X, y, sample_weight, groups)
     if rows is None:
         return None
-    remember_columns(estimator, head(rows))
+    remember_columns(estimator, head(rows), reset=reset)
     return as_numbers(rows)
 
 

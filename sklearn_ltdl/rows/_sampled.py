@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_ltdl._hashes import splitmix64
+from sklearn_ltdl._hashes import hashes_of, splitmix64
 from sklearn_ltdl.rows._blocks import Block
 
 
@@ -18,12 +18,13 @@ class Drawn(NamedTuple):
 
     @classmethod
     def of(cls, n, seed, n_rows):
-        """Return the draw of n of `n_rows` rows, which may be None."""
-        return cls(n, int(splitmix64(np.array([seed], np.uint64))[0]), limit_of(n, n_rows))
+        """Return the draw of n of `n_rows` rows, which may be None; that of the seed 0 is `tables` draw of files."""
+        first, key = splitmix64(np.array([0, seed], np.uint64)).tolist()
+        return cls(n, first ^ key, limit_of(n, n_rows))
 
     def hashes(self, numbers):
         """Return the hashes of row numbers."""
-        return splitmix64(numbers ^ np.uint64(self.key))
+        return hashes_of(numbers, self.key)
 
 
 def limit_of(n, n_rows):
@@ -71,3 +72,40 @@ class Part:
         least = self.least()
         block = Block.joined(least.blocks).take(np.argsort(least.numbers, kind="stable"))
         return block if not hasattr(block.X, "iloc") else replace(block, X=block.X.reset_index(drop=True))
+
+
+def draw_groups(block: Block, state: Drawn):
+    """Return the rows of a block whose groups may be drawn; a statistic of `gather`."""
+    import pandas as pd
+
+    numbers = pd.util.hash_array(np.asarray(block.groups), categorize=False)
+    taken = np.arange(block.n_rows) if block.weight is None else np.flatnonzero(block.weight > 0)
+    return (GroupPart(state, numbers[taken], [block.take(taken)]).least(),)
+
+
+@dataclass
+class GroupPart(Part):
+    """Rows of whole groups, those of the least hashes that have at most n rows together, by the numbers of the groups.
+
+    Parameters
+    ----------
+    bar : int
+        Groups of a larger hash have lost rows.
+    """
+
+    bar: int = 2**64 - 1
+
+    def __add__(self, other):
+        numbers = np.concatenate([self.numbers, other.numbers])
+        return GroupPart(self.draw, numbers, [*self.blocks, *other.blocks], min(self.bar, other.bar)).least()
+
+    def least(self, spare=0):
+        """Return the groups that may still be among those that are drawn."""
+        hashes = self.draw.hashes(self.numbers)
+        found, sizes = np.unique(hashes, return_counts=True)
+        beyond = np.flatnonzero(np.cumsum(sizes) > self.draw.n)
+        bar = min(self.bar, int(found[beyond[0]]) - 1) if len(beyond) else self.bar
+        kept = np.flatnonzero(hashes <= np.uint64(bar))
+        if len(kept) == len(hashes):
+            return replace(self, bar=bar)
+        return GroupPart(self.draw, self.numbers[kept], [Block.joined(self.blocks).take(kept)], bar)

@@ -11,13 +11,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PIECE_ROWS = 2**16  # at most, of a piece
-PIECE_NUMBERS = 2**22  # about, of a piece of a wide table
-
-
-def piece_rows(n_columns):
-    """Return the number of rows of a piece."""
-    return max(1, min(PIECE_ROWS, PIECE_NUMBERS // max(1, n_columns)))
+from sklearn_ltdl._pieces import batches, piece_rows
 
 
 class ParquetGroup(NamedTuple):
@@ -50,7 +44,7 @@ class ParquetGroup(NamedTuple):
                 for name in names:
                     if name not in known:
                         raise ValueError(f"{self.path}: there is no column {name!r}; it has {', '.join(known[:20])}.")
-                yield from file.iter_batches(piece_rows(len(names)), [self.group], list(names), use_threads=False)
+                yield from batches(file, names, [self.group])
         except FileNotFoundError as error:
             raise ValueError(
                 f"{self.path}: there is no such file on {platform.node()}; "
@@ -88,18 +82,28 @@ class Partition(NamedTuple):
     n_rows: int | None
     where: str
 
+    @property
+    def is_persisted(self):
+        """Return whether tasks of a cluster hold what the partition is made of."""
+        graph = {key: task for part in self.parts if part is not None for key, task in part.__dask_graph__().items()}
+        needed = {part.key for part in self.parts if part is not None}
+        needed |= {key for task in graph.values() for key in getattr(task, "dependencies", ())}
+        return not needed <= graph.keys() or any(type(task).__name__ == "Future" for task in graph.values())
+
     def read(self, names):
         """Yield record batches of the columns of a frame, or tuples of arrays."""
         import dask
 
+        are_tasks = any(map(dask.is_dask_collection, self.parts))  # not on a worker that was given what it persisted
+        here = {"scheduler": "synchronous"} if are_tasks and not self.is_persisted else {}
         if len(names):
             import pyarrow
 
-            frame = dask.compute(*self.parts, scheduler="synchronous")[0]
+            frame = dask.compute(*self.parts, **here)[0]
             batch = pyarrow.RecordBatch.from_pandas(frame[list(names)], preserve_index=False)
             yield from _sliced(batch, len(names))
         else:
-            arrays = dask.compute(*self.parts, scheduler="synchronous")
+            arrays = dask.compute(*self.parts, **here)
             for name, array in zip(("X", "y", "sample_weight", "groups"), arrays):
                 if array is not None and len(array) != len(arrays[0]):
                     raise ValueError(f"{self.where}: {name} has {len(array)} rows, X has {len(arrays[0])}.")

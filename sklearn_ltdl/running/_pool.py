@@ -21,6 +21,7 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._watch import LOOKS, Watch
 from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._compiled import cache_settings
 from sklearn_ltdl.running._shared import SharedFile, call
@@ -85,8 +86,9 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
             start(worker)
         while running:
             deadline = min(deadline for *_, deadline in running.values())
-            patience = min(clock.left_for_fits, deadline - time.monotonic())
+            patience = min(clock.left_for_fits, deadline - time.monotonic(), workers.seconds_between_looks)
             wait(running, timeout=None if patience == math.inf else max(0, patience), return_when=FIRST_COMPLETED)
+            workers.look()
             over = clock.left_for_fits <= 0
             for future, (worker, index, deadline) in list(running.items()):
                 if future.done():
@@ -125,9 +127,14 @@ def run_each(function, arguments, *, shared=(), n_jobs=1, time_limit=None, total
 class _Processes:
     """Workers on this machine: each has an executor with one process, so that a single job can be killed."""
 
+    seconds_between_looks = math.inf
+
     def __init__(self, n_workers, shared):
         self.n_workers = n_workers
         self._shared, self._file, self._executors = shared, None, {}
+
+    def look(self):
+        """Do nothing: an executor notices that its process has died."""
 
     def start(self, worker):
         if self._file is None and self._shared:
@@ -193,6 +200,8 @@ def _end_with(parent):
 class _Cluster:
     """Workers of a Dask cluster; if a worker has to be killed, its nanny restarts it."""
 
+    seconds_between_looks = LOOKS
+
     def __init__(self, scheduler, shared):
         try:
             from distributed import Client
@@ -232,6 +241,11 @@ class _Cluster:
                 f"{sklearn_ltdl.__version__} as on this machine, because results would differ. Install one version."
             )
         self._shared, self._tasks = [self._sent(one) for one in shared], {}
+        self._watch = Watch(self._client)
+
+    def look(self):
+        """Raise an error if the cluster has had no workers for too long."""
+        self._watch.look()
 
     def _sent(self, value):
         """Return an object as the result of a task, which is made again if its workers are lost, unlike scattered data.

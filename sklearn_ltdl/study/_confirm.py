@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._hashes import hashes_of
 from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._pool import JobError, run_each
@@ -22,7 +23,7 @@ from sklearn_ltdl.study._winner import as_compared
 from sklearn_ltdl.tables._columns import encoded_width, group_numbers, most_cells
 from sklearn_ltdl.tables._kinds import as_table, rows_of
 from sklearn_ltdl.tables._notes import spaced
-from sklearn_ltdl.tables._sample import Sample, hashes, hashes_of
+from sklearn_ltdl.tables._sample import Sample, hashes
 from sklearn_ltdl.tables._target import in_logarithms, read_target
 
 HELD_OUT = 20_000  # rows that judge, a fifth of the table at most

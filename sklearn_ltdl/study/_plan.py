@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_consistent_length
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._sklearn import refuse_masked
 from sklearn_ltdl._targets import checked_weights, is_missing
+from sklearn_ltdl.rows._rows import as_rows, sample_of
 from sklearn_ltdl.running._journal import fingerprint
 from sklearn_ltdl.study._evidence import EXPLAIN, EXPLAINED, is_path, path_along_scale
 from sklearn_ltdl.study._folds import copied, draw_splits, given_splits
@@ -91,6 +92,22 @@ class Rows(NamedTuple):
         """The data that all fits share."""
         target, weight = self.target, self.weight if self.is_weighted else None
         return Data(self.X, target.values, weight, target.task, None if target.classes is None else len(target.classes))
+
+
+def drawn_of(X, y, groups, sample_weight, sample):
+    """Return the table, the target, groups, weights and Sample of Rows, as `compare` takes them; arrays as they are."""
+    rows = as_rows(X, y, sample_weight, groups)
+    if rows is None:
+        return X, y, groups, sample_weight, sample
+    if sample == "all" or isinstance(sample, Sample):
+        raise ParameterError("sample", f"expected a number of rows to draw from X, which is Rows; got {sample!r}.")
+    block, numbers, n_rows = sample_of(rows, sample)
+    y = block.y
+    if len(rows.columns.target) == 1:
+        import pandas as pd
+
+        y = pd.Series(y, name=rows.columns.target[0])
+    return block.X, y, block.groups, block.weight, Sample(numbers, n_rows)
 
 
 def read_rows(X, y, *, categorical, numeric, task, log, groups, sample_weight, sample):

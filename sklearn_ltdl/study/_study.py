@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._sklearn import HasMethods, Interval, StrOptions, draw_seed, validate_params, warn
 from sklearn_ltdl._types import Seed
+from sklearn_ltdl.rows._rows import Rows
 from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.running._pool import JobError, run_each
@@ -25,6 +26,7 @@ from sklearn_ltdl.study._options import OPTIONS, Choice, Number
 from sklearn_ltdl.study._plan import (
     Plan,
     chosen_methods,
+    drawn_of,
     importance_job,
     jobs_of,
     plan_splits,
@@ -75,8 +77,8 @@ def _constraints():
 
 @validate_params(_constraints(), prefer_skip_nested_validation=False)
 def compare(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | Rows,
+    y: ArrayLike | None = None,
     *,
     categorical: Sequence[str | int] = (),
     numeric: Sequence[str | int] = (),
@@ -114,12 +116,13 @@ def compare(
 
     Parameters
     ----------
-    X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
+    X : pandas or polars DataFrame, array-like of shape (n_samples, n_features), or Rows
         Numbers, booleans, dates and text; missing values are allowed. Columns of a DataFrame are left out if they are
         constant, free text, row numbers or identifiers. Identifiers are unique texts in nearly every row, or distinct
-        whole numbers under a name such as ``id``. A few texts among numbers become missing values.
+        whole numbers under a name such as ``id``. A few texts among numbers become missing values. Rows, which `scan`
+        makes, have the target, weights and groups inside; `sample` rows of them are drawn in one pass.
     y : array-like of shape (n_samples,)
-        Rows without a target are left out.
+        Rows without a target are left out. None with Rows.
     categorical, numeric : list of str or int, default=()
         Columns to treat as categorical or as numeric, by name, or by number in an array. They are not left out. In
         numeric columns, non-numeric values become missing. A column with a categorical dtype is always categorical.
@@ -214,6 +217,7 @@ def compare(
     sizes = None if stages is None else sizes_of(stages, is_alone=is_alone)
     if sizes and not isinstance(sample, Sample):
         sample = rows_to_draw(sizes)
+    X, y, groups, sample_weight, sample = drawn_of(X, y, groups, sample_weight, sample)
     parts = {"groups": groups, "sample_weight": sample_weight, "sample": sample}
     rows, notes = read_rows(X, y, **lists, task=task, log=log, **parts)
     methods, too_wide = that_can_run(methods, rows.X.shape[1])

@@ -1,15 +1,11 @@
-"""Tables of any size in blocks of rows, of which one is in memory at a time."""
+"""Texts of any size in blocks of records, of which one is in memory at a time."""
 
 import re
 from itertools import chain
 
-import numpy as np
-
 from sklearn_ltdl.tables._bytes import LONGEST_LINE, REMEDY, decoder_of, not_encoded
 from sklearn_ltdl.tables._layout import BLANKS
 
-_TEXT_ROWS, _ROWS = 1 << 12, 1 << 16  # of a block of Parquet with texts, which may unfold to much more, and without
-_BLOCK_BYTES = 1 << 24  # of a block of Parquet
 _CLOSING = re.compile(rb'[^"]*+(?:""[^"]*+)*+"')
 
 
@@ -76,23 +72,3 @@ def _ends_in_quotes(line, opening, is_inside):
         if opened is None:
             return False
         place, is_inside = opened.end(), True
-
-
-def batches(file, columns, *, has_text):
-    """Yield the number of the first row, and the rows, of each block of a ParquetFile.
-
-    Parameters
-    ----------
-    file : pyarrow.parquet.ParquetFile
-    columns : list of str
-    has_text : bool
-        Whether values of some column differ in length.
-    """
-    start, most = 0, _TEXT_ROWS if has_text else _ROWS
-    for group in range(file.num_row_groups):
-        known = file.metadata.row_group(group)
-        bytes_a_row = max(1, known.total_byte_size // max(1, known.num_rows))
-        n_rows = int(np.clip(_BLOCK_BYTES // bytes_a_row, 16, most))
-        for batch in file.iter_batches(n_rows, row_groups=[group], columns=columns, use_threads=False):
-            yield start, batch
-            start += len(batch)

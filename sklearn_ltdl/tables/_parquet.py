@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sklearn_ltdl.tables._blocks import batches
+from sklearn_ltdl._pieces import batches
 from sklearn_ltdl.tables._bytes import FEWER_ROWS, TooLarge, largest, too_large
 from sklearn_ltdl.tables._columns import MOST_COLUMNS, require_distinct, too_many
 from sklearn_ltdl.tables._notes import Note, listed
 from sklearn_ltdl.tables._sample import Sample
 
-_BATCH_NUMBERS = 1 << 20  # numbers in the rows that are predicted at a time
+_WHOLE_NUMBERS = 1 << 20  # numbers of a file that is read at once to predict
 _BUFFER = 1 << 18  # bytes of a column to read at a time
 _FEW_ROWS = 256  # text rows decoded at a time, because a page of a few bytes can encode long texts
 
@@ -81,12 +81,12 @@ def _sampled(where, source, plain, schema, size):
     from pyarrow.parquet import ParquetFile
 
     texts = [name for name, kind in plain.items() if _is_text(kind)]
-    picked, n_bytes, most = [], 0, largest(size)
+    picked, n_bytes, most, start = [], 0, largest(size), 0
     options = {"pre_buffer": False, "buffer_size": _BUFFER, "read_dictionary": texts}
     with ParquetFile(source, **options) as file:  # dictionaries, for a text in many rows is there once
         n_rows = sum(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))
         sample = Sample.draw(n_rows, size)
-        for start, batch in batches(file, list(plain), has_text=bool(texts)):
+        for batch in batches(file, list(plain), has_text=bool(texts)):
             low, high = np.searchsorted(sample.rows, [start, start + len(batch)])
             for first in range(low, high, _FEW_ROWS):
                 few = batch.take(sample.rows[first : min(first + _FEW_ROWS, high)] - start)
@@ -94,6 +94,7 @@ def _sampled(where, source, plain, schema, size):
                 if n_bytes > most:
                     raise too_large(where, most)
                 picked.append(few)
+            start += len(batch)
     table = Table.from_batches(picked).select(schema.names).cast(schema.remove_metadata())
     return _with_numbers(table.replace_schema_metadata(schema.metadata).to_pandas(), schema, sample.rows), sample
 
@@ -160,10 +161,10 @@ def parquet_batches(where, path, least, missing=()):
     try:
         with ParquetFile(path, pre_buffer=False) as file:
             schema = file.schema_arrow
-            _plain_columns(where, schema)
+            texts = any(map(_is_text, _plain_columns(where, schema).values()))
             gaps = {name for name in schema.names if _may_lack_values(file.metadata, name)}
-            size, start = max(_FEW_ROWS, _BATCH_NUMBERS // max(1, len(schema))), 0
-            for batch in file.iter_batches(size, use_threads=False):
+            start = 0
+            for batch in batches(file, has_text=texts):
                 table = batch.replace_schema_metadata(schema.metadata).to_pandas()
                 table = _with_numbers(table, schema, np.arange(start, start + len(table)))
                 start += len(table)
@@ -191,7 +192,7 @@ def is_long_parquet(path):
         known = read_metadata(path)
     except (OSError, ValueError, ImportError):  # other functions say what is wrong
         return False
-    return known.num_rows * known.num_columns > _BATCH_NUMBERS
+    return known.num_rows * known.num_columns > _WHOLE_NUMBERS
 
 
 def _may_lack_values(metadata, name):

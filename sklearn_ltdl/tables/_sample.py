@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sklearn_ltdl._hashes import splitmix64
+from sklearn_ltdl._hashes import hashes_of
 
 _BLOCK = 1 << 16  # rows that are hashed at a time
 
@@ -22,11 +22,6 @@ def hashes(start, stop):
         The first row number, and the one after the last.
     """
     return hashes_of(np.arange(start, stop, dtype=np.uint64))
-
-
-def hashes_of(rows):
-    """Return the hashes of an array of row numbers, the outputs of the generator that begins at 0."""
-    return splitmix64(rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
 
 
 class Sample(NamedTuple):

@@ -15,7 +15,7 @@ from sklearn_ltdl import (
 )
 from sklearn_ltdl.networks._linearized import tangent_gram
 from sklearn_ltdl.networks._model import feature_map
-from sklearn_ltdl.networks._training import _empirical_measure
+from sklearn_ltdl.networks._tables import _empirical_measure
 
 REGRESSORS = [MeanFieldTwoLayerNet, LazyNetRegressor]
 CLASSIFIERS = [MeanFieldTwoLayerNetClassifier, LazyNetClassifier]

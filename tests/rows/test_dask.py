@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, SAGClassifier, SAGRegressor, scan
+from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor, SAGClassifier, SAGRegressor, _watch, scan
 from sklearn_ltdl.rows import _cluster, _gather
 from sklearn_ltdl.rows._gather import gather
 
@@ -172,7 +172,7 @@ def test_a_worker_that_joins_late_is_used(client, files):
 
 
 def test_a_cluster_without_workers_is_an_error_and_no_hang(files, monkeypatch):
-    monkeypatch.setattr(_cluster, "PATIENCE", 2.0)
+    monkeypatch.setattr(_watch, "PATIENCE", 2.0)
     monkeypatch.setattr(_cluster, "LOOKS", 0.5)
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty, distributed.Client(empty) as other:
         start = time.monotonic()
@@ -204,3 +204,22 @@ def test_dask_frames_and_arrays_are_read_by_the_workers(client, files):
     X, y = (da.from_array(table[names].to_numpy(), chunks=1000) for names in (NAMES, "y"))
     for rows in (scan(from_pandas(table, npartitions=9), target="y", columns=NAMES), scan(X, target=y)):
         assert coefficients(FIT, rows, client) == coefficients(FIT, rows)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_persisted_collections_outlive_a_worker(client, files):
+    import dask.array as da
+    from dask.dataframe import from_pandas
+
+    table = pd.read_parquet(files / "0.parquet")[[*NAMES, "y"]]
+    X, y = da.from_array(table[NAMES].to_numpy(), chunks=(1000, 3)), da.from_array(table["y"].to_numpy(), chunks=1000)
+    frame, model = from_pandas(table, npartitions=10), SAGRegressor()
+    expected = [coefficients(model, rows, client) for rows in (scan(X, target=y), scan(frame, target="y"))]
+    with client.as_current():
+        frame, (X, y) = client.persist(frame), client.persist([X, y])
+        distributed.wait([frame, X, y])
+    client.run(lambda: os.kill(os.getpid(), signal.SIGKILL), workers=[min(client.nthreads())], on_error="ignore")
+    for k, rows in enumerate((scan(X, target=y), scan(frame, target="y"), scan(X + 0, target=y))):
+        assert coefficients(model, rows, client) == expected[k % 2]
+    with client.as_current():
+        assert next(iter(rows))[0].shape == (1000, 3)  # in this process

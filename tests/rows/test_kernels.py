@@ -97,6 +97,36 @@ def test_the_penalty_is_chosen_by_exact_leave_one_out(rng, tmp_path):
         np.testing.assert_allclose(left_out[j], mean + (K[j] - K[rest].mean(axis=0)) @ coef, rtol=1e-6)
 
 
+@pytest.mark.parametrize("labels", [np.arange(60), [f"plot {k}" for k in range(60)]], ids=["numbers", "texts"])
+def test_groups_are_left_out_together_and_give_no_centres(rng, tmp_path, labels):
+    table = problem(rng, n=300).assign(g=np.asarray(labels)[rng.permutation(300) % 60])
+    rows = parquet(table, tmp_path, target="y", weight="w", groups="g")
+    model = NTKKernelRegressor(kernel=NTK(1), n_components=40, random_state=0).fit(rows)
+    assert model.alpha_ == model.alphas_[np.argmin(model.loo_error_path_)]
+    X, y, w, Z = table[NAMES].to_numpy(), table["y"].to_numpy(), table["w"].to_numpy(float), model.X_fit_
+    K, G, n = model.kernel_(X, Z), model.kernel_(Z), np.count_nonzero(w)
+    s = w * (n / w.sum())
+    machine = model._machine
+    judged = [int(np.flatnonzero(np.isclose(y, target, rtol=1e-12))[0]) for target in machine_targets(machine)]
+    left = set(table["g"].iloc[judged])
+    assert 15 < len(left) < 45
+    assert sorted(judged) == np.flatnonzero(table["g"].isin(left) & (w > 0)).tolist()  # whole groups
+    assert not {table["g"][np.flatnonzero((z == X).all(axis=1))[0]] for z in Z} & left
+    for group in sorted(left)[:4]:  # refits to the other rows, the ridge being that of all
+        out = np.flatnonzero((table["g"] == group) & (w > 0))
+        rest = np.where(table["g"] == group, 0.0, s)
+        mean, shift = rest @ y / rest.sum(), rest @ K / rest.sum()
+        centred = K - shift
+        coef = np.linalg.solve((centred.T * rest) @ centred + n * model.alpha_ * G, (centred.T * rest) @ (y - mean))
+        found = [machine.left_out[judged.index(row)] for row in out]
+        np.testing.assert_allclose(np.ravel(found), mean + centred[out] @ coef, rtol=1e-6, atol=1e-8)
+
+
+def machine_targets(machine):
+    """Return the targets of the rows that a machine has left out."""
+    return (machine.sample.targets[:, 0] * machine.units.scale + machine.units.mean).ravel()
+
+
 def test_classes_are_those_of_the_same_centres_in_memory(rng, tmp_path):
     table = problem(rng)
     table = table.assign(two=table["y"] > 0.5)
@@ -153,8 +183,10 @@ def test_what_needs_arrays_is_refused(rng, tmp_path):
         NTKKernelRegressor(kernel="precomputed").fit(rows)
     with pytest.raises(ValueError, match="the target 'y' holds numbers with fractions; use a regressor"):
         NTKKernelClassifier().fit(rows)
-    with pytest.raises(ValueError, match="groups are left out together by arrays only"):
+    with pytest.raises(ValueError, match="groups: the first that is drawn has more than 150 rows"):
         NTKKernelRegressor().fit(parquet(table.assign(g=1), tmp_path, target="y", groups="g"))
+    with pytest.raises(ValueError, match="groups are not left out together in recursions"):
+        RFMRegressor().fit(parquet(table.assign(g=np.arange(300) // 5), tmp_path, target="y", groups="g"))
     with pytest.raises(ValueError, match="one class, 'a', among the rows of positive weight"):
         NTKKernelClassifier().fit(parquet(table.assign(y="a"), tmp_path, target="y"))
     with pytest.raises(ValueError, match=r"the target 'y' has no label in row 0, and in 85 rows"):

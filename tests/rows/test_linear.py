@@ -109,8 +109,10 @@ def test_a_class_that_the_sample_lacks_is_fitted(rng, tmp_path, monkeypatch):
     monkeypatch.setattr(_streamed, "SAMPLE", 30)
     X = rng.standard_normal((2000, 4))
     label = np.where(X[:, 0] > 0, "a", "b").astype(object)
-    label[rng.permutation(2000)[:15]] = "rare"
-    table = pd.DataFrame(X, columns=NAMES).assign(k=label)
+    table = pd.DataFrame(X, columns=NAMES)
+    drawn = parquet(table.assign(k=np.arange(2000)), tmp_path, target="k").sample(30)[1]
+    label[rng.permutation(np.setdiff1d(np.arange(2000), drawn))[:15]] = "rare"
+    table = table.assign(k=label)
     rows = parquet(table, tmp_path, target="k")
     assert "rare" not in rows.sample(30)[1]
     model = SAGClassifier(tol=1e-10).fit(rows)

@@ -13,14 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from sklearn_ltdl import (
-    MeanFieldTwoLayerNet,
+    LazyNetRegressor,
     NTKKernelRegressor,
     TangentFeatures,
+    _pieces,
     make_table_pipeline,
     scan,
 )
-from sklearn_ltdl.rows import _sources
+from sklearn_ltdl.rows import _gather
+from sklearn_ltdl.rows._gather import gather
 from sklearn_ltdl.rows._rows import as_numbers
+from sklearn_ltdl.rows._sampled import Drawn, draw_groups
 
 dask = pytest.importorskip("dask", reason="needs the extra dask")
 FEATURES = ["a", "b"]
@@ -227,7 +230,7 @@ def test_columns_that_are_missing(table, tmp_path):
         FIT.fit(scan(tmp_path, target="y"))
 
 
-@pytest.mark.parametrize("estimator", [MeanFieldTwoLayerNet(), TangentFeatures()])
+@pytest.mark.parametrize("estimator", [LazyNetRegressor(mode="kernel"), TangentFeatures()])
 def test_other_estimators_refuse_rows_by_name(table, tmp_path, estimator):
     name = type(estimator).__name__
     with pytest.raises(
@@ -235,7 +238,7 @@ def test_other_estimators_refuse_rows_by_name(table, tmp_path, estimator):
     ):
         estimator.fit(scan(write(table, tmp_path), target="y"), table["y"])
     with pytest.raises(TypeError, match="X is a Dask collection"):
-        estimator.fit(dask.array.from_array(table[FEATURES].to_numpy()), table["y"])
+        estimator.fit(pytest.importorskip("dask.array").from_array(table[FEATURES].to_numpy()), table["y"])
 
 
 def test_rows_are_no_array_and_hold_their_target(table, tmp_path):
@@ -252,9 +255,22 @@ def test_rows_are_no_array_and_hold_their_target(table, tmp_path):
 
 
 def test_large_row_groups_are_read_in_pieces(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(_sources, "PIECE_NUMBERS", 900)  # of three columns
+    monkeypatch.setattr(_pieces, "PIECE_NUMBERS", 900)  # of three columns
     rows = scan(write(table, tmp_path, files=1, group=1000), target="y", columns=FEATURES)
     assert [len(y) for _, y, _ in rows] == [300, 300, 300, 100]
     bad = scan(write(changed(table, "a", 950, np.nan), tmp_path, files=1, group=1000), target="y", columns=FEATURES)
     with pytest.raises(ValueError, match=r"row group 0: 'a' has NaN in row 950"):
         list(as_numbers(bad))
+
+
+def test_groups_are_drawn_whole_wherever_their_rows_are(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(_gather, "LEAF_ROWS", 100)
+    shuffled = table.assign(g=np.random.default_rng(0).permutation(table["g"]), i=np.arange(1000))
+    rows = scan(write(shuffled, tmp_path), target="i", columns=FEATURES, groups="g")
+    (part,) = gather(draw_groups, rows, Drawn.of(105, 0, None))
+    block = part.block()
+    drawn = set(block.groups)
+    assert len(drawn) == 10  # of ten rows each
+    assert sorted(block.y) == np.flatnonzero(shuffled["g"].isin(drawn)).tolist()
+    (again,) = gather(draw_groups, scan(write(shuffled[::-1], tmp_path), target="i", groups="g"), part.draw)
+    assert set(again.block().groups) == drawn  # whatever the order of the rows

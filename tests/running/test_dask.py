@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_ltdl import compare
+from sklearn_ltdl import _watch, compare
 from sklearn_ltdl.cli import main
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.running._pool import run_each
@@ -128,3 +128,15 @@ def test_a_scheduler_without_workers_is_told():
         pytest.raises(ConnectionError, match="has no workers; start some with `dask worker"),
     ):
         list(run_each(time.sleep, [(0,)], scheduler=empty.scheduler_address))
+
+
+def test_a_cluster_that_loses_its_workers_is_told(monkeypatch):
+    monkeypatch.setattr(_watch, "PATIENCE", 1.0)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", worker_dashboard_address=None
+    ) as cluster:
+        jobs = run_each(time.sleep, [(0,), (3,)], scheduler=cluster.scheduler_address)
+        assert next(jobs) == (0, None)
+        cluster.scale(0)
+        with pytest.raises(RuntimeError, match="The Dask cluster has had no workers for 1 s"):
+            list(jobs)

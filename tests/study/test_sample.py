@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, PredefinedSplit, TimeSeriesSplit
 
-from sklearn_ltdl import compare
+from sklearn_ltdl import compare, scan
 from sklearn_ltdl.cli import main
 from sklearn_ltdl.tables import read_table
 from sklearn_ltdl.tables._sample import Sample
@@ -48,6 +48,32 @@ def test_frames_arrays_and_files_have_one_sample_and_one_verdict(table, tmp_path
     again = compare(*columns(read.frame), sample=read.sample, **FAST)
     assert losses(again) == losses(expected)
     assert again.verdict == found.verdict
+
+
+def test_rows_have_the_sample_of_their_file(table, tmp_path):
+    table = table.assign(g=np.arange(2000) // 4, w=1.0 + table["k"] % 3)
+    table.to_parquet(tmp_path / "t.parquet", row_group_size=300, index=False)
+    read = read_table(tmp_path / "t.parquet", sample=300)
+    expected = compare(*columns(read.frame.drop(columns=["g", "w"])), sample=read.sample, **FAST)
+    rows = scan(tmp_path / "t.parquet", target="y", columns=["k", "x", "t"])
+    found = compare(rows, sample=300, **FAST)
+    assert losses(found) == losses(expected)
+    assert found.verdict == expected.verdict
+    for name in ("n_rows", "n_rows_of_table", "target", "columns"):
+        assert found.settings[name] == expected.settings[name]
+    weighted = compare(
+        *columns(read.frame.drop(columns=["g", "w"])),
+        sample=read.sample,
+        groups=read.frame["g"],
+        sample_weight=read.frame["w"],
+        **FAST,
+    )
+    rows = scan(tmp_path / "t.parquet", target="y", columns=["k", "x", "t"], groups="g", weight="w")
+    assert losses(compare(rows, sample=300, **FAST)) == losses(weighted)
+    with pytest.raises(ValueError, match="y is inside the Rows"):
+        compare(rows, table["y"], **FAST)
+    with pytest.raises(ValueError, match="sample: expected a number of rows to draw from X, which is Rows; got 'all'"):
+        compare(rows, sample="all", **FAST)
 
 
 def test_the_verdict_says_first_how_many_rows_it_is_about(table):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sklearn_ltdl import SAGClassifier, SAGRegressor, make_table_pipeline
+from sklearn_ltdl import SAGClassifier, SAGRegressor, _pieces, make_table_pipeline
 from sklearn_ltdl.cli import main
 from sklearn_ltdl.study._saved import save
 from sklearn_ltdl.tables import _parquet, read_table
@@ -37,7 +37,8 @@ def table_of_all_kinds(rng, n=2000):
 
 @pytest.fixture
 def short_parts(monkeypatch):
-    monkeypatch.setattr(_parquet, "_BATCH_NUMBERS", 8 * 300)
+    monkeypatch.setattr(_parquet, "_WHOLE_NUMBERS", 8 * 300)
+    monkeypatch.setattr(_pieces, "PIECE_NUMBERS", 8 * 300)
 
 
 @pytest.mark.parametrize("by_pandas", [True, False])
@@ -68,7 +69,8 @@ def test_predictions_are_those_of_the_whole_file(rng, tmp_path, monkeypatch, cap
     assert main([*command, "-o", str(tmp_path / f"whole.{suffix}")]) == 0
     assert main(command) == 0
     printed = capsys.readouterr().out
-    monkeypatch.setattr(_parquet, "_BATCH_NUMBERS", 8 * 300)
+    monkeypatch.setattr(_parquet, "_WHOLE_NUMBERS", 8 * 300)
+    monkeypatch.setattr(_pieces, "PIECE_NUMBERS", 8 * 300)
     assert main([*command, "-o", str(tmp_path / f"parts.{suffix}")]) == 0
     read = pd.read_csv if suffix == "csv" else pd.read_parquet
     whole, parts = (read(tmp_path / f"{name}.{suffix}") for name in ("whole", "parts"))
@@ -98,8 +100,10 @@ def test_memory_does_not_grow_with_the_file(rng, tmp_path):
     table = pd.DataFrame(rng.standard_normal((100_000, 12)), columns=names)
     save(SAGRegressor().fit(table[:1000], table["x0"][:1000]), tmp_path / "m.skops")
     code = (
-        "import sys; from sklearn_ltdl.cli import main; from sklearn_ltdl.tables import _parquet; "
-        "_parquet._BATCH_NUMBERS = 1 << 17; main(sys.argv[1:]); print(open('/proc/self/status').read())"
+        "import sys; from sklearn_ltdl import _pieces; from sklearn_ltdl.cli import main; "
+        "from sklearn_ltdl.tables import _parquet; "
+        "_parquet._WHOLE_NUMBERS = _pieces.PIECE_NUMBERS = 1 << 17; "
+        "main(sys.argv[1:]); print(open('/proc/self/status').read())"
     )
     peaks = []
     for copies in (1, 5):
