@@ -257,7 +257,7 @@ def test_an_estimator_that_cannot_be_pickled_is_named_and_a_function_of_its_own_
 
 
 def test_networks_compile_once_for_all_folds_and_seeds():
-    """Folds of 112 and 113 rows, three seeds: one program of the lazy network, and one of the preconditioned rich one."""
+    """Folds of 112 and 113 rows, three seeds: one program of plain steps, and one of preconditioned steps."""
     from sklearn_ltdl.networks import _flow
 
     X, y = load_diabetes(return_X_y=True)
