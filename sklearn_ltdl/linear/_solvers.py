@@ -56,7 +56,7 @@ def solver(
     by_columns : bool, default=False
         Whether it reads X in Fortran and CSC order, too; X is copied for other solvers.
     refuses : bool, default=False
-        Whether it calls `problem.refuse_extremes` itself, when it has read the rows.
+        Whether it calls ``problem.refuse_extremes`` itself, when it has read the rows.
 
     Raises
     ------
