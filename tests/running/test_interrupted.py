@@ -89,11 +89,13 @@ def test_an_interruption_in_a_callback_of_the_collector_is_not_lost(number):
             gc.collect()
             time.sleep(10)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background ignores it
     try:
         with heeded_interruptions(), pytest.raises((KeyboardInterrupt, TimeIsOverError)) as stop:
             work()
     finally:
         gc.callbacks.remove(interrupted)
+        signal.signal(signal.SIGINT, before)
     assert came
     assert isinstance(stop.value, TimeIsOverError) == (number == signal.SIGALRM)
 
