@@ -268,9 +268,7 @@ class _Cluster:
 
         job = dumps((function, arguments))  # Dask does not report jobs that its workers cannot read
         shared = self._shared if with_shared else []
-        task = self._client.submit(
-            _do, job, *shared, workers=preferred, allow_other_workers=True, pure=False
-        )
+        task = self._client.submit(_do, job, *shared, workers=preferred, allow_other_workers=True, pure=False)
         future = Future()
         self._tasks[future] = task
         task.add_done_callback(partial(_settle, future))
