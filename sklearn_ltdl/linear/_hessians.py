@@ -132,13 +132,6 @@ def _hessian(problem, K, weight):
     return hessian
 
 
-def ridge_moments(block, equal):
-    """Return sums over rows of x x', y x' and x, with weights; of x x' without, if they are equal."""
-    A, target, share = block
-    B = A if equal else np.sqrt(share)[:, None] * A
-    return B.T @ B, (share[:, None] * target).T @ A, share @ A
-
-
 def hessian_of(problem, X, curvature):
     """Return the Hessian of the loss of one output in dense columns, from the second derivatives times the shares."""
     hessian, edge = _moments(X, np.zeros(X.shape[1]), curvature)

@@ -151,7 +151,7 @@ def _compiled_write_slopes(loss, z, y, share, u, bits, work):
 
 @compiled
 def read_rows(loss, X, y, share, w, intercept, first, last, size, margins, pull):
-    """Read the rows `first` to `last` once, in blocks of at most 512.
+    """Read the rows `first` to `last` once, in blocks of `size` rows.
 
     Writes their margins, adds ``X' (share slopes)`` to the pull, and returns the sums of losses and of slopes times
     shares. `share` is one number a row, or one number.

@@ -17,7 +17,8 @@ from scipy.special import log_softmax, xlogy
 
 from sklearn_ltdl._targets import weights_of_classes
 from sklearn_ltdl.linear._fitting import classification_task, regression_task
-from sklearn_ltdl.linear._hessians import inverse, ridge_moments
+from sklearn_ltdl.linear._gram import column_products
+from sklearn_ltdl.linear._hessians import inverse
 from sklearn_ltdl.linear._problem import BLOCK
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import Logistic, Multinomial, Squared, best_intercept, of_rows
@@ -94,14 +95,10 @@ class Moments:
 
 
 def square_sums(block, about: Moments):
-    """Return the moments of features and targets of a block; a statistic of `gather`."""
-    Y, weight = numbers_of(block) - about.target, weights_of(block)
-
-    def read(rows):
-        return block.X[rows] - about.centre, Y[rows], weight[rows]
-
-    gram, pull, mean = gather(ridge_moments, Slices(_slices(block), read), block.weight is None)
-    return gram, pull, mean, weight @ Y, weight @ Y**2, float(weight.sum())
+    """Return the products of the columns ``[features, targets, 1]`` of a block, with weights; for `gather`."""
+    X = np.subtract(block.X, about.centre, order="C")
+    root = np.ones(1) if block.weight is None else np.sqrt(block.weight)
+    return column_products(X, numbers_of(block) - about.target, root)[:1]
 
 
 def newton_sums(block, at: Position):
@@ -412,10 +409,12 @@ def _squares(rows, objective, options):
         raise ValueError(f"{rows!r}: expected rows, got none.")
     Y = numbers_of(block)
     about = Moments(block.X.mean(axis=0) * objective.fit_intercept, Y.mean(axis=0) * objective.fit_intercept)
-    gram, pull, mean, target, squares, total = gather(square_sums, rows, about)
-    if total == 0:
+    (sums,) = gather(square_sums, rows, about)
+    if sums[-1, -1] == 0:
         raise ValueError(f"{rows!r}: expected rows of positive weight, got none.")
-    gram, pull, mean, target, squares = (sums / total for sums in (gram, pull, mean, target, squares))
+    sums, p = sums / sums[-1, -1], len(about.centre)
+    gram, pull, squares = sums[:p, :p], sums[p:-1, :p], np.diagonal(sums)[p:-1]
+    mean, target = sums[-1, :p], sums[-1, p:-1]
     if objective.fit_intercept:
         gram -= np.outer(mean, mean)
         pull -= np.outer(target, mean)
