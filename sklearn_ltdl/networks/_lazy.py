@@ -385,14 +385,7 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
     ``scale * (f_w(x) - f_w0(x)) + intercept``. It is trained on the empirical measure: rows of weight 0 are dropped and
     identical rows are merged, so that weights and repeated rows give the same model.
 
-    Rows, which `scan` makes, are always trained in batches, if they are more than 2000. A sample of them, kept in a
-    first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
-    blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
-    over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
-
-    Preconditioned steps multiply the gradient of the first layer's weights by :math:`c\,(C + \lambda I)^{-1}`, where C
-    is the second moment matrix of :math:`\varphi(x)`, as K-FAC does [2]_. The objective is the same. Without a penalty
-    steps are plain, because the solution then depends on the path.
+    Training on Rows, and preconditioned steps [2]_, are those of `LazyNetRegressor`: see its notes.
 
     References
     ----------

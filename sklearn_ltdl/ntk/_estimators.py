@@ -503,15 +503,8 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
 
     Notes
     -----
-    The kernels of a stack are, in this order, ``NTK(depth=1)`` of the rows as they are; of the rows with standardised
-    indicators of the levels of columns with 3 to 12 values; of columns in robust standard deviations, clipped smoothly
-    at 3; of normal scores of the columns; and Laplace and RBF kernels at the lengths of 'laplace' and 'rbf'. The
-    encodings are fitted to rows without their targets. With more than 300 distinct rows, the kernels are screened on a
-    third of them (at most 333), and 5 are left. With more than 1000, these are compared on 1000, and at most 3 are
-    fitted to all rows, of more than 2000 rows 2. With random centres or Rows, ``NTK(depth=3)`` replaces the Laplace and
-    RBF kernels, and the kernel of least leave-one-out error on 1000 rows is fitted alone. The weights are not negative
-    and minimise the squared leave-one-out residuals, summed over outputs [7]_.
-    A stack takes about twice the time of ``kernel='ntk'`` to fit, and predicts with up to 5 kernels.
+    The kernels of a stack, and how few of them are fitted to many rows, are those of `NTKKernelRegressor`: see its notes.
+    The weights minimise the squared leave-one-out residuals of the coded classes, summed over the classes [7]_.
 
     References
     ----------
