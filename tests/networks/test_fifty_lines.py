@@ -25,7 +25,7 @@ def table():
     return X, (y - y.mean()) / y.std()
 
 
-@pytest.mark.parametrize(("scale", "alpha"), [(10.0, 1e-3), (0.1, 0.0)])
+@pytest.mark.parametrize(("scale", "alpha"), [(10.0, 1e-3), (1.0, 1e-3), (0.1, 0.0)])
 def test_lazy_training_in_numpy_is_that_of_the_package(train, scale, alpha):
     """With a scale below 1 and a penalty, the steps of the package are preconditioned."""
     X, y = table()
