@@ -503,7 +503,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
 
     Notes
     -----
-    The kernels of a stack, and how few of them are fitted to many rows, are those of `NTKKernelRegressor`: see its notes.
+    The kernels of a stack, and how few are fitted to many rows, are those of `NTKKernelRegressor`: see its notes.
     The weights minimise the squared leave-one-out residuals of the coded classes, summed over the classes [7]_.
 
     References
