@@ -38,17 +38,17 @@ class Columns:
 
     def _clear(self):
         X, p = self.X, self.X.shape[1]
-        self._slots, self._used = np.full(p, -1), 0
-        self.centre, self.scale = np.zeros(p), np.ones(p)
-        if sparse.issparse(X):
-            self.values = (X.data, X.indices, X.indptr) if X.format == "csc" else None
+        self.centre, self.scale, self._used, is_in_place = np.zeros(p), np.ones(p), 0, True
+        if sparse.issparse(X) and X.format == "csc":
+            self.values = X.data, X.indices, X.indptr
+        elif sparse.issparse(X):
+            self.values, is_in_place = None, False
         elif self.dtype == np.float64 and X.flags.f_contiguous:
             self.values = X.T
         else:
-            self.values = np.empty((0, len(X)), self.dtype)
+            self.values, is_in_place = np.empty((0, len(X)), self.dtype), False
             self._choose_units(X[:: max(1, len(X) // 64)])
-        if self.values is not None and self.values is not X and (sparse.issparse(X) or self.values.base is X):
-            self._slots = np.arange(p)
+        self._slots = np.arange(p) if is_in_place else np.full(p, -1)  # -1: not in `values`
 
     def _choose_units(self, sample):
         if self.has_intercept:

@@ -119,6 +119,21 @@ def test_columns_are_not_copied_for_an_l1_norm(of, is_kept):
     assert Columns(task.problem).values is not None
 
 
+@pytest.mark.parametrize("is_writeable", [True, False])
+def test_a_view_of_the_table_of_the_user_is_read_and_not_written_to(is_writeable):
+    """Pandas hands out read-only views in Fortran order. With so many columns, the model reads columns."""
+    rng = np.random.default_rng(9)
+    X = np.asfortranarray(rng.standard_normal((60, 400)))[:, :300]
+    y = X[:, 1::8] @ rng.standard_normal(38)  # at this penalty some columns are in the model
+    before = X.copy()
+    X.flags.writeable = is_writeable
+    options = {"solver": "cd", "l1_ratio": 1.0, "alpha": 1.0, "tol": 1e-8}
+    found = SAGRegressor(**options).fit(X, y).coef_
+    np.testing.assert_array_equal(X, before)
+    expected = SAGRegressor(**options).fit(np.ascontiguousarray(X), y).coef_
+    np.testing.assert_allclose(X @ found, X @ expected, rtol=0, atol=3e-4 * y.std())  # gaps of 1e-8
+
+
 def test_a_path_is_that_of_fits_one_by_one(layout):
     X, y = data(7, spread=1.0)
     alphas = np.abs((X - X.mean(axis=0)).T @ y).max() / len(y) * 10.0 ** -np.linspace(0.1, 2, 6)
