@@ -5,8 +5,8 @@ gradient `start` of the loss at w, the changes ``m = A d`` of the margins, curva
 c: the intercept is eliminated. The columns are stored as the rows of `columns`, at the positions `slots`; `drift` is
 ``c m``, or m if all curvatures are equal, and `shift` the mean of m. A model of few columns is stored as its Hessian.
 
-A round visits coefficients in a given order, and returns two measures of how far the gradients were from those of a
-minimum: the largest excess relative to `l1`, and the sum of the squares divided by `l2`.
+A round visits coefficients in a given order, and returns three measures of how far the gradients were from those of a
+minimum: the largest excess relative to `l1`, the sum of the squares divided by `l2`, and the decrease of the model.
 """
 
 import numpy as np
@@ -82,7 +82,7 @@ def sparse_moments(columns, slots, c):
 @compiled
 def dense_round(columns, slots, c, drift, shift, total, start, first, bends, l1, l2, coef, order):
     """Minimise the model over one coefficient after the other; `total` is the sum of c, inf without an intercept."""
-    worst, squares, is_flat = 0.0, 0.0, len(c) == 1
+    worst, squares, decrease, is_flat = 0.0, 0.0, 0.0, len(c) == 1
     for k in order:
         x = columns[slots[k]]
         g = x[0] * drift[0]
@@ -101,17 +101,18 @@ def dense_round(columns, slots, c, drift, shift, total, start, first, bends, l1,
             shift[0] += change * first[k] / total
             coef[k] += change
             excess = abs(change) * (bends[k] + l2[k])
-            worst = max(worst, excess / l1[k])
+            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
             if l2[k] > 0.0:
                 squares += excess * excess / l2[k]
-    return worst, squares
+            decrease += 0.5 * excess * abs(change)
+    return worst, squares, decrease
 
 
 @compiled
 def sparse_round(columns, slots, c, drift, shift, total, start, first, bends, l1, l2, coef, order):
     """Do the same with columns in CSC layout."""
     values, rows, starts = columns
-    worst, squares, is_flat = 0.0, 0.0, len(c) == 1
+    worst, squares, decrease, is_flat = 0.0, 0.0, 0.0, len(c) == 1
     for k in order:
         begin, end = starts[slots[k]], starts[slots[k] + 1]
         g = 0.0
@@ -125,16 +126,17 @@ def sparse_round(columns, slots, c, drift, shift, total, start, first, bends, l1
             shift[0] += change * first[k] / total
             coef[k] += change
             excess = abs(change) * (bends[k] + l2[k])
-            worst = max(worst, excess / l1[k])
+            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
             if l2[k] > 0.0:
                 squares += excess * excess / l2[k]
-    return worst, squares
+            decrease += 0.5 * excess * abs(change)
+    return worst, squares, decrease
 
 
 @compiled
 def hessian_round(hessian, gradient, l1, l2, coef, order):
     """Do the same given the Hessian including `l2`, and the gradient, which is updated."""
-    worst, squares = 0.0, 0.0
+    worst, squares, decrease = 0.0, 0.0, 0.0
     for k in order:
         bend = hessian[k, k]
         change = shrunk(bend * coef[k] - gradient[k], l1) / bend - coef[k]
@@ -143,7 +145,8 @@ def hessian_round(hessian, gradient, l1, l2, coef, order):
             for j in range(len(coef)):
                 gradient[j] += change * hessian[k, j]
             excess = abs(change) * bend
-            worst = max(worst, excess / l1)
+            worst = max(worst, excess / l1 if l1 > 0.0 else np.inf)
             if l2 > 0.0:
                 squares += excess * excess / l2
-    return worst, squares
+            decrease += 0.5 * excess * abs(change)
+    return worst, squares, decrease

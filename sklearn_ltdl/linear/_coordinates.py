@@ -152,9 +152,10 @@ class ColumnModel:
         return self.start @ (coef - self.begin) + self.curved() + penalty
 
     def rounding(self):
-        """Return the excesses of a round, in its two measures, that rounding may cause."""
+        """Return what rounding may cause of the three measures of a round."""
         excess = 4 * np.finfo(self.columns.dtype).eps * np.sqrt(self.bends * max(2 * self.curved(), 0.0))
-        return np.max(excess / self.l1), np.sum(excess[self.l2 > 0] ** 2 / self.l2[self.l2 > 0])
+        squares = np.sum(excess[self.l2 > 0] ** 2 / self.l2[self.l2 > 0])
+        return np.max(excess / self.l1), squares, 0.5 * np.sum(excess**2 / self.bends)
 
 
 class HessianModel:
@@ -186,9 +187,10 @@ class HessianModel:
         return 0.5 * (self.start + self.gradient) @ (coef - self.begin) + self.l1 * np.sum(np.abs(coef))
 
     def rounding(self):
-        """Return the excesses of a round, in its two measures, that rounding may cause."""
+        """Return what rounding may cause of the three measures of a round."""
         excess = 4 * np.finfo(float).eps * np.max(np.abs(self.gradient - self.start))
-        return excess / self.l1, len(self.begin) * excess**2 / self.l2 if self.l2 > 0 else 0.0
+        squares = len(self.begin) * excess**2 / self.l2 if self.l2 > 0 else 0.0
+        return excess / np.float64(self.l1), squares, 0.5 * np.sum(excess**2 / np.diagonal(self.hessian))
 
 
 def proximal_newton_step(problem, point, goal, known):
@@ -262,6 +264,7 @@ def _hessian_of(problem, which, c, known):
     return known["hessian"]
 
 
+@np.errstate(divide="ignore", over="ignore", invalid="ignore")  # by next to no penalty: see `_gap_of`
 def _minimised(model, goal, objective, most=1000):
     """Return the coefficients after rounds of coordinate descent, extrapolated every few rounds.
 
@@ -289,9 +292,13 @@ def _minimised(model, goal, objective, most=1000):
 
 
 def _gap_of(excesses, size, objective):
-    """Estimate a duality gap from the excesses of a round; `size` is the l1 part of the penalty."""
-    worst, squares = excesses
-    return 0.5 * squares if squares > 0 else worst * size + worst**2 * objective
+    """Estimate a duality gap from the measures of a round; `size` is the l1 part of the penalty.
+
+    With next to no penalty the gap is infinite, and the decrease takes its place.
+    """
+    worst, squares, decrease = excesses
+    gap = 0.5 * squares if squares > 0 else worst * size + worst * worst * objective
+    return gap if np.isfinite(gap) else decrease
 
 
 def _extrapolated(model, trail, states):

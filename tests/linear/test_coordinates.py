@@ -142,3 +142,24 @@ def test_a_path_is_that_of_fits_one_by_one(layout):
         one = SAGRegressor(l1_ratio=1.0, tol=1e-10, alpha=alpha).fit(layout(X), y)
         np.testing.assert_allclose(X @ coef, X @ one.coef_, rtol=0, atol=3e-5 * y.std())  # gaps of 1e-10
         assert gap <= 1e-10 * y.var()
+
+
+@pytest.mark.parametrize(("n", "p"), [(60, 300), (400, 20)], ids=["columns", "Hessian"])
+@pytest.mark.parametrize(("alpha", "l1_ratio"), [(0.05, 0.0), (0.0, 0.0), (0.0, 1.0), (1e-300, 1.0), (1e-300, 0.5)])
+def test_next_to_no_l1_norm_is_none(n, p, alpha, l1_ratio):
+    """A gap relative to the weight of the norm is infinite then: the rounds go on as long as they gain."""
+    rng = np.random.default_rng(10)
+    X = rng.standard_normal((n, p))
+    y = X[:, 0] + rng.standard_normal(n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # no certificate without a penalty
+        model = SAGRegressor(solver="cd", alpha=alpha, l1_ratio=l1_ratio, tol=1e-8).fit(X, y)
+    if p < n or alpha > 1e-10:
+        design = X - X.mean(axis=0)
+        expected = np.linalg.solve(design.T @ design / n + alpha * (1 - l1_ratio) * np.eye(p), design.T @ y / n)
+        np.testing.assert_allclose(X @ model.coef_, X @ expected, rtol=0, atol=3e-4 * y.std())  # gaps of 1e-8
+    else:
+        np.testing.assert_allclose(model.predict(X), y, rtol=0, atol=3e-4 * y.std())  # it interpolates
+    labels = y > 0
+    certified = SAGClassifier(solver="cd", alpha=0.01, l1_ratio=0.0).fit(X, labels)
+    assert 0 <= certified.dual_gap_ < 1e-4
