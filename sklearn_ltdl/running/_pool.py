@@ -263,12 +263,14 @@ class _Cluster:
 
     def submit(self, worker, function, arguments, with_shared=True):
         addresses = sorted(self._client.nthreads())
-        preferred = addresses[worker % len(addresses)] if addresses else None  # without workers, the task waits for one
+        preferred = {}  # without workers, the task waits for any
+        if addresses:
+            preferred = {"workers": addresses[worker % len(addresses)], "allow_other_workers": True}
         from cloudpickle import dumps  # a dependency of Dask
 
         job = dumps((function, arguments))  # Dask does not report jobs that its workers cannot read
         shared = self._shared if with_shared else []
-        task = self._client.submit(_do, job, *shared, workers=preferred, allow_other_workers=True, pure=False)
+        task = self._client.submit(_do, job, *shared, **preferred, pure=False)
         future = Future()
         self._tasks[future] = task
         task.add_done_callback(partial(_settle, future))

@@ -130,7 +130,8 @@ def test_a_scheduler_without_workers_is_told():
         list(run_each(time.sleep, [(0,)], scheduler=empty.scheduler_address))
 
 
-def test_a_cluster_that_loses_its_workers_is_told(monkeypatch):
+@pytest.mark.parametrize("lost", ["before the next job", "during it"])
+def test_a_cluster_that_loses_its_workers_is_told(monkeypatch, lost):
     monkeypatch.setattr(_watch, "PATIENCE", 1.0)
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", worker_dashboard_address=None
@@ -138,5 +139,9 @@ def test_a_cluster_that_loses_its_workers_is_told(monkeypatch):
         jobs = run_each(time.sleep, [(0,), (3,)], scheduler=cluster.scheduler_address)
         assert next(jobs) == (0, None)
         cluster.scale(0)
+        if lost == "before the next job":
+            with distributed.Client(cluster.scheduler_address) as client:
+                while client.nthreads():
+                    time.sleep(0.01)
         with pytest.raises(RuntimeError, match="The Dask cluster has had no workers for 1 s"):
             list(jobs)
