@@ -84,8 +84,8 @@ def _add_compare(commands):
         nargs="?",
         default=DEMONSTRATION,
         metavar="DATA",
-        help="CSV, TSV or Parquet file with a header, compressed or not, '-' for the standard input, or one of "
-        f"{', '.join(EMBEDDED)} (default: {DEMONSTRATION})",
+        help="CSV, TSV or Parquet file with a header, compressed or not, a folder or a quoted pattern of Parquet files, "
+        f"'-' for the standard input, or one of {', '.join(EMBEDDED)} (default: {DEMONSTRATION})",
     )
     _add_columns(command)
     _add_form(command)

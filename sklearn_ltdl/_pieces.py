@@ -1,5 +1,8 @@
 """How many rows of a long table are in memory at a time, and Parquet files in batches of that size."""
 
+from glob import glob, has_magic
+from pathlib import Path
+
 PIECE_ROWS = 2**16  # at most, of a piece
 TEXT_ROWS = 2**12  # of a piece with texts, which may unfold to much more
 PIECE_NUMBERS = 2**22  # about, of a piece of a wide table
@@ -33,3 +36,41 @@ def batches(file, names=None, groups=None, *, has_text=False):
         n_rows = min(most, max(FEWEST_ROWS, int(PIECE_BYTES / max(1.0, bytes_a_row))))
         columns = None if names is None else list(names)
         yield from file.iter_batches(n_rows, row_groups=[group], columns=columns, use_threads=False)
+
+
+def are_several(path):
+    """Return whether a path is a folder or a pattern, which may stand for several files."""
+    return Path(path).is_dir() or (has_magic(str(path)) and not Path(path).exists())
+
+
+def parquet_files(source):
+    """Return the Parquet files that a name, a pattern, a folder or a list of them stands for."""
+    if isinstance(source, list | tuple):
+        return [file for one in source for file in parquet_files(one)]
+    try:
+        path = Path(source)
+    except TypeError:
+        raise TypeError(
+            f"source is {type(source).__name__}; expected the path of a Parquet file, a folder or a pattern such as "
+            "'trips/*.parquet', a pyarrow dataset, a Dask frame or array, or a function that returns an Arrow stream. "
+            "Arrays and frames in memory need no scan: give them to fit."
+        ) from None
+    if path.is_dir():
+        files = sorted(
+            file
+            for file in path.rglob("*.parquet")
+            if not any(part[0] in "_." for part in file.relative_to(path).parts)
+        )
+        for file in files:
+            if any("=" in part for part in file.relative_to(path).parent.parts):
+                raise ValueError(
+                    f"{path}: the names of its folders hold a column ({file.relative_to(path).parent}). Give "
+                    "pyarrow.dataset.dataset(path, partitioning='hive') to scan."
+                )
+    elif are_several(source):
+        files = [Path(file) for file in sorted(glob(str(source), recursive=True))]
+    else:
+        files = [path]
+    if not files:
+        raise ValueError(f"{source}: there is no Parquet file.")
+    return files

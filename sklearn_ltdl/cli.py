@@ -8,11 +8,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, starmap
+from itertools import starmap
 from pathlib import Path
 
 from sklearn_ltdl._arguments import BAD_USAGE, attached, parser_of
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._pieces import are_several, parquet_files
 from sklearn_ltdl.running._interruption import heeded_interruptions
 from sklearn_ltdl.running._terminal import say, show
 from sklearn_ltdl.study._options import OPTIONS
@@ -115,7 +116,7 @@ def _imported(path):
 
 
 def _compare(arguments):
-    _check_outputs(arguments, ("html", "json", "save", "journal"), {"the table": arguments.data})
+    _check_outputs(arguments, ("html", "json", "save", "journal"), _inputs(arguments.data))
     if arguments.html is not None:
         import jinja2  # noqa: F401  reported before the work if it is missing
         import matplotlib  # noqa: F401
@@ -293,7 +294,7 @@ def _compare_line(arguments, path):
 
 
 def _predict(arguments):
-    from sklearn_ltdl.running._written import write_whole
+    from sklearn_ltdl.running._written import write_parts, write_whole
     from sklearn_ltdl.study import _winner
     from sklearn_ltdl.study._saved import load
     from sklearn_ltdl.tables._columns import hint
@@ -301,7 +302,7 @@ def _predict(arguments):
     from sklearn_ltdl.tables._kinds import coerced
     from sklearn_ltdl.tables._parquet import is_long_parquet, parquet_batches
 
-    _check_outputs(arguments, ("output",), {"the table": arguments.data, "the model": arguments.model})
+    _check_outputs(arguments, ("output",), {**_inputs(arguments.data), "the model": arguments.model})
     model, notes = load(arguments.model, arguments.trust)
     trained = _winner.as_trained(model)
     _remark(arguments, *notes)
@@ -319,9 +320,10 @@ def _predict(arguments):
         return _winner.predictions(model, X, proba=arguments.proba)
 
     told, form = [], _form(arguments)
-    if is_long_parquet(arguments.data):
+    if are_several(arguments.data) or is_long_parquet(arguments.data):
         require_plain(arguments.data, **form)
-        parts = starmap(predicted, parquet_batches(arguments.data, arguments.data, 1, form["missing"]))
+        sources = {str(file): file for file in parquet_files(arguments.data)}
+        parts = starmap(predicted, parquet_batches(arguments.data, sources, 1, form["missing"]))
     else:
         table, more = _read_whole(arguments, "split the file, and predict its parts", least_columns=1, **trained)
         parts = iter([predicted(table, more)])
@@ -330,24 +332,8 @@ def _predict(arguments):
             if not _print(part.to_csv(index=False, header=k == 0, lineterminator="\n"), end=""):
                 break
     else:
-        write_whole(arguments.output, partial(_write_parts, parts, arguments.output.suffix == ".parquet"))
+        write_whole(arguments.output, partial(write_parts, parts, arguments.output.suffix == ".parquet"))
     return DONE
-
-
-def _write_parts(parts, as_parquet, file):
-    """Write predictions, part by part, as CSV or Parquet."""
-    first = next(parts)
-    if not as_parquet:
-        for k, part in enumerate(chain([first], parts)):
-            file.write(part.to_csv(index=False, header=k == 0).encode("utf-8", "backslashreplace"))
-        return
-    import pyarrow
-    from pyarrow.parquet import ParquetWriter
-
-    table = pyarrow.Table.from_pandas(first, preserve_index=False)
-    with ParquetWriter(file, table.schema, version="2.6") as writer:
-        for part in chain([first], parts):
-            writer.write_table(pyarrow.Table.from_pandas(part, table.schema, preserve_index=False))
 
 
 def _regime(arguments):
@@ -417,7 +403,7 @@ def _load(arguments, size, is_told=True):
         if target is not None or any(named.values()):
             raise ValueError(f"--target and names of columns are for files; the embedded set {data!r} has its own.")
         return *load_embedded(data), {}, data, (None, {})
-    if data != "-" and not Path(data).exists():
+    if data != "-" and not Path(data).exists() and not are_several(data):
         raise ValueError(f"{data}: no such file, and not one of the embedded sets {', '.join(EMBEDDED)}.")
     from sklearn_ltdl.tables._columns import hint
     from sklearn_ltdl.tables._files import read_table
@@ -458,6 +444,13 @@ def _names(options):
     import csv
 
     return list(dict.fromkeys(name for line in csv.reader(options, skipinitialspace=True) for name in line if name))
+
+
+def _inputs(data):
+    """Return the files of a table by what to call them."""
+    if not are_several(data):
+        return {"the table": data}
+    return {f"the table's {file}": file for file in parquet_files(data)}
 
 
 def _check_outputs(arguments, options, inputs):

@@ -114,7 +114,7 @@ def test_a_failure_gives_exit_code_1(tmp_path, capsys):
         ),
         (["{table}", "--journal", "{table}"], "which would be lost"),
         (["{table}", "--numeric", "town"], "'town' cannot be read as numbers; it holds values such as 'A'"),
-        (["{folder}"], "got a folder"),
+        (["{folder}"], "there is no Parquet file"),
         (["{table}", "--time", "town"], "--time town: expected a time in each row, got 20 rows without"),
         (["{table}", "--time", "id"], "--time id: expected numbers, or dates such as 2024-05-31, got 'row 0'; write"),
         (["{table}", "--time", "id", "--repeats", "3"], "--repeats 3: the parts of --time are not drawn"),

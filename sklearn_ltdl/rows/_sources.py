@@ -7,11 +7,9 @@ pieces of at most `piece_rows` rows, tables as Arrow record batches.
 import os
 import platform
 from collections.abc import Callable
-from glob import glob, has_magic
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from sklearn_ltdl._pieces import batches, piece_rows
+from sklearn_ltdl._pieces import batches, parquet_files, piece_rows
 
 
 class ParquetGroup(NamedTuple):
@@ -154,40 +152,7 @@ def listed(source):
         return _fragments(source)
     if hasattr(source, "__dask_graph__"):
         return _partitions(source)
-    return _row_groups(_files(source))
-
-
-def _files(source):
-    """Return the Parquet files that a name, a pattern, a folder or a list of them stands for."""
-    if isinstance(source, list | tuple):
-        return [file for one in source for file in _files(one)]
-    try:
-        path = Path(source)
-    except TypeError:
-        raise TypeError(
-            f"source is {type(source).__name__}; expected the path of a Parquet file, a folder or a pattern such as "
-            "'trips/*.parquet', a pyarrow dataset, a Dask frame or array, or a function that returns an Arrow stream. "
-            "Arrays and frames in memory need no scan: give them to fit."
-        ) from None
-    if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*.parquet")
-            if not any(part[0] in "_." for part in file.relative_to(path).parts)
-        )
-        for file in files:
-            if any("=" in part for part in file.relative_to(path).parent.parts):
-                raise ValueError(
-                    f"{path}: the names of its folders hold a column ({file.relative_to(path).parent}). Give "
-                    "pyarrow.dataset.dataset(path, partitioning='hive')."
-                )
-    elif has_magic(str(source)) and not path.exists():
-        files = [Path(file) for file in sorted(glob(str(source), recursive=True))]
-    else:
-        files = [path]
-    if not files:
-        raise ValueError(f"{source}: there is no Parquet file.")
-    return files
+    return _row_groups(parquet_files(source))
 
 
 def _row_groups(files):

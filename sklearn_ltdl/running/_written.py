@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
@@ -117,3 +118,19 @@ def _sync_folder(folder):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def write_parts(parts, as_parquet, file):
+    """Write frames, one after the other, into a file as one CSV or Parquet table."""
+    first = next(parts)
+    if not as_parquet:
+        for k, part in enumerate(chain([first], parts)):
+            file.write(part.to_csv(index=False, header=k == 0).encode("utf-8", "backslashreplace"))
+        return
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    table = pyarrow.Table.from_pandas(first, preserve_index=False)
+    with ParquetWriter(file, table.schema, version="2.6") as writer:
+        for part in chain([first], parts):
+            writer.write_table(pyarrow.Table.from_pandas(part, table.schema, preserve_index=False))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_ltdl._errors import ParameterError
+from sklearn_ltdl._pieces import are_several, parquet_files
 from sklearn_ltdl.tables import _bytes
 from sklearn_ltdl.tables._bytes import content, first_bytes, is_on_disk, on_disk, opened, parts, unpacked
 from sklearn_ltdl.tables._cells import Written
@@ -102,7 +103,8 @@ def read_table(
     Parameters
     ----------
     path : str or Path
-        ``-`` is the standard input. Format and compression are determined from the content, not from the name.
+        ``-`` is the standard input. Format and compression are determined from the content, not from the name. A folder
+        or a pattern such as ``'part-*.parquet'`` is a table in several Parquet files, in the order of their names.
     text : collection of str, default=()
         Names of columns to read as text, even if they look like numbers.
     target : str or None, default=None
@@ -152,17 +154,22 @@ def read_table(
 
 def _read(where, path, form, least, size, spelled):
     """Return the Table; `spelled` are the further arguments of `_of_text`."""
+    if are_several(path):
+        files = parquet_files(path)
+        if len(files) > 1:
+            return _of_parquet(where, {str(file): file for file in files}, form, least, size)
+        where, path = str(files[0]), files[0]
     if size is None:
         data = unpacked(where, content(path))
         if data.startswith(b"PAR1"):
-            return _of_parquet(where, io.BytesIO(data), form, least, None)
+            return _of_parquet(where, {where: io.BytesIO(data)}, form, least, None)
         return _of_text(where, whole_text(where, data, form, least), form, least, *spelled)
     with opened(where, path) as file:
         head = first_bytes(where, file, WHOLE)
         blocks = chain([head], parts(file))
         if head.startswith(b"PAR1"):
             with nullcontext(file) if is_on_disk(file) else on_disk(blocks) as found:
-                return _of_parquet(where, found, form, least, size)
+                return _of_parquet(where, {where: found}, form, least, size)
         if len(head) == WHOLE:
             found = sampled_text(where, blocks, form, least, size)
         else:
@@ -173,10 +180,10 @@ def _read(where, path, form, least, size, spelled):
     return table._replace(frame=frame.set_axis(sample.rows), sample=sample)
 
 
-def _of_parquet(where, file, form, least, size):
-    """Return the Table of a Parquet file."""
+def _of_parquet(where, sources, form, least, size):
+    """Return the Table of one or several Parquet files; see `read_parquet`."""
     require_plain(where, **form._asdict())
-    frame, notes, sample = read_parquet(where, file, least, size)
+    frame, notes, sample = read_parquet(where, sources, least, size)
     return Table(frame.replace(list(form.missing), None) if form.missing else frame, notes, None, {}, sample)
 
 

@@ -1,6 +1,8 @@
 """Read tables from Parquet files, with a limit on the decoded size."""
 
 import datetime
+import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -75,28 +77,104 @@ def _unfolded(column):
     return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
-def _sampled(where, source, plain, schema, size):
-    """Return some rows of a Parquet file, which is read in blocks, and their Sample."""
-    from pyarrow import Table
+@contextmanager
+def _reading(where):
+    """Turn the errors of damaged files into one that names the file."""
+    try:
+        yield
+    except (TooLarge, _Refused):
+        raise
+    except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:
+        raise _Refused(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+
+
+def _common(sources):
+    """Return the schema of the rows of some files, and their number.
+
+    Parameters
+    ----------
+    sources : dict of str to path or binary file
+        The Parquet files of one table, each by its name for errors. The columns may be in another order in each.
+    """
     from pyarrow.parquet import ParquetFile
 
-    texts = [name for name, kind in plain.items() if _is_text(kind)]
-    picked, n_bytes, most, start = [], 0, largest(size), 0
-    options = {"pre_buffer": False, "buffer_size": _BUFFER, "read_dictionary": texts}
-    with ParquetFile(source, **options) as file:  # dictionaries, for a text in many rows is there once
-        n_rows = sum(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))
-        sample = Sample.draw(n_rows, size)
-        for batch in batches(file, list(plain), has_text=bool(texts)):
-            low, high = np.searchsorted(sample.rows, [start, start + len(batch)])
-            for first in range(low, high, _FEW_ROWS):
-                few = batch.take(sample.rows[first : min(first + _FEW_ROWS, high)] - start)
-                n_bytes += sum(_unfolded(column).nbytes for column in few.columns)
-                if n_bytes > most:
-                    raise too_large(where, most)
-                picked.append(few)
-            start += len(batch)
-    table = Table.from_batches(picked).select(schema.names).cast(schema.remove_metadata())
-    return _with_numbers(table.replace_schema_metadata(schema.metadata).to_pandas(), schema, sample.rows), sample
+    schema, n_rows = None, 0
+    for where, source in sources.items():
+        with _reading(where):
+            with ParquetFile(source, pre_buffer=False) as file:
+                own = file.schema_arrow
+                n_rows += sum(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))
+            _plain_columns(where, own)
+            if len(sources) > 1:
+                own = _without_numbers(own)
+            schema = own if schema is None else _joined(where, own, schema, next(iter(sources)))
+    return schema, n_rows
+
+
+def _without_numbers(schema):
+    """Return the schema of a part of a table without an index that has no name, or counts the rows of the part."""
+    known = schema.pandas_metadata
+    names = [name for name in schema.names if not name.startswith("__index_level_")]
+    plain = schema.empty_table().select(names).schema
+    if known is None:
+        return plain
+    kept = [level for level in known["index_columns"] if level in names]
+    return plain.with_metadata({"pandas": json.dumps({**known, "index_columns": kept})})
+
+
+def _joined(where, own, schema, first):
+    """Return the schema of a file and of those before it, or raise an error that names the column that differs."""
+    from pyarrow import ArrowException, unify_schemas
+    from pyarrow import schema as make
+
+    lacking, more = ([name for name in a.names if name not in b.names] for a, b in ((schema, own), (own, schema)))
+    if lacking or more:
+        differ = [f"{what} {listed(names)}" for what, names in (("lacks", lacking), ("also has", more)) if names]
+        raise _Refused(f"{where}: expected the columns of {first}; the file {' and '.join(differ)}.")
+    fields = []
+    for known in schema:
+        other = own.field(known.name)
+        try:
+            fields += unify_schemas([make([known]), make([other])], promote_options="permissive")
+        except ArrowException as error:
+            text = f"{where}: column {known.name!r} has type {other.type}, but {known.type} in {first}."
+            raise _Refused(text) from error
+    return make(fields, schema.metadata)
+
+
+def _sampled(where, sources, schema, n_rows, size):
+    """Return some rows of a table in Parquet files, which are read in blocks, and their Sample."""
+    from pyarrow import Table, concat_tables
+    from pyarrow.parquet import ParquetFile
+
+    texts = [column.name for column in schema if _is_text(_plain(column.type))]
+    options = {"pre_buffer": False, "buffer_size": _BUFFER}
+    options["read_dictionary"] = texts  # for a text in many rows is there once
+    sample, most, n_bytes, start = Sample.draw(n_rows, size), largest(size), 0, 0
+    tables = [schema.empty_table()]
+    for name, source in sources.items():
+        picked = []
+        with (
+            _reading(name),
+            ParquetFile(source, **options) as file,
+        ):  # dictionaries, for a text in many rows is there once
+            for batch in batches(file, schema.names, has_text=bool(texts)):
+                low, high = np.searchsorted(sample.rows, [start, start + len(batch)])
+                for first in range(low, high, _FEW_ROWS):
+                    few = batch.take(sample.rows[first : min(first + _FEW_ROWS, high)] - start)
+                    n_bytes += sum(_unfolded(column).nbytes for column in few.columns)
+                    if n_bytes > most:
+                        raise too_large(where, most)
+                    picked.append(few)
+                start += len(batch)
+            if picked:
+                tables.append(_cast(Table.from_batches(picked), schema))
+    return _with_numbers(concat_tables(tables).to_pandas(), schema, sample.rows), sample
+
+
+def _cast(table, schema):
+    """Return rows of one file with the columns, types and metadata of the table."""
+    return table.select(schema.names).cast(schema.remove_metadata()).replace_schema_metadata(schema.metadata)
 
 
 def _with_numbers(table, schema, rows):
@@ -107,78 +185,78 @@ def _with_numbers(table, schema, rows):
     return table.set_axis(levels[0]["start"] + levels[0]["step"] * rows).rename_axis(levels[0]["name"])
 
 
-def read_parquet(where, source, least, size):
+def read_parquet(where, sources, least, size):
     """Return a table, notes, and its Sample.
 
     Parameters
     ----------
     where : str
-    source : binary file
+    sources : dict
+        As in `_common`.
     least : int
         Columns that are expected.
     size : int, 'all' or None
         Rows to draw; None reads all, up to 1 GiB.
     """
-    sample = None
     try:
         import pandas as pd
         from pyarrow.parquet import ParquetFile
-
-        with ParquetFile(source, pre_buffer=False) as file:
-            schema = file.schema_arrow
-            plain = _plain_columns(where, schema)
-            is_whole = size in (None, "all") or size >= file.metadata.num_rows
-            if is_whole:
-                _require_size(where, file, plain, largest(size))
-        source.seek(0)
-        table, sample = (pd.read_parquet(source), None) if is_whole else _sampled(where, source, plain, schema, size)
     except ImportError as error:
         raise ImportError('Reading Parquet needs pyarrow: pip install "sklearn_ltdl[report]"') from error
-    except (TooLarge, _Refused):
-        raise
-    except (ValueError, OSError, TypeError, KeyError, NotImplementedError) as error:  # errors of damaged files
-        raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+    schema, n_rows = _common(sources)
+    is_whole = size in (None, "all") or size >= n_rows
+    with _reading(where):
+        if is_whole and len(sources) == 1:
+            (source,) = sources.values()
+            with ParquetFile(source, pre_buffer=False) as file:
+                _require_size(where, file, _plain_columns(where, schema), largest(size))
+            source.seek(0)
+            table, sample = pd.read_parquet(source), None
+        else:
+            table, sample = _sampled(where, sources, schema, n_rows, "all" if size is None else size)
     table, notes = _as_read(where, table, least)
     if sample is None and size is not None:
         sample = Sample.draw(len(table), "all")
-    return (table if sample is None else table.set_axis(sample.rows)), notes, sample
+    return (table if sample is None else table.set_axis(sample.rows)), notes, sample if size is not None else None
 
 
-def parquet_batches(where, path, least, missing=()):
-    """Yield a Parquet file in tables of some rows, each with the types that it has in the whole table, and notes.
+def parquet_batches(where, sources, least, missing=()):
+    """Yield a table in Parquet files in tables of some rows, each with the types of the whole table, and notes.
 
     Parameters
     ----------
-    where, least
-        As in `read_parquet`.
-    path : path
-        Of a file that is not compressed as a whole.
+    where, sources, least
+        As in `read_parquet`; files that are not compressed as a whole.
     missing : sequence of str
         Texts that are missing values.
     """
+    from pyarrow import Table
     from pyarrow.parquet import ParquetFile
 
-    try:
-        with ParquetFile(path, pre_buffer=False) as file:
-            schema = file.schema_arrow
-            texts = any(map(_is_text, _plain_columns(where, schema).values()))
-            gaps = {name for name in schema.names if _may_lack_values(file.metadata, name)}
-            start = 0
-            for batch in batches(file, has_text=texts):
-                table = batch.replace_schema_metadata(schema.metadata).to_pandas()
+    schema, _ = _common(sources)
+    texts, gaps, start = any(_is_text(_plain(kind)) for kind in schema.types), set(), 0
+    for name, source in sources.items():
+        with _reading(name), ParquetFile(source, pre_buffer=False) as file:
+            gaps |= {column for column in schema.names if _may_lack_values(file.metadata, column)}
+    for name, source in sources.items():
+        with ParquetFile(source, pre_buffer=False) as file:
+            for batch in _named(name, batches(file, schema.names, has_text=texts)):
+                table = _cast(Table.from_batches([batch]), schema).to_pandas()
                 table = _with_numbers(table, schema, np.arange(start, start + len(table)))
                 start += len(table)
-                for name in gaps.intersection(table.columns):  # whole numbers with gaps are floats
+                for column in gaps.intersection(table.columns):  # whole numbers with gaps are floats
                     for plain, other in ((("i", "u"), float), (("b",), object)):
-                        dtype = table[name].dtype
+                        dtype = table[column].dtype
                         if isinstance(dtype, np.dtype) and dtype.kind in plain:
-                            table[name] = table[name].astype(other)
+                            table[column] = table[column].astype(other)
                 table, notes = _as_read(where, table, least)
                 yield table.replace(list(missing), None) if missing else table, notes
-    except (TooLarge, _Refused):
-        raise
-    except (OSError, KeyError, NotImplementedError) as error:
-        raise ValueError(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
+
+
+def _named(where, found):
+    """Yield what a reader yields, its errors with the name of the file."""
+    with _reading(where):
+        yield from found
 
 
 def is_long_parquet(path):
@@ -197,6 +275,8 @@ def is_long_parquet(path):
 
 def _may_lack_values(metadata, name):
     """Return whether a column has missing values in any row group, or does not say."""
+    if metadata.num_row_groups == 0:
+        return False
     names = [metadata.row_group(0).column(j).path_in_schema for j in range(metadata.num_columns)]
     if name not in names:
         return True

@@ -316,7 +316,7 @@ def test_files_that_are_no_tables_are_named_in_one_sentence(read, content, messa
 
 
 def test_a_folder_a_missing_file_and_one_that_may_not_be_read_are_named(tmp_path):
-    with pytest.raises(ValueError, match="got a folder"):
+    with pytest.raises(ValueError, match="there is no Parquet file"):
         read_table(tmp_path)
     with pytest.raises(ValueError, match="no such file"):
         read_table(tmp_path / "nowhere.csv")

@@ -49,7 +49,7 @@ def test_parts_have_the_types_of_the_whole_table(rng, tmp_path, short_parts, by_
     pq.write_table(arrow, tmp_path / "t.parquet", row_group_size=700)
     assert is_long_parquet(tmp_path / "t.parquet")
     whole, notes, *_ = read_table(tmp_path / "t.parquet")
-    parts = list(parquet_batches("t", tmp_path / "t.parquet", 1))
+    parts = list(parquet_batches("t", {"t": tmp_path / "t.parquet"}, 1))
     assert max(len(part) for part, _ in parts) <= 300
     joined = pd.concat([part for part, _ in parts], ignore_index=True)
     assert parts[0][1] == notes
