@@ -84,7 +84,7 @@ def _add_compare(commands):
         nargs="?",
         default=DEMONSTRATION,
         metavar="DATA",
-        help="CSV, TSV or Parquet file with a header, compressed or not, a folder or a quoted pattern of Parquet files, "
+        help="CSV, TSV or Parquet file with a header, compressed or not, a folder or quoted pattern of Parquet files, "
         f"'-' for the standard input, or one of {', '.join(EMBEDDED)} (default: {DEMONSTRATION})",
     )
     _add_columns(command)
@@ -163,7 +163,12 @@ def _add_model_and_data(command):
         help="MODULE:CLASS of your own in the model, or pickle: the model is a file of pickle or joblib; may be "
         "repeated",
     )
-    command.add_argument("data", metavar="DATA", help="CSV, TSV or Parquet file with a header, '-' for standard input")
+    command.add_argument(
+        "data",
+        metavar="DATA",
+        help="CSV, TSV or Parquet file with a header, a folder or quoted pattern of Parquet files, or '-' for the "
+        "standard input",
+    )
     _add_form(command)
 
 

@@ -16,8 +16,8 @@ from uuid import uuid4
 from threadpoolctl import ThreadpoolController
 
 import sklearn_ltdl
-from sklearn_ltdl._sklearn import warn
 from sklearn_ltdl._watch import LOOKS, Watch
+from sklearn_ltdl._workers import LACKING, processors, require_version, warn_if_different
 from sklearn_ltdl.rows._blocks import blocks_of
 from sklearn_ltdl.rows._gather import sum_of_leaf
 
@@ -46,15 +46,11 @@ def gather_on(client, statistic, rows, state):
         tasks += sums
         terms = sums + terms[2 * len(sums) :]
     try:
-        total, processors = _result(client, terms[0], leaves, state)
+        total, kinds = _result(client, terms[0], leaves, state)
     except BaseException:
         client.cancel(tasks, force=True)
         raise
-    if len(processors) > 1:
-        warn(
-            f"The workers of the Dask cluster have different processors ({', '.join(sorted(processors))}): their last "
-            "digits may differ, and with them those of a fit that is repeated."
-        )
+    warn_if_different(kinds)
     return total
 
 
@@ -80,9 +76,7 @@ def _result(client, task, leaves, state):
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "sklearn_ltdl":
                 raise
-            raise RuntimeError(
-                "The workers of the Dask cluster lack sklearn_ltdl; install it on the machines where they run."
-            ) from error
+            raise RuntimeError(LACKING) from error
 
 
 def _of_memory(task, leaves, state):
@@ -98,11 +92,7 @@ def _of_memory(task, leaves, state):
 
 def _unpacked(job):
     version, *rest = pickle.loads(job)
-    if version != sklearn_ltdl.__version__:
-        raise RuntimeError(
-            f"A worker of the Dask cluster has sklearn_ltdl {sklearn_ltdl.__version__}; expected {version}, as on the "
-            "machine of the client, because results would differ. Install one version."
-        )
+    require_version([sklearn_ltdl.__version__], expected=version)
     return rest
 
 
@@ -144,7 +134,7 @@ _lock, _inside, _limit = Lock(), 0, None
 
 @contextmanager
 def one_thread():
-    """Keep linear algebra to one thread while any task is inside; yield the set of the processor's name."""
+    """Keep linear algebra to one thread while any task is inside; yield the set of this machine's `processors`."""
     global _inside, _limit
     with _lock:
         pools = ThreadpoolController().select(user_api="blas")
@@ -152,9 +142,7 @@ def one_thread():
             _limit = pools.limit(limits=1)
         _inside += 1
     try:
-        yield {str(pool.get("architecture", "unknown")) for pool in pools.info() if pool["user_api"] == "blas"} or {
-            "unknown"
-        }
+        yield processors()
     finally:
         with _lock:
             _inside -= 1

@@ -19,9 +19,9 @@ from threading import Thread
 import joblib
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
-import sklearn_ltdl
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._watch import LOOKS, Watch
+from sklearn_ltdl._workers import check_workers
 from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._compiled import cache_settings
 from sklearn_ltdl.running._shared import SharedFile, call
@@ -228,18 +228,10 @@ class _Cluster:
             ) from error
         self.n_workers = len(self._client.nthreads())
         try:
-            theirs = set(self._client.run(eval, "__import__('sklearn_ltdl').__version__").values())
-        except ModuleNotFoundError as error:
+            check_workers(self._client)
+        except RuntimeError:
             self._leave()
-            raise RuntimeError(
-                "The workers of the Dask cluster lack sklearn_ltdl; install it on the machines where they run."
-            ) from error
-        if theirs != {sklearn_ltdl.__version__}:
-            self._leave()
-            raise RuntimeError(
-                f"The workers of the Dask cluster have sklearn_ltdl {', '.join(sorted(theirs))}; expected "
-                f"{sklearn_ltdl.__version__} as on this machine, because results would differ. Install one version."
-            )
+            raise
         self._shared, self._tasks = [self._sent(one) for one in shared], {}
         self._watch = Watch(self._client)
 

@@ -4,6 +4,7 @@ import datetime
 import json
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def _reading(where):
         raise _Refused(f"{where}: the Parquet file cannot be read ({' '.join(str(error).split())}).") from error
 
 
-def _common(sources):
+def _common(sources) -> tuple[Any, int]:
     """Return the schema of the rows of some files, and their number.
 
     Parameters

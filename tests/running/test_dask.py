@@ -1,3 +1,4 @@
+import platform
 import socket
 import sys
 import time
@@ -10,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_ltdl import _watch, compare
+from sklearn_ltdl import __version__, _watch, compare
 from sklearn_ltdl.cli import main
 from sklearn_ltdl.running._journal import Journal
 from sklearn_ltdl.running._pool import run_each
@@ -128,6 +129,35 @@ def test_a_scheduler_without_workers_is_told():
         pytest.raises(ConnectionError, match="has no workers; start some with `dask worker"),
     ):
         list(run_each(time.sleep, [(0,)], scheduler=empty.scheduler_address))
+
+
+def test_a_worker_of_another_version_is_named(cluster):
+    address = sorted(cluster.workers.values(), key=str)[0].worker_address
+    rename = "setattr(__import__('sklearn_ltdl'), '__version__', {!r})"
+    with distributed.Client(cluster.scheduler_address) as client:
+        client.run(eval, rename.format("0.0.1"), workers=[address])
+        try:
+            with pytest.raises(
+                RuntimeError, match=rf"workers with sklearn_ltdl 0\.0\.1; expected {__version__}, as the"
+            ):
+                list(run_each(time.sleep, [(0,)], scheduler=client))
+        finally:
+            client.run(eval, rename.format(__version__), workers=[address])
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="OpenBLAS takes the name of another x86 processor")
+def test_workers_with_different_processors_are_reported_once():
+    older = {"OPENBLAS_CORETYPE": "Nehalem"}  # whose instructions the processors of today have as well
+    workers = {
+        k: {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": env}} for k, env in enumerate([{}, older])
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard_address": ":0"}}
+    with (
+        distributed.SpecCluster(workers=workers, scheduler=scheduler) as cluster,
+        pytest.warns(UserWarning, match=r"workers of the Dask cluster have different processors \(.*Nehalem") as caught,
+    ):
+        assert dict(run_each(eval, [("1",)] * 3, scheduler=cluster.scheduler_address)) == dict.fromkeys(range(3), 1)
+    assert sum("different processors" in str(warning.message) for warning in caught) == 1
 
 
 @pytest.mark.parametrize("lost", ["before the next job", "during it"])
