@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._hashes import hashes_of
 from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.rows._rows import Rows, as_rows
 from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.study._comparison import Comparison
 from sklearn_ltdl.study._folds import Split, copied
 from sklearn_ltdl.study._jobs import Data, failed, fit_and_predict, run
 from sklearn_ltdl.study._models import METHODS, given, per_row_loss
-from sklearn_ltdl.study._plan import seed_of
+from sklearn_ltdl.study._plan import drawn_of, seed_of
 from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut
 from sklearn_ltdl.study._winner import as_compared
 from sklearn_ltdl.tables._columns import encoded_width, group_numbers, most_cells
@@ -31,8 +32,8 @@ HELD_OUT = 20_000  # rows that judge, a fifth of the table at most
 
 def confirm(
     comparison: Comparison,
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | Rows,
+    y: ArrayLike | None = None,
     *,
     sample_weight: ArrayLike | None = None,
     groups: ArrayLike | None = None,
@@ -53,7 +54,8 @@ def confirm(
     comparison : Comparison
         The result of `compare` on a sample of the table.
     X, y, sample_weight, groups, also
-        As passed to `compare`.
+        As passed to `compare`. Of Rows, which `scan` makes, as many are drawn as fit in memory, and the sentence says
+        how many of how many these are.
     sample : Sample, default=None
         That of `read_table`, if `X` is itself drawn from a file: it must be larger than the sample of the comparison.
     split : pair of integer arrays, default=None
@@ -86,6 +88,7 @@ def confirm(
     reference, candidate = _pair(comparison)
     if lost := [name for name in (reference, candidate) if name not in methods]:
         raise ParameterError("also", f"the comparison had {lost[0]!r}; pass the estimators that it was given.")
+    X, y, groups, sample_weight, sample = _in_memory(comparison, X, y, groups, sample_weight, sample, n_jobs)
     X, y = as_table(X), np.asarray(y)
     _check_lengths(X, y, sample, sample_weight=sample_weight, groups=groups)
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
@@ -119,6 +122,17 @@ def confirm(
     held_out, share = HeldOut.of([split], weight, cluster), (len(y), settings["n_rows_of_table"])
     part = _judged(fits, data, split, held_out, (candidate, reference), settings["margin"], share)
     return replace(comparison, evidence={**comparison.evidence, "confirmed": part})
+
+
+def _in_memory(comparison, X, y, groups, sample_weight, sample, n_jobs):
+    """Return the table, the target, groups, weights and Sample, of Rows as many as fit; arrays as they are."""
+    rows = as_rows(X, y, sample_weight, groups)
+    if rows is None:
+        return X, y, groups, sample_weight, sample
+    if sample is not None:
+        raise ParameterError("sample", f"expected None, because X is Rows, which are drawn from here; got {sample!r}.")
+    few = rows.sample(comparison.settings["n_drawn"])[0]
+    return drawn_of(rows, None, None, None, rows_that_fit(comparison, few, n_jobs))
 
 
 def _check_lengths(X, y, sample, **columns):

@@ -12,9 +12,9 @@ from scipy.stats import t
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from sklearn_ltdl import cli, compare, make_table_pipeline
+from sklearn_ltdl import cli, compare, make_table_pipeline, scan
 from sklearn_ltdl.cli import main
-from sklearn_ltdl.study import Contender, confirm
+from sklearn_ltdl.study import Contender, _confirm, confirm
 from sklearn_ltdl.study._confirm import _held_out
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.tables import read_table
@@ -71,6 +71,38 @@ def test_a_larger_sample_of_a_file_holds_out_the_same_rows(table):
     assert rank[large.rows[test]].min() == 200
     assert rank[large.rows[test]].max() == 399
     assert part["n_train"] == len(train) == 800
+
+
+def of_fits(part):
+    return {key: value for key, value in part.items() if key != "fit_seconds"}
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_rows_are_confirmed_as_the_table_that_they_are_read_from(table, rng, tmp_path, special):
+    more = {"groups": rng.integers(300, size=3000), "sample_weight": rng.uniform(0.5, 2, size=3000)} if special else {}
+    for k in range(3):
+        table.assign(**more)[1000 * k : 1000 * (k + 1)].to_parquet(tmp_path / f"part-{k}.parquet", row_group_size=300)
+    named = {"groups": "groups", "weight": "sample_weight"} if special else {}
+    rows = scan(tmp_path, target="y", **named)
+    comparison = compare(rows, sample=200, models=["linear"], cv=3)
+    part = confirm(comparison, rows).evidence["confirmed"]
+    assert part["sentence"].startswith("On all rows")
+    assert part["n_train"] + part["n_test"] == 3000
+    assert of_fits(part) == of_fits(confirm(comparison, *columns(table), **more).evidence["confirmed"])
+
+
+def test_rows_beyond_the_memory_are_not_read_and_this_is_said(table, tmp_path, monkeypatch):
+    table.to_parquet(tmp_path / "t.parquet")
+    rows = scan(tmp_path / "t.parquet", target="y")
+    comparison = compare(rows, sample=200, models=["linear"], cv=3)
+    monkeypatch.setattr(_confirm, "most_cells", lambda: 3 * 1000)  # of three columns
+    part = confirm(comparison, rows).evidence["confirmed"]
+    assert part["sentence"].startswith("On 1000 of 3000 rows")
+    large = Sample.draw(3000, 1000)
+    few = (values.iloc[large.rows] for values in columns(table))
+    assert of_fits(part) == of_fits(confirm(comparison, *few, sample=large).evidence["confirmed"])
+    with pytest.raises(ValueError, match="sample: expected None, because X is Rows"):
+        confirm(comparison, rows, sample=large)
 
 
 def test_groups_that_judge_are_whole(table, rng):
