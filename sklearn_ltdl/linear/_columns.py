@@ -135,18 +135,34 @@ def sparse_round(columns, slots, c, drift, shift, total, start, first, bends, l1
 
 @compiled
 def hessian_round(hessian, gradient, l1, l2, coef, order):
-    """Do the same given the Hessian including `l2`, and the gradient, which is updated."""
+    """Do the same given the Hessian and the gradient of the loss; the gradient is updated."""
     worst, squares, decrease = 0.0, 0.0, 0.0
     for k in order:
         bend = hessian[k, k]
-        change = shrunk(bend * coef[k] - gradient[k], l1) / bend - coef[k]
+        change = shrunk(bend * coef[k] - gradient[k], l1) / (bend + l2) - coef[k]
         if change != 0.0:
             coef[k] += change
             for j in range(len(coef)):
                 gradient[j] += change * hessian[k, j]
-            excess = abs(change) * bend
+            excess = abs(change) * (bend + l2)
             worst = max(worst, excess / l1 if l1 > 0.0 else np.inf)
             if l2 > 0.0:
                 squares += excess * excess / l2
             decrease += 0.5 * excess * abs(change)
     return worst, squares, decrease
+
+
+@compiled
+def hessian_rounds(hessian, gradient, l1, l2, coef, objective, tol, range_, rough, most):
+    """Take at most `most` rounds over all coefficients; return whether the duality gap came down to the goal.
+
+    For the goal see `sklearn_ltdl.linear._coordinates.Goal`.
+    """
+    everything = np.arange(len(coef))
+    for _ in range(most):
+        worst, squares, decrease = hessian_round(hessian, gradient, l1, l2, coef, everything)
+        range_ += decrease
+        size = l1 * np.sum(np.abs(coef))
+        if (0.5 * squares if squares > 0.0 else worst * size + worst * worst * objective) <= max(tol * range_, rough):
+            return True
+    return False

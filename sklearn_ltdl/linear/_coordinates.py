@@ -7,6 +7,7 @@ as in iterative refinement. A model of few columns and many rows is stored as it
 """
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +19,8 @@ from sklearn_ltdl.losses import Logistic, Squared, balanced_slopes
 
 NEAR = 0.8  # columns whose gradient exceeds this share of the l1 weight are in the model
 FEW = 200  # most columns of a model that is stored as its Hessian
+PER_READ = 36  # columns by which the products of columns take one read longer
+VISITS = 20_000  # of coefficients of a Hessian, before it is worth extrapolating
 SMALL = 10**5  # tables of fewer numbers stay in a cache in double precision
 FLAT = 1e-3  # least curvature of a row in the model, relative to the smoothness of the loss
 SMALLEST = 1e-10  # the same for the logistic loss, whose curvature does not jump
@@ -158,21 +161,36 @@ class ColumnModel:
         return np.max(excess / self.l1), squares, 0.5 * np.sum(excess**2 / self.bends)
 
 
+class Goal(NamedTuple):
+    """The duality gap at which coordinate descent stops: `tol` times the range of the objective, at least `rough`."""
+
+    tol: float
+    range_: float
+    rough: float = 0.0
+
+    def after(self, decrease):
+        """Return the gap after a decrease of the objective, by which its range has grown."""
+        return max(self.tol * (self.range_ + decrease), self.rough)
+
+
 class HessianModel:
     """The same model, stored as its Hessian in the coefficients, which is given without the penalty."""
 
-    def __init__(self, problem, hessian, which, pull, coef):
-        from sklearn_ltdl.linear._columns import hessian_round  # compiled code loads on first use
+    def __init__(self, problem, hessian, pull, coef):
+        from sklearn_ltdl.linear import _columns as compiled  # compiled code loads on first use
 
-        self.hessian = hessian + problem.l2 * np.eye(len(which))
-        self.l1, self.l2, self.scale = float(problem.l1), float(problem.l2), 1.0
-        self.begin = coef[which]
-        self.start = pull[which] + self.l2 * self.begin
-        self.gradient, self._round = self.start.copy(), hessian_round
+        self.hessian, self.l1, self.l2, self.scale = hessian, float(problem.l1), float(problem.l2), 1.0
+        self.begin, self.start, self.gradient = coef, pull, pull.copy()
+        self._round, self._rounds = compiled.hessian_round, compiled.hessian_rounds
 
     def round(self, coef, order):
         """Take a round of coordinate descent."""
         return self._round(self.hessian, self.gradient, self.l1, self.l2, coef, order)
+
+    def rounds(self, coef, goal, objective):
+        """Take rounds over all coefficients, as long as these cost little; return whether the gap met the goal."""
+        most = max(20, VISITS // len(coef))
+        return self._rounds(self.hessian, self.gradient, self.l1, self.l2, coef, objective, *goal, most)
 
     def state(self):
         """Return what changes with the coefficients, which is an affine function of them."""
@@ -184,7 +202,8 @@ class HessianModel:
 
     def value(self, coef):
         """Return the model at the current coefficients."""
-        return 0.5 * (self.start + self.gradient) @ (coef - self.begin) + self.l1 * np.sum(np.abs(coef))
+        penalty = self.l1 * np.sum(np.abs(coef)) + 0.5 * self.l2 * coef @ coef
+        return 0.5 * (self.start + self.gradient) @ (coef - self.begin) + penalty
 
     def rounding(self):
         """Return what rounding may cause of the three measures of a round."""
@@ -201,8 +220,7 @@ def proximal_newton_step(problem, point, goal, known):
     problem : FiniteSum
         Its loss is not coupled.
     point : Point
-    goal : callable
-        Maps the decrease of the model to the duality gap at which coordinate descent stops.
+    goal : Goal
     known : dict
         The `Columns`, and the columns of the last model by output with their Hessian.
     """
@@ -215,11 +233,19 @@ def proximal_newton_step(problem, point, goal, known):
             continue
         c = share[:1] if is_flat else np.ascontiguousarray(bends[:, k])
         if not sparse.issparse(problem.X) and len(which) <= min(FEW, len(share) // 2):
-            model = HessianModel(problem, _hessian_of(problem, which, bends[:, k], known[k]), which, pulls[k], coef[k])
+            hessian = _hessian_of(problem, which, bends[:, k], known[k])
+            model = HessianModel(problem, hessian, pulls[k, which], coef[k, which])
         else:
             model = ColumnModel(problem, known["columns"], which, c, pulls[k], coef[k])
-        coef[k, which] = model.scale * _minimised(model, goal, point.objective)
+        coef[k, which] = model.scale * minimised(model, goal, point.objective)
     return coef
+
+
+def is_worth_all_products(problem, n_reads):
+    """Return whether all products of columns cost little, or no more than the reads of X so far."""
+    n, p = problem.X.shape
+    is_dense = isinstance(problem.loss, Squared) and not sparse.issparse(problem.X)
+    return is_dense and problem.l1 > 0 and n >= 2 * p and p <= FEW + PER_READ * n_reads
 
 
 def _curvatures(point):
@@ -265,13 +291,15 @@ def _hessian_of(problem, which, c, known):
 
 
 @np.errstate(divide="ignore", over="ignore", invalid="ignore")  # by next to no penalty: see `_gap_of`
-def _minimised(model, goal, objective, most=1000):
+def minimised(model, goal, objective, most=1000):
     """Return the coefficients after rounds of coordinate descent, extrapolated every few rounds.
 
     A round over all coefficients is followed by rounds over the nonzero ones until these have gained enough, until a
-    round over all finds a gap of at most ``goal(decrease of the model)``, or rounding.
+    round over all finds a gap of at most that of the goal, or rounding.
     """
     coef = model.begin.copy()
+    if isinstance(model, HessianModel) and model.rounds(coef, goal, objective):
+        return coef
     everything, is_whole, enough, since = np.arange(len(coef)), True, 0.0, 0
     begin, trail = model.value(coef), [(coef.copy(), model.state())]
     for _ in range(most):
@@ -279,7 +307,7 @@ def _minimised(model, goal, objective, most=1000):
         size = np.sum(model.l1 * np.abs(coef))
         excess, rounding = _gap_of(found, size, objective), _gap_of(model.rounding(), size, objective)
         if is_whole:
-            if excess <= max(goal(begin - model.value(coef)), rounding):
+            if excess <= max(goal.after(begin - model.value(coef)), rounding):
                 break
             enough, since = 0.15 * excess, 0
         since += 1

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor
 from sklearn_ltdl.linear import _coordinates
-from sklearn_ltdl.linear._coordinates import ColumnModel, Columns, HessianModel, linear_dual
+from sklearn_ltdl.linear._coordinates import ColumnModel, Columns, Goal, HessianModel, linear_dual
 from sklearn_ltdl.linear._hessians import hessian_of
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS
@@ -48,7 +48,7 @@ def test_the_model_is_its_formula(of, fit_intercept, is_flat, small, monkeypatch
     single = columns.dtype == np.float32
     assert single == (small == 0 and of in LAYOUTS[:2])
     np.testing.assert_allclose(model.value(end), expected, rtol=1e-5 if single else 1e-12)
-    by_hessian = HessianModel(problem, hessian_of(problem.by_rows(), X[:, which], c), which, pull, coef)
+    by_hessian = HessianModel(problem, hessian_of(problem.by_rows(), X[:, which], c), pull[which], coef[which])
     if fit_intercept:
         other = coef[which].copy()
         by_hessian.round(other, np.arange(len(which)))
@@ -97,7 +97,7 @@ def test_slopes_of_the_model_are_dual_variables_in_any_units():
     X, y = data(5, n=80, p=10)
     problem = FiniteSum(X, 1.0 * (y > 0)[:, None], LOSSES["logistic"], 1e-3, l1_ratio=1.0)
     known = {"columns": Columns(problem)}
-    step = _coordinates.proximal_newton_step(problem, problem.start, lambda decrease: 1e-12, known)
+    step = _coordinates.proximal_newton_step(problem, problem.start, Goal(0.0, 0.0, 1e-12), known)
     there = problem.at(step)
     dual = linear_dual(problem.start, there)
     slopes, pull, _ = dual._balanced
