@@ -161,6 +161,66 @@ class ColumnModel:
         return np.max(excess / self.l1), squares, 0.5 * np.sum(excess**2 / self.bends)
 
 
+class CoupledModel:
+    """The model of all outputs of the multinomial loss; each coefficient has its output and its stored column.
+
+    Parameters
+    ----------
+    problem : FiniteSum
+    columns : Columns
+    outputs, which : ndarray of int
+        The outputs and columns of the coefficients in the model.
+    P : ndarray of shape (n_outputs, n_samples)
+        Probabilities at the point of the model.
+    pull, coef : ndarray of shape (n_outputs, n_features)
+        Gradient of the loss, and coefficients, at the point of the model.
+    """
+
+    def __init__(self, problem, columns, outputs, which, P, pull, coef):
+        from sklearn_ltdl.linear import _columns as compiled  # compiled code loads on first use
+
+        is_sparse = sparse.issparse(problem.X)
+        moments = compiled.sparse_moments if is_sparse else compiled.dense_moments
+        self._round = compiled.sparse_coupled_round if is_sparse else compiled.dense_coupled_round
+        self._centre = compiled.centre_scores if problem.fit_intercept else None
+        distinct, at = np.unique(which, return_inverse=True)
+        self.columns, self.slots, self.outputs = columns, columns.slots(distinct)[at], outputs
+        self.P, self.Q = P.astype(columns.dtype), (problem.share * P).astype(columns.dtype)
+        curvature = self.Q * (1 - self.P)
+        self.totals = np.sum(curvature, axis=1, dtype=float)
+        self.bends = np.empty(len(which))
+        for k in range(len(P)):
+            _, self.bends[outputs == k] = moments(columns.values, self.slots[outputs == k], curvature[k])
+        self.bends += TINY
+        self.scale = columns.scale[which]
+        self.l1, self.l2 = problem.l1 * self.scale, problem.l2 * self.scale**2
+        self.start, self.begin = pull[outputs, which] * self.scale, coef[outputs, which] / self.scale
+        self.drift, self.mean = np.zeros_like(self.P), np.zeros(P.shape[1], columns.dtype)
+
+    def round(self, coef, order):
+        """Take a round of coordinate descent, after a step of the intercepts."""
+        state = self.Q, self.P, self.drift, self.mean
+        if self._centre is not None:
+            self._centre(self.Q, self.P, self.totals, self.drift, self.mean)
+        model = self.start, self.bends, self.l1, self.l2
+        return self._round(self.columns.values, self.slots, self.outputs, *state, *model, coef, order)
+
+    def state(self):
+        """Return what changes with the coefficients, which is an affine function of them."""
+        return self.drift.copy(), self.mean.copy()
+
+    def combine(self, parts, states):
+        """Continue from an affine combination of states."""
+        for total, terms in zip((self.drift, self.mean), zip(*states)):
+            total[:] = sum(part * term for part, term in zip(parts.astype(total.dtype), terms))
+
+    def curved(self):
+        """Return the part of the model that is quadratic in the change of the coefficients."""
+        return 0.5 * float(np.sum(self.Q * self.drift * (self.drift - self.mean), dtype=float))
+
+    value, rounding = ColumnModel.value, ColumnModel.rounding
+
+
 class Goal(NamedTuple):
     """The duality gap at which coordinate descent stops: `tol` times the range of the objective, at least `rough`."""
 
@@ -218,7 +278,6 @@ def proximal_newton_step(problem, point, goal, known):
     Parameters
     ----------
     problem : FiniteSum
-        Its loss is not coupled.
     point : Point
     goal : Goal
     known : dict
@@ -226,6 +285,14 @@ def proximal_newton_step(problem, point, goal, known):
     """
     share, is_flat = problem.share, isinstance(problem.loss, Squared) and problem.equal
     pulls, coef = point.gradient - problem.l2 * point.coef, point.coef.copy()
+    if problem.loss.coupled:
+        sets = [_in_the_model(problem, point, k, known) for k in range(len(coef))]
+        outputs, which = np.repeat(np.arange(len(coef)), [len(columns) for columns in sets]), np.concatenate(sets)
+        if len(which):
+            P = _probabilities(point)
+            model = CoupledModel(problem, known["columns"], outputs, which, P, pulls, coef)
+            coef[outputs, which] = model.scale * minimised(model, goal, point.objective)
+        return coef
     bends = share[:, None] * _curvatures(point)
     for k in range(len(coef)):
         which = _in_the_model(problem, point, k, known)
@@ -253,6 +320,12 @@ def _curvatures(point):
     loss = point.problem.loss
     least = SMALLEST if isinstance(loss, Logistic) else FLAT
     return np.maximum(loss.second_derivative(point.margins, point.problem.Y), least * loss.smoothness)
+
+
+def _probabilities(point):
+    """Return the probabilities at a point, of shape (n_outputs, n_samples), none of which is 0."""
+    P = (point.problem.loss.derivative(point.margins, point.problem.Y) + point.problem.Y).T
+    return np.ascontiguousarray(P * (1 - len(P) * SMALLEST) + SMALLEST)
 
 
 def linear_dual(before, after):

@@ -34,7 +34,7 @@ from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, n
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.linear._quadratic import descend_from_moments
 from sklearn_ltdl.linear._ridge import Moments, RidgePoint, from_moments
-from sklearn_ltdl.losses import Logistic, Squared
+from sklearn_ltdl.losses import Logistic, Multinomial, Squared
 from sklearn_ltdl.results import Solution, Status, Trace
 
 SOLVERS = Registry("solver")
@@ -448,8 +448,8 @@ def cd(problem, state, *, tol):
     The quadratic model of the squared loss is exact up to the rounding of its columns, so only these, the precision of
     the descent and the set of columns change between steps.
     """
-    if problem.loss.coupled:
-        raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
+    if problem.loss.coupled and not isinstance(problem.loss, Multinomial):
+        raise ValueError("solver='cd' is for 'multinomial' and losses of one output; use solver='saga' or 'auto'.")
     known = state.setdefault("known", {"n_reads": 0})
     if is_worth_all_products(problem, known["n_reads"]):
         yield from descend_from_moments(problem, state, tol)
@@ -794,7 +794,7 @@ def choose(problem):
     """Return the name of the solver that is expected to be fastest, and the reason."""
     n, p = problem.X.shape
     m = side(problem)
-    if problem.l1 > 0 and problem.loss.coupled:
+    if problem.l1 > 0 and problem.loss.coupled and not isinstance(problem.loss, Multinomial):
         return "saga", "with an l1 norm and coupled scores per row, SAGA is the fastest solver with a proximal step"
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
