@@ -269,7 +269,7 @@ class HessianModel:
         """Return what rounding may cause of the three measures of a round."""
         excess = 4 * np.finfo(float).eps * np.max(np.abs(self.gradient - self.start))
         squares = len(self.begin) * excess**2 / self.l2 if self.l2 > 0 else 0.0
-        return excess / np.float64(self.l1), squares, 0.5 * np.sum(excess**2 / np.diagonal(self.hessian))
+        return excess / np.float64(self.l1), squares, 0.5 * np.sum(excess**2 / (np.diagonal(self.hessian) + self.l2))
 
 
 def proximal_newton_step(problem, point, goal, known):

@@ -40,13 +40,11 @@ class Quadratic:
     def __init__(self, problem):
         self.moments = moments = Moments.of(problem)
         self.hessian, self.cross, self.squares = moments.centred()
-        squares = np.diagonal(moments.second)
-        self.hessian[np.diag_indices_from(self.hessian)] = np.maximum(
-            np.diagonal(self.hessian), 1e-12 * squares + np.finfo(float).tiny
-        )
-        self.sizes = np.sqrt(squares)
-        self.of_targets = np.sqrt(moments.squares)
-        self.rounding = (3 * (moments.n_additions + 16) + len(squares)) * EPS  # 16 for products, roots and shares
+        squares, of_entry = np.diagonal(moments.second), 3 * (moments.n_additions + 16) * EPS  # 16 for roots and shares
+        least = of_entry * squares + np.finfo(float).tiny  # no farther from the truth than what is less
+        self.hessian[np.diag_indices_from(self.hessian)] = np.maximum(np.diagonal(self.hessian), least)
+        self.sizes, self.of_targets = np.sqrt(squares), np.sqrt(moments.squares)
+        self.rounding = of_entry + len(squares) * EPS
 
 
 class QuadraticPoint(Point):
@@ -110,11 +108,8 @@ def descend_from_moments(problem, state, tol):
         known["quadratic"], cost = Quadratic(problem), 1.0
     quadratic = known["quadratic"]
     problem.keep(start=QuadraticPoint(problem, quadratic, np.zeros_like(quadratic.cross)))
-    last, share = known.get("last"), 0.3
     point = problem.start if "coef" not in state else QuadraticPoint(problem, quadratic, state["coef"])
-    if isinstance(last, QuadraticPoint) and last.coef is state.get("coef"):
-        point = last.moved_to(problem)
-    for _ in range(4):
+    for share in (0.3, 0.03, 3e-3, 3e-4):  # of the tolerance
         range_, coef = max(problem.start.objective - point.objective, problem.resolution), point.coef.copy()
         for k, pull in enumerate(point.pull):
             model = HessianModel(problem, quadratic.hessian, pull, coef[k])
@@ -123,5 +118,5 @@ def descend_from_moments(problem, state, tol):
         state.update(coef=point.coef, intercept=point.intercept)
         known["last"] = point
         yield cost, point
-        share, cost = share / 10, 0.0
+        cost = 0.0
     problem.drop("start")  # from here on, rounding is not only bounded
