@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn_ltdl._threads import in_order
 from sklearn_ltdl.linear._gram import block_size, in_parts
 from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
-from sklearn_ltdl.linear._problem import Point
+from sklearn_ltdl.linear._problem import BLOCK, COMPILED, Point
 from sklearn_ltdl.losses import Squared, of_rows
 
 MEMORY = 20  # number of pairs (step, change of the gradient)
@@ -76,7 +76,8 @@ def _sums(problem, coef, intercept):
     factors = coef.astype(X.dtype, copy=False)
     margins, pull = np.empty_like(Y), np.zeros_like(coef)
     slope, mean_loss = np.zeros(len(coef)), 0.0
-    for rows in [slice(None)] if sparse.issparse(X) else problem.blocks():
+    small = 4 * BLOCK if X.size <= COMPILED else BLOCK  # calls of NumPy for a block cost more than another cache's read
+    for rows in [slice(None)] if sparse.issparse(X) else problem.blocks(small):
         A, y, q, z = X[rows], Y[rows], share[rows], margins[rows]
         z[:] = (A @ factors[0])[:, None] if len(coef) == 1 else A @ factors.T
         z += intercept
@@ -126,11 +127,15 @@ class Metric(NamedTuple):
 
     def gradient(self, here):
         """Return the gradient of a pass in the coordinates of the method, of shape (n_outputs, n_features + 1)."""
-        return np.column_stack([here.gradient - here.slope[:, None] * self.centre, here.slope])
+        return _with_last(self.gradient_of_coef(here), here.slope)
+
+    def gradient_of_coef(self, here):
+        """Return the part of the gradient in the coefficients, of shape (n_outputs, n_features)."""
+        return here.gradient - here.slope[:, None] * self.centre
 
     def __call__(self, gradient):
         """Return the step of a gradient."""
-        return np.column_stack([self.of_coef(gradient[:, :-1]), self.of_intercept * gradient[:, -1]])
+        return _with_last(self.of_coef(gradient[:, :-1]), self.of_intercept * gradient[:, -1])
 
     def moved(self, problem, here, step):
         """Return the pass at ``here - step``."""
@@ -142,6 +147,13 @@ class Metric(NamedTuple):
         step = self(gradient)[:, :-1]
         bend = np.vdot(step, hessian_product(self.point)(step))
         return float(np.vdot(gradient[:, :-1], step) / bend) if bend > 0 else 1.0
+
+
+def _with_last(columns, last):
+    """Return an array with one more column; NumPy's functions for this take several times as long on few numbers."""
+    array = np.empty((len(columns), columns.shape[1] + 1))
+    array[:, :-1], array[:, -1] = columns, last
+    return array
 
 
 def no_pairs():

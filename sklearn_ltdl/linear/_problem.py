@@ -237,11 +237,11 @@ class FiniteSum:
     def start(self):
         """The point of zero coefficients: the best constant prediction."""
         coef = np.zeros((self.Y.shape[1], self.X.shape[1]))
-        if not isinstance(self.loss, Logistic) or not self.fit_intercept:
+        mean = self.share @ self.Y
+        if not isinstance(self.loss, Logistic) or not self.fit_intercept or not np.all((mean > 0) & (mean < 1)):
             return self.at(coef)
-        mean, one = (self.share @ self.Y)[None], np.ones(1)  # a loss that is linear in the label
-        intercept = best_intercept(self.loss, np.zeros((1, 1)), mean, one, np.zeros(1))
-        objective = float(total(self.loss, intercept[None], mean, one))
+        intercept = np.log(mean) - np.log1p(-mean)
+        objective = float(total(self.loss, intercept[None], mean[None], np.ones(1)))  # is linear in the label
         return Point(self, coef, intercept, np.full_like(self.Y, intercept[0]), objective=objective)
 
     def at(self, coef, intercept=None, *, best=True):
