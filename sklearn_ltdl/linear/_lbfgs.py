@@ -16,11 +16,12 @@ from sklearn_ltdl._threads import in_order
 from sklearn_ltdl.linear._gram import block_size, in_parts
 from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
 from sklearn_ltdl.linear._problem import BLOCK, COMPILED, Point
-from sklearn_ltdl.losses import Squared, of_rows
+from sklearn_ltdl.losses import Squared, of_rows, sides_in_balance
 
 MEMORY = 20  # number of pairs (step, change of the gradient)
 SAMPLE = 1000  # rows for a diagonal metric
 LARGEST = 1000  # largest side of a factorised metric
+NARROW = 256  # columns, up to which sums of positive slopes apart cost less than the read that they save
 
 
 class Pass(NamedTuple):
@@ -33,6 +34,9 @@ class Pass(NamedTuple):
         The intercept, and the derivative with respect to it.
     objective : float
     margins : ndarray of shape (n_samples, n_outputs)
+    rising : tuple or None
+        The sum of the positive slopes times shares, and their part of the gradient, of shapes (n_outputs,) and
+        (n_outputs, n_features); None where they were not summed.
     """
 
     coef: np.ndarray
@@ -41,16 +45,28 @@ class Pass(NamedTuple):
     gradient: np.ndarray
     slope: np.ndarray
     margins: np.ndarray
+    rising: Any = None
+
+    def point(self, problem):
+        """Return the point of the problem, whose dual variables take no other read if their parts are known."""
+        if self.rising is None or isinstance(problem.loss, Squared):
+            return Point(problem, self.coef, self.intercept, self.margins, objective=self.objective)
+        pull, sides = self.gradient - problem.l2 * self.coef, np.ones((2, 1))
+        if problem.fit_intercept:
+            rise, rising = self.rising
+            sides = sides_in_balance(rise, rise - self.slope)
+            pull = sides[1] * pull + (sides[0] - sides[1]) * rising
+        return Point(problem, self.coef, self.intercept, self.margins, objective=self.objective, sides=(sides, pull))
 
 
 def read(problem, coef, intercept) -> Pass:
     """Return the objective without the l1 norm, and its gradient; products with X are in the precision of X."""
     is_ours = type(problem.loss).__module__ == Squared.__module__ and not problem.loss.coupled
     take = _compiled_sums if problem.is_compiled and is_ours else _sums
-    mean_loss, slope, pull, margins = take(problem, coef, intercept)
+    mean_loss, slope, pull, margins, rising = take(problem, coef, intercept)
     objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
     slope *= float(problem.fit_intercept)
-    return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins)
+    return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins, rising)
 
 
 def _compiled_sums(problem, coef, intercept):
@@ -60,15 +76,16 @@ def _compiled_sums(problem, coef, intercept):
     margins, w = np.empty_like(Y), coef[0].astype(X.dtype, copy=False)
     share = problem.share[:1] if problem.equal else problem.share
 
-    def work(rows):
-        pull = np.zeros_like(w)
-        sums = read_rows(
-            problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, block_size(X), margins[:, 0], pull
-        )
-        return *sums, pull
+    on_sides = len(w) <= NARROW
 
-    mean_loss, slope, pull = map(sum, zip(*in_order(work, in_parts(*X.shape))))
-    return mean_loss, np.array([slope]), pull[None].astype(float), margins
+    def work(rows):
+        pull, rising = np.zeros_like(w), np.zeros(len(w) * on_sides, w.dtype)
+        of_rows = problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, block_size(X)
+        return *read_rows(*of_rows, margins[:, 0], pull, rising), pull, rising
+
+    mean_loss, slope, rise, pull, rising = map(sum, zip(*in_order(work, in_parts(*X.shape))))
+    sides = (np.array([rise]), rising[None].astype(float)) if on_sides else None
+    return mean_loss, np.array([slope]), pull[None].astype(float), margins, sides
 
 
 def _sums(problem, coef, intercept):
@@ -86,7 +103,7 @@ def _sums(problem, coef, intercept):
         slope += u.sum(axis=0)
         u = u.astype(X.dtype, copy=False)
         pull += (A.T @ u[:, 0])[None] if len(coef) == 1 else (A.T @ u).T  # the block is in the cache
-    return mean_loss, slope, pull, margins
+    return mean_loss, slope, pull, margins, None
 
 
 class Metric(NamedTuple):
@@ -113,7 +130,7 @@ class Metric(NamedTuple):
     @classmethod
     def at(cls, few, coef, intercept, is_diagonal):
         """Return the metric of a problem with few rows at coefficients."""
-        point = few.at(coef, intercept)
+        point = few.at(coef, intercept, best=False)
         weights = curvatures(point)
         of_outputs = np.maximum(weights.sum(axis=0), 1e-2 * few.loss.smoothness)
         centre = np.zeros(few.X.shape[1])

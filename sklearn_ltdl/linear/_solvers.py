@@ -652,7 +652,7 @@ def lbfgs(problem, state, *, tol):
         is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
         if near is problem and is_worth_it:
             asked = min(asked, errors[-1] / 2)
-            yield 1.0, Point(problem, here.coef, here.intercept, here.margins, objective=here.objective)
+            yield 1.0, here.point(problem)
         else:
             yield 1.0, (here.coef, here.intercept)
         if can_factor and to_come > 8 + size / 50:
