@@ -268,3 +268,15 @@ def test_the_start_of_the_logistic_loss_is_the_best_constant(seed):
     assert problem.start.objective == pytest.approx(-m * np.log(m) - (1 - m) * np.log(1 - m), rel=1e-12)
     again = problem.at(problem.start.coef, problem.start.intercept, best=False)
     assert problem.start.objective == pytest.approx(again.objective, rel=1e-14)
+
+
+def test_auto_forms_no_hessians_where_reads_cost_less(rng):
+    """Of solutions with gaps a and b, the distance is at most sqrt(2 a / alpha) + sqrt(2 b / alpha)."""
+    X = rng.normal(size=(2000, 64))
+    y = X[:, 0] + rng.logistic(size=2000) > 0
+    auto, newton = (SAGClassifier(solver=solver, alpha=0.01).fit(X, y) for solver in ("auto", "newton"))
+    assert auto.solver_ == "lbfgs"
+    assert auto.dual_gap_ <= 1e-6 * np.log(2)
+    bound = np.sqrt(200 * auto.dual_gap_) + np.sqrt(200 * newton.dual_gap_)
+    assert np.linalg.norm(auto.coef_ - newton.coef_) <= bound
+    assert SAGClassifier().fit(X[:200, :5], y[:200]).solver_ == "newton"
