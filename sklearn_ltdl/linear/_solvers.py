@@ -796,8 +796,8 @@ def choose(problem):
     """Return the name of the solver that is expected to be fastest, and the reason."""
     n, p = problem.X.shape
     m = side(problem)
-    if problem.l1 > 0 and problem.loss.coupled and not isinstance(problem.loss, Multinomial):
-        return "saga", "with an l1 norm and coupled scores per row, SAGA is the fastest solver with a proximal step"
+    if problem.l1 > 0 and problem.loss.coupled:
+        return "saga", "with an l1 norm and coupled scores per row, SAGA is the solver for columns in any units"
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
