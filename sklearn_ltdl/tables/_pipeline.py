@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from sklearn_ltdl.tables._columns import MOST_LEVELS, RARE_LEVEL
+from sklearn_ltdl.tables._columns import MOST_LEVELS
 from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
 
 LARGEST_SCORE = 10.0  # values are clipped at so many standard deviations from the mean
+FEWEST_ROWS = 2  # levels with fewer training rows share one indicator
 
 
 def make_table_pipeline(estimator: Any) -> Pipeline:
@@ -23,10 +24,14 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     with missing values in training. A duration becomes a number of days. A date becomes the number of days since 1970
     and, if they vary in training, the year, and sine and cosine of the month in the year, of the day in the week and of
     the time of day; the columns have names such as ``sold``, ``sold_year``, ``sold_month_sin`` and ``sold_month_cos``.
-    Every other column is categorical, with one encoded column per level. Missing values are a level of their own.
-    Levels with fewer than 10 training rows, and all but the 50 most frequent levels, share one column. All encoded
-    columns are then standardised and clipped at 10 standard deviations, so that outliers do not dominate a model.
-    Levels, missing values and empty columns that did not occur in training are allowed in prediction.
+    Every other column is categorical, with one indicator column per level. Missing values are a level of their own.
+    Levels of one training row, and all but the 200 most frequent levels, share one indicator.
+
+    Numbers are then standardised and clipped at 10 standard deviations, so that outliers do not dominate a model. The
+    indicators of a categorical column are centred and divided by one number, so that their variances have the sum 1: a
+    category counts as one number does, any two of its levels are equally far from each other, and a penalty draws the
+    effects of rare levels to the mean. The encoding does not see the target. Levels, missing values and empty columns
+    that did not occur in training are allowed in prediction.
 
     Parameters
     ----------
@@ -36,7 +41,7 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
-        Unfitted, with steps ``'encode'``, ``'scale'``, ``'clip'`` and ``'estimator'``. It takes a pandas or polars
+        Unfitted, with steps ``'encode'`` and ``'estimator'``. It takes a pandas or polars
         DataFrame or a two-dimensional array. The dtype determines how a column is read; use ``X.astype({"zip":
         "category"})`` to treat numbers as categories. A column of objects is numeric if all its values can be read as
         numbers. Columns of a DataFrame are found by name: new rows may have them in another order, and may have other
@@ -52,24 +57,20 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     >>> model.predict(np.array([[3.0, "green"]], dtype=object)).shape
     (1,)
     """
-    impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    one_hot = OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        min_frequency=RARE_LEVEL,
-        max_categories=MOST_LEVELS,
-        sparse_output=False,
-    )
     encode = ColumnTransformer(
         [
-            ("numbers", make_pipeline(_each_column(to_numbers), impute), _OfKind("number")),
-            ("dates", make_pipeline(DateParts(), clone(impute)), _OfKind("date")),
-            ("levels", make_pipeline(_each_column(to_levels), one_hot), _OfKind("category")),
+            ("numbers", make_pipeline(_each_column(to_numbers), *_scaled()), _OfKind("number")),
+            ("dates", make_pipeline(DateParts(), *_scaled()), _OfKind("date")),
+            ("levels", make_pipeline(_each_column(to_levels), Indicators()), _OfKind("category")),
         ]
     )
-    clip = FunctionTransformer(
-        np.clip, kw_args={"a_min": -LARGEST_SCORE, "a_max": LARGEST_SCORE}, feature_names_out="one-to-one"
-    )
-    return Pipeline([("encode", encode), ("scale", StandardScaler()), ("clip", clip), ("estimator", estimator)])
+    return Pipeline([("encode", encode), ("estimator", estimator)])
+
+
+def _scaled():
+    """Return the steps that impute and standardise numbers."""
+    impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    return impute, StandardScaler(), _each_column(np.clip, a_min=-LARGEST_SCORE, a_max=LARGEST_SCORE)
 
 
 class DateParts(TransformerMixin, BaseEstimator):
@@ -111,8 +112,50 @@ class DateParts(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
 
-def _each_column(function):
-    return FunctionTransformer(function, feature_names_out="one-to-one")
+class Indicators(TransformerMixin, BaseEstimator):
+    """One column per level, centred, in one unit for all levels of a column.
+
+    A standardised indicator has the larger unit, the rarer its level, so that a penalty hardly holds its coefficient
+    back. In one unit, any two levels of a column are equally far from each other, and a penalty draws the effects of
+    rare levels to the mean, like random effects. The unit gives the column the variance of a standardised number: the
+    variances of its indicators have the sum 1. Kernels then see a column of two levels as they see a boolean.
+
+    Attributes
+    ----------
+    encoder_ : OneHotEncoder
+    mean_, scale_ : ndarrays of shape (n_indicators,)
+    """
+
+    def fit(self, X, y=None):
+        """Find the levels and their frequencies."""
+        self.encoder_ = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=FEWEST_ROWS,
+            max_categories=MOST_LEVELS,
+            sparse_output=False,
+        ).fit(X)
+        indicators = self.encoder_.transform(X)
+        n_indicators = [
+            len(levels) - (0 if rare is None else len(rare) - 1)
+            for levels, rare in zip(self.encoder_.categories_, self.encoder_.infrequent_categories_)
+        ]
+        column = np.repeat(np.arange(len(n_indicators)), n_indicators)
+        variance = np.bincount(column, weights=indicators.var(axis=0))
+        self.mean_ = indicators.mean(axis=0)
+        self.scale_ = np.sqrt(np.where(variance > 0, variance, 1.0))[column]
+        return self
+
+    def transform(self, X):
+        """Return a float64 array of shape (n_samples, n_indicators)."""
+        return (self.encoder_.transform(X) - self.mean_) / self.scale_
+
+    def get_feature_names_out(self, input_features=None):
+        """Return names such as ``colour_red``."""
+        return self.encoder_.get_feature_names_out(input_features)
+
+
+def _each_column(function, **arguments):
+    return FunctionTransformer(function, kw_args=arguments or None, feature_names_out="one-to-one")
 
 
 @dataclass(frozen=True)
