@@ -9,7 +9,7 @@ see the training rows alone. Encodings of the text columns, after the other step
 
 - pipeline: as `make_table_pipeline` does, one indicator per level in one unit;
 - standardised: indicators of unit variance, levels of fewer than 10 rows in one, at most 50;
-- target: scikit-learn's TargetEncoder, which cross-fits, from 11 levels, and standardised indicators below;
+- target: TargetEncoder of scikit-learn 1.9 or later, which cross-fits, from 11 levels, standardised indicators below;
 - both: target beside standardised indicators from 11 levels;
 - CatBoost at its defaults reads the categories itself, if it is installed.
 

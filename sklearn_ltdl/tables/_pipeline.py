@@ -1,20 +1,23 @@
 """The preprocessing of every model: from a user's table to numbers."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler, TargetEncoder
 
 from sklearn_ltdl.tables._columns import MOST_LEVELS
 from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
 
 LARGEST_SCORE = 10.0  # values are clipped at so many standard deviations from the mean
 FEWEST_ROWS = 2  # levels with fewer training rows share one indicator
+N_FOLDS = 5  # in which means of the target are learned
 
 
 def make_table_pipeline(estimator: Any) -> Pipeline:
@@ -25,13 +28,14 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     and, if they vary in training, the year, and sine and cosine of the month in the year, of the day in the week and of
     the time of day; the columns have names such as ``sold``, ``sold_year``, ``sold_month_sin`` and ``sold_month_cos``.
     Every other column is categorical, with one indicator column per level. Missing values are a level of their own.
-    Levels of one training row, and all but the 200 most frequent levels, share one indicator.
+    Levels of one training row share one indicator. A column with more than 200 levels of at least two rows has instead
+    the mean of the target by level, one number per output or class, for training rows over other rows.
 
     Numbers are then standardised and clipped at 10 standard deviations, so that outliers do not dominate a model. The
     indicators of a categorical column are centred and divided by one number, so that their variances have the sum 1: a
     category counts as one number does, any two of its levels are equally far from each other, and a penalty draws the
-    effects of rare levels to the mean. The encoding does not see the target. Levels, missing values and empty columns
-    that did not occur in training are allowed in prediction.
+    effects of rare levels to the mean. Levels, missing values and empty columns that did not occur in training are
+    allowed in prediction.
 
     Parameters
     ----------
@@ -41,11 +45,16 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
-        Unfitted, with steps ``'encode'`` and ``'estimator'``. It takes a pandas or polars
-        DataFrame or a two-dimensional array. The dtype determines how a column is read; use ``X.astype({"zip":
-        "category"})`` to treat numbers as categories. A column of objects is numeric if all its values can be read as
-        numbers. Columns of a DataFrame are found by name: new rows may have them in another order, and may have other
-        columns, too.
+        Unfitted, with steps ``'encode'`` and ``'estimator'``. It takes a pandas or polars DataFrame or a
+        two-dimensional array. The dtype determines how a column is read; use ``X.astype({"zip": "category"})`` to treat
+        numbers as categories. A column of objects is numeric if all its values can be read as numbers. Columns of a
+        DataFrame are found by name: new rows may have them in another order, and may have other columns, too.
+
+    Notes
+    -----
+    With a mean of the target by level, ``pipeline[:-1].fit_transform(X, y)`` differs from ``fit(X, y).transform(X)``, as
+    with :class:`~sklearn.preprocessing.TargetEncoder`: the fit takes the former. Leave-one-out errors of a kernel
+    machine after it are not exact, because the means of other rows contain the target of the row that is left out.
 
     Examples
     --------
@@ -61,16 +70,24 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
         [
             ("numbers", make_pipeline(_each_column(to_numbers), *_scaled()), _OfKind("number")),
             ("dates", make_pipeline(DateParts(), *_scaled()), _OfKind("date")),
-            ("levels", make_pipeline(_each_column(to_levels), Indicators()), _OfKind("category")),
+            ("levels", make_pipeline(_each_column(to_levels), Levels(_classifies(estimator))), _OfKind("category")),
         ]
     )
     return Pipeline([("encode", encode), ("estimator", estimator)])
 
 
+def _classifies(estimator):
+    return hasattr(estimator, "__sklearn_tags__") and is_classifier(estimator)
+
+
 def _scaled():
     """Return the steps that impute and standardise numbers."""
     impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    return impute, StandardScaler(), _each_column(np.clip, a_min=-LARGEST_SCORE, a_max=LARGEST_SCORE)
+    return impute, *_standardised()
+
+
+def _standardised():
+    return StandardScaler(), _each_column(np.clip, a_min=-LARGEST_SCORE, a_max=LARGEST_SCORE)
 
 
 class DateParts(TransformerMixin, BaseEstimator):
@@ -110,6 +127,121 @@ class DateParts(TransformerMixin, BaseEstimator):
             for full in (name, *(f"{name}_{part}" for part in parts))
         ]
         return np.array(names, dtype=object)
+
+
+class Levels(TransformerMixin, BaseEstimator):
+    """Indicators of levels or, for columns with more than `MOST_LEVELS` levels, means of the target by level.
+
+    Levels of one row are not counted. Without a target, all columns have indicators.
+
+    Parameters
+    ----------
+    classes : bool
+        Whether the target is a class.
+
+    Attributes
+    ----------
+    parts_ : list of (ndarray of column numbers, transformer)
+    """
+
+    def __init__(self, classes=False):
+        self.classes = classes
+
+    def fit(self, X, y=None):
+        """Learn the encoding; for training rows use `fit_transform`."""
+        for columns, part in self._new_parts(X, y):
+            part.fit(X[:, columns], y)
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Return the encoding of training rows, whose means are those of the other folds."""
+        return np.hstack([part.fit_transform(X[:, columns], y) for columns, part in self._new_parts(X, y)])
+
+    def _new_parts(self, X, y):
+        many = np.array([y is not None and _n_levels(column) > MOST_LEVELS for column in X.T])
+        means = make_pipeline(LevelMeans(self.classes), *_standardised())
+        parts = [(np.flatnonzero(~many), Indicators()), (np.flatnonzero(many), means)]
+        self.parts_ = [(columns, part) for columns, part in parts if len(columns)]
+        return self.parts_
+
+    def transform(self, X):
+        """Return a float64 array, of new rows."""
+        return np.hstack([part.transform(X[:, columns]) for columns, part in self.parts_])
+
+    def get_feature_names_out(self, input_features):
+        """Return names such as ``colour_red`` for an indicator and ``zip`` or ``zip_class`` for a mean."""
+        names = np.asarray(input_features, dtype=object)
+        return np.concatenate([part.get_feature_names_out(names[columns]) for columns, part in self.parts_])
+
+
+def _n_levels(column):
+    """Return how many levels have at least `FEWEST_ROWS` rows."""
+    return sum(count >= FEWEST_ROWS for count in Counter(map(str, column)).values())
+
+
+class LevelMeans(TransformerMixin, BaseEstimator):
+    """The mean of the target by level, drawn to the overall mean by empirical Bayes: scikit-learn's TargetEncoder.
+
+    There is one column per output, and per class if there are more than two. A training row has the means of the other
+    four fifths of the rows, so that no row's target is in its own features (Micci-Barreca, SIGKDD Explorations 2001).
+
+    Parameters
+    ----------
+    classes : bool
+        Whether the target is a class.
+
+    Attributes
+    ----------
+    outputs_ : list of str
+        Suffixes of the names of the columns, one per output.
+    encoders_ : list of TargetEncoder, one per output
+    """
+
+    def __init__(self, classes=False):
+        self.classes = classes
+
+    def fit(self, X, y):
+        """Learn the means of all rows."""
+        self.encoders_ = _encoders(X, self._outputs_of(y))
+        return self
+
+    def fit_transform(self, X, y):
+        """Learn the means of all rows, and return those of the other folds."""
+        Y = self._outputs_of(y)
+        self.encoders_ = _encoders(X, Y)
+        means = np.empty((len(X), X.shape[1] * Y.shape[1]))
+        for train, test in KFold(N_FOLDS, shuffle=True, random_state=0).split(X):
+            means[test] = _means(_encoders(X[train], Y[train]), X[test])
+        return means
+
+    def _outputs_of(self, y):
+        """Return the target as an array of shape (n_samples, n_outputs), for classes of indicators."""
+        y = np.asarray(y)
+        if self.classes or y.dtype.kind not in "biuf":
+            classes, codes = np.unique(y, return_inverse=True)
+            if len(classes) > 2:
+                self.outputs_ = [f"_{label}" for label in classes]
+                return np.eye(len(classes))[codes]
+            y = codes
+        Y = y.reshape(len(y), -1).astype(float)
+        self.outputs_ = [f"_{k}" for k in range(Y.shape[1])] if Y.shape[1] > 1 else [""]
+        return Y
+
+    def transform(self, X):
+        """Return the means of the levels; of new levels, the overall mean."""
+        return _means(self.encoders_, X)
+
+    def get_feature_names_out(self, input_features):
+        """Return names such as ``zip``, or ``zip_late`` for one of several classes."""
+        return np.array([f"{name}{output}" for output in self.outputs_ for name in input_features], dtype=object)
+
+
+def _encoders(X, Y):
+    return [TargetEncoder(target_type="continuous").fit(X, y) for y in Y.T]
+
+
+def _means(encoders, X):
+    return np.hstack([encoder.transform(X) for encoder in encoders])
 
 
 class Indicators(TransformerMixin, BaseEstimator):

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.preprocessing import TargetEncoder
 
 from sklearn_ltdl import make_table_pipeline
 from sklearn_ltdl.tables._target import read_target, split_target
@@ -131,6 +132,61 @@ def test_levels_of_one_row_share_one_column_and_new_levels_are_in_it():
     assert list(encoded(pipeline, X)) == ["level_common", "level_other", "level_infrequent_sklearn"]
     Z = pipeline[:-1].transform(pd.DataFrame({"level": ["once", "never"]}))
     np.testing.assert_array_equal(Z[0], Z[1])
+
+
+@pytest.fixture
+def towns(rng):
+    """A category with 300 levels of 5 rows each, and a table that has it."""
+    town = rng.permutation(np.repeat(np.arange(300), 5))
+    return town, pd.DataFrame({"town": [f"town {i}" for i in town], "size": rng.standard_normal(1500)})
+
+
+def test_beyond_200_levels_rows_have_the_mean_target_of_their_level_in_other_folds(towns, rng):
+    town, X = towns
+    y = rng.standard_normal(300)[town] + rng.standard_normal(1500)
+    pipeline = make_table_pipeline(LinearRegression())
+    Z = pipeline[:-1].fit_transform(X, y)
+    assert list(encoded(pipeline, X)) == ["size", "town"]
+    expected = np.empty(1500)
+    for train, test in KFold(5, shuffle=True, random_state=0).split(X):
+        encoder = TargetEncoder(target_type="continuous").fit(X.iloc[train, :1], y[train])
+        expected[test] = encoder.transform(X.iloc[test, :1])[:, 0]
+    np.testing.assert_allclose(Z[:, 1], (expected - expected.mean()) / expected.std(), rtol=1e-9)
+    for i in range(0, 1500, 300):  # no row's own target is in its features
+        other = (
+            pipeline[0]
+            .named_transformers_["levels"][-1]
+            .parts_[0][1][0]
+            .fit_transform(X[["town"]].to_numpy(dtype=object), np.where(np.arange(1500) == i, 1e6, y))
+        )
+        assert other[i, 0] == pytest.approx(expected[i], rel=1e-9)
+
+
+def test_labels_without_effect_are_not_learned_and_labels_with_effect_are(towns, rng):
+    town, X = towns
+    noise = rng.standard_normal(1500)
+    effect = 2 * rng.standard_normal(300)[town]
+    new = np.arange(1500) % 3 == 0
+    for y, low, high in ((noise, -0.1, 0.1), (effect + noise, 0.6, 0.85)):  # 4 / 5 are the effect's
+        score = make_table_pipeline(Ridge()).fit(X[~new], y[~new]).score(X[new], y[new])
+        assert low < score < high
+
+
+def test_classes_and_outputs_have_a_mean_each(towns, rng):
+    town, X = towns
+    labels = np.array(["late", "early", "on time"])[(town + rng.integers(0, 2, 1500)) % 3]
+    pipeline = make_table_pipeline(LogisticRegression()).fit(X, labels)
+    assert list(encoded(pipeline, X)) == ["size", "town_early", "town_late", "town_on time"]
+    assert pipeline.score(X, labels) > 0.45
+    codes = np.unique(labels, return_inverse=True)[1]
+    np.testing.assert_allclose(
+        make_table_pipeline(LogisticRegression()).fit(X, codes)[:-1].transform(X), pipeline[:-1].transform(X)
+    )
+    assert list(encoded(make_table_pipeline(LogisticRegression()).fit(X, labels == "late"), X)) == ["size", "town"]
+    several = make_table_pipeline(LinearRegression()).fit(X, rng.standard_normal((1500, 2)))
+    assert list(encoded(several, X)) == ["size", "town_0", "town_1"]
+    assert np.isfinite(several.predict(X.assign(town="never seen"))).all()
+    assert make_table_pipeline(LinearRegression())[:-1].fit(X).transform(X).shape == (1500, 201)  # without a target
 
 
 def test_an_outlying_value_counts_as_ten_standard_deviations():
