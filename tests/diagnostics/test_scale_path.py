@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet, scale_path
 from sklearn_ltdl.datasets import make_multi_index, make_parity
 from sklearn_ltdl.networks import _flow
-from sklearn_ltdl.tables._pipeline import LevelMeans
+from sklearn_ltdl.tables._levels import LevelMeans
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
