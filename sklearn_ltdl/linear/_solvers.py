@@ -797,7 +797,7 @@ def choose(problem):
     n, p = problem.X.shape
     m = side(problem)
     if problem.l1 > 0 and problem.loss.coupled:
-        return "saga", "with an l1 norm and coupled scores per row, SAGA is the solver for columns in any units"
+        return "saga", "with an l1 norm and coupled scores per row, SAGA needs no model of all outputs"
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
