@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import unicodedata
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ _DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
 _IDENTIFIER = re.compile(  # customer_id, PassengerId, SK_ID_CURR, but not "paid"
     r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|uid|pk|row[_. ]?(?:id|number|no|nr|names?))|index|idx|key|unnamed: \d+)"
     r"|.*[a-z](?:ID|Id)|.*_ID_.*"
+    r"|(?i:(?:.*[\W_])?(?:user|customer|client|patient|person|order|product|item|account|member|employee|student|session"
+    r"|transaction|booking|ticket|invoice|policy|claim|loan|passenger|device|contract)[\W_]?(?:id|no|nr|num|number|code)\.?"
+    r"|[cegpqsu]id|.*(?:kennung|matrikelnummer|kundennummer)|(?:tele)?phone(?:[\W_]?(?:no|number))?|telefon|ssn|imei"
+    r"|isbn|barcode)"
 )
 _ROW_NAME = re.compile(  # names of columns that number the rows if they increase; R writes X and ...1
     r"(?i:x|\.\.\.\d+|#|(?:.*[\W_])?(?:no|nr|num|number|obs|observation|case|row|record|serial|seq|sequence|sample)"
@@ -366,7 +371,8 @@ def look_alike(labels):
     """Return the first labels that only differ in case, blanks or a final full stop."""
     plain = {}
     for label in map(str, labels):
-        plain.setdefault(" ".join(label.casefold().split()).rstrip(".").rstrip(), []).append(label)
+        text = re.sub(r"(?<=[^\W\d_])[-_](?=[^\W\d_])", " ", unicodedata.normalize("NFKC", label))
+        plain.setdefault(" ".join(text.casefold().split()).rstrip(".").rstrip(), []).append(label)
     return next((twins for twins in plain.values() if len(twins) > 1), [])
 
 

@@ -74,7 +74,7 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
         ("anything", ROWS + 1, "row numbers from 1"),
         ("X", 3 * ROWS + 7, "looks like a row number"),
         ("cust_no", 3 * ROWS + 7, "looks like a row number"),
-        ("EmployeeNumber", 3 * ROWS + 7, "looks like a row number"),
+        ("EmployeeNumber", 3 * ROWS + 7, "looks like an identifier"),
         ("obs", 3 * ROWS + 7, "looks like a row number"),
         ("...1", 3 * ROWS + 7, "looks like a row number"),
         ("constant", [3.0] * N, "the same value in every row"),
