@@ -4,6 +4,8 @@ A rule takes the texts of a column. It returns plainer texts, or None if its mar
 another mark, add a function to `PLAINER` and a sentence to `SENTENCES` in `_spelling`.
 """
 
+import re
+
 BARE_SHARE = 0.5  # least share of cells without a mark, if the mark could be part of a label
 FITTING_SHARE = 0.9  # least share of cells that have the mark or none
 MANY = 20  # distinct texts from which ranges are not labels
@@ -32,7 +34,7 @@ _KINDS = (  # units of one kind, in a common unit
 
 def _replaced(texts, pattern, with_what, bare_share):
     """Return texts without a mark if enough of them have it or are bare numbers; else None."""
-    marked = texts.str.contains(pattern)
+    marked = texts.map(re.compile(pattern).search).notna()
     bare = texts.str.fullmatch(_BARE) & ~marked
     if not marked.any() or bare.mean() < bare_share or (marked | bare).mean() < FITTING_SHARE:
         return None
