@@ -14,7 +14,9 @@ from sklearn_ltdl.tables._notes import Note
 _SEEN = 60  # maximum number of lines that are inspected
 _SIGNS = ",;\t|"
 _WHOLE = re.compile(rb'^[ \t]*"((?:[^"\r\n]|"")*)"[ \t,;]*(?=\r?$)', re.MULTILINE)
-_SINGLE = re.compile(rb"(^|[,;\t|])( *)'((?:[^'\r\n]|''|\\'|'(?![,;\t|\r\n]))*)'(?= *(?:[,;\t|\r\n]|\Z))", re.MULTILINE)
+_SINGLE = re.compile(
+    rb"(^|[,;\t|])( *)'((?:[^'\\\r\n]|\\[^\r\n]|''|'(?![,;\t|\r\n]))*+)'(?= *(?:[,;\t|\r\n]|\Z))", re.MULTILINE
+)
 
 
 class Rewriting(NamedTuple):

@@ -318,3 +318,8 @@ def test_remarks_below_the_table(line, tmp_path):
     table = read(tmp_path, "a,b,y\n" + "".join(f"{k}.5,{k % 7},{k}.25\n" for k in range(N)) + line + "\n")
     assert len(table.frame) == N
     assert [note.code for note in table.notes] == ["remark"]
+
+
+def test_a_quotation_mark_that_is_never_closed_takes_no_time(tmp_path):
+    cell = "'" + r"\'" * 40 + "''" * 40 + "x"  # each pair could be read in two ways
+    assert read(tmp_path, "a,b,y\n" + f"1.5,{cell},2.5\n" * N).frame["b"].tolist() == [cell] * N
