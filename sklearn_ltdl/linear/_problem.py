@@ -46,6 +46,7 @@ class Point:
     """
 
     is_read = True  # whether the margins are known
+    _other = _sides = None
 
     def __init__(self, problem, coef, intercept, margins, dual=None, balanced=None, objective=None, sides=None):
         self.problem, self.coef, self.intercept, self.margins = problem, coef, intercept, margins

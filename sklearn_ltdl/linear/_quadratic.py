@@ -53,7 +53,7 @@ class QuadraticPoint(Point):
     is_read = False
 
     def __init__(self, problem, quadratic, coef, pull=None):
-        self.problem, self.quadratic, self.coef, self._other = problem, quadratic, coef, None
+        self.problem, self.quadratic, self.coef = problem, quadratic, coef
         self.intercept = quadratic.moments.intercept(coef)
         self.pull = coef @ quadratic.hessian - quadratic.cross if pull is None else pull
 

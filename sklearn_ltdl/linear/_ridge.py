@@ -84,7 +84,7 @@ class RidgePoint(Point):
     is_read = False
 
     def __init__(self, problem, moments, coef):
-        self.problem, self.coef, self.moments, self._other = problem, coef, moments, None
+        self.problem, self.coef, self.moments = problem, coef, moments
         self.intercept = moments.intercept(coef)
 
     @cached_property
