@@ -163,6 +163,11 @@ class Looked(NamedTuple):
         mean = np.array([2.0 * shares[1] - 1.0]) if len(classes) == 2 else shares
         return cls(counts, drawn, LabelTarget(classes, signed=True), mean, len(classes) == 2, left)
 
+    def targets_of(self, block):
+        """Return the targets of a block, numbers in their own units, of shape (n_rows, n_outputs)."""
+        Y = self.target.of(block)
+        return self.target.units.undo(Y) if isinstance(self.target, NumberTarget) else Y
+
     @property
     def judging(self):
         """The rows that are left out of all."""
