@@ -464,15 +464,23 @@ def _diverged(learning_rate, first, last, safe, remedy=""):
 def _padded(data, step=64):
     """Add rows of weight 0 up to a multiple of `step` rows, so that the folds of a table share compiled code."""
     more = -len(data.weight) % step
-    return jax.tree.map(lambda column: np.pad(column, [(0, more)] + [(0, 0)] * (column.ndim - 1)), data)
+    if not more:
+        return data
+    return data._replace(
+        **{
+            name: np.concatenate([column, np.zeros((more, *column.shape[1:]))])
+            for name, column in data._asdict().items()
+        }
+    )
 
 
 def _of_few_shapes(data, order, size):
     """Add rows of weight 0 and empty batches, so that four compiled codes serve all sizes from 2**k to 2**(k+1)."""
     data = _padded(data, max(64, 2 ** (len(data.weight) - 1).bit_length() // 8))
     length = min(size, len(data.weight))
-    shape = -(-len(data.weight) // length), length
-    return data, np.pad(order, [(0, most - n) for most, n in zip(shape, order.shape)], constant_values=-1)
+    filled = np.full((-(-len(data.weight) // length), length), -1, order.dtype)
+    filled[: order.shape[0], : order.shape[1]] = order
+    return data, filled
 
 
 def single(tree, dtype=jnp.float32):
