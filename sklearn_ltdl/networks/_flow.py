@@ -466,12 +466,7 @@ def _padded(data, step=64):
     more = -len(data.weight) % step
     if not more:
         return data
-    return data._replace(
-        **{
-            name: np.concatenate([column, np.zeros((more, *column.shape[1:]))])
-            for name, column in data._asdict().items()
-        }
-    )
+    return data._make(np.concatenate([column, np.zeros((more, *column.shape[1:]))]) for column in data)
 
 
 def _of_few_shapes(data, order, size):
