@@ -176,7 +176,7 @@ class FiniteSum:
 
     def __init__(self, X, Y, loss, alpha, weight=None, fit_intercept=True, l1_ratio=0.0, centre=None):
         self.X, self.Y, self.loss, self.alpha, self.fit_intercept = X, Y, loss, alpha, fit_intercept
-        self.l1, self.l2, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), centre
+        self.l1, self.l2, self.l1_ratio, self.centre = alpha * l1_ratio, alpha * (1 - l1_ratio), l1_ratio, centre
         is_one = Y.shape[1] == 1  # several are for matrix products of linear algebra, and its threads
         is_large = not sparse.issparse(X) and X.size > COMPILED
         self.is_compiled = is_one and is_large and X.flags.c_contiguous  # and so are samples of the rows
@@ -235,8 +235,8 @@ class FiniteSum:
 
     def with_alpha(self, alpha):
         """Return the problem with another `alpha` and the same `l1_ratio`; computed properties of X are kept."""
-        ratio = self.l1 / self.alpha if self.alpha > 0 else 0.0
-        return self._changed("squared_lengths", "mean_square", alpha=alpha, l1=alpha * ratio, l2=alpha * (1 - ratio))
+        penalty = {"alpha": alpha, "l1": alpha * self.l1_ratio, "l2": alpha * (1 - self.l1_ratio)}
+        return self._changed("squared_lengths", "mean_square", **penalty)
 
     def keep(self, **properties):
         """Keep values of cached properties that a solver has computed on its way."""
