@@ -87,7 +87,6 @@ class Problem:
         That is how coordinate descent copies columns in single precision, and reads dense rows once.
         """
         names = PROXIMAL if self.l1_ratio else SMOOTH + ["cholesky"] * (self.loss == "squared")
-        names = [name for name in names if name != "cd" or self.loss != "multinomial"]
         large = [(name, 0) for name in ("lbfgs", "cholesky", "newton", "cd", "auto") if name in names]
         return [(name, _solvers.EXACT) for name in names] + large
 

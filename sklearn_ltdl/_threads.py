@@ -18,19 +18,23 @@ def by_threads(work, parts):
             pass  # an exception is raised here
 
 
-_pool: ContextVar[Any] = ContextVar("pool", default=None)
+_pool: ContextVar[Any] = ContextVar("pool", default=None)  # False where one thread works
 
 
 @contextmanager
 def sharing():
     """Have `in_order` share its work among the threads of linear algebra, which is limited to one thread meanwhile.
 
-    Only the main thread shares. Others are those of joblib or of a server, which has one for each core already.
+    Only the main thread shares. Others are those of joblib or of a server, which has one for each core already. An
+    inner call changes nothing.
     """
+    if _pool.get() is not None:
+        yield
+        return
     with threads() as number:
         shares = number > 1 and current_thread() is main_thread()
         with ThreadPoolExecutor(number) if shares else nullcontext() as pool:
-            token = _pool.set(pool)
+            token = _pool.set(pool or False)
             try:
                 yield
             finally:
@@ -40,7 +44,7 @@ def sharing():
 def in_order(work, parts):
     """Return the results of ``work(part)`` in the order of the parts; within `sharing`, by several threads."""
     pool = _pool.get()
-    return list(map(work, parts) if pool is None or len(parts) == 1 else pool.map(work, parts))
+    return list(pool.map(work, parts) if pool and len(parts) > 1 else map(work, parts))
 
 
 _taking_threads = Lock()

@@ -135,18 +135,98 @@ def sparse_round(columns, slots, c, drift, shift, total, start, first, bends, l1
 
 @compiled
 def hessian_round(hessian, gradient, l1, l2, coef, order):
-    """Do the same given the Hessian including `l2`, and the gradient, which is updated."""
+    """Do the same given the Hessian and the gradient of the loss; the gradient is updated."""
     worst, squares, decrease = 0.0, 0.0, 0.0
     for k in order:
         bend = hessian[k, k]
-        change = shrunk(bend * coef[k] - gradient[k], l1) / bend - coef[k]
+        change = shrunk(bend * coef[k] - gradient[k], l1) / (bend + l2) - coef[k]
         if change != 0.0:
             coef[k] += change
             for j in range(len(coef)):
                 gradient[j] += change * hessian[k, j]
-            excess = abs(change) * bend
+            excess = abs(change) * (bend + l2)
             worst = max(worst, excess / l1 if l1 > 0.0 else np.inf)
             if l2 > 0.0:
                 squares += excess * excess / l2
+            decrease += 0.5 * excess * abs(change)
+    return worst, squares, decrease
+
+
+@compiled
+def hessian_rounds(hessian, gradient, l1, l2, coef, objective, tol, range_, rough, most):
+    """Take at most `most` rounds over all coefficients; return whether the duality gap came down to the goal.
+
+    For the goal see `sklearn_ltdl.linear._coordinates.Goal`.
+    """
+    everything = np.arange(len(coef))
+    for _ in range(most):
+        worst, squares, decrease = hessian_round(hessian, gradient, l1, l2, coef, everything)
+        range_ += decrease
+        size = l1 * np.sum(np.abs(coef))
+        if (0.5 * squares if squares > 0.0 else worst * size + worst * worst * objective) <= max(tol * range_, rough):
+            return True
+    return False
+
+
+@compiled
+def centre_scores(Q, P, total, drift, mean):
+    """Take a Newton step of each intercept: `drift` holds the changes of the scores, `mean` these weighted by P."""
+    for k in range(len(P)):
+        g = 0.0
+        for i in range(len(mean)):
+            g += Q[k, i] * (drift[k, i] - mean[i])
+        t = drift.dtype.type(-g / total[k])
+        for i in range(len(mean)):
+            drift[k, i] += t
+            mean[i] += t * P[k, i]
+
+
+@compiled
+def dense_coupled_round(columns, slots, outputs, Q, P, drift, mean, start, bends, l1, l2, coef, order):
+    """Take a round for scores that are coupled: the model bends by ``Q (drift - mean)`` for Q of shares times P."""
+    worst, squares, decrease = 0.0, 0.0, 0.0
+    for k in order:
+        x, o = columns[slots[k]], outputs[k]
+        q, p, m = Q[o], P[o], drift[o]
+        g = q[0] * x[0] * (m[0] - mean[0])
+        for i in range(1, len(x)):
+            g += q[i] * x[i] * (m[i] - mean[i])
+        change = shrunk(bends[k] * coef[k] - g - start[k], l1[k]) / (bends[k] + l2[k]) - coef[k]
+        if change != 0.0:
+            t = drift.dtype.type(change)
+            for i in range(len(x)):
+                m[i] += t * x[i]
+                mean[i] += t * x[i] * p[i]
+            coef[k] += change
+            excess = abs(change) * (bends[k] + l2[k])
+            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
+            if l2[k] > 0.0:
+                squares += excess * excess / l2[k]
+            decrease += 0.5 * excess * abs(change)
+    return worst, squares, decrease
+
+
+@compiled
+def sparse_coupled_round(columns, slots, outputs, Q, P, drift, mean, start, bends, l1, l2, coef, order):
+    """Do the same with columns in CSC layout."""
+    values, rows, starts = columns
+    worst, squares, decrease = 0.0, 0.0, 0.0
+    for k in order:
+        begin, end, o = starts[slots[k]], starts[slots[k] + 1], outputs[k]
+        g = 0.0
+        for at in range(begin, end):
+            i = rows[at]
+            g += Q[o, i] * values[at] * (drift[o, i] - mean[i])
+        change = shrunk(bends[k] * coef[k] - g - start[k], l1[k]) / (bends[k] + l2[k]) - coef[k]
+        if change != 0.0:
+            for at in range(begin, end):
+                i = rows[at]
+                drift[o, i] += change * values[at]
+                mean[i] += change * values[at] * P[o, i]
+            coef[k] += change
+            excess = abs(change) * (bends[k] + l2[k])
+            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
+            if l2[k] > 0.0:
+                squares += excess * excess / l2[k]
             decrease += 0.5 * excess * abs(change)
     return worst, squares, decrease

@@ -7,6 +7,7 @@ as in iterative refinement. A model of few columns and many rows is stored as it
 """
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +19,8 @@ from sklearn_ltdl.losses import Logistic, Squared, balanced_slopes
 
 NEAR = 0.8  # columns whose gradient exceeds this share of the l1 weight are in the model
 FEW = 200  # most columns of a model that is stored as its Hessian
+PER_READ = 36  # columns by which the products of columns take one read longer
+VISITS = 20_000  # of coefficients of a Hessian, before it is worth extrapolating
 SMALL = 10**5  # tables of fewer numbers stay in a cache in double precision
 FLAT = 1e-3  # least curvature of a row in the model, relative to the smoothness of the loss
 SMALLEST = 1e-10  # the same for the logistic loss, whose curvature does not jump
@@ -158,21 +161,96 @@ class ColumnModel:
         return np.max(excess / self.l1), squares, 0.5 * np.sum(excess**2 / self.bends)
 
 
+class CoupledModel:
+    """The model of all outputs of the multinomial loss; each coefficient has its output and its stored column.
+
+    Parameters
+    ----------
+    problem : FiniteSum
+    columns : Columns
+    outputs, which : ndarray of int
+        The outputs and columns of the coefficients in the model.
+    P : ndarray of shape (n_outputs, n_samples)
+        Probabilities at the point of the model.
+    pull, coef : ndarray of shape (n_outputs, n_features)
+        Gradient of the loss, and coefficients, at the point of the model.
+    """
+
+    def __init__(self, problem, columns, outputs, which, P, pull, coef):
+        from sklearn_ltdl.linear import _columns as compiled  # compiled code loads on first use
+
+        is_sparse = sparse.issparse(problem.X)
+        moments = compiled.sparse_moments if is_sparse else compiled.dense_moments
+        self._round = compiled.sparse_coupled_round if is_sparse else compiled.dense_coupled_round
+        self._centre = compiled.centre_scores if problem.fit_intercept else None
+        distinct, at = np.unique(which, return_inverse=True)
+        self.columns, self.slots, self.outputs = columns, columns.slots(distinct)[at], outputs
+        self.P, self.Q = P.astype(columns.dtype), (problem.share * P).astype(columns.dtype)
+        curvature = self.Q * (1 - self.P)
+        self.totals = np.sum(curvature, axis=1, dtype=float)
+        self.bends = np.empty(len(which))
+        for k in range(len(P)):
+            _, self.bends[outputs == k] = moments(columns.values, self.slots[outputs == k], curvature[k])
+        self.bends += TINY
+        self.scale = columns.scale[which]
+        self.l1, self.l2 = problem.l1 * self.scale, problem.l2 * self.scale**2
+        self.start, self.begin = pull[outputs, which] * self.scale, coef[outputs, which] / self.scale
+        self.drift, self.mean = np.zeros_like(self.P), np.zeros(P.shape[1], columns.dtype)
+
+    def round(self, coef, order):
+        """Take a round of coordinate descent, after a step of the intercepts."""
+        state = self.Q, self.P, self.drift, self.mean
+        if self._centre is not None:
+            self._centre(self.Q, self.P, self.totals, self.drift, self.mean)
+        model = self.start, self.bends, self.l1, self.l2
+        return self._round(self.columns.values, self.slots, self.outputs, *state, *model, coef, order)
+
+    def state(self):
+        """Return what changes with the coefficients, which is an affine function of them."""
+        return self.drift.copy(), self.mean.copy()
+
+    def combine(self, parts, states):
+        """Continue from an affine combination of states."""
+        for total, terms in zip((self.drift, self.mean), zip(*states)):
+            total[:] = sum(part * term for part, term in zip(parts.astype(total.dtype), terms))
+
+    def curved(self):
+        """Return the part of the model that is quadratic in the change of the coefficients."""
+        return 0.5 * float(np.sum(self.Q * self.drift * (self.drift - self.mean), dtype=float))
+
+    value, rounding = ColumnModel.value, ColumnModel.rounding
+
+
+class Goal(NamedTuple):
+    """The duality gap at which coordinate descent stops: `tol` times the range of the objective, at least `rough`."""
+
+    tol: float
+    range_: float
+    rough: float = 0.0
+
+    def after(self, decrease):
+        """Return the gap after a decrease of the objective, by which its range has grown."""
+        return max(self.tol * (self.range_ + decrease), self.rough)
+
+
 class HessianModel:
     """The same model, stored as its Hessian in the coefficients, which is given without the penalty."""
 
-    def __init__(self, problem, hessian, which, pull, coef):
-        from sklearn_ltdl.linear._columns import hessian_round  # compiled code loads on first use
+    def __init__(self, problem, hessian, pull, coef):
+        from sklearn_ltdl.linear import _columns as compiled  # compiled code loads on first use
 
-        self.hessian = hessian + problem.l2 * np.eye(len(which))
-        self.l1, self.l2, self.scale = float(problem.l1), float(problem.l2), 1.0
-        self.begin = coef[which]
-        self.start = pull[which] + self.l2 * self.begin
-        self.gradient, self._round = self.start.copy(), hessian_round
+        self.hessian, self.l1, self.l2, self.scale = hessian, float(problem.l1), float(problem.l2), 1.0
+        self.begin, self.start, self.gradient = coef, pull, pull.copy()
+        self._round, self._rounds = compiled.hessian_round, compiled.hessian_rounds
 
     def round(self, coef, order):
         """Take a round of coordinate descent."""
         return self._round(self.hessian, self.gradient, self.l1, self.l2, coef, order)
+
+    def rounds(self, coef, goal, objective):
+        """Take rounds over all coefficients, as long as these cost little; return whether the gap met the goal."""
+        most = max(20, VISITS // len(coef))
+        return self._rounds(self.hessian, self.gradient, self.l1, self.l2, coef, objective, *goal, most)
 
     def state(self):
         """Return what changes with the coefficients, which is an affine function of them."""
@@ -184,13 +262,14 @@ class HessianModel:
 
     def value(self, coef):
         """Return the model at the current coefficients."""
-        return 0.5 * (self.start + self.gradient) @ (coef - self.begin) + self.l1 * np.sum(np.abs(coef))
+        penalty = self.l1 * np.sum(np.abs(coef)) + 0.5 * self.l2 * coef @ coef
+        return 0.5 * (self.start + self.gradient) @ (coef - self.begin) + penalty
 
     def rounding(self):
         """Return what rounding may cause of the three measures of a round."""
         excess = 4 * np.finfo(float).eps * np.max(np.abs(self.gradient - self.start))
         squares = len(self.begin) * excess**2 / self.l2 if self.l2 > 0 else 0.0
-        return excess / np.float64(self.l1), squares, 0.5 * np.sum(excess**2 / np.diagonal(self.hessian))
+        return excess / np.float64(self.l1), squares, 0.5 * np.sum(excess**2 / (np.diagonal(self.hessian) + self.l2))
 
 
 def proximal_newton_step(problem, point, goal, known):
@@ -199,15 +278,21 @@ def proximal_newton_step(problem, point, goal, known):
     Parameters
     ----------
     problem : FiniteSum
-        Its loss is not coupled.
     point : Point
-    goal : callable
-        Maps the decrease of the model to the duality gap at which coordinate descent stops.
+    goal : Goal
     known : dict
         The `Columns`, and the columns of the last model by output with their Hessian.
     """
     share, is_flat = problem.share, isinstance(problem.loss, Squared) and problem.equal
     pulls, coef = point.gradient - problem.l2 * point.coef, point.coef.copy()
+    if problem.loss.coupled:
+        sets = [_in_the_model(problem, point, k, known) for k in range(len(coef))]
+        outputs, which = np.repeat(np.arange(len(coef)), [len(columns) for columns in sets]), np.concatenate(sets)
+        if len(which):
+            P = _probabilities(point)
+            model = CoupledModel(problem, known["columns"], outputs, which, P, pulls, coef)
+            coef[outputs, which] = model.scale * minimised(model, goal, point.objective)
+        return coef
     bends = share[:, None] * _curvatures(point)
     for k in range(len(coef)):
         which = _in_the_model(problem, point, k, known)
@@ -215,11 +300,19 @@ def proximal_newton_step(problem, point, goal, known):
             continue
         c = share[:1] if is_flat else np.ascontiguousarray(bends[:, k])
         if not sparse.issparse(problem.X) and len(which) <= min(FEW, len(share) // 2):
-            model = HessianModel(problem, _hessian_of(problem, which, bends[:, k], known[k]), which, pulls[k], coef[k])
+            hessian = _hessian_of(problem, which, bends[:, k], known[k])
+            model = HessianModel(problem, hessian, pulls[k, which], coef[k, which])
         else:
             model = ColumnModel(problem, known["columns"], which, c, pulls[k], coef[k])
-        coef[k, which] = model.scale * _minimised(model, goal, point.objective)
+        coef[k, which] = model.scale * minimised(model, goal, point.objective)
     return coef
+
+
+def is_worth_all_products(problem, n_reads):
+    """Return whether all products of columns cost little, or no more than the reads of X so far."""
+    n, p = problem.X.shape
+    is_dense = isinstance(problem.loss, Squared) and not sparse.issparse(problem.X)
+    return is_dense and problem.l1 > 0 and n >= 2 * p and p <= FEW + PER_READ * n_reads
 
 
 def _curvatures(point):
@@ -227,6 +320,12 @@ def _curvatures(point):
     loss = point.problem.loss
     least = SMALLEST if isinstance(loss, Logistic) else FLAT
     return np.maximum(loss.second_derivative(point.margins, point.problem.Y), least * loss.smoothness)
+
+
+def _probabilities(point):
+    """Return the probabilities at a point, of shape (n_outputs, n_samples), none of which is 0."""
+    P = (point.problem.loss.derivative(point.margins, point.problem.Y) + point.problem.Y).T
+    return np.ascontiguousarray(P * (1 - len(P) * SMALLEST) + SMALLEST)
 
 
 def linear_dual(before, after):
@@ -265,13 +364,15 @@ def _hessian_of(problem, which, c, known):
 
 
 @np.errstate(divide="ignore", over="ignore", invalid="ignore")  # by next to no penalty: see `_gap_of`
-def _minimised(model, goal, objective, most=1000):
+def minimised(model, goal, objective, most=1000):
     """Return the coefficients after rounds of coordinate descent, extrapolated every few rounds.
 
     A round over all coefficients is followed by rounds over the nonzero ones until these have gained enough, until a
-    round over all finds a gap of at most ``goal(decrease of the model)``, or rounding.
+    round over all finds a gap of at most that of the goal, or rounding.
     """
     coef = model.begin.copy()
+    if isinstance(model, HessianModel) and model.rounds(coef, goal, objective):
+        return coef
     everything, is_whole, enough, since = np.arange(len(coef)), True, 0.0, 0
     begin, trail = model.value(coef), [(coef.copy(), model.state())]
     for _ in range(most):
@@ -279,7 +380,7 @@ def _minimised(model, goal, objective, most=1000):
         size = np.sum(model.l1 * np.abs(coef))
         excess, rounding = _gap_of(found, size, objective), _gap_of(model.rounding(), size, objective)
         if is_whole:
-            if excess <= max(goal(begin - model.value(coef)), rounding):
+            if excess <= max(goal.after(begin - model.value(coef)), rounding):
                 break
             enough, since = 0.15 * excess, 0
         since += 1

@@ -458,8 +458,8 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         'auto' chooses the solver expected to be fastest; `solver_` and `solver_reason_` say which and why. Stochastic,
         on dense or CSR data: 'sag' [1]_, 'saga' [2]_, 'svrg' (loopless [3]_), 'sdca' [4]_, 'catalyst' (accelerated SDCA
         [5]_), 'sgd', 'asgd' (averaged [6]_). Full-gradient: 'gd', 'agd' (Nesterov's). Second-order: 'newton',
-        'newton-cg', 'lbfgs' [7]_. With an l1 norm, use 'cd' (coordinate descent on a quadratic model [8]_; not for
-        'multinomial'), 'saga', 'svrg', 'gd' or 'agd'.
+        'newton-cg', 'lbfgs' [7]_. With an l1 norm, use 'cd' (coordinate descent on a quadratic model [8]_), 'saga',
+        'svrg', 'gd' or 'agd'.
     step_size : float, default=None
         Step of 'sag', 'saga', 'svrg', 'sgd', 'asgd', 'gd' or 'agd', in inverse units of the smoothness of the
         objective. A given step is constant for 'sgd' and 'asgd', too. None takes the safe step of the theory and stores

@@ -1,6 +1,7 @@
 """From checked data to a fitted model: state the finite sum, solve it, and shape the result. No estimators here."""
 
 import weakref
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from sklearn_ltdl._targets import checked_list, encode_classes, one_hot, weights_of_classes
+from sklearn_ltdl._threads import sharing
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
 from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge
@@ -319,12 +321,14 @@ def regularization_path(task, alphas, solver, **options) -> RegularizationPath:
     alphas = checked_list(alphas, "alphas", numbers=True)
     if np.any(alphas < 0):
         raise ValueError(f"alphas must be a list of finite numbers of at least 0; got {alphas.tolist()}.")
-    state, solutions = {}, {}
-    for i in np.argsort(-alphas, kind="stable"):
-        solution = SOLVERS[solver](task.problem.with_alpha(alphas[i]), state=state, **options)
-        solutions[i] = warn_unless_converged(solution, f"At alpha={alphas[i]:g}. Raise max_iter or tol.")
-        known = {"known": state["known"]} if "known" in state else {}  # of X, for any penalty
-        state = {"coef": solution.coef, "intercept": solution.intercept, **known}
+    problem, state, solutions = task.problem, {}, {}
+    with sharing() if problem.is_compiled else nullcontext():
+        for i in np.argsort(-alphas, kind="stable"):
+            problem = problem.with_alpha(alphas[i])
+            solution = SOLVERS[solver](problem, state=state, **options)
+            solutions[i] = warn_unless_converged(solution, f"At alpha={alphas[i]:g}. Raise max_iter or tol.")
+            known = {"known": state["known"]} if "known" in state else {}  # of X, for any penalty
+            state = {"coef": solution.coef, "intercept": solution.intercept, **known}
     ordered = [solutions[i] for i in range(len(alphas))]
     coefs, intercepts = zip(*(task.published(s.coef, s.intercept) for s in ordered))
     return RegularizationPath(

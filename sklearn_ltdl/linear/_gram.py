@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_ltdl._threads import in_order
 
 ROWS = 64  # of a block
-PART = 2**19  # numbers of a part, at least: enough for a thread to be worth its start
+PART = 2**17  # numbers of a part, at least: enough for a thread to be worth its start
 PARTS = 16
 
 
@@ -59,7 +59,7 @@ def column_products(X, extra, root):
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features), in C order
+    X : ndarray of shape (n_samples, n_features)
     extra : ndarray of shape (n_samples, n_extra)
     root : ndarray of shape (n_samples,) or (1,)
         Factors of the rows; a single number stands for the factor 1 of each.
@@ -71,7 +71,8 @@ def column_products(X, extra, root):
 
     def work(rows):
         B, C = rows_for_gram(ROWS, m)
-        add_moments(X, extra, root, rows.start, rows.stop, B, C)
+        A = np.ascontiguousarray(X[rows])  # X itself, if it is in C order
+        add_moments(A, extra[rows], root if len(root) == 1 else root[rows], 0, len(A), B, C)
         return C
 
     parts = in_parts(n, m, 4 * m)  # so that their products take a quarter of the memory of the rows at most

@@ -21,12 +21,20 @@ from scipy import sparse
 from sklearn_ltdl._registry import Registry
 from sklearn_ltdl._threads import sharing
 from sklearn_ltdl.linear._averaging import Blocks, Draw, averaging, first_point, note_smoothness, set_step
-from sklearn_ltdl.linear._coordinates import Columns, linear_dual, point_at, proximal_newton_step
+from sklearn_ltdl.linear._coordinates import (
+    Columns,
+    Goal,
+    is_worth_all_products,
+    linear_dual,
+    point_at,
+    proximal_newton_step,
+)
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step
 from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
 from sklearn_ltdl.linear._problem import Point
+from sklearn_ltdl.linear._quadratic import descend_from_moments
 from sklearn_ltdl.linear._ridge import Moments, RidgePoint, from_moments
-from sklearn_ltdl.losses import Logistic, Squared
+from sklearn_ltdl.losses import Logistic, Multinomial, Squared
 from sklearn_ltdl.results import Solution, Status, Trace
 
 SOLVERS = Registry("solver")
@@ -91,7 +99,8 @@ def solver(
             raise ValueError(f"solver='{name}' does not draw rows; leave sampling='auto'.")
         problem = problem if by_columns else problem.by_rows()
         state = {} if state is None else state
-        state.setdefault("rng", np.random.default_rng(seed))
+        if "rng" not in state:
+            state["rng"] = np.random.default_rng(seed)
         options = {"tol": tol, "step": step, "sampling": sampling}
         steps = generator(problem, state, **{key: value for key, value in options.items() if key in taken})
         every = max_iter if estimates and every is None else every
@@ -439,16 +448,18 @@ def cd(problem, state, *, tol):
     The quadratic model of the squared loss is exact up to the rounding of its columns, so only these, the precision of
     the descent and the set of columns change between steps.
     """
-    if problem.loss.coupled:
-        raise ValueError("solver='cd' is for losses of one output at a time; use solver='saga' or 'auto'.")
-    known = state.setdefault("known", {"columns": Columns(problem)})
-    columns, is_quadratic = known["columns"], isinstance(problem.loss, Squared)
+    if problem.loss.coupled and not isinstance(problem.loss, Multinomial):
+        raise ValueError("solver='cd' is for 'multinomial' and losses of one output; use solver='saga' or 'auto'.")
+    known = state.setdefault("known", {"n_reads": 0})
+    if is_worth_all_products(problem, known["n_reads"]):
+        yield from descend_from_moments(problem, state, tol)
+    columns = known["columns"] = known["columns"] if "columns" in known else Columns(problem)
+    is_quadratic = isinstance(problem.loss, Squared)
     point, share, idle = first_point(problem, state), 1.0, 0
     while idle < 3:
         range_ = max(problem.start.objective - point.objective, problem.resolution)
         rough = 0.0 if is_quadratic else 0.03 * point.gap
-        goal = functools.partial(_goal, share * tol, range_, rough)
-        coef = proximal_newton_step(problem, point, goal, known)
+        coef = proximal_newton_step(problem, point, Goal(share * tol, range_, rough), known)
         before, point = point, _downhill(problem, point, coef - point.coef, columns)
         if isinstance(problem.loss, Logistic) and problem.error(point) > tol:
             point = _better(point, Point(*_parts(point), dual=linear_dual(before, point), balanced=point._balanced[:2]))
@@ -466,13 +477,9 @@ def cd(problem, state, *, tol):
         if point.gap > before.gap:
             point = _better(point, before)
         state.update(coef=point.coef, intercept=point.intercept)
-        known["last"] = point
+        known.update(last=point, n_reads=known["n_reads"] + 1)
         yield 2.0, point
     state["stalled"] = True
-
-
-def _goal(tol, range_, rough, decrease):
-    return max(tol * (range_ + decrease), rough)
 
 
 def _parts(point):
@@ -559,6 +566,7 @@ def newton(problem, state, *, tol):
 
 
 EXACT = 10**6  # on tables of at most so many numbers direct solvers continue to rounding error
+PRODUCTS = 4 * 10**6  # in a Hessian, from which 10 or 20 reads of the rows cost less than the 5 that Newton forms
 
 
 def _refuse_beyond_memory(problem, name):
@@ -589,8 +597,8 @@ def _newton(problem, state, tol, name):
         finished = (near and (inner.error(point) <= tol or no_nearer)) or (
             no_nearer and (isinstance(problem.loss, Squared) or idle == 3)
         )
-        if not exact and not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
-            contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / 10
+        if not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
+            contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / (100 if exact else 10)
         best = point
         outer = point if basis is None else problem.at(point.coef @ basis, point.intercept)
         state.update(coef=outer.coef, intercept=outer.intercept)
@@ -651,7 +659,7 @@ def lbfgs(problem, state, *, tol):
         is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
         if near is problem and is_worth_it:
             asked = min(asked, errors[-1] / 2)
-            yield 1.0, Point(problem, here.coef, here.intercept, here.margins, objective=here.objective)
+            yield 1.0, here.point(problem)
         else:
             yield 1.0, (here.coef, here.intercept)
         if can_factor and to_come > 8 + size / 50:
@@ -668,7 +676,8 @@ def _pays_in_single_precision(problem):
 
 def _relative_gap(problem, here, metric):
     """Estimate, from the gradient, the gap relative to the decrease of the objective so far."""
-    square = np.sum(metric.gradient(here)[:, :-1] ** 2)
+    gradient = metric.gradient_of_coef(here)
+    square = np.vdot(gradient, gradient)
     if problem.alpha == 0:
         return np.sqrt(square) / max(np.linalg.norm(problem.start.gradient), problem.resolution)
     return square / (2 * problem.l2) / max(problem.start.objective - here.objective, problem.resolution)
@@ -788,11 +797,12 @@ def choose(problem):
     n, p = problem.X.shape
     m = side(problem)
     if problem.l1 > 0 and problem.loss.coupled:
-        return "saga", "with an l1 norm and coupled scores per row, SAGA is the fastest solver with a proximal step"
+        return "saga", "with an l1 norm and coupled scores per row, SAGA needs no model of all outputs"
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
-    if m <= 100 and n * p <= EXACT:
+    costs = direct == "newton" and n * p * m > PRODUCTS and is_tall(problem, m)
+    if m <= 100 and n * p <= EXACT and not costs:
         return direct, f"factorising a {m} x {m} matrix is cheap"
     if direct == "cholesky" and m <= 150 and n >= 20 * m and not sparse.issparse(problem.X):
         return direct, f"forming and factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"

@@ -362,32 +362,35 @@ class Batched(NamedTuple):
 
         A pass that raises the objective is undone, and the step is halved.
         """
+        order = batches_of(len(problem.data.phi), self.batch_size, np.random.default_rng(self.seed))
+        data, order = _of_few_shapes(problem.data, order, self.batch_size)
         with fast():
-            problem = problem._replace(data=_cast(problem.data), reference=_cast(problem.reference))
+            problem = problem._replace(data=_cast(data), reference=_cast(problem.reference))
             begin = _cast(Run(*run))
-            order = batches_of(len(problem.data.phi), self.batch_size, np.random.default_rng(self.seed))
             for halvings in range(_RETREATS + 1):
                 step = eta * 0.5**halvings
                 run, values = _judged_epoch(problem, begin, order, step, method=self.method)
                 first, value, last = np.asarray(values).tolist()
                 if value <= _ROSE * first and last <= _ROSE * first:
-                    return tuple(jax.tree.map(np.array, run)), value, step
+                    return tuple(jax.tree.map(np.asarray, run)), value, step
                 begin = Run.at_rest(begin.weights, begin.intercept, self.method)
             raise _diverged(self.learning_rate, first, last, self.learning_rate * 0.5**_RETREATS)
 
 
 def batches_of(n, size, rng):
-    """Return row indices of random batches of about `size` rows, one batch per row of the result.
+    """Return row indices of random batches of at most `size` rows, one batch per row of the result.
 
-    All batches have the same size, so up to (number of batches - 1) rows are left out.
+    All rows are in one batch. The numbers of rows of two batches differ by at most 1; shorter ones end with -1.
     """
-    n_batches = max(1, round(n / size))
-    return rng.permutation(n)[: n - n % n_batches].reshape(n_batches, -1)
+    n_batches = -(-n // size)
+    order = np.full((-(-n // n_batches), n_batches), -1, np.int32)
+    order.flat[:n] = rng.permutation(n)
+    return order.T
 
 
 @functools.partial(jax.jit, static_argnames="method")
 def epoch(problem, run, order, eta, *, method):
-    """Take one step of 'sgd' or 'adam' on each batch, a row of indices in `order`.
+    """Take one step of 'sgd' or 'adam' on each batch, a row of indices in `order`; those below 0 are no rows.
 
     Returns
     -------
@@ -397,18 +400,21 @@ def epoch(problem, run, order, eta, *, method):
     value : ndarray of shape ()
         Mean of the objectives of the batches.
     """
+    n_batches = (order[:, 0] >= 0).sum()
 
-    def step(carry, rows):
-        (weights, memory, intercept), average = carry
+    def step(k, carry):
+        (weights, memory, intercept), average, total = carry
+        rows = order[k]
         batch = jax.tree.map(lambda column: column[rows], problem.data)
-        batch = batch._replace(weight=batch.weight * (len(problem.data.weight) / len(rows)))
+        batch = batch._replace(weight=jnp.where(rows >= 0, n_batches * batch.weight, 0.0))
         value, slope, intercept = problem.at(weights, intercept, batch)
         move, memory = _move(memory, slope, eta, method, len(problem.network.split(weights)[0]))
         weights = add(weights, 1.0, move)
-        return (Run(weights, memory, intercept), add(average, 1 / len(order), weights)), value
+        return Run(weights, memory, intercept), add(average, 1 / n_batches, weights), total + value
 
-    (run, average), values = jax.lax.scan(step, (run, scaled(0.0, run.weights)), order)
-    return run, average, values.mean()
+    start = run, scaled(0.0, run.weights), jnp.zeros((), problem.data.phi.dtype)
+    run, average, total = jax.lax.fori_loop(0, n_batches, step, start)
+    return run, average, total / n_batches
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -455,10 +461,21 @@ def _diverged(learning_rate, first, last, safe, remedy=""):
     )
 
 
-def _padded(data):
-    """Add rows of weight 0 up to a multiple of 64 rows, so that the folds of a table share compiled code."""
-    more = -len(data.weight) % 64
-    return jax.tree.map(lambda column: np.pad(column, [(0, more)] + [(0, 0)] * (column.ndim - 1)), data)
+def _padded(data, step=64):
+    """Add rows of weight 0 up to a multiple of `step` rows, so that the folds of a table share compiled code."""
+    more = -len(data.weight) % step
+    if not more:
+        return data
+    return data._make(np.concatenate([column, np.zeros((more, *column.shape[1:]))]) for column in data)
+
+
+def _of_few_shapes(data, order, size):
+    """Add rows of weight 0 and empty batches, so that four compiled codes serve all sizes from 2**k to 2**(k+1)."""
+    data = _padded(data, max(64, 2 ** (len(data.weight) - 1).bit_length() // 8))
+    length = min(size, len(data.weight))
+    filled = np.full((-(-len(data.weight) // length), length), -1, order.dtype)
+    filled[: order.shape[0], : order.shape[1]] = order
+    return data, filled
 
 
 def single(tree, dtype=jnp.float32):

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, draw_seed, warn, with_callbacks
 from sklearn_ltdl._targets import (
+    Standardisation,
     checked_labels,
     checked_numbers,
     checked_weights,
@@ -22,7 +23,7 @@ from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import Squared, total
 from sklearn_ltdl.networks._linearized import Tangent, TangentKernel, solve_ridge
 from sklearn_ltdl.networks._model import Network, Trained, displacement, draw_weights, squared_distance, width_of
-from sklearn_ltdl.networks._tables import classification_table, regression_table
+from sklearn_ltdl.networks._tables import Units, classification_table, regression_table
 from sklearn_ltdl.networks._training import (
     Given,
     NetworkClassifier,
@@ -38,7 +39,8 @@ from sklearn_ltdl.ntk import NTKKernelClassifier, NTKKernelRegressor
 from sklearn_ltdl.ntk._classes import ClassMachine
 from sklearn_ltdl.ntk._machine import Machine
 from sklearn_ltdl.ntk._problem import MachineSettings
-from sklearn_ltdl.rows._rows import Rows
+from sklearn_ltdl.ntk._streamed import Looked, classifier_of_rows, machine_of_rows
+from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 from sklearn_ltdl.scalings import Scaling
 
 _SCALES = 1e-10, 1e10  # within these bounds float64 resolves the change of the output, and weights stay finite
@@ -200,6 +202,7 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
     first pass, chooses the penalty and the step, and a part of it validates. Rows are drawn from a window of many
     blocks, so that sorted files do no harm. Losses are then those of rounds of at most 262 144 rows, of which a pass
     over a long table has several, and the step is halved by rounds, too. Identical rows are not merged.
+    In mode 'kernel' the kernel machine then has 2000 centres, as with more than 5000 distinct rows in memory.
 
     Preconditioned steps multiply the gradient of the first layer's weights by :math:`c\,(C + \lambda I)^{-1}`, where C
     is the second moment matrix of :math:`\varphi(x)`, as K-FAC does [2]_. The objective is the same. Without a penalty
@@ -267,8 +270,8 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or Rows
-            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
-            first pass runs on a cluster; this process trains.
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. A cluster
+            runs all passes of mode 'kernel', otherwise only the first one; this process trains.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -277,14 +280,25 @@ class LazyNetRegressor(_LazyNet, NetworkRegressor):
         -------
         self
         """
+        rows = rows_to_fit(self, X, y, sample_weight) if self.mode == "kernel" else None
+        if rows is not None:
+            return self._fit_kernel_of_rows(rows)
         earlier = self._earlier()
         known = None if earlier is None else self._units
         normalize = self.normalize_y and self.mode != "kernel"  # the kernel machine standardises
-        table, units = regression_table(
-            self, X, y, sample_weight, normalize=normalize, units=known, takes_rows=self.mode != "kernel"
-        )
+        table, units = regression_table(self, X, y, sample_weight, normalize=normalize, units=known, takes_rows=True)
         given = Given(self, X, y, sample_weight, {"_units": units, "kernel_machine_": None})
         found = fit_network(self, Squared(), table, earlier, given)
+        self._units = units
+        return self._publish(found)
+
+    def _fit_kernel_of_rows(self, rows):
+        settings = MachineSettings(
+            alpha=self.alpha, normalize_y=self.normalize_y, random_state=draw_seed(self.random_state)
+        )
+        looked = Looked.at_numbers(rows, settings)
+        units = Units(Standardisation.of(looked.mean[None], np.ones(1), False), rows.columns.flat)
+        found = fit_kernel_of_rows(self, rows, looked, settings, {"_units": units})
         self._units = units
         return self._publish(found)
 
@@ -449,8 +463,8 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or Rows
-            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. Only the
-            first pass runs on a cluster; this process trains.
+            Rows, which `scan` makes, are read block by block, and have the target and the weights inside. A cluster
+            runs all passes of mode 'kernel', otherwise only the first one; this process trains.
         y : array-like of shape (n_samples,)
             None with Rows.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -459,20 +473,30 @@ class LazyNetClassifier(_LazyNet, NetworkClassifier):
         -------
         self
         """
+        rows = rows_to_fit(self, X, y, sample_weight) if self.mode == "kernel" else None
+        if rows is not None:
+            return self._fit_kernel_of_rows(rows)
         earlier = self._earlier()
         known = None if earlier is None else self.classes_
         table, classes = classification_table(
-            self,
-            X,
-            y,
-            sample_weight,
-            class_weight=self.class_weight,
-            known=known,
-            takes_rows=self.mode != "kernel",
+            self, X, y, sample_weight, class_weight=self.class_weight, known=known, takes_rows=True
         )
         given = Given(self, X, y, sample_weight, {"classes_": classes, "kernel_machine_": None})
         found = fit_network(self, classification_loss(len(classes)), table, earlier, given)
         self.classes_: np.ndarray = classes
+        return self._publish(found)
+
+    def _fit_kernel_of_rows(self, rows):
+        if self.class_weight is not None:
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs arrays in mode 'kernel', and X is Rows; give a column of "
+                "weights to scan, or *rows.sample(n)."
+            )
+        settings = MachineSettings(alpha=self.alpha, normalize_y=False, random_state=draw_seed(self.random_state))
+        looked = Looked.at_labels(rows, settings)
+        classes = looked.target.classes
+        found = fit_kernel_of_rows(self, rows, looked, settings, {"classes_": classes})
+        self.classes_ = classes
         return self._publish(found)
 
 
@@ -605,18 +629,14 @@ def _fit_kernel(estimator, start, given, seed):
     """Fit the kernel machine to the original rows, in the units of the target."""
     X = np.asarray(given.X, dtype=np.float64)
     weight = checked_weights(given.sample_weight, len(X))
-    kernel = TangentKernel(start.network.network, start.weights)
-    options = {"kernel": kernel, "alpha": estimator.alpha, "random_state": seed}
+    options = {"kernel": _kernel_of(start), "alpha": estimator.alpha, "random_state": seed}
     if is_classifier(estimator):
         y = checked_labels(given.y).ravel()
         weight = weights_of_classes(estimator.class_weight, *encode_classes(y, weight), weight)
     else:
         y, options["normalize_y"] = checked_numbers(given.y), estimator.normalize_y
 
-    def attributes(machine):
-        return {"kernel_machine_": machine, "intercept_": np.atleast_1d(machine.intercept_)}
-
-    with given.callbacks(attributes, 1) as tell:
+    with given.callbacks(_attributes_of, 1) as tell:
         if is_classifier(estimator):
             found = ClassMachine.of(X, y, weight, MachineSettings(**options))
             machine = NTKKernelClassifier(**options)._publish(found)
@@ -624,5 +644,34 @@ def _fit_kernel(estimator, start, given, seed):
             machine = NTKKernelRegressor(**options)._publish(Machine.of(X, y, weight, MachineSettings(**options)))
         if tell is not None:
             tell(machine)
+    return _found_by(machine, start)
+
+
+def fit_kernel_of_rows(estimator, rows, looked, settings, attributes):
+    """Fit the kernel machine on centres to rows that are read block by block, of which the first pass has `looked`."""
+    rng = np.random.default_rng(settings.random_state)
+    start = first_weights(estimator, looked.drawn.X.shape[1] + 1, len(looked.mean), rng)
+    settings = settings._replace(kernel=_kernel_of(start))
+    options = {"kernel": settings.kernel, "alpha": settings.alpha, "random_state": settings.random_state}
+    with Given(estimator, rows, None, None, attributes).callbacks(_attributes_of, 1) as tell:
+        if is_classifier(estimator):
+            machine = NTKKernelClassifier(**options)._publish(classifier_of_rows(rows, looked, settings))
+        else:
+            options["normalize_y"] = settings.normalize_y
+            machine = NTKKernelRegressor(**options)._publish_machine(machine_of_rows(rows, looked, settings))
+        if tell is not None:
+            tell(machine)
+    return _found_by(machine, start)
+
+
+def _kernel_of(start):
+    return TangentKernel(start.network.network, start.weights)
+
+
+def _attributes_of(machine):
+    return {"kernel_machine_": machine, "intercept_": np.atleast_1d(machine.intercept_)}
+
+
+def _found_by(machine, start):
     trained = Trained(None, np.atleast_1d(machine.intercept_), [], machine.n_iter_, [])
     return Found(start, trained, machine.alpha_, machine)

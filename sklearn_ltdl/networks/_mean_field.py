@@ -63,8 +63,6 @@ _CONSTRAINTS: dict = {
 class _MeanFieldNet:
     """Base of the two estimators: continue from an earlier fit, and publish the results of a fit."""
 
-    particles_: np.ndarray
-    particles_init_: np.ndarray
     intercept_: np.ndarray
     alpha_: float
     certificate_: Certificate | None
@@ -72,8 +70,26 @@ class _MeanFieldNet:
     n_iter_: int
     loss_curve_: list[float]
     validation_loss_curve_: list[float]
-    balancedness_: float
-    displacement_: float
+
+    @property
+    def particles_(self) -> np.ndarray:
+        """Hidden weights and read-out of each neuron."""
+        return np.hstack(_layer(self._start.network, self._weights))
+
+    @property
+    def particles_init_(self) -> np.ndarray:
+        """Hidden weights and read-out of each neuron before training."""
+        return np.hstack(_layer(self._start.network, self._start.weights))
+
+    @property
+    def balancedness_(self) -> float:
+        """Total variation of balanced particles over weight decay."""
+        return balance(*self._activated())
+
+    @property
+    def displacement_(self) -> float:
+        """Distance of the weights from their start, relative to the start."""
+        return displacement(self._weights, self._start.weights)
 
     @property
     def measure_(self) -> Measure:
@@ -93,19 +109,15 @@ class _MeanFieldNet:
 
     def _earlier(self, goes_on):
         """Return the network from which training continues, or None if it starts afresh."""
-        return self._as_trained() if goes_on and hasattr(self, "particles_") else None
+        return self._as_trained() if goes_on and hasattr(self, "_weights") else None
 
     def _publish(self, found):
         """Set the fitted attributes."""
-        start, trained = found.start, found.trained
-        self._start, self._weights, self._run = start, trained.weights, found.run
+        trained = found.trained
+        self._start, self._weights, self._run = found.start, trained.weights, found.run
         self.intercept_, self.alpha_, self.certificate_ = trained.intercept, found.alpha, found.certificate
         self.solver_, self.n_iter_ = found.solver, trained.n_iter
         self.loss_curve_, self.validation_loss_curve_ = trained.losses, trained.held_out_losses
-        layer = self._activated()
-        self.particles_, self.particles_init_ = np.hstack(layer[1:]), np.hstack(_layer(start.network, start.weights))
-        self.balancedness_ = balance(*layer)
-        self.displacement_ = displacement(trained.weights, start.weights)
         return self
 
 
@@ -584,6 +596,15 @@ class MeanFieldTwoLayerNetClassifier(_MeanFieldNet, NetworkClassifier):
         return classification_table(self, X, y, sample_weight, class_weight=self.class_weight, known=known, **how)
 
 
+class LastPass(NamedTuple):
+    """State of the steps after a `partial_fit`, in NumPy: a Run, the step, method and learning rate, and the seed."""
+
+    run: tuple
+    eta: float
+    made_for: tuple
+    seed: int
+
+
 class Found(NamedTuple):
     """Result of a fit, its solver, and the state from which `partial_fit` continues."""
 
@@ -592,7 +613,7 @@ class Found(NamedTuple):
     alpha: float
     solver: str
     certificate: Certificate | None = None
-    run: tuple | None = None
+    run: LastPass | None = None
 
 
 def fit_layer(estimator, loss, table, earlier, given):
@@ -649,20 +670,25 @@ def _require_batches(estimator, what):
 
 def _initial_network(estimator, loss, table, earlier, rng):
     """Return the rows, the network at the start of training, and the penalty."""
-    drawn = first_weights(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
-    data = table.data(drawn)
-    if earlier is not None and _architecture(drawn) != _architecture(earlier.start):
+    if earlier is not None:
+        _require_same_layer(estimator, earlier.start)
+        return table.data(earlier.start), earlier, estimator.alpha_ if estimator.alpha == "loo" else estimator.alpha
+    start = first_weights(estimator, table.X.shape[1] + 1, table.targets.shape[1], rng)
+    data, factor = table.data(start), _penalty_factor(start)
+    alpha = estimator.alpha if estimator.alpha == "loo" else factor * estimator.alpha
+    alpha = chosen_alpha(alpha, start, loss, data, rng, table.n_rows) / factor
+    return data, Predictor(start, start.weights), alpha
+
+
+def _require_same_layer(estimator, start):
+    """Raise an error if the layer of an earlier fit is not the one that the parameters ask for."""
+    width, activation = start.weights[0].shape[1], start.network.activation
+    if (width, activation) != (estimator.width, ACTIVATIONS.resolve(estimator.activation)):
         raise ValueError(
             f"Training cannot continue with width={estimator.width} and activation={estimator.activation!r} from the "
-            f"{len(estimator.particles_)} neurons with activation {earlier.start.network.activation!r} of the last fit "
-            f"(solver={estimator.solver_!r}). Use the same width and activation, or fit with warm_start=False."
+            f"{width} neurons with activation {activation!r} of the last fit (solver={estimator.solver_!r}). Use the "
+            "same width and activation, or fit with warm_start=False."
         )
-    model = Predictor(drawn, drawn.weights) if earlier is None else earlier
-    if earlier is not None and estimator.alpha == "loo":
-        return data, model, estimator.alpha_
-    factor = _penalty_factor(drawn)
-    alpha = estimator.alpha if estimator.alpha == "loo" else factor * estimator.alpha
-    return data, model, chosen_alpha(alpha, drawn, loss, data, rng, table.n_rows) / factor
 
 
 def first_weights(estimator, p, n_outputs, rng):
@@ -682,10 +708,6 @@ def first_weights(estimator, p, n_outputs, rng):
     weights = tuple(estimator.init_scale * layer for layer in weights)
     network = Network(activation, Scaling(power=1.0), readout=fixed)
     return Start(network, weights, False, tuple(np.zeros_like(layer) for layer in weights))
-
-
-def _architecture(start):
-    return start.network.activation, [layer.shape for layer in start.weights]
 
 
 def _penalty_factor(start):
@@ -773,21 +795,23 @@ def fit_one_pass(estimator, loss, table, earlier):
 
     _check_solver(estimator)
     _require_batches(estimator, "partial_fit")
-    method = _SOLVER_OF_MANY_ROWS if estimator.solver == "auto" else estimator.solver
+    method, rate = _SOLVER_OF_MANY_ROWS if estimator.solver == "auto" else estimator.solver, estimator.learning_rate
     passes, losses = (0, []) if earlier is None else (estimator.n_iter_, estimator.loss_curve_)
-    seed = draw_seed(estimator.random_state)
+    last = getattr(estimator, "_run", None)
+    seed = draw_seed(estimator.random_state) if last is None else last.seed
     data, model, alpha = _initial_network(estimator, loss, table, earlier, np.random.default_rng(seed))
     start = model.start
     problem = Problem(start.network, loss, data, _penalty_factor(start) * alpha, start.reference)
-    rule = Batched(method, estimator.learning_rate, estimator.batch_size, seed=seed + passes)
-    run, eta, made_for = getattr(estimator, "_run", None) or (None, None, None)  # state of the last call
-    if made_for != (method, rule.learning_rate):
+    rule = Batched(method, rate, estimator.batch_size, seed=seed + passes)
+    if last is None or last.made_for != (method, rate):
         intercept = np.zeros(data.targets.shape[1]) if model.intercept is None else model.intercept
         run, eta = rule.first_run(problem, model.weights, intercept)
+    else:
+        run, eta = last.run, last.eta
     run, value, eta = rule.one_pass(problem, run, eta)
     weights, intercept = tuple(layer.astype(float) for layer in run[0]), run[2].astype(float)
     trained = Trained(weights, intercept, [*losses, value], passes + 1, [])
-    return Found(start, trained, alpha, method, run=(run, eta, (method, rule.learning_rate)))
+    return Found(start, trained, alpha, method, run=LastPass(run, eta, (method, rate), seed))
 
 
 def _layer(network, weights):

@@ -16,6 +16,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._gram import call_kernel, mean_diagonal
 from sklearn_ltdl.ntk._kernels import NTK
+from sklearn_ltdl.ntk._sample import together
 from sklearn_ltdl.ntk._solvers import DEFINITE, NO_FACTOR, _centre, _cholesky_search, _least, not_psd
 
 FOLDS = 3
@@ -49,7 +50,7 @@ class Fit(NamedTuple):
     alpha: float
 
 
-def fit(X, Y, weight, root, settings, alpha=None, strides=()):
+def fit(X, Y, weight, root, settings, alpha=None, strides=(), blocks=()):
     """Return the `Fit` in a metric of some root.
 
     Parameters
@@ -61,6 +62,8 @@ def fit(X, Y, weight, root, settings, alpha=None, strides=()):
         Penalty relative to the kernel's mean diagonal; None takes that of the settings.
     strides : tuple of ints, default=()
         If any, go from `alpha` to the least leave-one-out error, in such steps of the grid.
+    blocks : sequence of ndarrays of int, default=()
+        Rows that are left out together.
     """
     K, scale, share = _scaled_gram(X @ root, weight, settings)
     n, alphas = len(K), settings.penalties(scale)
@@ -69,7 +72,7 @@ def fit(X, Y, weight, root, settings, alpha=None, strides=()):
     target = scaling * (Y - mean)
     if strides and len(alphas) > 1:
         ridges = _ridges(n * alphas, n)
-        duals, left_out, tried, _ = _cholesky_search(K, target, scaling, ridges, n * alpha, strides, ())
+        duals, left_out, tried, _ = _cholesky_search(K, target, scaling, ridges, n * alpha, strides, blocks)
         best = _least(np.sum(share[:, None, None] * left_out**2, axis=(0, 1)))
         dual, alpha = duals[..., best], alphas[tried][best]
     else:
@@ -202,13 +205,13 @@ def choose(X, Y, weight, first, names, max_rounds, settings):
     ----------
     X, Y, weight : ndarrays of shapes (n, n_features), (n, n_outputs) and (n,)
     first : Machine
-        The fit to these rows without a metric, which has chosen its penalty.
+        The fit to these rows without a metric, which has chosen its penalty. Its blocks are left out together.
     names : sequence of str
     max_rounds : int
     settings : MachineSettings
     """
-    order = np.random.default_rng(settings.random_state).permutation(len(X))
-    folds = [(np.setdiff1d(order, test), test) for test in np.array_split(order, FOLDS)]
+    block = first.sample.block
+    folds = folds_of(block, settings.random_state)
     squares = any(CANDIDATES[name].squares for name in names)
     held_out, products = _first_round(X, Y, weight, folds, first.relative_alpha, squares, settings)
     alpha = first.relative_alpha if settings.alpha == "loo" else None
@@ -220,7 +223,7 @@ def choose(X, Y, weight, first, names, max_rounds, settings):
     while running and made < max_rounds:
         made += 1
         for path in running:
-            path.advance(X, Y, weight, folds, settings)
+            path.advance(X, Y, weight, folds, block, settings)
         running = still_running(running, Y, weight)
     errors = {name: path.errors(Y) for name, path in paths.items()}
     ranks = {name: path.effective_rank() for name, path in paths.items()}
@@ -229,6 +232,21 @@ def choose(X, Y, weight, first, names, max_rounds, settings):
         return Choice(name, 0, errors, held_out, [alpha], ranks)
     path = paths[name]
     return Choice(name, n_rounds, errors, path.held_out[n_rounds], path.alphas[: n_rounds + 1], ranks)
+
+
+def folds_of(block, seed):
+    """Return the training rows and the rows of at most `FOLDS` folds of whole blocks, of about equal numbers of rows.
+
+    A block is in the fold to which the middle of its rows belongs.
+    """
+    sizes, n = np.bincount(block), len(block)
+    drawn = np.random.default_rng(seed).permutation(len(sizes))
+    middles = np.cumsum(sizes[drawn]) - sizes[drawn] / 2
+    ends = np.cumsum([n // FOLDS + (k < n % FOLDS) for k in range(FOLDS)])
+    place = np.argsort(drawn)[block]  # of each row's block among those that are drawn
+    order = np.argsort(place, kind="stable")
+    fold = np.searchsorted(ends, middles)[place[order]]
+    return [(np.setdiff1d(order, test), test) for test in np.split(order, np.flatnonzero(np.diff(fold)) + 1)]
 
 
 class Path(NamedTuple):
@@ -260,7 +278,7 @@ class Path(NamedTuple):
         roots = [root for root, _ in self.fits[0]]
         return float(np.mean([len(root) ** 2 / np.sum((root @ root) ** 2) for root in roots]))
 
-    def advance(self, X, Y, weight, folds, settings):
+    def advance(self, X, Y, weight, folds, block, settings):
         """Make one more round in each fold. The first fold chooses the penalty, which the others take over.
 
         In the first metric the search is wide and begins at a typical penalty: at the large one of a fit that explains
@@ -274,7 +292,8 @@ class Path(NamedTuple):
             if self.fits:
                 M = outer_product(X[train], weight[train], *self.fits[-1][k], settings)
             root = metric_root(M, self.diagonal)
-            found = fit(X[train], Y[train], weight[train], root, settings, alpha, () if k else strides)
+            search = () if k else (strides, together(np.unique(block[train], return_inverse=True)[1]))
+            found = fit(X[train], Y[train], weight[train], root, settings, alpha, *search)
             alpha = None if alpha is None else found.alpha
             K = call_kernel(NTK(settings.depth), X[test] @ root, X[train] @ root)
             scores[test] = K @ found.coef + found.intercept

@@ -30,7 +30,7 @@ from sklearn_ltdl._targets import (
 )
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.losses import probabilities
-from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor
+from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor, _checked_groups
 from sklearn_ltdl.ntk._problem import MachineSettings
 from sklearn_ltdl.ntk._rounds import Recursion
 from sklearn_ltdl.ntk._streamed import Looked
@@ -46,8 +46,9 @@ _RFM_CONSTRAINTS = {
 class _RecursiveEstimator(BaseEstimator):
     """Base of the two estimators: run the recursion, publish its results, and predict with the last round."""
 
-    def _recursion(self, X, y, weight, unit, normalize_y):
-        return Recursion.of(X, y, weight, unit, self.max_rounds, self._settings(normalize_y), is_regressor(self))
+    def _recursion(self, X, y, weight, groups, unit, normalize_y):
+        groups, settings = _checked_groups(groups, X), self._settings(normalize_y)
+        return Recursion.of(X, y, weight, groups, unit, self.max_rounds, settings, is_regressor(self))
 
     def _settings(self, normalize_y):
         return MachineSettings(
@@ -147,11 +148,12 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     Notes
     -----
     Metric and number of rounds are chosen by 3-fold cross-validation. Each fold has its own matrix M, which has not
-    seen its held-out rows; only penalties are shared. A metric is given up when its error falls by less than 2 % in a
-    round, or is higher than that of another by more than two standard errors of the difference. The round with
-    the smallest error is chosen if it saves at least 5 % of the error without rounds, something in each fold, and more
-    than two standard errors of the difference (2.6 with 50 rows); otherwise no round is made. Identical rows are in one
-    fold; with fewer than 10 distinct rows, one column or a constant target no round is made.
+    seen its held-out rows; only penalties are shared. The rows of a group are in one fold. A metric is given up when
+    its error falls by less than 2 % in a round, or is higher than that of another by more than two standard errors of
+    the difference. The round with the smallest error is chosen if it saves at least 5 % of the error without rounds,
+    something in each fold, and more than two standard errors of the difference (2.6 with 50 rows); otherwise no round
+    is made. Identical rows are in one fold; with fewer than 10 distinct rows, one column or a constant target no round
+    is made.
 
     Three metrics are tried: M, its diagonal, and the diagonal with a first round from another target, the squared
     leave-one-out residuals. The latter finds pure interactions. If y is a product of two columns, neither changes the
@@ -197,7 +199,13 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike | Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
@@ -207,19 +215,21 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k counts a row k times; a row with weight 0 is ignored.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group (a patient, a site) are in the same fold and left out together.
 
         Returns
         -------
         self : object
         """
-        rows = rows_to_fit(self, X, y, sample_weight)
+        rows = rows_to_fit(self, X, y, sample_weight, groups)
         if rows is not None:
             settings = self._settings(self.normalize_y)
             looked = Looked.at_numbers(rows, settings)
             return self._publish(Recursion.of_rows(rows, looked, looked.target.units.scale, self.max_rounds, settings))
         X, y, weight = read_regression(self, X, y, sample_weight)
         units = Standardisation.of(y.reshape(len(y), -1), weight, self.normalize_y)
-        return self._publish(self._recursion(X, y, weight, units.scale, self.normalize_y))
+        return self._publish(self._recursion(X, y, weight, groups, units.scale, self.normalize_y))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the target.
@@ -340,7 +350,13 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike | Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike | Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Choose the number of rounds on held-out rows, and fit.
 
         Parameters
@@ -350,12 +366,14 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         y : array-like of shape (n_samples,), or None for Rows
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of k counts a row k times; a row with weight 0 is ignored, except that its class is listed.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group (a patient, a site) are in the same fold and left out together.
 
         Returns
         -------
         self : object
         """
-        rows = rows_to_fit(self, X, y, sample_weight)
+        rows = rows_to_fit(self, X, y, sample_weight, groups)
         if rows is not None:
             settings = self._settings(False)
             looked = Looked.at_labels(rows, settings)
@@ -366,7 +384,11 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
             classes, codes = encode_classes(y, weight)
             targets = one_hot(codes, len(classes))
             signed = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
-            found, n_outputs, n = self._recursion(X, signed, weight, 1.0, False), targets.shape[1], counted(weight)
+            found, n_outputs, n = (
+                self._recursion(X, signed, weight, groups, 1.0, False),
+                targets.shape[1],
+                counted(weight),
+            )
         targets, scores = (values.reshape(-1, n_outputs) for values in (found.targets, found.scores))
         targets = (targets + 1.0) / 2.0 if len(classes) == 2 else targets
         factor = fit_inverse_temperature(scores, softened(targets, n), found.weight)

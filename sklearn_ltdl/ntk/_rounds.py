@@ -35,13 +35,13 @@ class Round(NamedTuple):
     machine: Machine
 
     @classmethod
-    def of(cls, root, X, y, weight, settings, start=None, near=False):
+    def of(cls, root, X, y, weight, settings, groups=None, start=None, near=False):
         """Fit on distinct rows; `settings.depth` is the depth of the tangent kernel.
 
         The search for the penalty begins at `start`; `near` says that the best is expected there, as in `Machine.of`.
         """
         settings = settings._replace(kernel=Transformed(NTK(settings.depth), root))
-        return cls(root, settings, Machine.of(X, y, weight, settings, start=start, near=near))
+        return cls(root, settings, Machine.of(X, y, weight, settings, groups, start, near))
 
     @classmethod
     def of_rows(cls, root, rows, looked, settings):
@@ -108,12 +108,14 @@ class Recursion(NamedTuple):
     weight: np.ndarray
 
     @classmethod
-    def of(cls, X, y, weight, unit, max_rounds, settings, squares):
+    def of(cls, X, y, weight, groups, unit, max_rounds, settings, squares):
         """Choose metric and number of rounds on held-out rows, then make the rounds with all rows.
 
         Parameters
         ----------
         X, y, weight : ndarrays of shapes (n, n_features), (n,) or (n, n_outputs), and (n,)
+        groups : ndarray of shape (n,) or None
+            Rows of the same group are left out together.
         unit : float or ndarray of shape (n_outputs,)
             Scale by which the errors and gradients of each output are divided.
         max_rounds : int
@@ -122,22 +124,23 @@ class Recursion(NamedTuple):
             Whether squared residuals may give the first metric.
         """
         require_memory(X.shape[1], 6, "The matrix has one row and one column per feature; use fewer features.")
-        sample = Sample.of(X, y.reshape(len(y), -1), weight, None, precomputed=False)
+        sample = Sample.of(X, y.reshape(len(y), -1), weight, groups, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
+        groups = None if groups is None else sample.block
         warn_of_data([NTK(settings.depth)], X)
-        judged = Judged.of(X, y, weight, unit, squares, max_rounds, settings)
+        judged = Judged.of(X, y, weight, groups, unit, squares, max_rounds, settings)
         exact, n_rounds, Y = settings.is_exact(len(X)), judged.choice.n_rounds, y.reshape(len(y), -1) / unit
 
         def product(root, alpha):
             if exact:
                 return outer_product(X, weight, root, fit(X, Y, weight, root, settings, alpha).coef, settings)
-            return Round.of(root, X, y, weight, settings).agop(X, weight, unit)
+            return Round.of(root, X, y, weight, settings, groups).agop(X, weight, unit)
 
         if n_rounds == 0 and judged.first and exact and len(judged.rows) == len(X):
             last = judged.first
         else:
             root = judged.last_root(unit, settings, product)
-            last = Round.of(root, X, y, weight, settings, judged.choice.alphas[-1], near=True)
+            last = Round.of(root, X, y, weight, settings, groups, judged.choice.alphas[-1], near=True)
         agop = last.agop(X, weight, unit)
         if n_rounds == 0:  # M has seen no target: leave-one-out scores of all rows are valid
             return cls(*judged.said, last, agop, y, last.machine.left_out, weight)
@@ -154,20 +157,15 @@ class Recursion(NamedTuple):
         unit, max_rounds, settings
             As in `of`.
         """
-        if looked.left is not None:
-            raise ValueError("groups are not left out together in recursions; leave groups out of scan.")
         drawn, flat = looked.drawn, looked.flat
         require_memory(drawn.X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
-        Y = looked.target.of(drawn)
-        if isinstance(looked.target, NumberTarget):
-            Y = looked.target.units.undo(Y)
-        sample = Sample.of(drawn.X, Y, weights_of(drawn), None, precomputed=False)
-        X, weight = drawn.X[sample.points], sample.weight
+        sample = Sample.of(drawn.X, looked.targets_of(drawn), weights_of(drawn), drawn.groups, precomputed=False)
+        X, weight, groups = drawn.X[sample.points], sample.weight, None if looked.left is None else sample.block
         y = sample.targets[:, 0] if flat else sample.targets
         if len(X) > 1:
             warn_of_data([NTK(settings.depth)], X)
         squares = isinstance(looked.target, NumberTarget)
-        judged = Judged.of(X, y, weight, unit, squares, max_rounds, settings)
+        judged = Judged.of(X, y, weight, groups, unit, squares, max_rounds, settings)
 
         def product(root, alpha):
             return Round.of_rows(root, rows, looked, settings).agop_of_rows(rows, looked.counts.weight, unit)
@@ -175,8 +173,8 @@ class Recursion(NamedTuple):
         last = Round.of_rows(judged.last_root(unit, settings, product), rows, looked, settings)
         agop = last.agop_of_rows(rows, looked.counts.weight, unit)
         if judged.choice.n_rounds == 0:
-            left_out = last.machine.left_out
-            return cls(*judged.said, last, agop, Y[:, 0] if flat else Y, left_out, weights_of(drawn))
+            Y, weight = looked.targets_of(looked.judging), weights_of(looked.judging)
+            return cls(*judged.said, last, agop, Y[:, 0] if flat else Y, last.machine.left_out, weight)
         return cls(*judged.said, last, agop, *judged.held_out(unit))
 
 
@@ -200,14 +198,15 @@ class Judged(NamedTuple):
     choice: Choice
 
     @classmethod
-    def of(cls, X, y, weight, unit, squares, max_rounds, settings):
+    def of(cls, X, y, weight, groups, unit, squares, max_rounds, settings):
         """Choose by the settings of the fit, but with the whole Gram matrix."""
         rows = np.sort(np.random.default_rng(settings.random_state).permutation(len(X))[:JUDGED_ROWS])
         X, y, weight, settings = X[rows], y[rows], weight[rows], settings._replace(solver="exact")
+        groups = None if groups is None else groups[rows]
         is_constant = np.all(np.ptp(y, axis=0) <= 8 * ROUNDING * np.abs(y).max(axis=0))
         if max_rounds == 0 or len(X) < FEWEST_ROWS or X.shape[1] == 1 or is_constant:  # one column has one metric
             return cls(rows, X, y, weight, None, Choice("none", 0, {}, np.empty(0), [None], {}))
-        first = Round.of(np.eye(X.shape[1]), X, y, weight, settings)
+        first = Round.of(np.eye(X.shape[1]), X, y, weight, settings, groups)
         names = [name for name, candidate in CANDIDATES.items() if squares or not candidate.squares]
         Y = y.reshape(len(y), -1) / unit
         return cls(rows, X, y, weight, first, choose(X, Y, weight, first.machine, names, max_rounds, settings))

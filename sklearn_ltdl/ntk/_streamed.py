@@ -163,6 +163,11 @@ class Looked(NamedTuple):
         mean = np.array([2.0 * shares[1] - 1.0]) if len(classes) == 2 else shares
         return cls(counts, drawn, LabelTarget(classes, signed=True), mean, len(classes) == 2, left)
 
+    def targets_of(self, block):
+        """Return the targets of a block, numbers in their own units, of shape (n_rows, n_outputs)."""
+        Y = self.target.of(block)
+        return self.target.units.undo(Y) if isinstance(self.target, NumberTarget) else Y
+
     @property
     def judging(self):
         """The rows that are left out of all."""
@@ -183,7 +188,11 @@ def regression_of_rows(rows, settings):
 def classification_of_rows(rows, settings):
     """Return the machine of rows with labels as targets; see `ClassMachine.of`."""
     settings = settings._replace(random_state=draw_seed(settings.random_state), normalize_y=False)
-    looked = Looked.at_labels(rows, settings)
+    return classifier_of_rows(rows, Looked.at_labels(rows, settings), settings)
+
+
+def classifier_of_rows(rows, looked, settings):
+    """Return the machine of rows with labels as targets, after the first pass."""
     machine, targets = machine_of_rows(rows, looked, settings), looked.one_hot
     scores, weight = machine.left_out.reshape(targets.shape), weights_of(looked.judging)
     factor = fit_inverse_temperature(scores, softened(targets, looked.counts.counted), weight)

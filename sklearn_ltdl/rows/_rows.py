@@ -248,8 +248,8 @@ def scan(
     weight : str or Dask array, default=None
         Column of the sample weights.
     groups : str or Dask array, default=None
-        Column of the groups whose rows `NTKKernelRegressor` and `NTKKernelClassifier` leave out together, and `compare`
-        keeps in one fold.
+        Column of the groups whose rows kernel machines leave out together, and `RFMRegressor`, `RFMClassifier` and
+        `compare` keep in one fold.
 
     Returns
     -------

@@ -22,6 +22,19 @@ def recoded(where, blocks, encoding):
             yield text
 
 
+def rewritten(blocks, rewrite):
+    """Yield the blocks of a text, of which whole lines are rewritten."""
+    rest = b""
+    for block in blocks:
+        data = rest + block
+        end = data.rfind(b"\n") + 1
+        rest = data[end:]
+        if end:
+            yield rewrite(data[:end])
+    if rest:
+        yield rewrite(rest)
+
+
 def records(where, blocks, delimiter):
     """Yield lists of the records of a text, with their ends: lines, and several lines where a cell is in quotes.
 

@@ -12,9 +12,12 @@ MARK_SHARE = 0.5  # the same for texts that commonly mean a missing value
 MARKS = frozenset((
     "-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "*", "**", ":", "?", "na", "n/a", "n.a.", "n.a", "n/d",
     "nd", "nan", "nil", "none", "null", "unknown", "unk", "missing", "not available", "not applicable", "no data",
-    "#n/a", "#na", "#value!", "#div/0!", "#ref!",
+    "#n/a", "#na", "#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", "#spill!", "#calc!", "#wert!", "#bezug!",
+    "#zahl!", "#nv", "#valeur!", "#nombre!", "#####", "(null)", "<null>", "<na>", "(blank)", "(missing)", "\\n", "tbd",
+    "tba", "k.a.", "k. a.", "n.d.", "n.v.", "s.o.", "not recorded", "not reported", "not measured", "not known",
+    "refused", "undefined", "-nan", "-nan(ind)", "1.#qnan", "1.#ind", "-1.#ind",
 ))  # fmt: skip
-_GAPS = "'\u2019 \u00a0\u202f"
+_GAPS = "'\u2019 \u00a0\u202f\u2007\u2009"
 BESIDE_POINT, BESIDE_COMMA = f"[,{_GAPS}]", f"[.{_GAPS}]"  # thousands separators
 _DECIMAL_POINT = (  # 1,234.5 and 12,34,567.8
     rf"[+-]?(?:\d+|[1-9]\d{{0,2}}(?:{BESIDE_POINT}\d{{3}})+|[1-9]\d?(?:,\d\d)+,\d{{3}})?"
@@ -23,15 +26,21 @@ _DECIMAL_POINT = (  # 1,234.5 and 12,34,567.8
 _DECIMAL_COMMA = rf"[+-]?(?:\d+|[1-9]\d{{0,2}}(?:{BESIDE_COMMA}\d{{3}})+)(?:,\d+)?(?:[eE][+-]?\d+)?"  # 1.234,5
 _EITHER_SIGN = r"[+-]?(?:\d+|\d*[.,]\d+)"
 _MAYBE_THOUSANDS = r"[+-]?[1-9]\d{0,2}[.,]\d{3}"
-_MINUS_AFTER = r"^(\d[\d.,]+)\s?-$"
+_MINUS_AFTER = r"^(\d[\d.,]*\d)\s?-$"
+_MINUS_BEFORE = r"^[-\u2012\u2013\uff0d]\s*(?=[\d.,])"
+_DASHES = r"^([+-]?\d[\d.,']*)[.,](?:--?|\u2013|\u2014)$"  # 5.- and 5,-- as prices
 _POWERS = {  # other spellings of an exponent
     r"^([+-]?(?:\d+\.\d*|\.\d+))[dD]([+-]?\d{1,3})$": r"\1E\2",
+    r"^([+-]?\d+)[dD]([+-]\d{1,3})$": r"\1E\2",
+    r"^([+-]?\d+(?:[.,]\d+)?)\s[eE]([+-]\d{1,3})$": r"\1E\2",
     r"^([+-]?\d+(?:[.,]\d+)?)\s?[xX\u00d7*\u00b7]\s?10\^?\(?([+-]?\d{1,2})\)?$": r"\1E\2",
 }
 _THOUSANDS = r"[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)"  # 1.234
-_SIGN = r"([$€£¥%])"
+_SIGN = r"([$€£¥%‰\u20a0-\u20c0])"
 _BEFORE = r"[+-]?\s?((?:US|R|A|C)\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|Rs\.?)\s?[\d.,(+-].*"
-_AFTER = r".*\d\)?\s?([A-Za-z°µ][A-Za-z°µ/²³]{0,7}\d?)"  # kg, km/h, m2
+_AFTER = (  # kg, km/h, m2, zł, sq. ft.
+    r".*\d\)?\s?((?:[^\W\d_]|[°µ])(?:[^\W\d_]|[°µ/²³]){0,7}\d?|kr\.|sq\.? ?(?:ft|m|km|mi|yd|in)\.?)"
+)
 _MULTIPLE = r".*\d\.?\s?(k|K|M|mn|B|bn)\)?"
 _FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "mn": 1e6, "B": 1e9, "bn": 1e9}
 
@@ -45,8 +54,9 @@ def are_few(strays, n):
     n : int
     """
     texts = set(strays)
-    share = MARK_SHARE if {text.strip().lower() for text in texts} <= MARKS else STRAY_SHARE
-    return len(strays) <= share * n and len(texts) <= MOST_STRAYS
+    if {text.strip().lower() for text in texts} <= MARKS:
+        return len(strays) <= MARK_SHARE * n
+    return len(strays) <= STRAY_SHARE * n and len(texts) <= MOST_STRAYS
 
 
 class Written:
@@ -108,12 +118,19 @@ class Written:
     @cached_property
     def has_minus_after(self):
         """Whether a minus sign follows a number, as SAP writes."""
-        return bool(self._without_unit.str.contains(r"^\d[\d.,]+\s?-$").any())
+        return bool(self._without_unit.str.contains(r"^\d[\d.,]*\d\s?-$").any())
 
     @cached_property
     def has_powers(self):
         """Whether an exponent is written otherwise than with E, as in 1.5D+03 and 1.5x10^3."""
-        return bool(self._without_unit.str.contains(r"\d\.?\d*(?:[dD][+-]?\d|\s?[xX\u00d7*\u00b7]\s?10)").any())
+        return bool(
+            self._without_unit.str.contains(r"\d\.?\d*(?:[dD][+-]?\d|\s[eE][+-]\d|\s?[xX\u00d7*\u00b7]\s?10)").any()
+        )
+
+    @cached_property
+    def has_dashes(self):
+        """Whether dashes stand for the decimals of a price, as in 5.- and 5,--."""
+        return bool(self._without_unit.str.match(_DASHES).any())
 
     @cached_property
     def has_both_signs(self):
@@ -126,7 +143,9 @@ class Written:
     @cached_property
     def bare(self):
         """The bare numbers: without unit and multiples, and with an ASCII minus sign in front."""
-        texts = self._without_unit.str.replace("\u2212", "-")
+        texts = self._without_unit.str.replace("\u2212", "-").str.replace(_MINUS_BEFORE, "-", regex=True)
+        if self.has_dashes:
+            texts = texts.str.replace(_DASHES, r"\1", regex=True)
         if self.has_minus_after:
             texts = texts.str.replace(_MINUS_AFTER, r"-\1", regex=True)
         if self.has_powers:

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import unicodedata
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ from sklearn_ltdl._targets import is_missing
 from sklearn_ltdl.tables._bytes import memory
 from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, strays_of, typed
 from sklearn_ltdl.tables._notes import Note, listed, rows
+from sklearn_ltdl.tables._sentinels import sentinel, several_sentinels
 
-RARE_LEVEL = 10  # levels with fewer training rows are grouped as rare
+RARE_LEVEL = 10  # rows, below which a level says little
 OWN_TEXT = 0.9  # a text column with a larger share of distinct values only identifies rows
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # texts with at least so many words on average are sentences
@@ -21,18 +23,23 @@ _DATE = re.compile(r"\d{1,4}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{1,4}.*")
 _IDENTIFIER = re.compile(  # customer_id, PassengerId, SK_ID_CURR, but not "paid"
     r"(?i:(?:.*[\W_])?(?:ids?|uuid|guid|uid|pk|row[_. ]?(?:id|number|no|nr|names?))|index|idx|key|unnamed: \d+)"
     r"|.*[a-z](?:ID|Id)|.*_ID_.*"
+    r"|(?i:(?:.*[\W_])?(?:user|customer|client|patient|person|order|product|item|account|member|employee|student|session"
+    r"|transaction|booking|ticket|invoice|policy|claim|loan|passenger|device|contract)[\W_]?(?:id|no|nr|num|number|code)\.?"
+    r"|[cegpqsu]id|.*(?:kennung|matrikelnummer|kundennummer)|(?:tele)?phone(?:[\W_]?(?:no|number))?|telefon|ssn|imei"
+    r"|isbn|barcode)"
 )
 _ROW_NAME = re.compile(  # names of columns that number the rows if they increase; R writes X and ...1
     r"(?i:x|\.\.\.\d+|#|(?:.*[\W_])?(?:no|nr|num|number|obs|observation|case|row|record|serial|seq|sequence|sample)"
     r"|line|entry|subject|patient|customer|(?:lauf|lfd\W?)?(?:nr|nummer)|zeile|num[eé]ro|numer)\.?"
     r"|.*[a-z](?:No|Nr|Num|Number)"
 )
+_CODE_NAME = re.compile(r"(?i)(?:.*[\W_])?(?:zip|zip[\W_]?code|post(?:al)?[\W_]?code|plz|postleitzahl|fips|naics|icd)")
 _ONE_NUMBER = r"[^\w\s]?\d+(?:[.,]\d+)*[^\d]*"  # with what is around it, but no date, range or code
 _MANY_NUMBERS = 20  # distinct texts that begin with a number, from which they are not labels
 MOST_COLUMNS = 20_000  # maximum number of columns to predict from
 MOST_CELLS = 100_000_000  # in the encoded table, 0.8 GB, which fit in any memory
 _COPIES = 8  # of the encoded table in a fit
-MOST_LEVELS = 50  # maximum number of encoded columns for one categorical column
+MOST_LEVELS = 200  # maximum number of encoded columns for one categorical column
 
 
 class Column(NamedTuple):
@@ -366,27 +373,16 @@ def look_alike(labels):
     """Return the first labels that only differ in case, blanks or a final full stop."""
     plain = {}
     for label in map(str, labels):
-        plain.setdefault(" ".join(label.casefold().split()).rstrip(".").rstrip(), []).append(label)
+        text = re.sub(r"(?<=[^\W\d_])[-_](?=[^\W\d_])", " ", unicodedata.normalize("NFKC", label))
+        plain.setdefault(" ".join(text.casefold().split()).rstrip(".").rstrip(), []).append(label)
     return next((twins for twins in plain.values() if len(twins) > 1), [])
 
 
-def _sentinel(column):
-    """Note a number such as -999 that is far from all others, because it often means a missing value."""
-    if column.kind != "number" or column.n_known <= RARE_LEVEL or column.series.dtype.kind not in "iuf":
+def _named_code(column):
+    """Note whole numbers with the name of a code, of which the size means nothing."""
+    if column.kind != "number" or column.series.dtype.kind not in "iu" or not _CODE_NAME.fullmatch(column.name):
         return None
-    values, counts = np.unique(column.series.dropna().to_numpy(dtype=float), return_counts=True)
-    if len(values) < 5:
-        return None
-    for end, others in ((0, values[1:]), (-1, values[:-1])):
-        value, count, spread = values[end], counts[end], others[-1] - others[0]
-        gap = abs(value - others[end])
-        usual = re.fullmatch(r"-?9{2,}(?:\.0|9*\.9+)?|-?9{2,}8", repr(float(value)).removesuffix(".0")) is not None
-        if gap > (1 if usual else 1000) * spread and (usual or count > 1):
-            where = f"in {rows(count)}"
-            return Note(
-                "sentinel", f"{value:g} {where} is far from all other values; --missing {value:g} if it means missing"
-            )
-    return None
+    return Note("code", "named like a code, and read as numbers; --categorical NAME reads it as categories")
 
 
 def _repeated_identifier(column):
@@ -407,9 +403,7 @@ def _rare_levels(column):
     few = int(counts[counts < RARE_LEVEL].sum())
     if few <= column.n_known / 2 or column.n_distinct < RARE_LEVEL:
         return None
-    return Note(
-        "rare levels", f"{few} of {column.n_known} rows have a level of fewer than {RARE_LEVEL} rows, in one group"
-    )
+    return Note("rare levels", f"{few} of {column.n_known} rows have a level of fewer than {RARE_LEVEL} rows")
 
 
 def identifies(name, series, number=None):
@@ -426,7 +420,9 @@ SUSPECT = (
     _stray_words,
     _spelled_numbers,
     _look_alike,
-    _sentinel,
+    sentinel,
+    several_sentinels,
+    _named_code,
     _repeated_identifier,
     _rare_levels,
 )  # possible mistakes

@@ -25,8 +25,27 @@ _ODD = (  # spellings that pandas does not know, as patterns, and how to write t
     (r"(\d) de (?=[^\W\d])|([^\W\d]) de (?=\d)", r"\1\2 "),  # 21 de enero de 2019
     (r"(?<=\d)\. (?=[^\W\d])", " "),  # 21. Januar 2019
     (r" (\d{1,2})\.(\d\d)$", r" \1:\2"),  # 21-01-2019 06.11
+    (r"(:\d\d) (?:Uhr|Z|UTC|GMT|[A-Z]{2,4}T)$", r"\1"),  # 06:11 Uhr, 06:11 CET
+    (r"^(\d{4}):(\d\d):(\d\d) ", r"\1-\2-\3 "),  # 2019:01:21 06:11:06 (cameras)
+    (r"^(\d{4}-\d\d-\d\d)[-_](\d\d)[.:](\d\d)(?:[.:]\d\d)?$", r"\1 \2:\3"),  # 2019-01-21_06:11
+    (r"^(\d{4})(\d\d)(\d\d)[T ](\d\d):?(\d\d)(?::?(\d\d))?Z?$", r"\1-\2-\3 \4:\5"),  # 20190121T061106
+    (r"^(\d{1,2})\.([^\W\d]{3,9})\.(?=\d)", r"\1 \2 "),  # 21.Jan.2019
+    (r"^(\d{1,2}-[A-Za-z]{3}-\d{2,4}):(\d\d:\d\d:\d\d)(?:\.0+)?$", r"\1 \2"),  # 21Jan2019:06:11:06 (SAS)
+    (r" (\d\d)\.(\d\d)\.(\d\d)(?:\.\d+)? ([AP]M)$", r" \1:\2:\3 \4"),  # 21-JAN-19 06.11.06.000 AM (Oracle)
+    (r"^(\d{4})[- ]?[Mm](\d{1,2})$", r"\1-\2"),  # 2019M01
+    (r"^(\d{4})[- ]([^\W\d]{3,9})$", r"\2 \1"),  # 2019-Jan
+    (r"^(0?[1-9]|1[0-2])-(\d{4})$", r"\2-\1"),  # 01-2019
+    (r"^([^\W\d]{3,9}), (\d{4})$", r"\1 \2"),  # January, 2019
+    (r"^([^\W\d]{3}) ?'(\d\d)$", r"\1-\2"),  # Jan '19
 )
-_QUARTER = r"(?:Q0?([1-4])[ /-]?(\d{4})|(\d{4})[ /-]?Q([1-4]))"  # Q1 2019 and 2019Q1
+_QUARTER = (  # Q1 2019, 2019Q1, 1Q19, Q1 '19, 1. Quartal 2019
+    r"(?:(?:[QqT]0?([1-4])|([1-4])(?:[Qq]|\. ?Quartal|\. ?Quarter))[ /-]?'?(\d{4}|\d\d)|(\d{4})[ /-]?[Qq]([1-4]))"
+)
+_WEEK = (  # 2021-W05, 2021-W05-1, KW05/2021
+    r"(?:(\d{4})[- ]?[Ww](\d\d?)(?:-?([1-7]))?|(?:W|KW|CW|[Ww]ee?k)[ -]?(\d\d?)[ /-](\d{4}))"
+)
+_NAMED = re.compile(r"(?i).*(?:date|datum|fecha|dob|timestamp)")  # a name that makes whole numbers dates
+_LEAST_MONTHS = 12  # distinct numbers such as 201901 that are months under any name
 _LETTERS = re.compile(r"[^\W\d_]{3,}\.?")
 _MONTHS = {  # first letters of months in German, French, Spanish, Italian, Portuguese and Dutch
     "jan": "Jan", "gen": "Jan", "ene": "Jan", "feb": "Feb", "fev": "Feb", "mar": "Mar", "mrz": "Mar", "maa": "Mar",
@@ -46,15 +65,37 @@ _TWELVE = r"(?:0?[1-9]|1[0-2]):[0-5]\d(?::[0-5]\d)? ?[AaPp]\.?[Mm]\.?"
 
 
 def compact_dates(column, decimal):
-    """Read ``20240531``, if all whole numbers of the column are valid dates."""
+    """Read ``20240531``, ``202405311430`` and, in a column named as a date, ``31052024``, if all cells are valid."""
     from pandas import to_datetime
 
     if column.is_target or not column.is_whole or column.texts.nunique() < 2:
         return None
-    if not column.texts.str.fullmatch(_COMPACT).all():
+    forms = [(_COMPACT, "%Y%m%d"), (rf"{_COMPACT}\d{{4}}", "%Y%m%d%H%M"), (rf"{_COMPACT}\d{{6}}", "%Y%m%d%H%M%S")]
+    forms += [(r"\d{8}", "%d%m%Y"), (r"\d{8}", "%m%d%Y")] if _NAMED.fullmatch(column.name) else []
+    found = []
+    for pattern, written in forms:
+        if column.texts.str.fullmatch(pattern).all():
+            with suppress(ValueError):  # the 30th of February
+                days = to_datetime(column.texts, format=written)
+                if days.dt.year.between(1900, 2100).all():
+                    found.append(days)
+    if not found:
         return None
-    with suppress(ValueError):  # the 30th of February
-        return Reading(to_datetime(column.texts, format="%Y%m%d"), ("compact dates",))
+    clear = all(days.equals(found[0]) for days in found)
+    return Reading(found[0], ("compact dates",)) if clear else Reading(None, ("ambiguous dates",))
+
+
+def compact_months(column, decimal):
+    """Read ``202405`` and ``05.2024`` as the first day of the month, if all cells are written so."""
+    from pandas import to_datetime
+
+    texts = column.texts
+    if column.is_target or texts.nunique() < (2 if _NAMED.fullmatch(column.name) else _LEAST_MONTHS):
+        return None
+    if texts.str.fullmatch(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])").all():
+        return Reading(to_datetime(texts, format="%Y%m"), ("compact dates",))
+    if texts.str.fullmatch(r"(?:0[1-9]|1[0-2])\.(?:19|20)\d\d").all():
+        return Reading(to_datetime(texts, format="%m.%Y"), ("compact dates",))
     return None
 
 
@@ -84,7 +125,9 @@ def dates(column, decimal):
     seen = [text for text in distinct[:_SEEN] if _DATE_LIKE.fullmatch(text)]
     if len(seen) < min(_SEEN, len(distinct)) / 2:
         return None
-    found = {written: _parsed(distinct, written) for written in _forms(seen)}
+    forms = _forms(seen)
+    forms += _years_first(distinct, forms)
+    found = {written: _parsed(distinct, written) for written in forms}
     found = {
         written: days
         for written, days in found.items()
@@ -108,15 +151,31 @@ def dates(column, decimal):
 
 
 def quarters(column, decimal):
-    """Read ``2019Q1`` and ``Q1 2019`` as the first day of the quarter."""
+    """Read ``2019Q1``, ``Q1 2019`` and ``1Q19`` as the first day of the quarter."""
     from pandas import to_datetime
 
     if not column.is_text or column.is_target or not column.texts.str.fullmatch(_QUARTER).all():
         return None
     found = column.texts.str.extract(_QUARTER)
-    years, numbers = found[1].fillna(found[2]), found[0].fillna(found[3]).astype(int)
+    years, numbers = found[2].fillna(found[3]), found[0].fillna(found[1]).fillna(found[4]).astype(int)
+    this = datetime.datetime.now(tz=datetime.UTC).year % 100
+    short = years.str.len() == 2
+    years = years.where(~short, years.map(lambda year: ("20" if int(year) <= this else "19") + year))
     months = (3 * numbers - 2).astype(str).str.zfill(2)
     return Reading(to_datetime(years + "-" + months + "-01"), ("quarters",))
+
+
+def weeks(column, decimal):
+    """Read ISO weeks such as ``2021-W05`` as their Monday, and ``2021-W05-3`` as its day."""
+    from pandas import to_datetime
+
+    if not column.is_text or column.is_target or not column.texts.str.fullmatch(_WEEK).all():
+        return None
+    found = column.texts.str.extract(_WEEK)
+    texts = found[0].fillna(found[4]) + " " + found[1].fillna(found[3]) + " " + found[2].fillna("1")
+    with suppress(ValueError):  # the 53rd week of a year that has 52
+        return Reading(to_datetime(texts, format="%G %V %u"), ("weeks",))
+    return None
 
 
 def _usual(texts):
@@ -146,6 +205,16 @@ def _forms(texts):
     return list(forms) or [written for written in listed if any(_fits(text, written) for text in texts)]
 
 
+def _years_first(texts, forms):
+    """Return formats such as ``%y-%m-%d``, if the first of three numbers varies less than the last, as years do."""
+    ends = texts.str.extract(r"^(\d\d)[-/]\d\d[-/](\d\d)\b")
+    firsts, lasts = set(ends[0].dropna()), set(ends[1].dropna())
+    latest = datetime.datetime.now(tz=datetime.UTC).year % 100
+    if not 0 < len(firsts) < len(lasts) or firsts <= {"01", "15"} or any(latest < int(k) <= 31 for k in firsts):
+        return []
+    return [re.sub("%d(.)%m.%y", r"%y\1%m\1%d", written) for written in forms if re.match("%d.%m.%y", written)]
+
+
 def _fits(text, written):
     with suppress(ValueError):
         return bool(datetime.datetime.strptime(text, written))
@@ -154,7 +223,7 @@ def _fits(text, written):
 
 def _preference(written):
     """Return a rank of a format: ISO order and day.month come first; otherwise both orders are equal."""
-    return 0 if re.search("%Y.%m|%d[.]%m|%[bB]", written) else 2 if re.search("%Y.%d", written) else 1
+    return 0 if re.search("%[Yy].%m|%d[.]%m|%[bB]", written) else 2 if re.search("%Y.%d", written) else 1
 
 
 def _parsed(texts, written):

@@ -353,13 +353,27 @@ def _doubtful(table, data, delimiter, label, text):
     for name, values in _floats(table):
         if (values % 1 == 0).all():
             whole[name] = values
+        if values.size and _may_be_months(values):
+            names.add(name)
         small = np.abs(values).max(initial=0.0) < _LARGEST_DOUBTFUL
         if delimiter != "," and small and (abs(1000 * values - (1000 * values).round()) < 1e-6).all():
             names.add(name)  # 1.234 may be 1234
     for name, values in whole.items():
-        if zeros or (values.size and (values.max() >= 1e15 or 19000101 <= values.min() <= values.max() <= 21001231)):
+        if zeros or (values.size and (values.max() >= 1e15 or _may_be_dates(values.min(), values.max()))):
             names.add(name)
     return [name for name in table if name in names - {*text}]
+
+
+def _may_be_dates(least, most):
+    """Return whether whole numbers may be months, days, minutes or seconds, such as 20240531 or 31052024."""
+    ranges = ((190001, 210012), (10**7, 99999999), (190001010000, 210012312359), (19000101000000, 21001231235959))
+    return any(low <= least and most <= high for low, high in ranges)
+
+
+def _may_be_months(values):
+    """Return whether all numbers may be months such as 05.2024."""
+    years = np.round(10_000 * (values % 1))
+    return bool(((values >= 1) & (values < 13) & (years >= 1900) & (years <= 2100)).all())
 
 
 def _has_leading_zeros(data):

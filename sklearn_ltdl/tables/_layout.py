@@ -22,15 +22,20 @@ _SEEN = 50  # maximum number of lines below the header that are inspected
 _LONGEST = 1 << 16  # maximum number of bytes of a line below the table
 _MOST_CELLS = 100_000  # maximum number of cells that are inspected
 _AGREE = 5  # so many lines of the same width make the lines above them a title
-LAST_LINES = 5  # maximum number of lines below the rows, such as totals and remarks
+LAST_LINES = 20  # maximum number of lines below the rows, such as totals and remarks
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T].*)?")
 _TOTAL = re.compile(
     r"(?i)\W*(?:grand |sub-?)?(?:totals?|sum|average|mean|summe|gesamt|insgesamt|mittelwert|totale|totaux|somme|moyenne"
-    r"|suma|media|totaal)\W*"
+    r"|suma|media|totaal|median|std(?:\.? ?dev)?|standard deviation|overall|gesamtsumme|durchschnitt|promedio"
+    r"|gemiddelde|razem|og[oó]łem|итого|всего|合計|合计|总计|總計|toplam|summa|i alt|yhteensä|Σ"
+    r"|total (?:g[eé]n[eé]ral|\d{4}|\(all\)|rows: \d+))\W*"
 )
 
-_REMARK = re.compile(r"\s*(?:[#*]|.*[^\W\d]{2}.*\s|\(\d+ rows?\))")  # such as "Source: Eurostat"
+_REMARK = re.compile(  # such as "Source: Eurostat"
+    r"\s*(?:[#*]|.*[^\W\d]{2}.*\s|\(\d+ rows?\)|(?i:end|eof|ende)$|[-=_]{3,}$|\d{1,2}\) )"
+)
+_SOURCE = re.compile(r"(?i)(?:sources?|notes?|remarks?|quelle|anmerkung|fuente|nota|fonte|updated|exported)\b.*:")
 _RULE = re.compile(
     r"[\s|+]*(?::?[-=\u2500]{2,}|:-+:|:-|-:)[-=\u2500|+:\s]*"
 )  # a cell of a line that is drawn below a header
@@ -92,6 +97,8 @@ def find_layout(where, data, least, *, sep=None, header=True):
         raise ValueError(f"{where}: expected a table, got text whose first line has no end; {REMEDY}.")
     delimiter, place = _place(lines, least)
     found = lines[delimiter]
+    if header and _is_above_header(found, place):
+        place += 1
     notes = _said_above(found[:place])
     names = _names(found, place, delimiter, header)
     if sum(not name.startswith(UNNAMED) for name in names) < least:
@@ -163,6 +170,20 @@ def _place(lines, least):
     known = [sign for sign in lines if sign != " "] or list(lines)
     sign = max(known, key=lambda sign: len(lines[sign][min(starts[sign], len(lines[sign]) - 1)].cells))
     return sign, min(starts[sign], len(lines[sign]) - 1)
+
+
+def _is_above_header(found, place):
+    """Return whether a line only has headings over the header below it: some of its inner cells are empty or repeat."""
+    if len(found) < place + 4:
+        return False
+    cells, below, rows = found[place].cells, found[place + 1].cells, found[place + 2 : place + 2 + _SEEN]
+    names = [cell.strip() for cell in below]
+    if len(cells) != len(below) or not all(names) or len({*names}) < len(names) or any(map(is_numeral, names)):
+        return False
+    inner = [cell.strip() for cell in cells[1:-1]]
+    spans = "" in inner or len({*filter(None, inner)}) < len([*filter(None, inner)])
+    numeric = [j for j in range(len(names)) if all(is_numeral(row.cells[j]) for row in rows if j < len(row.cells))]
+    return spans and len(numeric) > 1
 
 
 def _after_comments(found):
@@ -319,6 +340,14 @@ def _is_units(rows, width):
     return bool(words) and not any(map(is_numeral, numeric)) and (len(words) > 1 or bracketed)
 
 
+def _is_remark(filled, is_short):
+    """Return whether the cells of a line below the rows are a remark."""
+    if not filled:
+        return False
+    source = bool(_SOURCE.match(filled[0])) and not any(map(is_numeral, filled[1:]))
+    return source or (len(filled) == 1 and is_short and bool(_REMARK.match(filled[0])))
+
+
 def find_end(data, layout):
     """Return where the last row of a file in UTF-8 ends, and notes on totals and remarks below it."""
     end, notes, width = len(data), [], len(layout.names)
@@ -334,7 +363,7 @@ def find_end(data, layout):
         place = max(0, end - _LONGEST) + start
         if len(filled) > 1 and _TOTAL.fullmatch(filled[0]) and data.find(filled[0].encode(), 0, place) < 0:
             notes.append(Note("totals row", f"The last line is ignored: {_shown(_Line(0, cells))}."))
-        elif len(filled) == 1 and len(cells) < width and delimiter != " " and _REMARK.match(filled[0]):
+        elif delimiter != " " and _is_remark(filled, len(cells) < width):
             notes.append(Note("remark", f"A line below the table is ignored: {_shown(_Line(0, cells))}."))
         else:
             break

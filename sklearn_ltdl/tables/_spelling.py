@@ -5,7 +5,16 @@ the next rule. To read another format, add a function to `RULES` and a sentence 
 """
 
 from sklearn_ltdl.tables._cells import BESIDE_COMMA, BESIDE_POINT, Reading, Written
-from sklearn_ltdl.tables._dates import compact_dates, dates, iso_dates, quarters, times_of_day
+from sklearn_ltdl.tables._dates import (
+    compact_dates,
+    compact_months,
+    dates,
+    iso_dates,
+    quarters,
+    times_of_day,
+    weeks,
+)
+from sklearn_ltdl.tables._marks import PLAINER
 from sklearn_ltdl.tables._notes import Note, listed, rows
 
 MOST_LABELS = 30  # whole numbers of a target may be labels if at most so many are distinct
@@ -67,6 +76,7 @@ def numbers(column, decimal):
     said += ("parentheses",) if column.has_parentheses else ()
     said += ("minus after",) if column.has_minus_after else ()
     said += ("powers",) if column.has_powers else ()
+    said += ("dashes",) if column.has_dashes else ()
     has_commas = column.style == "," or (column.style == "either" and decimal == ",")
     plain = texts.str.replace(BESIDE_COMMA if has_commas else BESIDE_POINT, "", regex=True)
     if has_commas and plain.str.contains(",", regex=False).any():
@@ -96,9 +106,28 @@ def numbers_with_strays(column, decimal):
     return Reading.beside(column.strays, values, reading.said, reading.details)
 
 
+def marked_numbers(column, decimal):
+    """Read numbers with the marks of `PLAINER`; a target with few distinct numbers is kept as text."""
+    if not column.is_text:
+        return None
+    texts, said = column.texts, ()
+    for code, rule in PLAINER.items():
+        plain = rule(texts)
+        if plain is not None:
+            texts, said = plain, (*said, code)
+    if not said or (column.is_target and texts.nunique() <= MOST_LABELS):
+        return None
+    plain = Written(column.name, texts, is_target=column.is_target, is_text=True)
+    if codes(plain, decimal):
+        return None
+    reading = numbers(plain, decimal) or numbers_with_strays(plain, decimal)
+    return reading._replace(said=said + reading.said) if reading else None
+
+
 RULES = (
     labels,
     compact_dates,
+    compact_months,
     codes,
     zeros,
     points_between_thousands,
@@ -107,7 +136,9 @@ RULES = (
     iso_dates,
     dates,
     quarters,
+    weeks,
     times_of_day,
+    marked_numbers,
     numbers_with_strays,
 )
 SENTENCES = {
@@ -132,6 +163,19 @@ SENTENCES = {
     "ambiguous dates": "Dates are kept as text in {}, because day and month are ambiguous; write them as 2024-05-31.",
     "times of day": "Times are read as hours since midnight in {}.",
     "quarters": "Quarters are read as their first day in {}.",
+    "weeks": "Weeks are read as their Monday in {}; ltdl compare --categorical NAME keeps the text.",
+    "dashes": "Dashes after the decimal sign, as in 5.-, are removed in {}.",
+    "hexadecimal": "Hexadecimal numbers are read in {}; ltdl compare --categorical NAME keeps the text.",
+    "approximate": "Signs of approximate numbers, as in ~5, are removed in {}; ltdl compare --categorical NAME keeps "
+    "the text.",
+    "limits": "Limits such as <0.1 and 90+ are read as the number in {}; ltdl compare --categorical NAME keeps the "
+    "text, and --missing TEXT treats a limit as missing.",
+    "flags": "Flags after numbers, as in 12.3*, are removed in {}; ltdl compare --categorical NAME keeps the text.",
+    "uncertain": "Numbers with an uncertainty, as in 5 \u00b1 1, are read without it in {}; ltdl compare --categorical "
+    "NAME keeps the text.",
+    "ranges": "Ranges such as 10-20 are read as their middle in {}; ltdl compare --categorical NAME keeps the text.",
+    "one unit": "Several units of one kind are converted to the most frequent one in {}; ltdl compare --categorical "
+    "NAME keeps the text.",
     "strays": "Other texts are treated as missing in {}; ltdl compare --categorical NAME keeps such a column as text.",
 }
 

@@ -7,11 +7,12 @@ import sys
 from itertools import chain
 from typing import NamedTuple
 
-from sklearn_ltdl.tables._blocks import recoded, records
+from sklearn_ltdl.tables._blocks import recoded, records, rewritten
 from sklearn_ltdl.tables._bytes import PART, as_utf8, bytes_of_utf16, largest, read_as, require_lines, too_large
 from sklearn_ltdl.tables._columns import MOST_COLUMNS, too_many
 from sklearn_ltdl.tables._layout import BLANKS, LAST_LINES, Layout, find_end, find_layout
 from sklearn_ltdl.tables._notes import Note
+from sklearn_ltdl.tables._quotes import find_quotes
 from sklearn_ltdl.tables._sample import Drawing, Sample
 
 _FORMULA = re.compile(rb'(?<=[,;\t|\r\n])=("[^"\r\n]*")(?=[,;\t|\r\n]|\Z)')
@@ -43,6 +44,9 @@ def whole_text(where, data, form, least):
     require_lines(where, data)
     data, notes = as_utf8(where, data, form.encoding)
     data = data[_begin(data, form) :].removesuffix(b"\x1a")  # with which DOS ends a file
+    quotes = find_quotes(data)
+    if quotes:
+        data, notes = quotes.rewrite(data), [*notes, quotes.note]
     layout = _layout(where, data, form, least)
     end, more = find_end(data, layout)
     lines = data[:end].splitlines(keepends=True)
@@ -97,8 +101,12 @@ def sampled_text(where, blocks, form, least, size):
     begin = _begin(head, form)
     seen = head[begin : begin + max(_SEEN, head.find(b"\n", begin + _SEEN) + 1)]
     seen = seen[: max(seen.rfind(b"\n"), seen.rfind(b"\r")) + 1]
-    layout = _layout(where, as_utf8(where, seen)[0], form, least)
-    above, rows, sample, more = _drawn(where, chain(_cut(head[begin:]), blocks), layout, size)
+    seen, blocks = as_utf8(where, seen)[0], chain(_cut(head[begin:]), blocks)
+    quotes = find_quotes(seen)
+    if quotes:
+        seen, blocks, notes = quotes.rewrite(seen), rewritten(blocks, quotes.rewrite), [*notes, quotes.note]
+    layout = _layout(where, seen, form, least)
+    above, rows, sample, more = _drawn(where, blocks, layout, size)
     data, encoded = as_utf8(where, b"".join(above + rows))
     return Text(_without_formulas(data), layout, notes + encoded + layout.notes + more, sample)
 

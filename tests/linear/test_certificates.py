@@ -66,8 +66,6 @@ def test_the_gap_is_never_below_the_suboptimality(case, layout, loss, l1_ratio):
         lowest = reference(loss, problem)
         solvers = SMOOTH + ["cholesky"] * (loss == "squared") if l1_ratio == 0 else PROXIMAL
         for name in solvers:
-            if name == "cd" and loss == "multinomial":
-                continue
             trace = SOLVERS[name](problem, tol=0, max_iter=12, every=1).trace
             # L-BFGS stops at 1e-15 of the objective, some hundred roundings
             assert np.all(trace.gap >= trace.primal - lowest - 1e-13 * trace.primal), name

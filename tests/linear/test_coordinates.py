@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor
 from sklearn_ltdl.linear import _coordinates
-from sklearn_ltdl.linear._coordinates import ColumnModel, Columns, HessianModel, linear_dual
+from sklearn_ltdl.linear._coordinates import ColumnModel, Columns, CoupledModel, Goal, HessianModel, linear_dual
 from sklearn_ltdl.linear._hessians import hessian_of
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS
@@ -48,13 +48,43 @@ def test_the_model_is_its_formula(of, fit_intercept, is_flat, small, monkeypatch
     single = columns.dtype == np.float32
     assert single == (small == 0 and of in LAYOUTS[:2])
     np.testing.assert_allclose(model.value(end), expected, rtol=1e-5 if single else 1e-12)
-    by_hessian = HessianModel(problem, hessian_of(problem.by_rows(), X[:, which], c), which, pull, coef)
+    by_hessian = HessianModel(problem, hessian_of(problem.by_rows(), X[:, which], c), pull[which], coef[which])
     if fit_intercept:
         other = coef[which].copy()
         by_hessian.round(other, np.arange(len(which)))
         by_hessian.round(other, np.flatnonzero(other))
         scale = np.abs(X[:, which]).max(axis=0)  # in units of the predictions
         np.testing.assert_allclose(scale * other, scale * there, rtol=1e-4 if single else 1e-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("of", LAYOUTS, ids=lambda of: of.__name__)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_the_minimum_of_the_coupled_model_meets_its_conditions(of, fit_intercept, l1_ratio):
+    """With V = q (P D - P (P D)') for changes D of the scores, X'V plus the gradient is in the box of the l1 norm."""
+    (X, y), rng = data(0, spread=0.5), np.random.default_rng(1)
+    Y = np.eye(3)[np.digitize(y, np.quantile(y, [0.3, 0.7]))]
+    problem = FiniteSum(of(X), Y, LOSSES["multinomial"], 0.01, rng.uniform(size=len(y)), fit_intercept, l1_ratio)
+    coef, pull = rng.normal(size=(3, 30)), 0.1 * rng.normal(size=(3, 30))
+    P = rng.dirichlet(np.ones(3), size=len(y)).T.copy()
+    outputs, which = np.repeat([0, 1, 2], [4, 0, 5]), np.array([2, 3, 7, 9, 1, 3, 4, 9, 20])
+    model = CoupledModel(problem, Columns(problem), outputs, which, P, pull, coef)
+    found = _coordinates.minimised(model, Goal(0.0, 0.0, 1e-13), 1.0)
+    change = np.zeros((3, 30))
+    there = model.scale * found
+    change[outputs, which] = there - coef[outputs, which]
+    moved = model.drift - change @ X.T
+    np.testing.assert_allclose(moved, np.tile(moved[:, :1], len(y)), atol=1e-9)  # of the intercepts
+    D = change @ X.T + moved[:, :1]
+    V = problem.share * (P * D - P * np.sum(P * D, axis=0))
+    if fit_intercept:
+        np.testing.assert_allclose(V.sum(axis=1), 0, atol=1e-7)
+    excess = (V @ X + pull)[outputs, which] + problem.l2 * there
+    np.testing.assert_array_less(np.abs(excess), problem.l1 + 1e-6)
+    np.testing.assert_allclose(excess[there != 0], -problem.l1 * np.sign(there[there != 0]), atol=1e-6)
+    expected = np.sum(pull * change) + np.sum(V * D) / 2
+    expected += problem.l1 * np.abs(there).sum() + problem.l2 / 2 * there @ there
+    assert model.value(found) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
@@ -75,7 +105,7 @@ def test_columns_in_single_precision_give_the_digits_of_doubles(loss, l1_ratio, 
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("loss", ["squared", "logistic", "multinomial"])
 @pytest.mark.parametrize("of", LAYOUTS, ids=lambda of: of.__name__)
 @pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
 def test_columns_in_units_over_four_decades_converge(loss, of, l1_ratio):
@@ -84,20 +114,22 @@ def test_columns_in_units_over_four_decades_converge(loss, of, l1_ratio):
         model = SAGRegressor(l1_ratio=l1_ratio)
         if loss == "logistic":
             model, y = SAGClassifier(l1_ratio=l1_ratio), (y > 0).astype(int)
+        elif loss == "multinomial":
+            model, y = SAGClassifier(l1_ratio=l1_ratio, solver="cd"), np.digitize(y, np.quantile(y, [0.4, 0.7]))
         target = y - y.mean()
         model.alpha = 10.0 ** -(1 + seed) * np.max(np.abs((X - X.mean(axis=0)).T @ target)) / len(y) / l1_ratio
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             model.fit(of(X), y)
         assert model.solver_ == "cd"
-        assert model.dual_gap_ <= 1e-6 * (1 if loss == "logistic" else y.var() / 2)
+        assert model.dual_gap_ <= 1e-6 * {"squared": y.var() / 2, "logistic": 1, "multinomial": np.log(3)}[loss]
 
 
 def test_slopes_of_the_model_are_dual_variables_in_any_units():
     X, y = data(5, n=80, p=10)
     problem = FiniteSum(X, 1.0 * (y > 0)[:, None], LOSSES["logistic"], 1e-3, l1_ratio=1.0)
     known = {"columns": Columns(problem)}
-    step = _coordinates.proximal_newton_step(problem, problem.start, lambda decrease: 1e-12, known)
+    step = _coordinates.proximal_newton_step(problem, problem.start, Goal(0.0, 0.0, 1e-12), known)
     there = problem.at(step)
     dual = linear_dual(problem.start, there)
     slopes, pull, _ = dual._balanced

@@ -79,7 +79,7 @@ def test_no_gap_is_less_than_the_suboptimality(seed, monkeypatch):
         ]
         if not l1:  # as if the table were long: single precision first, or ridge in one read, and compiled reads
             runs.append(("cholesky" if name == "squared" else "lbfgs", 0))
-        elif name != "multinomial":  # columns in single precision
+        else:  # columns in single precision
             runs.append(("cd", 0))
         for solver, exact in runs:
             monkeypatch.setattr(_solvers, "EXACT", exact)

@@ -194,7 +194,26 @@ def test_one_heavy_row_does_not_spoil_batches(method, rng):
 
 
 @pytest.mark.parametrize(("n", "size"), [(250, 128), (100, 128), (4000, 128), (33, 10)])
-def test_batches_leave_out_fewer_rows_than_there_are_batches(n, size, rng):
+def test_each_row_is_in_one_batch(n, size, rng):
     batches = _flow.batches_of(n, size, rng)
-    assert len(np.unique(batches)) == batches.size > n - len(batches)
-    assert 0.6 * min(size, n) <= batches.shape[1] <= 2 * size
+    rows = batches >= 0
+    np.testing.assert_array_equal(np.sort(batches[rows]), np.arange(n))
+    assert rows.sum(axis=1).max() <= min(rows.sum(axis=1).min() + 1, size)
+
+
+def test_rows_and_batches_that_fill_up_shapes_change_no_step(rng):
+    data, network = problem(rng, n=68), Network(Tanh(), Scaling(1.0))
+    start = draw_weights(6, 1, width=20, depth=1, doubled=False, rng=rng)
+    data = data._replace(weight=rng.dirichlet(np.ones(68)))
+    order = _flow.batches_of(68, 16, rng)
+    padded, filled = _flow._of_few_shapes(data, order, 16)
+    assert (len(padded.phi), filled.shape) == (128, (8, 16))
+    ends = []
+    with jax.enable_x64(True):
+        for rows, batches in ((data, order), (padded, filled)):
+            run = Run.at_rest(start, jax.numpy.zeros(1), "sgd")
+            rows = _flow.single(rows, np.float64)
+            steps = _objective.Problem(network, Squared(), rows, 1e-2, tuple(0 * layer for layer in start))
+            ends.append(_flow._judged_epoch(steps, run, batches, 0.1, method="sgd"))
+    for one, other in zip(*map(jax.tree.leaves, ends)):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)

@@ -183,6 +183,17 @@ def test_partial_fit_learns_from_rows_that_arrive(solver, rng):
     np.testing.assert_array_equal(learned(4).particles_, network.particles_)
 
 
+def test_partial_fit_compiles_once_for_similar_numbers_of_rows(rng):
+    from sklearn_ltdl._backends.jax import COMPILATIONS
+
+    X, y = rng.standard_normal((320, 3)), rng.standard_normal(320)
+    network = MeanFieldTwoLayerNet(width=7, alpha=1e-3, random_state=0).partial_fit(X, y)
+    compiled = len(COMPILATIONS)
+    for n in range(257, 320, 9):
+        network.partial_fit(X[:n], y[:n])
+    assert len(COMPILATIONS) == compiled
+
+
 def test_partial_fit_takes_classes_that_come_later(rng):
     X, y = load_wine(return_X_y=True)
     X = StandardScaler().fit_transform(X)

@@ -9,6 +9,8 @@ from sklearn_ltdl import (
     LazyNetRegressor,
     MeanFieldTwoLayerNet,
     MeanFieldTwoLayerNetClassifier,
+    NTKKernelClassifier,
+    NTKKernelRegressor,
     scan,
 )
 from sklearn_ltdl.networks import _streamed
@@ -159,6 +161,24 @@ def test_lazy_networks_take_their_penalty_from_the_sample(table, tmp_path, mode)
     assert model.displacement_ < 0.1
 
 
+@pytest.mark.parametrize("target", ["y", ["y", "z"], "k"])
+def test_the_kernel_of_a_network_takes_rows(table, tmp_path, target):
+    """It is the machine with that kernel on the same centres, whatever the order of the rows."""
+    is_label = target == "k"
+    kind, machine = (LazyNetClassifier, NTKKernelClassifier) if is_label else (LazyNetRegressor, NTKKernelRegressor)
+    few = table[:600]
+    rows = parquet(few, tmp_path, target=target, weight="w")
+    model = kind(width=16, mode="kernel", random_state=0).fit(rows)
+    kernel = (
+        kind(width=16, mode="kernel", random_state=0).fit(few[NAMES][:50], few[target][:50]).kernel_machine_.kernel_
+    )
+    X, Z = few[NAMES].to_numpy()[:30], model.kernel_machine_.X_fit_
+    np.testing.assert_array_equal(model.kernel_machine_.kernel_(X, Z), kernel(X, Z))  # of the same weights
+    expected = machine(kernel=kernel, random_state=0).fit(rows)
+    np.testing.assert_array_equal(model.predict(few[NAMES]), expected.predict(few[NAMES]))
+    assert model.score(few[NAMES], few[target]) > 0.8
+
+
 def test_small_tables_are_read_as_arrays(table, tmp_path):
     few, few_labels = table[:150], table[:150].assign(k=table["k"] > 0)
     expected = FIT.fit(few[NAMES], few["y"], few["w"])
@@ -192,9 +212,10 @@ def test_what_cannot_be_read_or_trained_is_named(table, tmp_path):
             ValueError, match="A fit of Rows trains in batches: it needs solver='auto', 'sgd' or 'adam'"
         ):
             MeanFieldTwoLayerNet(**parameters).fit(rows)
-    for call in (MeanFieldTwoLayerNet().partial_fit, LazyNetRegressor(mode="kernel").fit):
-        with pytest.raises(TypeError, match=r"X is Rows, which .* does not take here"):
-            call(rows, table["y"])
+    with pytest.raises(TypeError, match=r"X is Rows, which .* does not take here"):
+        MeanFieldTwoLayerNet().partial_fit(rows, table["y"])
+    with pytest.raises(ValueError, match=r"class_weight='balanced' needs arrays in mode 'kernel', and X is Rows"):
+        LazyNetClassifier(mode="kernel", class_weight="balanced").fit(rows)
     with pytest.raises(ValueError, match="y has one class, 0, among the rows of positive weight"):
         LazyNetClassifier().fit(parquet(table, tmp_path, target="g"))
     lost = "next to which the constant input of 1 is lost in rounding"

@@ -153,7 +153,7 @@ def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
         for candidate in _held_out.CANDIDATES.values():
             path = _held_out.Path(candidate.diagonal, products[candidate.squares], [], [scores], [None])
             for _ in range(2):
-                path.advance(X, y[:, None], ones, folds, settings)
+                path.advance(X, y[:, None], ones, folds, np.arange(len(X)), settings)
             predictions.append(np.stack(path.held_out)[..., 0])
         return np.array(predictions)
 
@@ -453,3 +453,31 @@ def test_importances_select_the_columns_that_the_target_reads(rng, Estimator):
         model.predict(X)  # the one given was cloned
     dropped = RFE(Estimator(random_state=0, max_rounds=1), n_features_to_select=2, step=2).fit(X, target)
     np.testing.assert_array_equal(dropped.get_support(indices=True), [1, 4])
+
+
+def test_folds_are_of_whole_blocks_and_about_equal(rng):
+    block = np.unique(rng.integers(0, 12, 90), return_inverse=True)[1]
+    folds = _held_out.folds_of(block, 0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(90))
+    for train, test in folds:
+        assert not set(block[train]) & set(block[test])
+        assert abs(len(test) - 30) <= np.bincount(block).max()
+    drawn = np.array_split(np.random.default_rng(0).permutation(90), 3)  # without blocks, any rows
+    for (_, test), expected in zip(_held_out.folds_of(np.arange(90), 0), drawn):
+        np.testing.assert_array_equal(test, expected)
+    assert [len(test) for _, test in _held_out.folds_of(np.repeat([0, 1], [2, 88]), 0)] in ([2, 88], [88, 2])
+
+
+def test_what_groups_share_foretells_nothing_of_others(rng):
+    effects, group = rng.standard_normal(30), rng.permutation(150) % 30
+    X = rng.standard_normal((30, 4))[group] + 0.02 * rng.standard_normal((150, 4))
+    y = effects[group]
+    known, unknown = RFMRegressor(random_state=0).fit(X, y, groups=group), RFMRegressor(random_state=0).fit(X, y)
+    assert min(errors.min() for errors in known.cv_errors_.values()) > 0.8  # of a variance of 1
+    assert unknown.cv_errors_["full"][0] < 0.1
+    machine = NTKKernelRegressor(depth=1, random_state=0).fit(X, y, groups=group)
+    assert (known.n_rounds_, known.alpha_) == (0, pytest.approx(machine.alpha_))
+    of_groups = RFMClassifier(random_state=0).fit(X, y > 0, groups=group)
+    assert of_groups.inverse_temperature_ < RFMClassifier(random_state=0).fit(X, y > 0).inverse_temperature_ / 3
+    with pytest.raises(ValueError, match="groups joins all rows"):
+        RFMRegressor().fit(X, y, groups=np.ones(150))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from sklearn_ltdl import (
     NTKKernelClassifier,
@@ -122,6 +123,22 @@ def test_groups_are_left_out_together_and_give_no_centres(rng, tmp_path, labels)
         np.testing.assert_allclose(np.ravel(found), mean + centred[out] @ coef, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("target", ["y", "k"])
+def test_recursions_leave_out_groups_as_in_memory(rng, tmp_path, target):
+    table = problem(rng, n=300).assign(g=rng.permutation(300) % 60)
+    estimator = (RFMRegressor if target == "y" else RFMClassifier)(max_rounds=1, random_state=0)
+    model = estimator.fit(parquet(table.drop(columns="w"), tmp_path, target=target, groups="g"))
+    memory = clone(estimator).fit(table[NAMES], table[target], groups=table["g"])
+    assert (model.metric_, list(model.cv_errors_)) == (memory.metric_, list(memory.cv_errors_))
+    for name, errors in memory.cv_errors_.items():
+        np.testing.assert_allclose(model.cv_errors_[name], errors, rtol=1e-6)
+    if target == "y":
+        judged = {int(np.argmin(np.abs(table["y"] - value))) for value in machine_targets(model.estimator_._machine)}
+        left = set(table["g"].iloc[list(judged)])
+        assert 15 < len(left) < 45
+        assert judged == set(np.flatnonzero(table["g"].isin(left)))  # whole groups
+
+
 def machine_targets(machine):
     """Return the targets of the rows that a machine has left out."""
     return (machine.sample.targets[:, 0] * machine.units.scale + machine.units.mean).ravel()
@@ -185,8 +202,6 @@ def test_what_needs_arrays_is_refused(rng, tmp_path):
         NTKKernelClassifier().fit(rows)
     with pytest.raises(ValueError, match="groups: the first that is drawn has more than 150 rows"):
         NTKKernelRegressor().fit(parquet(table.assign(g=1), tmp_path, target="y", groups="g"))
-    with pytest.raises(ValueError, match="groups are not left out together in recursions"):
-        RFMRegressor().fit(parquet(table.assign(g=np.arange(300) // 5), tmp_path, target="y", groups="g"))
     with pytest.raises(ValueError, match="one class, 'a', among the rows of positive weight"):
         NTKKernelClassifier().fit(parquet(table.assign(y="a"), tmp_path, target="y"))
     with pytest.raises(ValueError, match=r"the target 'y' has no label in row 0, and in 85 rows"):

@@ -74,7 +74,7 @@ def test_the_dtype_says_how_a_column_is_read(values, kind):
         ("anything", ROWS + 1, "row numbers from 1"),
         ("X", 3 * ROWS + 7, "looks like a row number"),
         ("cust_no", 3 * ROWS + 7, "looks like a row number"),
-        ("EmployeeNumber", 3 * ROWS + 7, "looks like a row number"),
+        ("EmployeeNumber", 3 * ROWS + 7, "looks like an identifier"),
         ("obs", 3 * ROWS + 7, "looks like a row number"),
         ("...1", 3 * ROWS + 7, "looks like a row number"),
         ("constant", [3.0] * N, "the same value in every row"),
@@ -353,3 +353,15 @@ def test_whole_numbers_beyond_floats_are_refused_by_name(make):
     X = make([[1, 10**400]] * 20, dtype=object)
     with pytest.raises(ValueError, match=r"X: column '?1'? holds whole numbers that float64 cannot"):
         read_columns(X)
+
+
+def test_several_sentinels_and_codes_are_noted():
+    ages = [20 + i % 40 for i in range(N)]
+    two = [-999 if i % 9 == 0 else -998 if i % 9 == 1 else age for i, age in enumerate(ages)]
+    assert "--missing -999,-998 if so" in read(age=two)["age"].note
+    assert "-1 in" in read(days=[-1 if i % 5 == 0 else i % 50 for i in range(N)])["days"].note
+    assert read(change=[i % 50 - 3 for i in range(N)])["change"].note == ""
+    assert read(size=[960 + i % 90 for i in range(N)])["size"].note == ""  # 999 among its like
+    found = read(zip_code=[10000 + 37 * (i % 50) for i in range(N)], zipper=ages)
+    assert (found["zip_code"].kind, found["zip_code"].note.code) == ("number", "code")
+    assert found["zipper"].note == ""

@@ -266,6 +266,60 @@ def test_a_category_that_says_little_is_noted():
     units = [f"{k}.5 {'kg' if k % 2 else 'lb'}" for k in range(N)]
     table = pd.DataFrame({"few": few, "units": units * 1, "many": list("uv") * (N // 2)})
     found = {seen.name: seen for seen in read_columns(table)[1]}
-    assert found["few"].note == f"{N} of {N} rows have a level of fewer than 10 rows, in one group"
+    assert found["few"].note == f"{N} of {N} rows have a level of fewer than 10 rows"
     assert "write numbers without what is around them" in found["units"].note
     assert found["many"].note == ""
+
+
+CELLS = [[f"{k % 7}.5", "u, 'x'" if k % 2 else 'v "w"', f"{k}.25"] for k in range(N)]
+
+
+def usual(cells):
+    return '{},"{}",{}'.format(cells[0], cells[1].replace('"', '""'), cells[2])
+
+
+@pytest.mark.parametrize(
+    ("spell", "code"),
+    [
+        (lambda cells: '"' + usual(cells).replace('"', '""') + '"', "quoted lines"),
+        (lambda cells: '{},"{}",{}'.format(cells[0], cells[1].replace('"', r"\""), cells[2]), "escaped quotes"),
+        (lambda cells: "'{}','{}',{}".format(cells[0], cells[1].replace("'", "''"), cells[2]), "single quotes"),
+    ],
+)
+def test_quotation_marks(spell, code, tmp_path, in_blocks):
+    expected = read(tmp_path, "\n".join(["a,b,y", *map(usual, CELLS), ""])).frame
+    table = read(tmp_path, "\n".join(["a,b,y", *map(spell, CELLS), ""]), sample=1000)
+    pd.testing.assert_frame_equal(table.frame, expected, check_index_type=False)
+    assert [note.code for note in table.notes] == [code]
+
+
+@pytest.mark.parametrize("cell", ["'n Boer", "O'Brien", "'t", '"a, b"', "C:\\dir\\"])
+def test_apostrophes_and_usual_marks_are_kept(cell, tmp_path):
+    table = read(tmp_path, "a,b,y\n" + f"1.5,{cell},2.5\n" * N)
+    assert table.frame["b"].tolist() == [cell.strip('"')] * N
+    assert table.notes == []
+
+
+@pytest.mark.parametrize("above", ["m,,n", "m,,"])
+def test_headings_over_the_header_are_ignored(above, tmp_path):
+    table = read(tmp_path, f"{above}\na,b,y\n" + "".join(f"{k}.5,{k % 7},{k}.25\n" for k in range(N)))
+    assert list(table.frame) == ["a", "b", "y"]
+    assert [note.code for note in table.notes] == ["title"]
+
+
+@pytest.mark.parametrize("word", ["Total général", "Gesamtsumme", "Median", "Итого", "合計"])
+def test_totals_in_other_words(word, tmp_path):
+    table = read(tmp_path, "b,a,y\n" + "".join(f"n{k},{k},{k}.25\n" for k in range(N)) + f"{word},780,790\n")
+    assert len(table.frame) == N
+
+
+@pytest.mark.parametrize("line", ["Source: an office,,", "Note: rounded, and so on", "1) provisional", "END", "-----"])
+def test_remarks_below_the_table(line, tmp_path):
+    table = read(tmp_path, "a,b,y\n" + "".join(f"{k}.5,{k % 7},{k}.25\n" for k in range(N)) + line + "\n")
+    assert len(table.frame) == N
+    assert [note.code for note in table.notes] == ["remark"]
+
+
+def test_a_quotation_mark_that_is_never_closed_takes_no_time(tmp_path):
+    cell = "'" + r"\'" * 40 + "''" * 40 + "x"  # each pair could be read in two ways
+    assert read(tmp_path, "a,b,y\n" + f"1.5,{cell},2.5\n" * N).frame["b"].tolist() == [cell] * N

@@ -256,3 +256,89 @@ def test_a_note_is_a_text_with_a_code():
         assert (twin, twin.code) == ("Decimal commas are read in 'x'.", "decimal commas")
     assert json.loads(json.dumps([note])) == ["Decimal commas are read in 'x'."]
     assert np.isfinite(hash(note))
+
+
+def test_compact_months():
+    months = [f"{2019 + k // 12}{k % 12 + 1:02}" for k in range(24)]
+    days, said = read("compact_months", *months)
+    assert (days[13], said) == (pd.Timestamp("2020-02-01"), ("compact dates",))
+    assert read("compact_months", *months[:11]) is None  # may be other numbers
+    assert read("compact_months", *months, "201913") is None
+    assert read("compact_months", *(f"{k % 12 + 1:02}.2019" for k in range(24)))[0][13] == pd.Timestamp("2019-02-01")
+
+
+def test_weeks():  # ISO 8601: the first week of a year has its first Thursday
+    monday, said = read("weeks", "2021-W01", "2020-W53")
+    assert (monday, said) == ([pd.Timestamp("2021-01-04"), pd.Timestamp("2020-12-28")], ("weeks",))
+    assert read("weeks", "KW01/2021", "W2 2021")[0] == [pd.Timestamp("2021-01-04"), pd.Timestamp("2021-01-11")]
+    assert read("weeks", "2021-W01-3")[0] == [pd.Timestamp("2021-01-06")]
+    assert read("weeks", "2021-W53") is None  # 2021 has 52
+    assert read("weeks", "W05", "W06") is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers", "code"),
+    [
+        (["0x1F", "0xff", "0X10"], [31, 255, 16], "hexadecimal"),
+        (["~5", "6.5", "ca. 7", "8"], [5, 6.5, 7, 8], "approximate"),
+        (["<0.1", "0.5", "2.5", "> 100", "7", "8"], [0.1, 0.5, 2.5, 100, 7, 8], "limits"),
+        (["90+", "34", "56"], [90, 34, 56], "limits"),
+        (["< 1 year", "1 year", "2 years", "10+ years"] * 3, [1, 1, 2, 10] * 3, "limits"),
+        (["12.3*", "4**", "-5†", "6[1]"], [12.3, 4, -5, 6], "flags"),
+        (["12.3 p", "4", "5 e", "6"], [12.3, 4, 5, 6], "flags"),
+        (["5.1 ± 0.2", "6 +/- 1"], [5.1, 6], "uncertain"),
+        ([f"{k}-{k + 1}" for k in range(20)], [k + 0.5 for k in range(20)], "ranges"),
+        (["500 g", "2 kg", "1.5 kg"], [0.5, 2, 1.5], "one unit"),
+        (["1 year", "2 years", "3 years"], [1, 2, 3], "one unit"),
+        (["90 min", "2 h", "1.5 h"], [1.5, 2, 1.5], "one unit"),
+    ],
+)
+def test_marked_numbers(texts, numbers, code):
+    values, said = read("marked_numbers", *texts)
+    np.testing.assert_allclose(values, numbers, rtol=1e-15)
+    assert code in said
+    assert read("marked_numbers", *texts, is_target=True) is None  # may be classes
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["<=50K", ">50K"] * 9,
+        ["18-24", "25-34", "35+"] * 9,  # labels
+        [f"{k + 5}-{k}" for k in range(20)],  # results of games
+        ["5 m", "6 s", "7 kg"],
+        ["5 USD", "6 EUR"],
+        ["12 p", "13 e", "14 b"],  # no number without a letter
+        ["~05001", "05002", "05003"],  # codes
+        ["0x1F", "ff"],
+    ],
+)
+def test_marks_of_labels_and_codes_are_kept(texts):
+    assert read("marked_numbers", *texts) is None
+
+
+def test_numbers_named_as_dates():
+    texts = pd.Series(["31052024", "01062024"], dtype=str)
+    column = Written("date", texts, is_target=False, is_text=False)
+    assert list(_spelling.compact_dates(column, None).values) == [
+        pd.Timestamp("2024-05-31"),
+        pd.Timestamp("2024-06-01"),
+    ]
+    assert read("compact_dates", *texts) is None  # another name
+    column = Written("date", texts[1:].repeat(2) + pd.Series(["", ""], index=[1, 1]), is_target=False, is_text=False)
+    assert _spelling.compact_dates(column, None) is None
+    column = Written("date", pd.Series(["01062024", "02062024"]), is_target=False, is_text=False)
+    assert _spelling.compact_dates(column, None).said == ("ambiguous dates",)
+    assert read("compact_dates", "20240531143005", "20240601000000")[0][0] == pd.Timestamp("2024-05-31 14:30:05")
+
+
+def test_years_come_first_where_the_first_numbers_vary_least():
+    days = pd.date_range("2019-01-01", periods=60, freq="11D")
+    assert read("dates", *days.strftime("%y-%m-%d"))[0] == list(days)
+    ends = pd.date_range("2000-01-31", periods=60, freq="ME")
+    assert read("dates", *ends.strftime("%d/%m/%y"))[0] == list(ends)  # few days of the month
+
+
+def test_dashes_for_decimals_are_no_minus():
+    assert read("numbers", "53.-", "48.50", "7.-") == ([53, 48.5, 7], ("dashes",))
+    assert read("numbers", "53,--", "48,50") == ([53, 48.5], ("dashes", "decimal commas"))
