@@ -4,23 +4,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._hashes import hashes_of
 from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.rows._rows import Rows, as_rows
 from sklearn_ltdl.running._clock import TotalTime
 from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.study._comparison import Comparison
 from sklearn_ltdl.study._folds import Split, copied
 from sklearn_ltdl.study._jobs import Data, failed, fit_and_predict, run
 from sklearn_ltdl.study._models import METHODS, given, per_row_loss
-from sklearn_ltdl.study._plan import seed_of
+from sklearn_ltdl.study._plan import drawn_of, seed_of
 from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut
-from sklearn_ltdl.study._winner import as_compared
-from sklearn_ltdl.tables._columns import encoded_width, group_numbers, most_cells
+from sklearn_ltdl.study._winner import as_compared, rows_that_fit
+from sklearn_ltdl.tables._columns import group_numbers
 from sklearn_ltdl.tables._kinds import as_table, rows_of
 from sklearn_ltdl.tables._notes import spaced
 from sklearn_ltdl.tables._sample import Sample, hashes
@@ -31,8 +31,8 @@ HELD_OUT = 20_000  # rows that judge, a fifth of the table at most
 
 def confirm(
     comparison: Comparison,
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | Rows,
+    y: ArrayLike | None = None,
     *,
     sample_weight: ArrayLike | None = None,
     groups: ArrayLike | None = None,
@@ -53,7 +53,7 @@ def confirm(
     comparison : Comparison
         The result of `compare` on a sample of the table.
     X, y, sample_weight, groups, also
-        As passed to `compare`.
+        As passed to `compare`. Of Rows, the largest sample that fits in memory takes the place of all rows.
     sample : Sample, default=None
         That of `read_table`, if `X` is itself drawn from a file: it must be larger than the sample of the comparison.
     split : pair of integer arrays, default=None
@@ -86,6 +86,10 @@ def confirm(
     reference, candidate = _pair(comparison)
     if lost := [name for name in (reference, candidate) if name not in methods]:
         raise ParameterError("also", f"the comparison had {lost[0]!r}; pass the estimators that it was given.")
+    if (rows := as_rows(X, y, sample_weight, groups)) is not None:
+        few = drawn_of(rows, None, None, None, settings["n_drawn"])[0]
+        size = rows_that_fit(comparison, few, n_jobs)
+        X, y, groups, sample_weight, sample = drawn_of(rows, None, None, None, size)
     X, y = as_table(X), np.asarray(y)
     _check_lengths(X, y, sample, sample_weight=sample_weight, groups=groups)
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
@@ -129,14 +133,6 @@ def _check_lengths(X, y, sample, **columns):
             raise ParameterError(name, f"expected one entry for each of the {len(y)} values of y, got {len(values)}.")
     if sample is not None and len(sample.rows) != len(y):
         raise ParameterError("sample", f"expected a sample of the {len(y)} rows of X, got one of {len(sample.rows)}.")
-
-
-def rows_that_fit(comparison, X, n_jobs=None):
-    """Return how many rows of the table of a comparison fit in memory, with a fit in each job; `X` are some of them."""
-    columns = [column for column in comparison.settings["columns"] if column["kind"] != "left out"]
-    kinds = [column["kind"] for column in columns]
-    width = encoded_width(kinds, as_compared(comparison.settings, as_table(X)))
-    return most_cells() // (width * joblib.effective_n_jobs(n_jobs))
 
 
 def _pair(comparison):
