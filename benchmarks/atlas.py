@@ -4,10 +4,10 @@
     OMP_NUM_THREADS=1 python benchmarks/atlas.py ../shared/data results.jsonl --sets sk__diabetes uci__kin40k
 
 Of a larger set, --rows rows are drawn at random. Each set is a line of the file, so that a run that was stopped goes on
-where it was, and inside a set each fit is kept in a journal beside it. Prints the verdicts, the share of sets with each
-and its 95 % interval of Clopper and Pearson, the rank correlation of properties of a set with the loss that the rich
-network saves over the lazy one, and mean ranks of the models on the sets that were taken whole. Sets of one origin are
-not independent: a second interval draws origins again.
+where it was, and inside a set each fit is kept in a journal beside it. Prints the verdicts and whether features are
+needed, the share of sets with each answer and its 95 % interval of Clopper and Pearson, the rank correlation of
+properties of a set with the loss that the rich network saves over the lazy one, and mean ranks of the models on the
+sets that were taken whole. Sets of one origin are not independent: a second interval draws origins again.
 """
 
 import argparse
@@ -50,6 +50,7 @@ def solve(data, name, n_rows, n_jobs, journal):
     return {
         "name": name, "group": meta.get("group", name), "task": table["task"], "split": meta.get("split"),
         "code": comparison.verdict.code, "sentence": comparison.verdict.sentence, "best": comparison.best,
+        "needs_features": comparison.verdict.needs_features, "recommended": comparison.verdict.recommendation.model,
         "contrasts": {key: value for key, value in evidence.items() if "low" in value},
         "scores": {row["method"]: row["score"] for row in comparison.methods}, "losses": losses, "whole": len(X) == n,
         "properties": {
@@ -84,14 +85,10 @@ def report(results):
     rng = np.random.default_rng(0)
     drawn = [[r for g in rng.integers(len(groups), size=len(groups)) for r in of_group[g]] for _ in range(DRAWS)]
     print(f"\n{len(results)} sets of {len(groups)} origins")
-    for code, count in Counter(result["code"] for result in results).most_common():
-        shares = [np.mean([result["code"] == code for result in draw]) for draw in drawn]
-        low, high = bounds(count, len(results))
-        ends = np.percentile(shares, [2.5, 97.5])
-        print(
-            f"  {code:9}{count:4}{100 * count / len(results):7.1f}%  {100 * low:.1f} to {100 * high:.1f}% "
-            f"(origins drawn again: {100 * ends[0]:.1f} to {100 * ends[1]:.1f}%)"
-        )
+    print_counts("code", results, drawn)
+    print("needs features")
+    print_counts("needs_features", results, drawn)
+    print("recommended:", dict(Counter(result["recommended"] for result in results).most_common()))
     if sum(result["whole"] for result in results) > 1:
         print(f"\n{ranked(results)}\n{sum(result['seconds'] for result in results if result['whole']):.0f} s for these")
     known = [result for result in results if "feature_learning" in result["contrasts"]]
@@ -102,6 +99,17 @@ def report(results):
     for name in PROPERTIES:
         fit = spearmanr([result["properties"][name] for result in known], gains, nan_policy="omit")
         print(f"  {name:16}{fit.statistic:+.2f}  (p = {fit.pvalue:.2g}; {len(PROPERTIES)} were looked at)")
+
+
+def print_counts(key, results, drawn):
+    """Print how many results have each value of a key, and the share in draws of the results."""
+    for value, count in Counter(result[key] for result in results).most_common():
+        low, high = bounds(count, len(results))
+        ends = np.percentile([np.mean([result[key] == value for result in draw]) for draw in drawn], [2.5, 97.5])
+        print(
+            f"  {value:9}{count:4}{100 * count / len(results):7.1f}%  {100 * low:.1f} to {100 * high:.1f}% "
+            f"(origins drawn again: {100 * ends[0]:.1f} to {100 * ends[1]:.1f}%)"
+        )
 
 
 def ranked(results):
@@ -151,7 +159,7 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--sets", nargs="+", metavar="NAME")
-    parser.add_argument("--rows", type=int, default=2000, help="at most so many of a set")
+    parser.add_argument("--rows", type=int, default=20_000, help="at most so many of a set")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write a CSV file")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write two figures")
     parser.add_argument("--n-jobs", type=int, default=-1)
@@ -188,9 +196,9 @@ def main():
     if options.table is not None:
         with options.table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["name", "task", "rows", "columns", "verdict", "best", *PROPERTIES, "sentence"])
+            writer.writerow(["name", "task", "rows", "columns", "verdict", "features", "best", *PROPERTIES, "sentence"])
             for r in results.values():
-                values = [r[key] for key in ("name", "task", "rows", "columns", "code", "best")]
+                values = [r[key] for key in ("name", "task", "rows", "columns", "code", "needs_features", "best")]
                 writer.writerow([*values, *(r["properties"][name] for name in PROPERTIES), r["sentence"]])
 
 

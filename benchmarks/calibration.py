@@ -10,6 +10,7 @@ settled, with the verdict's own answers for the rest, leads to another.
     python benchmarks/calibration.py results --problems 1000              # hours: 8 s of a core a problem
     python benchmarks/calibration.py results --problems 200 --seeds rule  # those on which rules were set
     python benchmarks/calibration.py results --replicate                  # two large tables, 20 draws of 1000 rows
+    python benchmarks/calibration.py new --refit rfm rich --others results  # when only these two have changed
     python benchmarks/calibration.py results --problems 0 --seeds rule    # print what the folder holds
 
 Each problem is a file of the folder with the losses row by row, so that a run that was stopped goes on where it was,
@@ -155,10 +156,11 @@ def draw(config, number, data):
     return X[:n], y[:n], X[n:], y[n:], config["classes"]
 
 
-def solve(path, config, number, data, repeats):
+def solve(path, config, number, data, repeats, refit, others):
     """Write what the verdict of one problem is made of, and the risk of each method on fresh rows.
 
-    The fits are those of `compare`; their losses are kept row by row, so that any rule can be judged on them.
+    The fits are those of `compare`; their losses are kept row by row, so that any rule can be judged on them. Methods
+    that are not in `refit` come from the same problem in the folder `others`.
     """
     start = time.process_time()
     X, y, fresh, y_fresh, classes = draw(config, number, data)
@@ -170,8 +172,12 @@ def solve(path, config, number, data, repeats):
     splits = draw_splits(5, repeats, target, None, seed)
     final = np.arange(len(y)), np.arange(len(y), len(everything.y))
     losses, risks = {}, {}
+    if others is not None:
+        with np.load(others / path.name) as file:
+            losses, risks = (dict(zip(METHODS, file[key])) for key in ("losses", "risks"))
     with threadpool_limits(1):
-        for name, method in METHODS.items():
+        for name in refit:
+            method = METHODS[name]
             seeds = [[seed_of(seed, k, s) for s in range(method.n_seeds)] for k in range(len(splits) + 1)]
             parts = [loss_of(table, method, drawn, split.train, split.test) for drawn, split in zip(seeds, splits)]
             losses[name] = np.concatenate(parts).astype(np.float32)
@@ -180,8 +186,8 @@ def solve(path, config, number, data, repeats):
     np.savez_compressed(
         part,
         config=json.dumps(config),
-        losses=np.array(list(losses.values())),
-        risks=np.array(list(risks.values())),
+        losses=np.array([losses[name] for name in METHODS]),
+        risks=np.array([risks[name] for name in METHODS]),
         row=np.concatenate([split.test for split in splits]),
         split=np.repeat(np.arange(len(splits)), [len(split.test) for split in splits]),
         cpu=time.process_time() - start,
@@ -386,6 +392,8 @@ def main():
     parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--seeds", choices=SEEDS, default="final")
     parser.add_argument("--repeats", type=int, default=1, help="of the folds")
+    parser.add_argument("--refit", nargs="+", choices=METHODS, default=METHODS, help="fit these methods alone")
+    parser.add_argument("--others", type=Path, help="with --refit: the folder that holds the other methods")
     parser.add_argument("--replicate", action="store_true", help="instead, 20 draws of 1000 rows of two large tables")
     parser.add_argument("--data", default="../shared/data", help="folder of real features")
     parser.add_argument("--n-jobs", type=int, default=-1)
@@ -407,7 +415,8 @@ def main():
     options.results.mkdir(exist_ok=True)
     paths = [options.results / f"{kind}-{config['place']:03}-{number:02}.npz" for config, number in wanted]
     missing = [(path, *problem) for path, problem in zip(paths, wanted) if not path.exists()]
-    jobs = (joblib.delayed(solve)(*problem, options.data, options.repeats) for problem in missing)
+    fixed = options.data, options.repeats, list(options.refit), options.others
+    jobs = (joblib.delayed(solve)(*problem, *fixed) for problem in missing)
     for done, _ in enumerate(joblib.Parallel(options.n_jobs, return_as="generator_unordered")(jobs), 1):
         print(f"\r{done} of {len(missing)}", end="", flush=True)
     print()

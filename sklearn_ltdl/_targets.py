@@ -254,7 +254,7 @@ def encode_classes(y, weight, classes=None):
                 "to the first fit, or to the first partial_fit as `classes`."
             )
         codes = np.searchsorted(classes, found)[codes]
-    present = np.flatnonzero(np.bincount(codes, weight > 0))
+    present = np.flatnonzero(np.bincount(codes, None if np.all(weight > 0) else weight > 0))
     known = found if classes is None else classes
     if len(present if classes is None else known) == 1:
         raise ValueError(

@@ -349,9 +349,13 @@ def balanced_slopes(loss: Any, slopes: np.ndarray, y: np.ndarray, share: np.ndar
     if isinstance(loss, Squared):
         slopes = slopes - share @ slopes
         return slopes - share @ slopes  # what rounding left of the mean
-    up, down = share @ np.maximum(slopes, 0), share @ np.maximum(-slopes, 0)
-    level = np.minimum(up, down)
-    return slopes * np.where(slopes > 0, level / np.maximum(up, tiny), level / np.maximum(down, tiny))
+    sides = sides_in_balance(share @ np.maximum(slopes, 0), share @ np.maximum(-slopes, 0))
+    return slopes * np.where(slopes > 0, *sides)
+
+
+def sides_in_balance(up: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Return the factors, at most 1, that make the sums of positive slopes and of minus the negative slopes equal."""
+    return np.minimum(up, down) / np.maximum([up, down], np.finfo(float).tiny)
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:

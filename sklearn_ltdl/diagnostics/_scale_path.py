@@ -243,8 +243,9 @@ def scale_path(
         )
     training, held_out = _split(X, y, sample_weight, X_test, y_test, sample_weight_test, rng, is_classifier(network))
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        steps = estimator[:-1].fit(*training[:2])
-        training, held_out = ((steps.transform(part[0]), *part[1:]) for part in (training, held_out))
+        steps = estimator[:-1]
+        X, (X_test, *rest) = steps.fit_transform(*training[:2]), held_out  # encodings by the target are cross-fitted
+        training, held_out = (X, *training[1:]), (steps.transform(X_test), *rest)
     if network.random_state is None:
         network.set_params(random_state=draw_seed(rng))
 

@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_ltdl._threads import in_order
 
 ROWS = 64  # of a block
-PART = 2**19  # numbers of a part, at least: enough for a thread to be worth its start
+PART = 2**17  # numbers of a part, at least: enough for a thread to be worth its start
 PARTS = 16
 
 

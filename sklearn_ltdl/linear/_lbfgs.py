@@ -15,12 +15,13 @@ from scipy import sparse
 from sklearn_ltdl._threads import in_order
 from sklearn_ltdl.linear._gram import block_size, in_parts
 from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
-from sklearn_ltdl.linear._problem import Point
-from sklearn_ltdl.losses import Squared, of_rows
+from sklearn_ltdl.linear._problem import BLOCK, COMPILED, Point
+from sklearn_ltdl.losses import Squared, of_rows, sides_in_balance
 
 MEMORY = 20  # number of pairs (step, change of the gradient)
 SAMPLE = 1000  # rows for a diagonal metric
 LARGEST = 1000  # largest side of a factorised metric
+NARROW = 256  # columns, up to which sums of positive slopes apart cost less than the read that they save
 
 
 class Pass(NamedTuple):
@@ -33,6 +34,9 @@ class Pass(NamedTuple):
         The intercept, and the derivative with respect to it.
     objective : float
     margins : ndarray of shape (n_samples, n_outputs)
+    rising : tuple or None
+        The sum of the positive slopes times shares, and their part of the gradient, of shapes (n_outputs,) and
+        (n_outputs, n_features); None where they were not summed.
     """
 
     coef: np.ndarray
@@ -41,16 +45,28 @@ class Pass(NamedTuple):
     gradient: np.ndarray
     slope: np.ndarray
     margins: np.ndarray
+    rising: Any = None
+
+    def point(self, problem):
+        """Return the point of the problem, whose dual variables take no other read if their parts are known."""
+        if self.rising is None or isinstance(problem.loss, Squared):
+            return Point(problem, self.coef, self.intercept, self.margins, objective=self.objective)
+        pull, sides = self.gradient - problem.l2 * self.coef, np.ones((2, 1))
+        if problem.fit_intercept:
+            rise, rising = self.rising
+            sides = sides_in_balance(rise, rise - self.slope)
+            pull = sides[1] * pull + (sides[0] - sides[1]) * rising
+        return Point(problem, self.coef, self.intercept, self.margins, objective=self.objective, sides=(sides, pull))
 
 
 def read(problem, coef, intercept) -> Pass:
     """Return the objective without the l1 norm, and its gradient; products with X are in the precision of X."""
     is_ours = type(problem.loss).__module__ == Squared.__module__ and not problem.loss.coupled
     take = _compiled_sums if problem.is_compiled and is_ours else _sums
-    mean_loss, slope, pull, margins = take(problem, coef, intercept)
+    mean_loss, slope, pull, margins, rising = take(problem, coef, intercept)
     objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
     slope *= float(problem.fit_intercept)
-    return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins)
+    return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins, rising)
 
 
 def _compiled_sums(problem, coef, intercept):
@@ -60,15 +76,16 @@ def _compiled_sums(problem, coef, intercept):
     margins, w = np.empty_like(Y), coef[0].astype(X.dtype, copy=False)
     share = problem.share[:1] if problem.equal else problem.share
 
-    def work(rows):
-        pull = np.zeros_like(w)
-        sums = read_rows(
-            problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, block_size(X), margins[:, 0], pull
-        )
-        return *sums, pull
+    on_sides = len(w) <= NARROW
 
-    mean_loss, slope, pull = map(sum, zip(*in_order(work, in_parts(*X.shape))))
-    return mean_loss, np.array([slope]), pull[None].astype(float), margins
+    def work(rows):
+        pull, rising = np.zeros_like(w), np.zeros(len(w) * on_sides, w.dtype)
+        of_rows = problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, block_size(X)
+        return *read_rows(*of_rows, margins[:, 0], pull, rising), pull, rising
+
+    mean_loss, slope, rise, pull, rising = map(sum, zip(*in_order(work, in_parts(*X.shape))))
+    sides = (np.array([rise]), rising[None].astype(float)) if on_sides else None
+    return mean_loss, np.array([slope]), pull[None].astype(float), margins, sides
 
 
 def _sums(problem, coef, intercept):
@@ -76,7 +93,8 @@ def _sums(problem, coef, intercept):
     factors = coef.astype(X.dtype, copy=False)
     margins, pull = np.empty_like(Y), np.zeros_like(coef)
     slope, mean_loss = np.zeros(len(coef)), 0.0
-    for rows in [slice(None)] if sparse.issparse(X) else problem.blocks():
+    small = 4 * BLOCK if X.size <= COMPILED else BLOCK  # calls of NumPy for a block cost more than another cache's read
+    for rows in [slice(None)] if sparse.issparse(X) else problem.blocks(small):
         A, y, q, z = X[rows], Y[rows], share[rows], margins[rows]
         z[:] = (A @ factors[0])[:, None] if len(coef) == 1 else A @ factors.T
         z += intercept
@@ -85,7 +103,7 @@ def _sums(problem, coef, intercept):
         slope += u.sum(axis=0)
         u = u.astype(X.dtype, copy=False)
         pull += (A.T @ u[:, 0])[None] if len(coef) == 1 else (A.T @ u).T  # the block is in the cache
-    return mean_loss, slope, pull, margins
+    return mean_loss, slope, pull, margins, None
 
 
 class Metric(NamedTuple):
@@ -112,7 +130,7 @@ class Metric(NamedTuple):
     @classmethod
     def at(cls, few, coef, intercept, is_diagonal):
         """Return the metric of a problem with few rows at coefficients."""
-        point = few.at(coef, intercept)
+        point = few.at(coef, intercept, best=False)
         weights = curvatures(point)
         of_outputs = np.maximum(weights.sum(axis=0), 1e-2 * few.loss.smoothness)
         centre = np.zeros(few.X.shape[1])
@@ -126,11 +144,15 @@ class Metric(NamedTuple):
 
     def gradient(self, here):
         """Return the gradient of a pass in the coordinates of the method, of shape (n_outputs, n_features + 1)."""
-        return np.column_stack([here.gradient - here.slope[:, None] * self.centre, here.slope])
+        return _with_last(self.gradient_of_coef(here), here.slope)
+
+    def gradient_of_coef(self, here):
+        """Return the part of the gradient in the coefficients, of shape (n_outputs, n_features)."""
+        return here.gradient - here.slope[:, None] * self.centre
 
     def __call__(self, gradient):
         """Return the step of a gradient."""
-        return np.column_stack([self.of_coef(gradient[:, :-1]), self.of_intercept * gradient[:, -1]])
+        return _with_last(self.of_coef(gradient[:, :-1]), self.of_intercept * gradient[:, -1])
 
     def moved(self, problem, here, step):
         """Return the pass at ``here - step``."""
@@ -142,6 +164,13 @@ class Metric(NamedTuple):
         step = self(gradient)[:, :-1]
         bend = np.vdot(step, hessian_product(self.point)(step))
         return float(np.vdot(gradient[:, :-1], step) / bend) if bend > 0 else 1.0
+
+
+def _with_last(columns, last):
+    """Return an array with one more column; NumPy's functions for this take several times as long on few numbers."""
+    array = np.empty((len(columns), columns.shape[1] + 1))
+    array[:, :-1], array[:, -1] = columns, last
+    return array
 
 
 def no_pairs():

@@ -68,6 +68,24 @@ def add_pull(X, u, first, pull):
 
 
 @compiled
+def add_pulls(X, u, first, pull, rising):
+    """Add ``u @ X`` of the rows from `first` on to the pull, and ``max(u, 0) @ X`` to the rising part of it."""
+    n_rows, p, zero = len(u), X.shape[1], X.dtype.type(0)
+    for t in range(0, n_rows - 3, 4):
+        x0, x1, x2, x3 = X[first + t], X[first + t + 1], X[first + t + 2], X[first + t + 3]
+        u0, u1, u2, u3 = u[t], u[t + 1], u[t + 2], u[t + 3]
+        v0, v1, v2, v3 = max(u0, zero), max(u1, zero), max(u2, zero), max(u3, zero)
+        for j in range(p):
+            pull[j] += u0 * x0[j] + u1 * x1[j] + u2 * x2[j] + u3 * x3[j]
+            rising[j] += v0 * x0[j] + v1 * x1[j] + v2 * x2[j] + v3 * x3[j]
+    for t in range(n_rows - n_rows % 4, n_rows):
+        v0 = max(u[t], zero)
+        for j in range(p):
+            pull[j] += u[t] * X[first + t, j]
+            rising[j] += v0 * X[first + t, j]
+
+
+@compiled
 def add_curved(X, curvature, v, first, last, size, product):
     """Add ``X' (curvature * (X v))`` of the rows `first` to `last`."""
     z = np.empty(size)
@@ -150,13 +168,14 @@ def _compiled_write_slopes(loss, z, y, share, u, bits, work):
 
 
 @compiled
-def read_rows(loss, X, y, share, w, intercept, first, last, size, margins, pull):
+def read_rows(loss, X, y, share, w, intercept, first, last, size, margins, pull, rising):
     """Read the rows `first` to `last` once, in blocks of `size` rows.
 
-    Writes their margins, adds ``X' (share slopes)`` to the pull, and returns the sums of losses and of slopes times
-    shares. `share` is one number a row, or one number.
+    Writes their margins, adds ``X' (share slopes)`` to the pull and what positive slopes contribute to its rising part
+    (if that is not empty), and returns the sums of losses, of slopes and of positive slopes times shares. `share` is
+    one number a row, or one number.
     """
-    total, slope, equal = 0.0, 0.0, len(share) == 1
+    total, slope, rise, equal = 0.0, 0.0, 0.0, len(share) == 1
     u, work, bits, factors = np.empty(size), np.empty(size), np.empty(size, np.int64), np.empty(size, X.dtype)
     for begin in range(first, last, size):
         end = min(begin + size, last)
@@ -166,6 +185,10 @@ def read_rows(loss, X, y, share, w, intercept, first, last, size, margins, pull)
         total += write_slopes(loss, z, y[begin:end], q, u[:n_rows], bits[:n_rows], work[:n_rows])
         for t in range(n_rows):
             slope += u[t]
+            rise += max(u[t], 0.0)
             factors[t] = u[t]
-        add_pull(X, factors[:n_rows], begin, pull)
-    return total, slope
+        if len(rising) > 0:
+            add_pulls(X, factors[:n_rows], begin, pull, rising)
+        else:
+            add_pull(X, factors[:n_rows], begin, pull)
+    return total, slope, rise

@@ -50,14 +50,18 @@ class Moments(NamedTuple):
     def of(cls, problem):
         """Return the moments of the rows of a problem, from one read; numbers that are not finite spread."""
         X, Y, share, p = problem.X, problem.Y, problem.share, problem.X.shape[1]
-        intercept = float(problem.fit_intercept)
-        offset = share @ Y * intercept
+        offset = share @ Y * float(problem.fit_intercept)
         sums, n_additions = column_products(X, Y - offset, np.ones(1) if problem.equal else np.sqrt(share))
         if problem.equal:
             sums *= share[0]
-        squares = np.diagonal(sums)[p:-1].copy()
-        mean, target = intercept * sums[-1, :p], intercept * sums[-1, p:-1]
-        return cls(offset, mean, target, sums[:p, :p], sums[p:-1, :p], squares, n_additions)
+        return cls.of_products(sums, p, offset, problem.fit_intercept, n_additions)
+
+    @classmethod
+    def of_products(cls, means, p, offset, fit_intercept, n_additions=0):
+        """Return the moments from the weighted means of products of the columns ``[X, Y - offset, 1]``."""
+        mean, target = float(fit_intercept) * means[-1, :p], float(fit_intercept) * means[-1, p:-1]
+        squares = np.diagonal(means)[p:-1].copy()
+        return cls(offset, mean, target, means[:p, :p], means[p:-1, :p], squares, n_additions)
 
     @property
     def mean_square(self):

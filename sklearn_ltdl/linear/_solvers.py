@@ -559,6 +559,7 @@ def newton(problem, state, *, tol):
 
 
 EXACT = 10**6  # on tables of at most so many numbers direct solvers continue to rounding error
+PRODUCTS = 4 * 10**6  # in a Hessian, from which 10 or 20 reads of the rows cost less than the 5 that Newton forms
 
 
 def _refuse_beyond_memory(problem, name):
@@ -589,8 +590,8 @@ def _newton(problem, state, tol, name):
         finished = (near and (inner.error(point) <= tol or no_nearer)) or (
             no_nearer and (isinstance(problem.loss, Squared) or idle == 3)
         )
-        if not exact and not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
-            contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / 10
+        if not isinstance(problem.loss, Squared):  # a step with the last Hessian costs much less
+            contracts = np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient) / (100 if exact else 10)
         best = point
         outer = point if basis is None else problem.at(point.coef @ basis, point.intercept)
         state.update(coef=outer.coef, intercept=outer.intercept)
@@ -651,7 +652,7 @@ def lbfgs(problem, state, *, tol):
         is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
         if near is problem and is_worth_it:
             asked = min(asked, errors[-1] / 2)
-            yield 1.0, Point(problem, here.coef, here.intercept, here.margins, objective=here.objective)
+            yield 1.0, here.point(problem)
         else:
             yield 1.0, (here.coef, here.intercept)
         if can_factor and to_come > 8 + size / 50:
@@ -668,7 +669,8 @@ def _pays_in_single_precision(problem):
 
 def _relative_gap(problem, here, metric):
     """Estimate, from the gradient, the gap relative to the decrease of the objective so far."""
-    square = np.sum(metric.gradient(here)[:, :-1] ** 2)
+    gradient = metric.gradient_of_coef(here)
+    square = np.vdot(gradient, gradient)
     if problem.alpha == 0:
         return np.sqrt(square) / max(np.linalg.norm(problem.start.gradient), problem.resolution)
     return square / (2 * problem.l2) / max(problem.start.objective - here.objective, problem.resolution)
@@ -792,7 +794,8 @@ def choose(problem):
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
-    if m <= 100 and n * p <= EXACT:
+    costs = direct == "newton" and n * p * m > PRODUCTS and is_tall(problem, m)
+    if m <= 100 and n * p <= EXACT and not costs:
         return direct, f"factorising a {m} x {m} matrix is cheap"
     if direct == "cholesky" and m <= 150 and n >= 20 * m and not sparse.issparse(problem.X):
         return direct, f"forming and factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"

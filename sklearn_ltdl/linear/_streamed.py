@@ -10,7 +10,7 @@ divergence from r to :math:`p_i`. Both bounds vanish with the mean slope: the ga
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax, xlogy
@@ -20,6 +20,7 @@ from sklearn_ltdl.linear._fitting import classification_task, regression_task
 from sklearn_ltdl.linear._gram import column_products
 from sklearn_ltdl.linear._hessians import inverse
 from sklearn_ltdl.linear._problem import BLOCK
+from sklearn_ltdl.linear._ridge import Moments, from_moments
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import Logistic, Multinomial, Squared, best_intercept, of_rows
 from sklearn_ltdl.results import Solution, Status, Trace
@@ -80,25 +81,21 @@ class Position:
         return codes[:, None].astype(float) if n_outputs == 1 else np.eye(n_outputs)[codes]
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Where a pass of squares is centred.
+class Penalty(NamedTuple):
+    """What a point of ridge regression on Rows needs of its problem."""
 
-    Parameters
-    ----------
-    centre : ndarray of shape (n_features,)
-    target : ndarray of shape (n_outputs,)
+    l2: float
+    fit_intercept: bool
+
+
+def square_sums(block, about):
+    """Return the products of the columns ``[features, targets, 1]`` of a block, with weights; for `gather`.
+
+    `about` are the values subtracted from features and targets.
     """
-
-    centre: np.ndarray
-    target: np.ndarray
-
-
-def square_sums(block, about: Moments):
-    """Return the products of the columns ``[features, targets, 1]`` of a block, with weights; for `gather`."""
-    X = np.subtract(block.X, about.centre, order="C")
+    centre, offset = about
     root = np.ones(1) if block.weight is None else np.sqrt(block.weight)
-    return column_products(X, numbers_of(block) - about.target, root)[:1]
+    return column_products(np.subtract(block.X, centre, order="C"), numbers_of(block) - offset, root)[:1]
 
 
 def newton_sums(block, at: Position):
@@ -408,33 +405,21 @@ def _squares(rows, objective, options):
     if block is None:
         raise ValueError(f"{rows!r}: expected rows, got none.")
     Y = numbers_of(block)
-    about = Moments(block.X.mean(axis=0) * objective.fit_intercept, Y.mean(axis=0) * objective.fit_intercept)
-    (sums,) = gather(square_sums, rows, about)
+    centre, offset = (a.mean(axis=0) * objective.fit_intercept for a in (block.X, Y))
+    (sums,) = gather(square_sums, rows, (centre, offset))
     if sums[-1, -1] == 0:
         raise ValueError(f"{rows!r}: expected rows of positive weight, got none.")
-    sums, p = sums / sums[-1, -1], len(about.centre)
-    gram, pull, squares = sums[:p, :p], sums[p:-1, :p], np.diagonal(sums)[p:-1]
-    mean, target = sums[-1, :p], sums[-1, p:-1]
-    if objective.fit_intercept:
-        gram -= np.outer(mean, mean)
-        pull -= np.outer(target, mean)
-        squares = squares - target**2
-    hessian = gram + alpha * np.eye(len(gram))
-    solve = inverse(hessian, alpha)
-    coef = solve(pull.T).T
-    coef += solve((pull - coef @ hessian).T).T  # what rounding left
-    gradient = coef @ hessian - pull
-    objective_ = float(np.sum(squares) - 2 * np.sum(coef * pull) + np.sum(coef * (coef @ gram))) / 2
-    objective_ += alpha / 2 * float(np.sum(coef**2))
-    gap = float(np.sum(gradient**2)) / (2 * alpha) if alpha > 0 else np.inf
+    moments = Moments.of_products(sums / sums[-1, -1], len(centre), offset, objective.fit_intercept)
+    second, cross, squares = moments.centred()
+    penalty = Penalty(alpha, objective.fit_intercept)
+    point = from_moments(penalty, inverse(second + alpha * np.eye(len(second)), alpha), moments)
+    gap = float(np.vdot(point.gradient, point.gradient)) / (2 * alpha) if alpha > 0 else np.inf  # rounding apart
     if alpha > 0:
-        error = gap / max(float(np.sum(squares)) / 2 - (objective_ - gap), np.finfo(float).tiny)
+        error = gap / max(float(np.sum(squares)) / 2 - (point.objective - gap), np.finfo(float).tiny)
     else:
-        error = float(np.linalg.norm(gradient)) / max(float(np.linalg.norm(pull)), np.finfo(float).tiny)
-    record = (1, time.perf_counter() - began, objective_, objective_ - gap, gap)
+        error = float(np.linalg.norm(point.gradient)) / max(float(np.linalg.norm(cross)), np.finfo(float).tiny)
+    record = (1, time.perf_counter() - began, point.objective, point.objective - gap, gap)
     status = Status.of(error, options["tol"])
     status = Status.ROUNDED if status is not Status.CONVERGED else status
-    intercept = np.zeros(len(coef))
-    if objective.fit_intercept:
-        intercept = target + about.target - coef @ (mean + about.centre)
-    return coef, intercept, _solution(coef, intercept, gap, status, "cholesky", [record])
+    intercept = point.intercept - point.coef @ centre
+    return point.coef, intercept, _solution(point.coef, intercept, gap, status, "cholesky", [record])

@@ -53,7 +53,7 @@ class Indicators:
         if not 0 < sum(map(len, levels.values())) <= len(X):
             return None
         columns = np.array(list(levels))
-        middles = [values[:-1] + np.diff(values) / 2 for values in levels.values()]
+        middles = [_middles(values) for values in levels.values()]
         indicators = _indicators(X[:, columns], middles)
         return cls(columns, middles, indicators.mean(axis=0), indicators.std(axis=0))
 
@@ -64,6 +64,11 @@ class Indicators:
 
     def __repr__(self):
         return f"<indicators of columns {self.columns.tolist()}>"
+
+
+def _middles(values):
+    """Return the middles between increasing values, below the larger one also where the two differ by rounding."""
+    return np.minimum(values[:-1] + np.diff(values) / 2, np.nextafter(values[1:], values[:-1]))
 
 
 def _indicators(X, middles):

@@ -160,7 +160,7 @@ class NTKKernelRegressor(RegressorMixin, _KernelEstimator):
         The penalties tried, increasing, and the weighted mean of the squared leave-one-out residuals of the
         standardised target for each, summed over outputs. The variance within rows of identical features is not
         included, because no function of the features explains it. The smallest error is optimistic, because it was
-        chosen. For 'nystroem', the errors are on at most 20 000 rows; a row that is a centre is left out as a centre,
+        chosen. For 'nystroem', the errors are on at most 5000 rows; a row that is a centre is left out as a centre,
         too. For 'pcg', they are those of the problem with 1000 centres on which `alpha` is chosen.
     dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_outputs)
         Coefficients of ``kernel(x, X_fit_)``, in units of the target. For a precomputed kernel, one per column.
@@ -471,7 +471,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         The penalties tried, increasing, and the weighted mean of the squared leave-one-out residuals of the coded
         classes for each, summed over outputs. The variance within rows of identical features is not included, because
         no function of the features explains it. The smallest error is optimistic, because it was chosen. For
-        'nystroem', the errors are on at most 20 000 rows; a row that is a centre is left out as a centre, too. For
+        'nystroem', the errors are on at most 5000 rows; a row that is a centre is left out as a centre, too. For
         'pcg', they are those of the problem with 1000 centres on which `alpha` is chosen.
     dual_coef_ : ndarray of shape (n_centres,) or (n_centres, n_classes)
         Coefficients of ``kernel(x, X_fit_)``. For a precomputed kernel, one per column.

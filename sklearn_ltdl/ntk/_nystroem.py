@@ -25,7 +25,7 @@ from sklearn_ltdl.ntk._solvers import ROUNDING, RidgePath, _filtered, _least, _r
 from sklearn_ltdl.results import Status
 from sklearn_ltdl.rows._gather import Slices, gather
 
-PATH_ROWS = 20_000  # at most so many leave-one-out residuals are used to compare penalties
+PATH_ROWS = 5000  # at most so many leave-one-out residuals compare penalties: more choose no better
 PILOT_CENTRES = 1000  # number of centres of the problem that chooses alpha for 'pcg'
 MAX_STEPS = 200  # maximum number of conjugate gradient steps
 LARGEST_LEVERAGE = 0.9  # noisy estimates are clipped to this share of the largest possible leverage

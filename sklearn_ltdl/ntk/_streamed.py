@@ -17,7 +17,6 @@ from sklearn_ltdl.ntk._classes import ClassMachine
 from sklearn_ltdl.ntk._gram import call_kernel, mean_diagonal
 from sklearn_ltdl.ntk._machine import Machine
 from sklearn_ltdl.ntk._nystroem import (
-    PATH_ROWS,
     Spectrum,
     choose_alpha,
     choose_alpha_by_groups,
@@ -37,6 +36,7 @@ from sklearn_ltdl.rows._looks import Counts, LabelTarget, NumberTarget, look_at_
 from sklearn_ltdl.rows._rows import look
 from sklearn_ltdl.rows._sampled import draw_groups
 
+KEPT_ROWS = 20_000  # of the sample whose leave-one-out predictions are known
 GROUP_ROWS = 4000  # of the groups that are left out together
 
 
@@ -203,7 +203,7 @@ def _refuse(rows, settings):
 
 def _look(rows, look_at, settings):
     """Return counts, what is known of the target, rows of whole groups if there are groups, and rows."""
-    n, seed = max(PATH_ROWS, settings.n_components), settings.random_state
+    n, seed = max(KEPT_ROWS, settings.n_components), settings.random_state
     if not rows.has_groups:
         counts, found, drawn = look(rows, look_at, n, seed)
         return counts, found, None, drawn

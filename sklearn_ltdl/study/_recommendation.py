@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sklearn_ltdl._shown import Shown
 from sklearn_ltdl.study._verdict import HELD_BACK
 
+BOUND_LEVEL = 0.85  # of the intervals of the bound: above that of the verdict, since they choose the model
 SIMPLEST_FIRST = ("dummy", "linear", "kernel", "rfm", "trees", "network", "other")
 _NOUNS = {
     "dummy": "The baseline", "linear": "A linear model", "kernel": "A kernel model", "trees": "A tree ensemble",
@@ -33,7 +34,7 @@ class Recommendation(Shown):
     model : str
     bound : float
         In units of the baseline's loss. No model that was tried is likely to save more than this over the recommended
-        model. The bound is the largest upper end of the 80 % intervals of the differences in loss, or 0 if all of them
+        model. The bound is the largest upper end of the 85 % intervals of the differences in loss, or 0 if all of them
         are negative.
     rivals : tuple of str
         Models that may be better by more than the margin.
@@ -97,7 +98,7 @@ def recommend(losses, families, held_out, margin, verdict, explained):
 def _savings(name, losses, held_out):
     """Return the upper ends of the intervals of the loss that each other method saves over a method."""
     others = (other for other in losses if other != name)
-    shares = {other: held_out.share(losses[name] - losses[other], losses["dummy"], held_out.level) for other in others}
+    shares = {other: held_out.share(losses[name] - losses[other], losses["dummy"], BOUND_LEVEL) for other in others}
     return {other: mean + half for other, (mean, half) in shares.items()}
 
 

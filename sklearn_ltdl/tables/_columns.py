@@ -13,7 +13,7 @@ from sklearn_ltdl.tables._bytes import memory
 from sklearn_ltdl.tables._kinds import as_table, coerced, is_numeral, kind_of, strays_of, typed
 from sklearn_ltdl.tables._notes import Note, listed, rows
 
-RARE_LEVEL = 10  # levels with fewer training rows are grouped as rare
+RARE_LEVEL = 10  # rows, below which a level says little
 OWN_TEXT = 0.9  # a text column with a larger share of distinct values only identifies rows
 OWN_SENTENCE = 0.5  # the same for texts of many words
 WORDS = 4  # texts with at least so many words on average are sentences
@@ -32,7 +32,7 @@ _MANY_NUMBERS = 20  # distinct texts that begin with a number, from which they a
 MOST_COLUMNS = 20_000  # maximum number of columns to predict from
 MOST_CELLS = 100_000_000  # in the encoded table, 0.8 GB, which fit in any memory
 _COPIES = 8  # of the encoded table in a fit
-MOST_LEVELS = 50  # maximum number of encoded columns for one categorical column
+MOST_LEVELS = 200  # maximum number of encoded columns for one categorical column
 
 
 class Column(NamedTuple):
@@ -407,9 +407,7 @@ def _rare_levels(column):
     few = int(counts[counts < RARE_LEVEL].sum())
     if few <= column.n_known / 2 or column.n_distinct < RARE_LEVEL:
         return None
-    return Note(
-        "rare levels", f"{few} of {column.n_known} rows have a level of fewer than {RARE_LEVEL} rows, in one group"
-    )
+    return Note("rare levels", f"{few} of {column.n_known} rows have a level of fewer than {RARE_LEVEL} rows")
 
 
 def identifies(name, series, number=None):

@@ -4,16 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from sklearn_ltdl.tables._columns import MOST_LEVELS, RARE_LEVEL
 from sklearn_ltdl.tables._kinds import date_parts, kinds_of, to_levels, to_numbers
-
-LARGEST_SCORE = 10.0  # values are clipped at so many standard deviations from the mean
+from sklearn_ltdl.tables._levels import Levels, each_column, standardised
 
 
 def make_table_pipeline(estimator: Any) -> Pipeline:
@@ -23,10 +20,15 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     with missing values in training. A duration becomes a number of days. A date becomes the number of days since 1970
     and, if they vary in training, the year, and sine and cosine of the month in the year, of the day in the week and of
     the time of day; the columns have names such as ``sold``, ``sold_year``, ``sold_month_sin`` and ``sold_month_cos``.
-    Every other column is categorical, with one encoded column per level. Missing values are a level of their own.
-    Levels with fewer than 10 training rows, and all but the 50 most frequent levels, share one column. All encoded
-    columns are then standardised and clipped at 10 standard deviations, so that outliers do not dominate a model.
-    Levels, missing values and empty columns that did not occur in training are allowed in prediction.
+    Every other column is categorical, with one indicator column per level. Missing values are a level of their own.
+    Levels of one training row share one indicator. A column with more than 200 levels of at least two rows has instead
+    the mean of the target by level, one number per output or class, for training rows over other rows.
+
+    Numbers are then standardised and clipped at 10 standard deviations, so that outliers do not dominate a model. The
+    indicators of a categorical column are centred and divided by one number, so that their variances have the sum 1: a
+    category counts as one number does, any two of its levels are equally far from each other, and a penalty draws the
+    effects of rare levels to the mean. Levels, missing values and empty columns that did not occur in training are
+    allowed in prediction.
 
     Parameters
     ----------
@@ -36,11 +38,16 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
-        Unfitted, with steps ``'encode'``, ``'scale'``, ``'clip'`` and ``'estimator'``. It takes a pandas or polars
-        DataFrame or a two-dimensional array. The dtype determines how a column is read; use ``X.astype({"zip":
-        "category"})`` to treat numbers as categories. A column of objects is numeric if all its values can be read as
-        numbers. Columns of a DataFrame are found by name: new rows may have them in another order, and may have other
-        columns, too.
+        Unfitted, with steps ``'encode'`` and ``'estimator'``. It takes a pandas or polars DataFrame or a
+        two-dimensional array. The dtype determines how a column is read; use ``X.astype({"zip": "category"})`` to treat
+        numbers as categories. A column of objects is numeric if all its values can be read as numbers. Columns of a
+        DataFrame are found by name: new rows may have them in another order, and may have other columns, too.
+
+    Notes
+    -----
+    With a mean of the target by level, ``pipeline[:-1].fit_transform(X, y)`` differs from ``fit(X, y).transform(X)``,
+    as with :class:`~sklearn.preprocessing.TargetEncoder`: the fit takes the former. Leave-one-out errors of a kernel
+    machine after it are not exact, because the means of other rows contain the target of the row that is left out.
 
     Examples
     --------
@@ -52,24 +59,24 @@ def make_table_pipeline(estimator: Any) -> Pipeline:
     >>> model.predict(np.array([[3.0, "green"]], dtype=object)).shape
     (1,)
     """
-    impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    one_hot = OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        min_frequency=RARE_LEVEL,
-        max_categories=MOST_LEVELS,
-        sparse_output=False,
-    )
     encode = ColumnTransformer(
         [
-            ("numbers", make_pipeline(_each_column(to_numbers), impute), _OfKind("number")),
-            ("dates", make_pipeline(DateParts(), clone(impute)), _OfKind("date")),
-            ("levels", make_pipeline(_each_column(to_levels), one_hot), _OfKind("category")),
+            ("numbers", make_pipeline(each_column(to_numbers), *_scaled()), _OfKind("number")),
+            ("dates", make_pipeline(DateParts(), *_scaled()), _OfKind("date")),
+            ("levels", make_pipeline(each_column(to_levels), Levels(_classifies(estimator))), _OfKind("category")),
         ]
     )
-    clip = FunctionTransformer(
-        np.clip, kw_args={"a_min": -LARGEST_SCORE, "a_max": LARGEST_SCORE}, feature_names_out="one-to-one"
-    )
-    return Pipeline([("encode", encode), ("scale", StandardScaler()), ("clip", clip), ("estimator", estimator)])
+    return Pipeline([("encode", encode), ("estimator", estimator)])
+
+
+def _classifies(estimator):
+    return hasattr(estimator, "__sklearn_tags__") and is_classifier(estimator)
+
+
+def _scaled():
+    """Return the steps that impute and standardise numbers."""
+    impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    return impute, *standardised()
 
 
 class DateParts(TransformerMixin, BaseEstimator):
@@ -109,10 +116,6 @@ class DateParts(TransformerMixin, BaseEstimator):
             for full in (name, *(f"{name}_{part}" for part in parts))
         ]
         return np.array(names, dtype=object)
-
-
-def _each_column(function):
-    return FunctionTransformer(function, feature_names_out="one-to-one")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_ltdl import LazyNetClassifier, LazyNetRegressor, MeanFieldTwoLayerNet, scale_path
 from sklearn_ltdl.datasets import make_multi_index, make_parity
 from sklearn_ltdl.networks import _flow
+from sklearn_ltdl.tables._levels import LevelMeans
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -103,6 +104,15 @@ def test_large_scales_tend_to_the_linear_model():
 
 
 @unconverged
+def test_an_encoding_by_the_target_is_cross_fitted_on_training_rows(rng):
+    level, y = rng.integers(0, 40, (200, 1)), rng.standard_normal(200)  # nothing to learn
+    network = make_pipeline(LevelMeans(), StandardScaler(), LazyNetRegressor(alpha=1e-2, max_iter=20, random_state=0))
+    path = scale_path(level, y, [10.0], estimator=network, X_test=level, y_test=-y)
+    Z = network[:-1].fit_transform(level, y)
+    limit = clone(network[-1]).set_params(mode="linearized", scale=1.0).fit(Z, y)
+    assert path.linearized_score == pytest.approx(limit.score(network[:-1].transform(level), -y))
+
+
 def test_the_default_is_a_classifier_for_classes_and_the_users_estimator_is_left_alone():
     X, y = make_parity(120, 4, random_state=0)
     assert scale_path(X, y, [1.0]).score == "accuracy"

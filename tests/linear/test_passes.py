@@ -17,8 +17,8 @@ from sklearn_ltdl._targets import encode_classes
 from sklearn_ltdl._threads import in_order, sharing
 from sklearn_ltdl.linear import _gram, _problem, _solvers
 from sklearn_ltdl.linear._gram import column_products, curved_product, margins_of, pull_of
-from sklearn_ltdl.linear._lbfgs import read
-from sklearn_ltdl.linear._problem import FiniteSum
+from sklearn_ltdl.linear._lbfgs import NARROW, read
+from sklearn_ltdl.linear._problem import FiniteSum, Point
 from sklearn_ltdl.losses import LOSSES
 
 
@@ -27,6 +27,7 @@ def large(monkeypatch):
     """Small tables take the paths of large ones, in many parts."""
     monkeypatch.setattr(_solvers, "EXACT", 0)
     monkeypatch.setattr(_problem, "COMPILED", 0)
+    monkeypatch.setattr(_problem, "SHORT", 100)
     monkeypatch.setattr(_gram, "PART", 64)
 
 
@@ -235,6 +236,26 @@ def test_a_compiled_read_is_that_of_numpy(rng, large, monkeypatch, loss, weighte
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-13 * size)
 
 
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "multinomial"])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("p", [3, NARROW + 1])
+def test_the_certificate_of_a_read_is_that_of_its_margins(rng, large, loss, fit_intercept, weighted, p):
+    """Its dual variables are the balanced slopes, and their pull is the product with X that a second read gives."""
+    X, Y = rng.normal(size=(603, p)) + 0.5, (rng.random((603, 1)) < 0.4) * 1.0
+    weight = rng.uniform(size=603) if weighted else None
+    problem = FiniteSum(X, Y, LOSSES[loss], 0.1, weight, fit_intercept)
+    for scale in (1e-8, 1.0, 30.0):
+        coef, intercept = scale * rng.normal(size=(1, p)), scale * rng.normal(size=1) * fit_intercept
+        here = read(problem, coef, intercept)
+        point, again = here.point(problem), Point(problem, coef, intercept, X @ coef.T + intercept)
+        size = np.sqrt(np.mean(again.slopes**2))
+        np.testing.assert_allclose(point.slopes, again.slopes, rtol=0, atol=1e-12 * size + 1e-15)
+        pull = (problem.share[:, None] * point.slopes).T @ X
+        np.testing.assert_allclose(point.gradient, pull + 0.1 * coef, rtol=0, atol=1e-12 * (size + scale))
+        assert point.gap == pytest.approx(again.gap, rel=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_start_of_the_logistic_loss_is_the_best_constant(seed):
     """The log-odds of the mean label, even of labels that are chances."""
@@ -247,3 +268,15 @@ def test_the_start_of_the_logistic_loss_is_the_best_constant(seed):
     assert problem.start.objective == pytest.approx(-m * np.log(m) - (1 - m) * np.log(1 - m), rel=1e-12)
     again = problem.at(problem.start.coef, problem.start.intercept, best=False)
     assert problem.start.objective == pytest.approx(again.objective, rel=1e-14)
+
+
+def test_auto_forms_no_hessians_where_reads_cost_less(rng):
+    """Of solutions with gaps a and b, the distance is at most sqrt(2 a / alpha) + sqrt(2 b / alpha)."""
+    X = rng.normal(size=(2000, 64))
+    y = X[:, 0] + rng.logistic(size=2000) > 0
+    auto, newton = (SAGClassifier(solver=solver, alpha=0.01).fit(X, y) for solver in ("auto", "newton"))
+    assert auto.solver_ == "lbfgs"
+    assert auto.dual_gap_ <= 1e-6 * np.log(2)
+    bound = np.sqrt(200 * auto.dual_gap_) + np.sqrt(200 * newton.dual_gap_)
+    assert np.linalg.norm(auto.coef_ - newton.coef_) <= bound
+    assert SAGClassifier().fit(X[:200, :5], y[:200]).solver_ == "newton"

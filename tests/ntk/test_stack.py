@@ -271,6 +271,16 @@ def test_indicators_are_those_of_scikit_learn_and_unknown_values_are_the_nearest
     assert Indicators.of(X[:3]) is None or len(np.unique(X[:3, 2])) == 3  # more indicators than rows tell rows apart
 
 
+def test_values_that_differ_by_rounding_are_levels_with_finite_indicators(rng):
+    turn = rng.integers(0, 12, 200) / 12
+    X = np.column_stack([np.sin(2 * np.pi * turn), np.cos(2 * np.pi * turn)])  # as the months of dates are encoded
+    assert np.diff(np.unique(X[:, 0])).min() < 1e-15
+    indicators = Indicators.of(X)(X)[:, 2:]
+    assert np.isfinite(indicators).all()
+    np.testing.assert_allclose(indicators.std(axis=0), 1)  # no level is empty
+    NTKKernelRegressor().fit(X, X[:, 0])
+
+
 def test_clipped_columns_and_normal_scores_have_their_closed_forms(rng):
     x = np.append(rng.permutation(101) - 50.0, 1e6)[:, None]
     clipped = Clipped.of(x[:-1])

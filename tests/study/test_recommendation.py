@@ -8,7 +8,7 @@ import pytest
 from sklearn_ltdl import compare
 from sklearn_ltdl.study._folds import Split
 from sklearn_ltdl.study._recommendation import in_words, recommend
-from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut, Verdict, decide
+from sklearn_ltdl.study._verdict import Contrast, HeldOut, Verdict, decide
 
 FAMILIES = {"dummy": "dummy", "linear": "linear", "rbf": "kernel", "rich": "network", "lazy": "network"}
 N = 200
@@ -36,7 +36,7 @@ def test_the_bound_is_the_largest_upper_end_of_an_interval(rng):
     assert advice.model == "rbf"
     unit = found["dummy"].mean()
     saved = (found["rbf"] - found["rich"]) / unit
-    half = held_out().interval(saved - saved.mean() * found["dummy"] / unit, LEVEL)[1]
+    half = held_out().interval(saved - saved.mean() * found["dummy"] / unit, 0.85)[1]
     assert advice.bound == pytest.approx(saved.mean() + half)
     assert advice.rivals == ("rich",)
     assert f"save more than {100 * advice.bound:.1f} % of the baseline's loss over it" in advice.sentence

@@ -63,6 +63,15 @@ def test_every_model_of_the_comparison_predicts_the_same_bits(name, task, table,
     np.testing.assert_array_equal(getattr(copy, method)(X), getattr(model, method)(X))
 
 
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_category_of_many_levels_predicts_the_same_bits(task, rng, tmp_path):
+    X = pd.DataFrame({"town": [f"town {i % 250}" for i in range(600)]})
+    y = rng.standard_normal(600) if task == "regression" else rng.choice(["yes", "no", "neither"], 600)
+    model = make_table_pipeline(METHODS["linear"].build(task, 0)).fit(X, y)
+    assert save(model, tmp_path / "model.skops") == []
+    np.testing.assert_array_equal(load(tmp_path / "model.skops")[0].predict(X), model.predict(X))
+
+
 ESTIMATORS = [
     cls
     for cls in (getattr(sklearn_ltdl, name) for name in sklearn_ltdl.__all__)

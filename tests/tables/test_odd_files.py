@@ -266,6 +266,6 @@ def test_a_category_that_says_little_is_noted():
     units = [f"{k}.5 {'kg' if k % 2 else 'lb'}" for k in range(N)]
     table = pd.DataFrame({"few": few, "units": units * 1, "many": list("uv") * (N // 2)})
     found = {seen.name: seen for seen in read_columns(table)[1]}
-    assert found["few"].note == f"{N} of {N} rows have a level of fewer than 10 rows, in one group"
+    assert found["few"].note == f"{N} of {N} rows have a level of fewer than 10 rows"
     assert "write numbers without what is around them" in found["units"].note
     assert found["many"].note == ""

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.preprocessing import TargetEncoder
 
 from sklearn_ltdl import make_table_pipeline
 from sklearn_ltdl.tables._target import read_target, split_target
@@ -35,22 +36,56 @@ def encoded(pipeline, X):
     return pd.DataFrame(pipeline[0].transform(X), columns=[name.partition("__")[2] for name in names])
 
 
+def dates_before_scaling(pipeline, X):
+    branch = pipeline[0].named_transformers_["dates"][:-2]
+    return pd.DataFrame(branch.transform(X), columns=branch.get_feature_names_out(list(X)))
+
+
 def test_each_kind_of_column_is_encoded_as_documented(mixed, rng):
     pipeline = make_table_pipeline(LinearRegression()).fit(mixed, rng.standard_normal(60))
     Z = encoded(pipeline, mixed)
-    assert np.array_equal(Z["bool"], mixed["bool"])
-    assert np.allclose(np.diff(Z["date"]), 1.5)  # days
-    assert np.allclose(np.diff(Z["duration"]), 1 / 24)
-    assert (Z["holes"][::7] == mixed["holes"].median()).all()
-    assert np.array_equal(Z["missingindicator_holes"], mixed["holes"].isna())
-    assert np.array_equal(Z["missingindicator_nullable"], mixed["nullable"].isna())
-    assert np.array_equal(Z["text_red"], mixed["text"] == "red")
-    assert np.array_equal(Z["text_nan"], mixed["text"].isna())
-    assert np.array_equal(Z["mixed_1.5"], np.arange(60) % 4 == 3)
-    standardised = pipeline[:-1].transform(mixed)
-    varied = standardised.std(axis=0) > 0
-    assert np.allclose(standardised.mean(axis=0), 0)
-    assert np.allclose(standardised[:, varied].std(axis=0), 1)
+    numbers = {
+        "bool": mixed["bool"],
+        "date": 1.5 * np.arange(60),  # days
+        "duration": np.arange(60) / 24,
+        "holes": mixed["holes"].fillna(mixed["holes"].median()),
+        "missingindicator_holes": mixed["holes"].isna(),
+        "missingindicator_nullable": mixed["nullable"].isna(),
+    }
+    for name, values in numbers.items():
+        values = np.asarray(values, dtype=float)
+        np.testing.assert_allclose(Z[name], (values - values.mean()) / values.std(), atol=1e-12)
+    shown = {"text_red": mixed["text"] == "red", "text_nan": mixed["text"].isna(), "mixed_1.5": np.arange(60) % 4 == 3}
+    for name, values in shown.items():
+        assert np.array_equal(Z[name] > 0, values)
+    assert np.allclose(Z.mean(), 0)
+    assert set(Z.columns[Z.std() == 0]) == {"empty", "missingindicator_empty"}
+
+
+def test_a_category_counts_as_one_number(rng):
+    X = pd.DataFrame({"side": rng.choice(["left", "right"], 90), "town": rng.choice(list("abcde"), 90)})
+    Z = make_table_pipeline(LinearRegression()).fit(X, np.arange(90.0))[:-1].transform(X)
+    side = X[["side"]] == "right"
+    as_boolean = make_table_pipeline(LinearRegression()).fit(side, np.arange(90.0))[:-1].transform(side)
+    np.testing.assert_allclose(
+        Z[:, :2] @ Z[:, :2].T, as_boolean @ as_boolean.T, atol=1e-12
+    )  # kernels see no difference
+    assert Z[:, 2:].var(axis=0).sum() == pytest.approx(1)
+    towns = np.unique(Z[:, 2:], axis=0)
+    distances = np.linalg.norm(towns[:, None] - towns, axis=2)[np.triu_indices(5, 1)]
+    np.testing.assert_allclose(distances, distances[0])  # whatever the frequencies of the levels
+
+
+def test_ridge_on_levels_is_a_model_of_random_effects(rng):
+    level, alpha = rng.integers(0, 8, 100), 3.0
+    y = rng.standard_normal(8)[level] + 0.5 * rng.standard_normal(100)
+    X = pd.DataFrame({"level": [f"level {i}" for i in level]})
+    predicted = make_table_pipeline(Ridge(alpha)).fit(X, y).predict(X)
+    gini = 1 - np.sum((np.bincount(level) / 100) ** 2)
+    Z = np.eye(8)[level]  # y ~ intercept + normal effects with covariance I, noise of variance alpha * gini
+    noise = Z @ Z.T + alpha * gini * np.eye(100)
+    intercept = np.sum(np.linalg.solve(noise, y)) / np.sum(np.linalg.solve(noise, np.ones(100)))
+    np.testing.assert_allclose(predicted, intercept + Z @ Z.T @ np.linalg.solve(noise, y - intercept), rtol=1e-8)
 
 
 def test_the_parts_of_dates_that_vary_reach_the_models():
@@ -58,11 +93,12 @@ def test_the_parts_of_dates_that_vary_reach_the_models():
     X = pd.DataFrame(
         {"sold": days, "noon": days[0] + pd.to_timedelta(np.arange(400) % 24, unit="h"), "x": np.arange(400) % 7}
     )
-    Z = encoded(make_table_pipeline(LinearRegression()).fit(X, np.arange(400.0)), X)
-    assert list(Z) == [
+    pipeline = make_table_pipeline(LinearRegression()).fit(X, np.arange(400.0))
+    assert list(encoded(pipeline, X)) == [
         "x", "sold", "sold_year", "sold_month_sin", "sold_month_cos", "sold_weekday_sin", "sold_weekday_cos",
         "noon", "noon_time_sin", "noon_time_cos",
     ]  # fmt: skip
+    Z = dates_before_scaling(pipeline, X[["sold", "noon"]])
     np.testing.assert_array_equal(Z["sold_year"], days.year)
     turn = np.arctan2(Z["sold_month_sin"], Z["sold_month_cos"]) / (2 * np.pi) % 1
     np.testing.assert_array_equal((12 * turn).round() + 1, days.month)
@@ -85,25 +121,80 @@ def test_a_missing_date_has_usual_parts_and_one_indicator():
     pipeline = make_table_pipeline(LinearRegression()).fit(days.to_frame("day"), np.arange(60.0))
     Z = encoded(pipeline, days.to_frame("day"))
     assert [name for name in Z if name.startswith("missing")] == ["missingindicator_day"]
+    Z = dates_before_scaling(pipeline, days.to_frame("day"))
     assert Z["day_month_cos"][5] == np.median(Z["day_month_cos"][np.arange(60) % 6 != 5])
     assert np.isfinite(pipeline.predict(pd.DataFrame({"day": [pd.NaT, pd.Timestamp(2030, 1, 1)]}))).all()
 
 
-def test_rare_levels_share_one_column():
-    levels = ["common"] * 40 + ["other"] * 11 + [f"rare {i}" for i in range(9)]
-    X = pd.DataFrame({"level": levels, "id": [f"id {i}" for i in range(60)]})
+def test_levels_of_one_row_share_one_column_and_new_levels_are_in_it():
+    X = pd.DataFrame({"level": ["common"] * 40 + ["other"] * 18 + ["once", "also once"]})
     pipeline = make_table_pipeline(LinearRegression()).fit(X, np.arange(60.0))
-    Z = encoded(pipeline, X)
-    assert list(Z) == ["level_common", "level_other", "level_infrequent_sklearn", "id_infrequent_sklearn"]
-    assert Z["level_infrequent_sklearn"].sum() == 9
+    assert list(encoded(pipeline, X)) == ["level_common", "level_other", "level_infrequent_sklearn"]
+    Z = pipeline[:-1].transform(pd.DataFrame({"level": ["once", "never"]}))
+    np.testing.assert_array_equal(Z[0], Z[1])
+
+
+@pytest.fixture
+def towns(rng):
+    """A category with 300 levels of 5 rows each, and a table that has it."""
+    town = rng.permutation(np.repeat(np.arange(300), 5))
+    return town, pd.DataFrame({"town": [f"town {i}" for i in town], "size": rng.standard_normal(1500)})
+
+
+def test_beyond_200_levels_rows_have_the_mean_target_of_their_level_in_other_folds(towns, rng):
+    town, X = towns
+    y = rng.standard_normal(300)[town] + rng.standard_normal(1500)
+    pipeline = make_table_pipeline(LinearRegression())
+    Z = pipeline[:-1].fit_transform(X, y)
+    assert list(encoded(pipeline, X)) == ["size", "town"]
+    expected = np.empty(1500)
+    for train, test in KFold(5, shuffle=True, random_state=0).split(X):
+        encoder = TargetEncoder(target_type="continuous").fit(X.iloc[train, :1], y[train])
+        expected[test] = encoder.transform(X.iloc[test, :1])[:, 0]
+    np.testing.assert_allclose(Z[:, 1], (expected - expected.mean()) / expected.std(), rtol=1e-9)
+    for i in range(0, 1500, 300):  # no row's own target is in its features
+        other = (
+            pipeline[0]
+            .named_transformers_["levels"][-1]
+            .parts_[0][1][0]
+            .fit_transform(X[["town"]].to_numpy(dtype=object), np.where(np.arange(1500) == i, 1e6, y))
+        )
+        assert other[i, 0] == pytest.approx(expected[i], rel=1e-9)
+
+
+def test_labels_without_effect_are_not_learned_and_labels_with_effect_are(towns, rng):
+    town, X = towns
+    noise = rng.standard_normal(1500)
+    effect = 2 * rng.standard_normal(300)[town]
+    new = np.arange(1500) % 3 == 0
+    for y, low, high in ((noise, -0.1, 0.1), (effect + noise, 0.6, 0.85)):  # 4 / 5 are the effect's
+        score = make_table_pipeline(Ridge()).fit(X[~new], y[~new]).score(X[new], y[new])
+        assert low < score < high
+
+
+def test_classes_and_outputs_have_a_mean_each(towns, rng):
+    town, X = towns
+    labels = np.array(["late", "early", "on time"])[(town + rng.integers(0, 2, 1500)) % 3]
+    pipeline = make_table_pipeline(LogisticRegression()).fit(X, labels)
+    assert list(encoded(pipeline, X)) == ["size", "town_early", "town_late", "town_on time"]
+    assert pipeline.score(X, labels) > 0.45
+    codes = np.unique(labels, return_inverse=True)[1]
+    np.testing.assert_allclose(
+        make_table_pipeline(LogisticRegression()).fit(X, codes)[:-1].transform(X), pipeline[:-1].transform(X)
+    )
+    assert list(encoded(make_table_pipeline(LogisticRegression()).fit(X, labels == "late"), X)) == ["size", "town"]
+    several = make_table_pipeline(LinearRegression()).fit(X, rng.standard_normal((1500, 2)))
+    assert list(encoded(several, X)) == ["size", "town_0", "town_1"]
+    assert np.isfinite(several.predict(X.assign(town="never seen"))).all()
+    assert make_table_pipeline(LinearRegression())[:-1].fit(X).transform(X).shape == (1500, 201)  # without a target
 
 
 def test_an_outlying_value_counts_as_ten_standard_deviations():
-    X = pd.DataFrame({"heavy": [0.0, 1.0] * 500 + [1e6], "level": ["a"] * 1000 + ["b"]})
+    X = pd.DataFrame({"heavy": [0.0, 1.0] * 500 + [1e6], "rare": [True] * 1000 + [False]})
     pipeline = make_table_pipeline(LinearRegression()).fit(X, np.arange(1001.0))
     scaled = pipeline[:-1].transform(X)
     assert scaled.max() == 10.0
-    assert scaled.min() == -10.0  # the complement of the rare level
+    assert scaled.min() == -10.0
     assert (np.abs(scaled[:-1]) < 0.1).all()
 
 
