@@ -169,12 +169,15 @@ def weeks(column, decimal):
     """Read ISO weeks such as ``2021-W05`` as their Monday, and ``2021-W05-3`` as its day."""
     from pandas import to_datetime
 
-    if not column.is_text or column.is_target or not column.texts.str.fullmatch(_WEEK).all():
+    if not column.is_text or column.is_target:
         return None
-    found = column.texts.str.extract(_WEEK)
+    known = column.texts.str.fullmatch(_WEEK)
+    strays, found = column.texts[~known], column.texts[known].str.extract(_WEEK)
+    if not are_few(strays, len(known)) or strays.str.contains(r"\d").any():
+        return None
     texts = found[0].fillna(found[4]) + " " + found[1].fillna(found[3]) + " " + found[2].fillna("1")
     with suppress(ValueError):  # the 53rd week of a year that has 52
-        return Reading(to_datetime(texts, format="%G %V %u"), ("weeks",))
+        return Reading.beside(strays, to_datetime(texts, format="%G %V %u"), ("weeks",))
     return None
 
 

@@ -15,7 +15,7 @@ _SEEN = 60  # maximum number of lines that are inspected
 _SIGNS = ",;\t|"
 _WHOLE = re.compile(rb'^[ \t]*"((?:[^"\r\n]|"")*)"[ \t,;]*(?=\r?$)', re.MULTILINE)
 _SINGLE = re.compile(
-    rb"(^|[,;\t|])( *)'((?:[^'\\\r\n]|\\[^\r\n]|''|'(?![,;\t|\r\n]))*+)'(?= *(?:[,;\t|\r\n]|\Z))", re.MULTILINE
+    rb"(^|[,;\t|])( *)'((?:[^'\\\r\n]|\\[^\r\n]|''|'(?![,;\t|\r\n]|\Z))*+)'(?= *(?:[,;\t|\r\n]|\Z))", re.MULTILINE
 )
 
 

@@ -323,3 +323,22 @@ def test_remarks_below_the_table(line, tmp_path):
 def test_a_quotation_mark_that_is_never_closed_takes_no_time(tmp_path):
     cell = "'" + r"\'" * 40 + "''" * 40 + "x"  # each pair could be read in two ways
     assert read(tmp_path, "a,b,y\n" + f"1.5,{cell},2.5\n" * N).frame["b"].tolist() == [cell] * N
+
+
+def test_hexadecimal_numbers_that_begin_with_10_are_no_powers_of_ten(tmp_path):
+    values, codes = column(tmp_path, (f"0x10{k:02d}" for k in range(N)))
+    assert values.tolist() == [int(f"10{k:02d}", 16) for k in range(N)]
+    assert codes == {"hexadecimal"}
+
+
+def test_single_quotes_around_the_last_cell_of_a_line(tmp_path):
+    table = read(tmp_path, "'x','y'\n" + "".join(f"'{k}','a, {k % 3}'\n" for k in range(N)))
+    assert table.frame["x"].tolist() == [*range(N)]
+    assert table.frame["y"].tolist() == [f"a, {k % 3}" for k in range(N)]
+
+
+def test_weeks_beside_a_text(tmp_path):
+    values, codes = column(tmp_path, ("unknown" if k == 2 else f"2021-W{k + 1:02d}" for k in range(N)))
+    assert values[4] == datetime.datetime(2021, 2, 1)  # ISO 8601: the first Monday of 2021 begins week 1
+    assert values.isna().sum() == 1
+    assert codes == {"weeks", "strays"}
