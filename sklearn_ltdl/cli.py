@@ -167,8 +167,9 @@ def _compare(arguments):
 
 def _confirmed(comparison, X, arguments, protocol):
     """Return the comparison, confirmed on the rows that fit in memory, and what `_load` returns of them."""
-    from sklearn_ltdl.study._confirm import confirm, rows_that_fit
+    from sklearn_ltdl.study._confirm import confirm
     from sklearn_ltdl.study._folds import splits_by_time
+    from sklearn_ltdl.study._winner import rows_that_fit
 
     X, y, columns, _, spelled = _load(arguments, rows_that_fit(comparison, X, arguments.n_jobs), is_told=False)
     split = None

@@ -136,6 +136,12 @@ class Rows:
         arrays = next((handle.parts for handle in self.handles if hasattr(handle, "parts")), ())
         return self.columns.groups is not None or (len(arrays) == 4 and arrays[3] is not None)
 
+    @property
+    def has_weight(self):
+        """Return whether there is a column, or an array, of weights."""
+        arrays = next((handle.parts for handle in self.handles if hasattr(handle, "parts")), ())
+        return self.columns.weight is not None or (len(arrays) == 4 and arrays[2] is not None)
+
     def _numbered(self):
         """Return the handles with the number of their first row, by which rows are drawn.
 

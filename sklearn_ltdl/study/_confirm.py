@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -20,8 +19,8 @@ from sklearn_ltdl.study._jobs import Data, failed, fit_and_predict, run
 from sklearn_ltdl.study._models import METHODS, given, per_row_loss
 from sklearn_ltdl.study._plan import drawn_of, seed_of
 from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut
-from sklearn_ltdl.study._winner import as_compared
-from sklearn_ltdl.tables._columns import encoded_width, group_numbers, most_cells
+from sklearn_ltdl.study._winner import as_compared, rows_that_fit
+from sklearn_ltdl.tables._columns import group_numbers
 from sklearn_ltdl.tables._kinds import as_table, rows_of
 from sklearn_ltdl.tables._notes import spaced
 from sklearn_ltdl.tables._sample import Sample, hashes
@@ -143,14 +142,6 @@ def _check_lengths(X, y, sample, **columns):
             raise ParameterError(name, f"expected one entry for each of the {len(y)} values of y, got {len(values)}.")
     if sample is not None and len(sample.rows) != len(y):
         raise ParameterError("sample", f"expected a sample of the {len(y)} rows of X, got one of {len(sample.rows)}.")
-
-
-def rows_that_fit(comparison, X, n_jobs=None):
-    """Return how many rows of the table of a comparison fit in memory, with a fit in each job; `X` are some of them."""
-    columns = [column for column in comparison.settings["columns"] if column["kind"] != "left out"]
-    kinds = [column["kind"] for column in columns]
-    width = encoded_width(kinds, as_compared(comparison.settings, as_table(X)))
-    return most_cells() // (width * joblib.effective_n_jobs(n_jobs))
 
 
 def _pair(comparison):

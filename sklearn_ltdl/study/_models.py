@@ -138,6 +138,12 @@ class Tuned(_Chosen):
 
     def fit(self, X, y, sample_weight=None):
         """Choose the setting with the least weighted loss over three folds, and fit it on all rows."""
+        self.best_params_ = self.chosen(X, y, sample_weight)
+        self.best_estimator_ = _fitted(self.estimator, self.best_params_, X, y, sample_weight)
+        return self
+
+    def chosen(self, X, y, sample_weight=None):
+        """Return the setting with the least weighted loss over three folds."""
         codes = None if self.task == "regression" else np.unique(y, return_inverse=True)[1]
         rows = _inner_rows(len(y), codes, self.seed)
         losses = np.zeros(len(self.settings))
@@ -148,9 +154,7 @@ class Tuned(_Chosen):
                 model = _fitted(self.estimator, setting, X, target, sample_weight, train)
                 loss = per_row_loss(self.task, predict(model, X[test], self.task, n_classes), target[test], len(train))
                 losses[k] += np.sum(loss if sample_weight is None else sample_weight[test] * loss)
-        self.best_params_ = self.settings[int(losses.argmin())]
-        self.best_estimator_ = _fitted(self.estimator, self.best_params_, X, y, sample_weight)
-        return self
+        return self.settings[int(losses.argmin())]
 
     def _folds(self, rows, codes):
         """Yield the inner folds; a fold that would train on a single class is left out."""
@@ -239,7 +243,7 @@ class HeldLazy(_Chosen):
         self.estimator = estimator
         self.rich_scale = rich_scale
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Take one step of the rich network, which chooses the penalty, and train the lazy network with it."""
         reference = clone(self.estimator).set_params(scale=self.rich_scale, max_iter=1)
         with warnings.catch_warnings():

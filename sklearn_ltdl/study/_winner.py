@@ -2,31 +2,37 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from sklearn_ltdl._errors import ParameterError
 from sklearn_ltdl._targets import is_missing
+from sklearn_ltdl.rows._rows import Rows, as_rows, sample_of
 from sklearn_ltdl.running._pool import JobError, run_each
 from sklearn_ltdl.study._comparison import Comparison
 from sklearn_ltdl.study._log import LogTarget
-from sklearn_ltdl.study._models import METHODS, given
+from sklearn_ltdl.study._models import METHODS, HeldLazy, Tuned, given
 from sklearn_ltdl.study._saved import last_step
-from sklearn_ltdl.tables._columns import hint, read_columns
+from sklearn_ltdl.tables._columns import encoded_width, hint, most_cells, read_columns
 from sklearn_ltdl.tables._kinds import as_table
 from sklearn_ltdl.tables._notes import listed
 from sklearn_ltdl.tables._pipeline import make_table_pipeline
 from sklearn_ltdl.tables._target import read_target
 
+BLOCK_BY_BLOCK = frozenset({"linear", "rbf", "laplace", "ntk", "rfm", "lazy", "rich"})  # methods that take Rows
+
 
 def winner(
     comparison: Comparison,
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | Rows,
+    y: ArrayLike | None = None,
     *,
     sample_weight: ArrayLike | None = None,
     also: Mapping[str, Any] | None = None,
@@ -37,10 +43,13 @@ def winner(
     ----------
     comparison : Comparison
         The result of `compare`.
-    X : pandas or polars DataFrame, or array-like of shape (n_samples, n_features)
-        The table of the comparison.
+    X : pandas or polars DataFrame, array-like of shape (n_samples, n_features), or Rows
+        The table of the comparison. Linear models, kernel machines and networks are fitted on all Rows block by block,
+        after a preprocessing fitted on the rows that were compared. The forest, boosting, estimators in `also` and all
+        models after ``log=True`` are fitted on the largest sample that fits in memory.
     y : array-like of shape (n_samples,)
-        The target of the comparison; rows without a target are left out.
+        The target of the comparison; rows without a target are left out. None with Rows, in which a row without a
+        target is an error where they are read block by block.
     sample_weight : array-like of shape (n_samples,), default=None
     also : dict of str to estimator, default=None
         As passed to `compare`.
@@ -73,8 +82,14 @@ def winner(
     name = comparison.best
     if name not in methods:
         raise ValueError(f"The best model, {name!r}, is not part of the package: pass it in also, as to compare.")
-    if (sample_weight is not None) != comparison.settings["weights"]:
+    rows = as_rows(X, y, sample_weight)
+    is_weighted = sample_weight is not None if rows is None else rows.has_weight
+    if is_weighted != comparison.settings["weights"]:
         raise ParameterError("sample_weight", "expected the weights of the comparison, or None if it had no weights.")
+    if rows is not None and name in BLOCK_BY_BLOCK and not comparison.settings["log"]:
+        return _block_by_block(comparison.settings, rows, methods[name].build(task, seed))
+    if rows is not None:
+        X, y, sample_weight = _in_memory(comparison, rows)
     X, y = as_table(X), np.asarray(y)
     present = ~is_missing(y)
     weight = {}
@@ -91,7 +106,65 @@ def winner(
         pipeline[-1].estimator_ = getattr(pipeline[-1].estimator_, "best_estimator_", pipeline[-1].estimator_)
     else:
         pipeline.steps[-1] = ("estimator", getattr(pipeline[-1], "best_estimator_", pipeline[-1]))
+    if rows is not None:
+        pipeline.is_sampled_ = True
     return pipeline
+
+
+def _block_by_block(settings, rows, estimator):
+    """Return the pipeline of a method, its last step fitted on all Rows, the others on the rows of the comparison."""
+    block = sample_of(rows, settings["n_drawn"] or max(2, len(rows)))[0]
+    X, y = as_compared(settings, as_table(block.X)), np.asarray(block.y)
+    pipeline = make_table_pipeline(estimator)
+    prepare = pipeline[:-1].fit(X)
+    prepare.is_sampled_ = True
+    ungrouped = replace(rows, columns=rows.columns._replace(groups=None))
+    prepared = ungrouped.map(Prepared(prepare))
+    if isinstance(estimator, Tuned):
+        weight = () if block.weight is None else (block.weight,)
+        setting = estimator.chosen(prepare.transform(X), y, *weight)
+        model = clone(estimator.estimator).set_params(**setting).fit(prepared)
+    else:
+        model = estimator.fit(prepared)
+    pipeline.steps[-1] = ("estimator", model.best_estimator_ if isinstance(model, HeldLazy) else model)
+    pipeline.is_sampled_ = True
+    return pipeline
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The map of a block of a table to numbers: read as new rows for the model, then preprocessed.
+
+    Parameters
+    ----------
+    prepare : Pipeline
+        The fitted preprocessing.
+    """
+
+    prepare: Pipeline
+
+    def __call__(self, X):
+        """Return the numbers of the rows of a block."""
+        if hasattr(X, "columns"):
+            X = matched("X", self.prepare, X)[0]
+        elif X.dtype.kind == "f":
+            X = np.where(np.isinf(X), np.nan, X)
+        return self.prepare.transform(X)
+
+
+def _in_memory(comparison, rows):
+    """Return the features, targets and weights of the largest sample of Rows that fits in memory."""
+    few = sample_of(rows, comparison.settings["n_drawn"] or max(2, len(rows)))[0]
+    block = sample_of(rows, rows_that_fit(comparison, few.X))[0]
+    return block.X, block.y, block.weight
+
+
+def rows_that_fit(comparison, X, n_jobs=None):
+    """Return how many rows of the table of a comparison fit in memory, with a fit in each job; `X` are some of them."""
+    columns = [column for column in comparison.settings["columns"] if column["kind"] != "left out"]
+    kinds = [column["kind"] for column in columns]
+    width = encoded_width(kinds, as_compared(comparison.settings, as_table(X)))
+    return most_cells() // (width * joblib.effective_n_jobs(n_jobs))
 
 
 def winner_in_time(comparison, X, y, *, decimal, strays, time_limit, total_time=None, sample_weight=None, also=None):
