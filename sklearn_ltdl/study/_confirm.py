@@ -123,7 +123,7 @@ def confirm(
     return replace(comparison, evidence={**comparison.evidence, "confirmed": part})
 
 
-def _in_memory(comparison, X, y, groups, sample_weight, sample, n_jobs):
+def _in_memory(comparison, X, y, groups, sample_weight, sample, n_jobs) -> tuple[Any, Any, Any, Any, Any]:
     """Return the table, the target, groups, weights and Sample, of Rows as many as fit; arrays as they are."""
     rows = as_rows(X, y, sample_weight, groups)
     if rows is None:

@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_ltdl import cli, compare, make_table_pipeline, scan
 from sklearn_ltdl.cli import main
-from sklearn_ltdl.study import Contender, _confirm, confirm
+from sklearn_ltdl.study import Contender, _winner, confirm
 from sklearn_ltdl.study._confirm import _held_out
 from sklearn_ltdl.study._models import METHODS
 from sklearn_ltdl.tables import read_table
@@ -95,7 +95,7 @@ def test_rows_beyond_the_memory_are_not_read_and_this_is_said(table, tmp_path, m
     table.to_parquet(tmp_path / "t.parquet")
     rows = scan(tmp_path / "t.parquet", target="y")
     comparison = compare(rows, sample=200, models=["linear"], cv=3)
-    monkeypatch.setattr(_confirm, "most_cells", lambda: 3 * 1000)  # of three columns
+    monkeypatch.setattr(_winner, "most_cells", lambda: 3 * 1000)  # of three columns
     part = confirm(comparison, rows).evidence["confirmed"]
     assert part["sentence"].startswith("On 1000 of 3000 rows")
     large = Sample.draw(3000, 1000)
