@@ -19,16 +19,15 @@ _ABOUT = r"(?:[~≈]|(?:ca?|approx|env)\.|(?:ca|circa|approx|about|around|etwa) 
 _UNCERTAIN = rf"({_NUMBER}) ?(?:±|\+/-|\+-) ?{_NUMBER}"
 _RANGE = rf"({_PLAIN}) ?(?:-|\u2013|\u2014|to|bis|\.\.\.?) ?({_PLAIN})"
 _MEASURE = r"([+-]?\d+(?:\.\d+)?)\s?([A-Za-z]+)\.?"
-_KINDS = (  # units of one kind, in a common unit
+_KINDS = (  # units of one kind, in kg, m, l, MB and h, whatever the file, so that new rows are read alike
     {"mg": 1e-6, "g": 1e-3, "kg": 1.0, "t": 1e3, "lb": 0.45359237, "lbs": 0.45359237, "oz": 0.028349523125},
     {"mm": 1e-3, "cm": 0.01, "dm": 0.1, "m": 1.0, "km": 1e3, "in": 0.0254, "ft": 0.3048, "mi": 1609.344},
     {"ml": 1e-3, "mL": 1e-3, "cl": 0.01, "dl": 0.1, "l": 1.0, "L": 1.0},
-    {"KB": 1e3, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12},
-    {"ms": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "mins": 60.0,
-     "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hr": 3600.0, "hrs": 3600.0, "hour": 3600.0, "hours": 3600.0,
-     "d": 86400.0, "day": 86400.0, "days": 86400.0, "wk": 604800.0, "week": 604800.0, "weeks": 604800.0,
-     "month": 2629800.0, "months": 2629800.0, "mo": 2629800.0, "yr": 31557600.0, "yrs": 31557600.0,
-     "year": 31557600.0, "years": 31557600.0},
+    {"KB": 1e-3, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "TB": 1e6},
+    {"ms": 1 / 3.6e6, "s": 1 / 3600, "sec": 1 / 3600, "secs": 1 / 3600, "second": 1 / 3600, "seconds": 1 / 3600,
+     "min": 1 / 60, "mins": 1 / 60, "minute": 1 / 60, "minutes": 1 / 60, "h": 1.0, "hr": 1.0, "hrs": 1.0, "hour": 1.0,
+     "hours": 1.0, "d": 24.0, "day": 24.0, "days": 24.0, "wk": 168.0, "week": 168.0, "weeks": 168.0, "month": 730.5,
+     "months": 730.5, "mo": 730.5, "yr": 8766.0, "yrs": 8766.0, "year": 8766.0, "years": 8766.0},
 )  # fmt: skip
 
 
@@ -82,7 +81,7 @@ def hexadecimal(texts):
 
 
 def one_unit(texts):
-    """Read ``500 g`` among kilograms as 0.5, and ``1 year`` beside ``2 years``: in the unit of most cells."""
+    """Read ``500 g`` beside ``2 kg`` as 0.5, and ``1 year`` beside ``2 years`` as 1: spellings keep their unit."""
     found = texts.str.extract(rf"^{_MEASURE}$")
     units = found[1].dropna()
     if units.nunique() < 2 or len(units) < FITTING_SHARE * len(texts):
@@ -90,14 +89,10 @@ def one_unit(texts):
     sizes = next((kind for kind in _KINDS if set(units) <= set(kind)), None)
     if sizes is None:
         return None
-    converted = (found[0][units.index].astype(float) * (units.map(sizes) / sizes[usual_unit(units)])).map(repr)
+    factors = units.map(sizes)
+    factors = factors if factors.nunique() > 1 else 1.0
+    converted = (found[0][units.index].astype(float) * factors).map(repr)
     return texts.where(found[1].isna(), converted.reindex(texts.index))
-
-
-def usual_unit(units):
-    """Return the most frequent unit; of two, the one that comes first in the alphabet."""
-    counts = units.value_counts(sort=False)
-    return min(counts[counts == counts.max()].index)
 
 
 PLAINER = {

@@ -174,8 +174,8 @@ SENTENCES = {
     "uncertain": "Numbers with an uncertainty, as in 5 \u00b1 1, are read without it in {}; ltdl compare --categorical "
     "NAME keeps the text.",
     "ranges": "Ranges such as 10-20 are read as their middle in {}; ltdl compare --categorical NAME keeps the text.",
-    "one unit": "Several units of one kind are converted to the most frequent one in {}; ltdl compare --categorical "
-    "NAME keeps the text.",
+    "one unit": "Several units of one kind are converted to kg, m, l, MB or h in {}; ltdl compare --categorical NAME "
+    "keeps the text.",
     "strays": "Other texts are treated as missing in {}; ltdl compare --categorical NAME keeps such a column as text.",
 }
 

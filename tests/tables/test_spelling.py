@@ -289,6 +289,7 @@ def test_weeks():  # ISO 8601: the first week of a year has its first Thursday
         (["5.1 ± 0.2", "6 +/- 1"], [5.1, 6], "uncertain"),
         ([f"{k}-{k + 1}" for k in range(20)], [k + 0.5 for k in range(20)], "ranges"),
         (["500 g", "2 kg", "1.5 kg"], [0.5, 2, 1.5], "one unit"),
+        (["500 g", "250 g", "1 kg"], [0.5, 0.25, 1], "one unit"),  # in kg, however frequent, as in other files
         (["1 year", "2 years", "3 years"], [1, 2, 3], "one unit"),
         (["90 min", "2 h", "1.5 h"], [1.5, 2, 1.5], "one unit"),
     ],
