@@ -72,7 +72,7 @@ def solve(data, name, n_rows, n_jobs, journal):
 
 def report(results):
     """Print the verdicts, their shares, and which properties go with a gain from feature learning."""
-    print(f"\n{'set':34}{'rows':>6}{'columns':>8}  {'verdict':9}{'rich over lazy, % of the dummy':>32}  best")
+    print(f"\n{'set':34}{'rows':>6}{'columns':>8}  {'verdict':9}{'rich over lazy, % of baseline':>32}  best")
     for result in sorted(results, key=lambda result: (result["code"], result["name"])):
         value = result["contrasts"].get("feature_learning")
         shown = f"{100 * value['low']:.1f} to {100 * value['high']:.1f}" if value else "-"
@@ -147,7 +147,7 @@ def draw(results, folder):
         label = f"{code} ({len(mine)})"
         ax.plot(centre[mine], mine, "o", color=colour, markeredgecolor="black", markersize=5, label=label)
     ax.set_yticks(range(len(known)), [f"{r['name'].partition('__')[2]} ({r['rows']})" for r in known], fontsize=6)
-    ax.set(xlabel="loss that the rich network saves over the lazy one, % of the dummy's", ylim=(-1, len(known)))
+    ax.set(xlabel="loss that the rich network saves over the lazy one, % of the baseline's", ylim=(-1, len(known)))
     ax.set_xscale("symlog", linthresh=5)
     ax.set_xticks([-100, -20, -5, 0, 5, 20, 100], ["-100", "-20", "-5", "0", "5", "20", "100"])
     ax.legend(title="verdict", loc="lower right")
