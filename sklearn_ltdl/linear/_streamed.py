@@ -278,7 +278,11 @@ def classification_of_rows(rows, objective, class_weight, options):
     counts, found, drawn = look(rows, look_at_labels, SAMPLE, 0)
     classes, totals = found.labels()
     if len(classes) < 2 or not totals.all():
-        what = f"one class, {classes[0]!r}" if len(classes) < 2 else f"{classes[totals == 0].tolist()} of weight 0"
+        what = (
+            f"one class, {classes.tolist()[0]!r}"
+            if len(classes) < 2
+            else f"{classes[totals == 0].tolist()} of weight 0"
+        )
         raise ValueError(f"y has {what}; a classifier of Rows needs rows of positive weight of two or more classes.")
     if isinstance(loss, Logistic) and len(classes) > 2:
         loss = Multinomial()
