@@ -157,8 +157,8 @@ class Looked(NamedTuple):
         if np.count_nonzero(weights) < 2:
             (only,) = classes[[np.argmax(weights)]].tolist()
             raise ValueError(
-                f"y has one class, {only!r}, among the rows of positive weight; a classifier needs rows of at least two "
-                "classes."
+                f"y has one class, {only!r}, among the rows of positive weight; a classifier needs rows of at least "
+                "two classes."
             )
         shares = weights / weights.sum()
         mean = np.array([2.0 * shares[1] - 1.0]) if len(classes) == 2 else shares
