@@ -80,6 +80,16 @@ def sparse_moments(columns, slots, c):
 
 
 @compiled
+def measured(worst, squares, decrease, change, bend, l1, l2):
+    """Return the three measures of a round after the change of one more coefficient."""
+    excess = abs(change) * (bend + l2)
+    worst = max(worst, excess / l1 if l1 > 0.0 else np.inf)
+    if l2 > 0.0:
+        squares += excess * excess / l2
+    return worst, squares, decrease + 0.5 * excess * abs(change)
+
+
+@compiled
 def dense_round(columns, slots, c, drift, shift, total, start, first, bends, l1, l2, coef, order):
     """Minimise the model over one coefficient after the other; `total` is the sum of c, inf without an intercept."""
     worst, squares, decrease, is_flat = 0.0, 0.0, 0.0, len(c) == 1
@@ -100,11 +110,7 @@ def dense_round(columns, slots, c, drift, shift, total, start, first, bends, l1,
                     drift[i] += t * c[i] * x[i]
             shift[0] += change * first[k] / total
             coef[k] += change
-            excess = abs(change) * (bends[k] + l2[k])
-            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
-            if l2[k] > 0.0:
-                squares += excess * excess / l2[k]
-            decrease += 0.5 * excess * abs(change)
+            worst, squares, decrease = measured(worst, squares, decrease, change, bends[k], l1[k], l2[k])
     return worst, squares, decrease
 
 
@@ -125,11 +131,7 @@ def sparse_round(columns, slots, c, drift, shift, total, start, first, bends, l1
                 drift[rows[at]] += change * values[at] * (1.0 if is_flat else c[rows[at]])
             shift[0] += change * first[k] / total
             coef[k] += change
-            excess = abs(change) * (bends[k] + l2[k])
-            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
-            if l2[k] > 0.0:
-                squares += excess * excess / l2[k]
-            decrease += 0.5 * excess * abs(change)
+            worst, squares, decrease = measured(worst, squares, decrease, change, bends[k], l1[k], l2[k])
     return worst, squares, decrease
 
 
@@ -144,11 +146,7 @@ def hessian_round(hessian, gradient, l1, l2, coef, order):
             coef[k] += change
             for j in range(len(coef)):
                 gradient[j] += change * hessian[k, j]
-            excess = abs(change) * (bend + l2)
-            worst = max(worst, excess / l1 if l1 > 0.0 else np.inf)
-            if l2 > 0.0:
-                squares += excess * excess / l2
-            decrease += 0.5 * excess * abs(change)
+            worst, squares, decrease = measured(worst, squares, decrease, change, bend, l1, l2)
     return worst, squares, decrease
 
 
@@ -198,11 +196,7 @@ def dense_coupled_round(columns, slots, outputs, Q, P, drift, mean, start, bends
                 m[i] += t * x[i]
                 mean[i] += t * x[i] * p[i]
             coef[k] += change
-            excess = abs(change) * (bends[k] + l2[k])
-            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
-            if l2[k] > 0.0:
-                squares += excess * excess / l2[k]
-            decrease += 0.5 * excess * abs(change)
+            worst, squares, decrease = measured(worst, squares, decrease, change, bends[k], l1[k], l2[k])
     return worst, squares, decrease
 
 
@@ -224,9 +218,5 @@ def sparse_coupled_round(columns, slots, outputs, Q, P, drift, mean, start, bend
                 drift[o, i] += change * values[at]
                 mean[i] += change * values[at] * P[o, i]
             coef[k] += change
-            excess = abs(change) * (bends[k] + l2[k])
-            worst = max(worst, excess / l1[k] if l1[k] > 0.0 else np.inf)
-            if l2[k] > 0.0:
-                squares += excess * excess / l2[k]
-            decrease += 0.5 * excess * abs(change)
+            worst, squares, decrease = measured(worst, squares, decrease, change, bends[k], l1[k], l2[k])
     return worst, squares, decrease

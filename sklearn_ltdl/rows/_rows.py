@@ -133,14 +133,17 @@ class Rows:
     @property
     def has_groups(self):
         """Return whether there is a column, or an array, of groups."""
-        arrays = next((handle.parts for handle in self.handles if hasattr(handle, "parts")), ())
-        return self.columns.groups is not None or (len(arrays) == 4 and arrays[3] is not None)
+        return self.columns.groups is not None or self._has_array(3)
 
     @property
     def has_weight(self):
         """Return whether there is a column, or an array, of weights."""
+        return self.columns.weight is not None or self._has_array(2)
+
+    def _has_array(self, place):
+        """Return whether the rows come from arrays, X, y, weights and groups, of which that at a place is there."""
         arrays = next((handle.parts for handle in self.handles if hasattr(handle, "parts")), ())
-        return self.columns.weight is not None or (len(arrays) == 4 and arrays[2] is not None)
+        return len(arrays) == 4 and arrays[place] is not None
 
     def _numbered(self):
         """Return the handles with the number of their first row, by which rows are drawn.
