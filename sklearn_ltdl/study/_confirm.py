@@ -19,7 +19,7 @@ from sklearn_ltdl.study._jobs import Data, failed, fit_and_predict, run
 from sklearn_ltdl.study._models import METHODS, given, per_row_loss
 from sklearn_ltdl.study._plan import drawn_of, seed_of
 from sklearn_ltdl.study._verdict import LEVEL, Contrast, HeldOut
-from sklearn_ltdl.study._winner import as_compared, rows_that_fit
+from sklearn_ltdl.study._winner import as_compared, size_that_fits
 from sklearn_ltdl.tables._columns import group_numbers
 from sklearn_ltdl.tables._kinds import as_table, rows_of
 from sklearn_ltdl.tables._notes import spaced
@@ -130,8 +130,7 @@ def _in_memory(comparison, X, y, groups, sample_weight, sample, n_jobs) -> tuple
         return X, y, groups, sample_weight, sample
     if sample is not None:
         raise ParameterError("sample", f"expected None, because X is Rows, which are drawn from here; got {sample!r}.")
-    few = rows.sample(comparison.settings["n_drawn"])[0]
-    return drawn_of(rows, None, None, None, rows_that_fit(comparison, few, n_jobs))
+    return drawn_of(rows, None, None, None, size_that_fits(comparison, rows, n_jobs))
 
 
 def _check_lengths(X, y, sample, **columns):

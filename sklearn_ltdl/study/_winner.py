@@ -89,7 +89,8 @@ def winner(
     if rows is not None and name in BLOCK_BY_BLOCK and not comparison.settings["log"]:
         return _block_by_block(comparison.settings, rows, methods[name].build(task, seed))
     if rows is not None:
-        X, y, sample_weight = _in_memory(comparison, rows)
+        block = sample_of(rows, size_that_fits(comparison, rows))[0]
+        X, y, sample_weight = block.X, block.y, block.weight
     X, y = as_table(X), np.asarray(y)
     present = ~is_missing(y)
     weight = {}
@@ -152,11 +153,10 @@ class Prepared:
         return self.prepare.transform(X)
 
 
-def _in_memory(comparison, rows):
-    """Return the features, targets and weights of the largest sample of Rows that fits in memory."""
+def size_that_fits(comparison, rows, n_jobs=None):
+    """Return how many of the Rows of a comparison fit in memory; see `rows_that_fit`."""
     few = sample_of(rows, comparison.settings["n_drawn"] or max(2, len(rows)))[0]
-    block = sample_of(rows, rows_that_fit(comparison, few.X))[0]
-    return block.X, block.y, block.weight
+    return rows_that_fit(comparison, few.X, n_jobs)
 
 
 def rows_that_fit(comparison, X, n_jobs=None):

@@ -118,7 +118,7 @@ class Written:
     @cached_property
     def has_minus_after(self):
         """Whether a minus sign follows a number, as SAP writes."""
-        return bool(self._without_unit.str.contains(r"^\d[\d.,]*\d\s?-$").any())
+        return bool(self._without_unit.str.match(_MINUS_AFTER).any())
 
     @cached_property
     def has_powers(self):
