@@ -150,15 +150,12 @@ def _sampled(where, sources, schema, n_rows, size):
 
     texts = [column.name for column in schema if _is_text(_plain(column.type))]
     options = {"pre_buffer": False, "buffer_size": _BUFFER}
-    options["read_dictionary"] = texts  # for a text in many rows is there once
+    options["read_dictionary"] = texts  # so that a text of many rows is there once
     sample, most, n_bytes, start = Sample.draw(n_rows, size), largest(size), 0, 0
     tables = [schema.empty_table()]
     for name, source in sources.items():
         picked = []
-        with (
-            _reading(name),
-            ParquetFile(source, **options) as file,
-        ):  # dictionaries, for a text in many rows is there once
+        with _reading(name), ParquetFile(source, **options) as file:
             for batch in batches(file, schema.names, has_text=bool(texts)):
                 low, high = np.searchsorted(sample.rows, [start, start + len(batch)])
                 for first in range(low, high, _FEW_ROWS):

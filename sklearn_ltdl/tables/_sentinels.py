@@ -11,9 +11,13 @@ _MANY = 20  # least number of other values around several codes
 _CODES = frozenset([-1.0, *(sign * value for sign in (-1, 1) for value in (777, 888, 997, 998, 999, 9997, 9998, 9999))])
 
 
+def _is_inspected(column):
+    return column.kind == "number" and column.n_known > _LEAST and column.series.dtype.kind in "iuf"
+
+
 def sentinel(column):
     """Note a number such as -999 that is far from all others, because it often means a missing value."""
-    if column.kind != "number" or column.n_known <= _LEAST or column.series.dtype.kind not in "iuf":
+    if not _is_inspected(column):
         return None
     values, counts = np.unique(column.series.dropna().to_numpy(dtype=float), return_counts=True)
     if len(values) < 5:
@@ -32,7 +36,7 @@ def sentinel(column):
 
 def several_sentinels(column):
     """Note several codes such as -999 and -998 far from all other numbers, and a -1 alone below zero."""
-    if column.kind != "number" or column.n_known <= _LEAST or column.series.dtype.kind not in "iuf":
+    if not _is_inspected(column):
         return None
     counts = column.series.value_counts()
     codes = [value for value in counts.index if float(value) in _CODES]
