@@ -31,6 +31,7 @@ from sklearn_ltdl._targets import (
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor, _checked_groups
+from sklearn_ltdl.ntk._machine import Member
 from sklearn_ltdl.ntk._problem import MachineSettings
 from sklearn_ltdl.ntk._rounds import Recursion
 from sklearn_ltdl.ntk._streamed import Looked
@@ -38,7 +39,7 @@ from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 
 _RFM_CONSTRAINTS = {
     **{name: _CONSTRAINTS[name] for name in ("alpha", "solver", "n_components", "random_state")},
-    "depth": [Interval(Integral, 0, 1000, closed="both")],
+    "depth": [Interval(Integral, 0, 1000, closed="both"), None],
     "max_rounds": [Interval(Integral, 0, None, closed="left")],
 }
 
@@ -63,6 +64,8 @@ class _RecursiveEstimator(BaseEstimator):
     def _publish(self, found):
         """Publish the results of a recursion, with the machine of its last round as an estimator."""
         last, agop, trace = found.last, found.agop, np.trace(found.agop)
+        self._machine = found.machine
+        self.stack_: list[Member] = found.machine.members
         self.n_rounds_: int = found.n_rounds
         self.metric_: str = found.metric
         self.cv_errors_: dict[str, np.ndarray] = found.cv_errors
@@ -76,7 +79,7 @@ class _RecursiveEstimator(BaseEstimator):
 
     def _evaluate(self, X):
         check_is_fitted(self)
-        return self.estimator_.predict(checked_rows(self, X))
+        return self._machine.evaluate(checked_rows(self, X))
 
 
 class RFMRegressor(RegressorMixin, _RecursiveEstimator):
@@ -182,7 +185,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     def __init__(
         self,
         *,
-        depth: int = 1,
+        depth: int | None = None,
         alpha: float | str = "loo",
         max_rounds: int = 5,
         solver: str = "auto",
@@ -335,7 +338,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     def __init__(
         self,
         *,
-        depth: int = 1,
+        depth: int | None = None,
         alpha: float | str = "loo",
         max_rounds: int = 5,
         solver: str = "auto",

@@ -2,6 +2,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import RFE, SelectFromModel
@@ -12,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
 from sklearn_ltdl.datasets import make_parity
-from sklearn_ltdl.ntk import _held_out, _problem, _rounds, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import _held_out, _problem, _rounds, _solvers, _stack, ntk_kernel
 from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
 from sklearn_ltdl.ntk._held_out import metric_root
 from sklearn_ltdl.ntk._problem import MachineSettings
@@ -90,7 +91,7 @@ def test_the_outer_product_is_the_weighted_mean_of_the_slopes_of_the_prediction(
     X, y = product(rng)
     Y = np.column_stack([y, np.abs(X[:, 0])])
     weight = rng.integers(0, 3, len(X))
-    model = RFMRegressor(max_rounds=2, random_state=0).fit(X, Y, weight)
+    model = RFMRegressor(depth=1, max_rounds=2, random_state=0).fit(X, Y, weight)
     assert model.n_rounds_ > 0
     scale = np.sqrt(np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight))
     gradients = slopes(lambda points: model.predict(points) / scale, X, step=1e-6)
@@ -116,11 +117,15 @@ def test_a_rotation_of_the_features_rotates_the_outer_product_and_keeps_the_pred
 
 def test_no_round_is_the_kernel_machine_itself(rng):
     X, y = product(rng)
-    regressors = [Model.fit(X, y) for Model in (RFMRegressor(max_rounds=0), NTKKernelRegressor(depth=1))]
-    np.testing.assert_allclose(*(model.predict(X + 0.1) for model in regressors), rtol=1e-10)
-    assert (regressors[0].metric_, regressors[0].cv_errors_) == ("none", {})
-    classifiers = [Model.fit(X, y > 0) for Model in (RFMClassifier(max_rounds=0), NTKKernelClassifier(depth=1))]
-    np.testing.assert_allclose(*(model.predict_proba(X + 0.1) for model in classifiers), rtol=1e-7)
+    for depth in (1, None):
+        model, alone = (Model(depth=depth, random_state=0) for Model in (RFMRegressor, NTKKernelRegressor))
+        model.set_params(max_rounds=0).fit(X, y)
+        np.testing.assert_allclose(model.predict(X + 0.1), alone.fit(X, y).predict(X + 0.1), rtol=1e-10)
+        assert (model.metric_, model.cv_errors_) == ("none", {})
+        assert [part.weight for part in model.stack_] == pytest.approx([part.weight for part in alone.stack_])
+        model, alone = (Model(depth=depth, random_state=0) for Model in (RFMClassifier, NTKKernelClassifier))
+        model.set_params(max_rounds=0).fit(X, y > 0)
+        np.testing.assert_allclose(model.predict_proba(X + 0.1), alone.fit(X, y > 0).predict_proba(X + 0.1), rtol=1e-7)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -168,11 +173,11 @@ def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
 
 def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
     X, y = product(rng, n=200)
-    whole = RFMRegressor(random_state=0).fit(X, y)  # an eigendecomposition tries all penalties
+    whole = RFMRegressor(depth=1, random_state=0).fit(X, y)  # an eigendecomposition tries all penalties
     sizes, invert = [], _solvers._invert_factor
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
     monkeypatch.setattr(_solvers, "_invert_factor", lambda work, *rest: sizes.append(len(work)) or invert(work, *rest))
-    found = RFMRegressor(random_state=0).fit(X, y)
+    found = RFMRegressor(depth=1, random_state=0).fit(X, y)
     assert found.n_rounds_ == whole.n_rounds_ > 0
     np.testing.assert_allclose(found.alpha_, whole.alpha_, rtol=1e-6)
     assert found.metric_ == whole.metric_
@@ -181,6 +186,69 @@ def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
     np.testing.assert_allclose(found.predict(X + 0.1), whole.predict(X + 0.1), rtol=1e-6, atol=1e-8)
     first = len(sizes[: sizes.index(133)])  # without a metric, on all rows; then come the folds
     assert sizes.count(200) - first <= 8  # the last round: it begins at the penalty of the folds, the others take it
+
+
+def in_part(rng, n=150):
+    """Return a target of which a metric explains one part, and a kernel of all columns the other."""
+    X = rng.standard_normal((n, 6))
+    return X, X[:, 0] * X[:, 1] + 1.5 * np.sin(X).sum(axis=1) / np.sqrt(6) + 0.1 * rng.standard_normal(n)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_machine_of_the_last_round_is_stacked_by_its_errors_on_held_out_rows(rng, weighted):
+    X, y = in_part(rng)
+    weight = rng.uniform(0.5, 2.0, 150) if weighted else np.ones(150)
+    model = RFMRegressor(random_state=0).fit(X, y, weight)
+    alone = RFMRegressor(depth=1, random_state=0).fit(X, y, weight)
+    assert (model.n_rounds_, model.metric_) == (alone.n_rounds_, alone.metric_)
+    np.testing.assert_array_equal(model.transformation_, alone.transformation_)
+
+    order = np.lexsort(X.T)
+    judged = _rounds.Judged.of(
+        X[order], y[order], weight[order], None, y.std(), True, 5, MachineSettings(depth=1, random_state=0)
+    )
+    others = NTKKernelRegressor(random_state=0).fit(X, y, weight).stack_
+    left_out = [NTKKernelRegressor(kernel=part.kernel).fit(X, y, weight).loo_predictions_[order] for part in others]
+    predictions = np.column_stack([judged.choice.held_out * y.std(), *left_out])
+    root = np.sqrt(weight[order])[:, None]
+    heavy = 1e5 * np.abs(y).max()  # a heavy row of ones: weights of sum 1
+    A = np.vstack([root * (predictions - y[order, None]), np.full(predictions.shape[1], heavy)])
+    expected = nnls(A, np.append(np.zeros(150), heavy))[0]
+    assert 0.2 < expected[0] < 0.8
+    assert expected[expected > 0].min() > 0.02  # smaller weights are dropped
+    np.testing.assert_allclose([part.weight for part in model.stack_], np.sort(expected[expected > 0])[::-1], rtol=1e-3)
+
+    Z = X + 0.1
+    parts = [
+        part.weight * (part.kernel(Z, model.estimator_.X_fit_) @ part.dual_coef + part.intercept)
+        for part in model.stack_
+    ]
+    np.testing.assert_allclose(model.predict(Z), sum(parts), rtol=1e-8)
+
+
+def test_a_stack_with_more_rows_than_are_judged_has_few_machines_of_all_rows(rng, monkeypatch):
+    X, y = in_part(rng, 400)
+    monkeypatch.setattr(_rounds, "JUDGED_ROWS", 200)
+    monkeypatch.setattr(_stack, "MOST", ((np.inf, 2),))
+    model = RFMRegressor(random_state=0).fit(X[:300], y[:300])
+    assert model.n_rounds_ > 0
+    assert len(model.stack_) == 2
+    learned = [part.kernel for part in model.stack_].index(model.estimator_.kernel_)
+    other = model.stack_[1 - learned]
+    alone = NTKKernelRegressor(kernel=other.kernel).fit(X[:300], y[:300])
+    assert other.alpha == pytest.approx(alone.alpha_, rel=1e-9)
+    w = model.stack_[learned].weight
+    expected = w * model.estimator_.predict(X[300:]) + (1 - w) * alone.predict(X[300:])
+    np.testing.assert_allclose(model.predict(X[300:]), expected, rtol=1e-7)
+    errors = [np.mean((one.predict(X[300:]) - y[300:]) ** 2) for one in (model, model.estimator_, alone)]
+    assert errors[0] < min(errors[1:])
+
+
+def test_a_penalty_that_is_given_is_that_of_one_kernel(rng):
+    X, y = product(rng, 80)
+    given, alone = (RFMRegressor(alpha=0.01, random_state=0, **depth).fit(X, y) for depth in ({}, {"depth": 1}))
+    np.testing.assert_array_equal(given.predict(X), alone.predict(X))
+    assert [part.weight for part in given.stack_] == [1.0]
 
 
 def test_rounds_are_made_for_two_standard_errors_and_a_twentieth_of_the_error_in_each_fold():
