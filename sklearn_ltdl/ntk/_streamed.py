@@ -285,7 +285,7 @@ class Judging(NamedTuple):
 
 
 def machine_of_rows(rows, looked, settings, kernel=None):
-    """Return the machine of centres among the drawn rows, with all rows as data, and with the best kernel or a given."""
+    """Return the machine of centres among the drawn rows, with all rows as data; the best kernel if none is given."""
     counts, drawn, target, mean, flat, left = looked
     seed = settings.random_state
     n, ratio = counts.n, counts.n / counts.weight

@@ -34,7 +34,7 @@ def rounds(X, y):
     """Yield the rounds of an RFM of depth 1, one after the other."""
     root, ones = np.eye(X.shape[1]), np.ones(len(X))
     while True:
-        step = _rounds.Round.of(root, X, y, ones, MachineSettings(depth=1))
+        step = _rounds.Round.of(root, X, y, ones, _rounds.of_rounds(MachineSettings()))
         yield step.root, step.machine
         root = metric_root(step.agop(X, ones, 1.0), diagonal=False)
 
@@ -132,7 +132,7 @@ def test_no_round_is_the_kernel_machine_itself(rng):
 def test_folds_left_out_of_one_inverse_are_refits_without_them(rng, weighted):
     X, y = product(rng, 90)
     Y, weight = np.column_stack([y, X[:, 2]]), rng.uniform(0.5, 2.0, 90) if weighted else np.ones(90)
-    settings, test = MachineSettings(depth=1), rng.permutation(90)[:30]
+    settings, test = _rounds.of_rounds(MachineSettings()), rng.permutation(90)[:30]
     train, ridge = np.setdiff1d(np.arange(90), test), 0.9
     inverse = _held_out.Inverse.of(X, weight, ridge / 90, settings)
     coef, left_out, residuals = inverse.without(Y, train, test)
@@ -148,7 +148,7 @@ def test_folds_left_out_of_one_inverse_are_refits_without_them(rng, weighted):
 
 def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
     X, y = product(rng, 60)
-    settings, ones = MachineSettings(depth=1, alpha=0.05), np.ones(60)
+    settings, ones = _rounds.of_rounds(MachineSettings(alpha=0.05)), np.ones(60)
     folds = [(np.setdiff1d(np.arange(60), test), test) for test in np.array_split(rng.permutation(60), 3)]
 
     def held_out(y):
@@ -205,7 +205,7 @@ def test_the_machine_of_the_last_round_is_stacked_by_its_errors_on_held_out_rows
 
     order = np.lexsort(X.T)
     judged = _rounds.Judged.of(
-        X[order], y[order], weight[order], None, y.std(), True, 5, MachineSettings(depth=1, random_state=0)
+        X[order], y[order], weight[order], None, y.std(), True, 5, _rounds.of_rounds(MachineSettings(random_state=0))
     )
     others = NTKKernelRegressor(random_state=0).fit(X, y, weight).stack_
     left_out = [NTKKernelRegressor(kernel=part.kernel).fit(X, y, weight).loo_predictions_[order] for part in others]
