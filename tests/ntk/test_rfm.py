@@ -12,10 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
+from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.datasets import make_parity
 from sklearn_ltdl.ntk import _held_out, _problem, _rounds, _solvers, _stack, ntk_kernel
 from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
 from sklearn_ltdl.ntk._held_out import metric_root
+from sklearn_ltdl.ntk._kernels import Transformed
 from sklearn_ltdl.ntk._problem import MachineSettings
 
 
@@ -120,7 +122,7 @@ def test_no_round_is_the_kernel_machine_itself(rng):
     for depth in (1, None):
         model, alone = (Model(depth=depth, random_state=0) for Model in (RFMRegressor, NTKKernelRegressor))
         model.set_params(max_rounds=0).fit(X, y)
-        np.testing.assert_allclose(model.predict(X + 0.1), alone.fit(X, y).predict(X + 0.1), rtol=1e-10)
+        np.testing.assert_allclose(model.predict(X + 0.1), alone.fit(X, y).predict(X + 0.1), rtol=1e-10, atol=1e-10)
         assert (model.metric_, model.cv_errors_) == ("none", {})
         assert [part.weight for part in model.stack_] == pytest.approx([part.weight for part in alone.stack_])
         model, alone = (Model(depth=depth, random_state=0) for Model in (RFMClassifier, NTKKernelClassifier))
@@ -188,60 +190,63 @@ def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
     assert sizes.count(200) - first <= 8  # the last round: it begins at the penalty of the folds, the others take it
 
 
-def in_part(rng, n=150):
+def in_part(rng, n=120):
     """Return a target of which a metric explains one part, and a kernel of all columns the other."""
-    X = rng.standard_normal((n, 6))
-    return X, X[:, 0] * X[:, 1] + 1.5 * np.sin(X).sum(axis=1) / np.sqrt(6) + 0.1 * rng.standard_normal(n)
+    X = rng.standard_normal((n, 12))
+    return X, 2.0 * X[:, 0] * X[:, 1] + 0.8 * np.sign(X).sum(axis=1) + 0.1 * rng.standard_normal(n)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_machine_of_the_last_round_is_stacked_by_its_errors_on_held_out_rows(rng, weighted):
+def test_machines_in_the_metric_are_stacked_by_their_errors_on_held_out_rows(rng, weighted):
     X, y = in_part(rng)
-    weight = rng.uniform(0.5, 2.0, 150) if weighted else np.ones(150)
+    weight = rng.uniform(0.8, 1.25, 120) if weighted else np.ones(120)
     model = RFMRegressor(random_state=0).fit(X, y, weight)
     alone = RFMRegressor(depth=1, random_state=0).fit(X, y, weight)
     assert (model.n_rounds_, model.metric_) == (alone.n_rounds_, alone.metric_)
     np.testing.assert_array_equal(model.transformation_, alone.transformation_)
+    np.testing.assert_array_equal(model.estimator_.predict(X + 0.1), alone.predict(X + 0.1))
 
-    order = np.lexsort(X.T)
-    judged = _rounds.Judged.of(
-        X[order], y[order], weight[order], None, y.std(), True, 5, _rounds.of_rounds(MachineSettings(random_state=0))
-    )
-    others = NTKKernelRegressor(random_state=0).fit(X, y, weight).stack_
-    left_out = [NTKKernelRegressor(kernel=part.kernel).fit(X, y, weight).loo_predictions_[order] for part in others]
-    predictions = np.column_stack([judged.choice.held_out * y.std(), *left_out])
-    root = np.sqrt(weight[order])[:, None]
+    order = [np.flatnonzero((X == row).all(axis=1))[0] for row in model.estimator_.X_fit_]  # in which folds are drawn
+    settings = MachineSettings(random_state=draw_seed(0))
+    unit = np.sqrt(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))
+    X, y, weight = X[order], y[order], weight[order]
+    judged = _rounds.Judged.of(X, y, weight, None, unit, True, 5, _rounds.of_rounds(settings))
+    smooth = judged.smooth(model.transformation_, unit, settings)
+    train, test = judged.choice.folds[0]  # the first fold chooses its penalty itself
+    kernel = Transformed(smooth.kernel.kernel, judged.choice.roots[0])
+    expected = NTKKernelRegressor(kernel=kernel).fit(X[train], y[train], weight[train]).predict(X[test])
+    np.testing.assert_allclose(smooth.held_out[test], expected, rtol=1e-6, atol=1e-8)
+
+    others = [part.kernel for part in NTKKernelRegressor(random_state=0).fit(X, y, weight).stack_]
+    left_out = [NTKKernelRegressor(kernel=kernel).fit(X, y, weight).loo_predictions_ for kernel in others]
+    predictions = np.column_stack([judged.choice.held_out * unit, smooth.held_out, *left_out])
     heavy = 1e5 * np.abs(y).max()  # a heavy row of ones: weights of sum 1
-    A = np.vstack([root * (predictions - y[order, None]), np.full(predictions.shape[1], heavy)])
-    expected = nnls(A, np.append(np.zeros(150), heavy))[0]
-    assert 0.2 < expected[0] < 0.8
+    A = np.vstack([np.sqrt(weight)[:, None] * (predictions - y[:, None]), np.full(predictions.shape[1], heavy)])
+    expected = nnls(A, np.append(np.zeros(120), heavy))[0]
+    assert expected[0] > 0.1
+    assert expected[2:].sum() > 0.05
     assert expected[expected > 0].min() > 0.02  # smaller weights are dropped
     np.testing.assert_allclose([part.weight for part in model.stack_], np.sort(expected[expected > 0])[::-1], rtol=1e-3)
 
-    Z = X + 0.1
     parts = [
-        part.weight * (part.kernel(Z, model.estimator_.X_fit_) @ part.dual_coef + part.intercept)
+        part.weight * (part.kernel(X + 0.1, model.estimator_.X_fit_) @ part.dual_coef + part.intercept)
         for part in model.stack_
     ]
-    np.testing.assert_allclose(model.predict(Z), sum(parts), rtol=1e-8)
+    np.testing.assert_allclose(model.predict(X + 0.1), sum(parts), rtol=1e-8)
 
 
-def test_a_stack_with_more_rows_than_are_judged_has_few_machines_of_all_rows(rng, monkeypatch):
-    X, y = in_part(rng, 400)
-    monkeypatch.setattr(_rounds, "JUDGED_ROWS", 200)
+def test_with_more_rows_than_are_judged_few_machines_are_fitted_to_all_of_them(rng, monkeypatch):
+    X, y = in_part(rng, 500)
+    monkeypatch.setattr(_rounds, "JUDGED_ROWS", 150)
     monkeypatch.setattr(_stack, "MOST", ((np.inf, 2),))
     model = RFMRegressor(random_state=0).fit(X[:300], y[:300])
     assert model.n_rounds_ > 0
     assert len(model.stack_) == 2
-    learned = [part.kernel for part in model.stack_].index(model.estimator_.kernel_)
-    other = model.stack_[1 - learned]
-    alone = NTKKernelRegressor(kernel=other.kernel).fit(X[:300], y[:300])
-    assert other.alpha == pytest.approx(alone.alpha_, rel=1e-9)
-    w = model.stack_[learned].weight
-    expected = w * model.estimator_.predict(X[300:]) + (1 - w) * alone.predict(X[300:])
-    np.testing.assert_allclose(model.predict(X[300:]), expected, rtol=1e-7)
-    errors = [np.mean((one.predict(X[300:]) - y[300:]) ** 2) for one in (model, model.estimator_, alone)]
-    assert errors[0] < min(errors[1:])
+    alone = [NTKKernelRegressor(kernel=part.kernel).fit(X[:300], y[:300]) for part in model.stack_]
+    for part, one in zip(model.stack_, alone):
+        assert part.alpha == pytest.approx(one.alpha_, rel=1e-9)
+    expected = sum(part.weight * one.predict(X[300:]) for part, one in zip(model.stack_, alone))
+    np.testing.assert_allclose(model.predict(X[300:]), expected, rtol=1e-6)
 
 
 def test_a_penalty_that_is_given_is_that_of_one_kernel(rng):
