@@ -206,7 +206,7 @@ def test_machines_in_the_metric_are_stacked_by_their_errors_on_held_out_rows(rng
     np.testing.assert_array_equal(model.transformation_, alone.transformation_)
     np.testing.assert_array_equal(model.estimator_.predict(X + 0.1), alone.predict(X + 0.1))
 
-    order = [np.flatnonzero((X == row).all(axis=1))[0] for row in model.estimator_.X_fit_]  # in which folds are drawn
+    order = [np.flatnonzero((row == X).all(axis=1))[0] for row in model.estimator_.X_fit_]  # in which folds are drawn
     settings = MachineSettings(random_state=draw_seed(0))
     unit = np.sqrt(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))
     X, y, weight = X[order], y[order], weight[order]
