@@ -41,13 +41,13 @@ def losses(signal, n, seed):
         return np.mean((model(fresh) - y[n:]) ** 2) / y.var()
 
     errors, left_out = [], []
-    settings, root = MachineSettings(depth=1, random_state=seed), np.eye(FEATURES)
+    settings, root = _rounds.of_rounds(MachineSettings(random_state=seed)), np.eye(FEATURES)
     for _ in range(6):
         step = _rounds.Round.of(root, X, y[:n], np.ones(n), settings)
         root = metric_root(step.agop(X, np.ones(n), y[:n].std()), diagonal=False)
         errors.append(error(step.machine.evaluate))
         left_out.append(step.machine.errors.min())
-    chosen = RFMRegressor(random_state=seed).fit(X, y[:n])
+    chosen = RFMRegressor(depth=1, random_state=seed).fit(X, y[:n])
     least = int(np.argmin(left_out))
     return errors[0], {
         "held out": (error(chosen.predict), chosen.n_rounds_),

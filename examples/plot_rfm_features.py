@@ -18,8 +18,8 @@ X = rng.standard_normal((2600, 12))
 y = X[:, 0] * X[:, 1] * X[:, 2] + 0.85 * X[:, 3] + 0.1 * rng.standard_normal(2600)
 train, new = slice(600), slice(600, None)
 
-plain = RFMRegressor(max_rounds=0).fit(X[train], y[train])  # the kernel machine alone
-model = RFMRegressor(random_state=0).fit(X[train], y[train])
+plain = RFMRegressor(depth=1, max_rounds=0).fit(X[train], y[train])  # the kernel machine alone
+model = RFMRegressor(depth=1, random_state=0).fit(X[train], y[train])
 
 # %%
 # The held-out rows of each fold choose the number of rounds. Their targets are not used in the stretching that they

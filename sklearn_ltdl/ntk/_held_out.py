@@ -15,7 +15,6 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from sklearn_ltdl.ntk._agop import ntk_agop
 from sklearn_ltdl.ntk._gram import call_kernel, mean_diagonal
-from sklearn_ltdl.ntk._kernels import NTK
 from sklearn_ltdl.ntk._sample import together
 from sklearn_ltdl.ntk._solvers import DEFINITE, NO_FACTOR, _centre, _cholesky_search, _least, not_psd
 
@@ -51,7 +50,7 @@ class Fit(NamedTuple):
 
 
 def fit(X, Y, weight, root, settings, alpha=None, strides=(), blocks=()):
-    """Return the `Fit` in a metric of some root.
+    """Return the `Fit` in a metric of some root, with the kernel of the settings.
 
     Parameters
     ----------
@@ -114,7 +113,7 @@ def product_of_squares(X, squares, weight, settings):
 
 def _scaled_gram(X, weight, settings):
     """Return the Gram matrix over its mean diagonal, the latter, and the weights with the sum n."""
-    K = call_kernel(NTK(settings.depth), X)
+    K = call_kernel(settings.kernel, X)
     share = weight * (len(X) / weight.sum())
     scale = mean_diagonal(K, share)
     K /= scale
@@ -188,6 +187,10 @@ class Choice(NamedTuple):
         Penalties after 0, 1, ... rounds, relative to the kernel's mean diagonal; None for those of the settings.
     ranks : dict of floats
         Effective rank of the first metric of each candidate.
+    folds : list of tuples of ndarrays
+        Training rows and held-out rows of each fold.
+    roots : list of ndarrays
+        Root of the metric of the last round in each fold.
     """
 
     name: str
@@ -196,6 +199,8 @@ class Choice(NamedTuple):
     held_out: np.ndarray
     alphas: list
     ranks: dict
+    folds: list
+    roots: list
 
 
 def choose(X, Y, weight, first, names, max_rounds, settings):
@@ -229,9 +234,10 @@ def choose(X, Y, weight, first, names, max_rounds, settings):
     ranks = {name: path.effective_rank() for name, path in paths.items()}
     name, n_rounds = best_round(errors, weight, [test for _, test in folds])
     if n_rounds == 0:
-        return Choice(name, 0, errors, held_out, [alpha], ranks)
+        return Choice(name, 0, errors, held_out, [alpha], ranks, folds, [])
     path = paths[name]
-    return Choice(name, n_rounds, errors, path.held_out[n_rounds], path.alphas[: n_rounds + 1], ranks)
+    roots = [root for root, _ in path.fits[n_rounds - 1]]
+    return Choice(name, n_rounds, errors, path.held_out[n_rounds], path.alphas[: n_rounds + 1], ranks, folds, roots)
 
 
 def folds_of(block, seed):
@@ -284,23 +290,33 @@ class Path(NamedTuple):
         In the first metric the search is wide and begins at a typical penalty: at the large one of a fit that explains
         nothing, leave-one-out may have a minimum of its own. Later it begins at the penalty of the round before.
         """
-        alpha, strides, fits, scores = self.alphas[-1], (1,), [], np.empty(Y.shape)
+        alpha, strides, roots = self.alphas[-1], (1,), []
         if not self.fits and alpha is not None:
             alpha, strides = TYPICAL_ALPHA, (4, 1)
-        for k, (train, test) in enumerate(folds):
+        for k, (train, _) in enumerate(folds):
             M = self.products[k]
             if self.fits:
                 M = outer_product(X[train], weight[train], *self.fits[-1][k], settings)
-            root = metric_root(M, self.diagonal)
-            search = () if k else (strides, together(np.unique(block[train], return_inverse=True)[1]))
-            found = fit(X[train], Y[train], weight[train], root, settings, alpha, *search)
-            alpha = None if alpha is None else found.alpha
-            K = call_kernel(NTK(settings.depth), X[test] @ root, X[train] @ root)
-            scores[test] = K @ found.coef + found.intercept
-            fits.append((root, found.coef))
-        self.fits.append(fits)
+            roots.append(metric_root(M, self.diagonal))
+        coefs, scores, alpha = fit_folds(X, Y, weight, folds, roots, block, settings, alpha, strides)
+        self.fits.append(list(zip(roots, coefs)))
         self.held_out.append(scores)
         self.alphas.append(alpha)
+
+
+def fit_folds(X, Y, weight, folds, roots, block, settings, alpha, strides):
+    """Return the coefficients of each fold in its metric, held-out predictions, and the penalty.
+
+    The first fold chooses the penalty from `alpha` on, in some strides, and the others take it over.
+    """
+    coefs, scores = [], np.empty(Y.shape)
+    for k, ((train, test), root) in enumerate(zip(folds, roots)):
+        search = () if k else (strides, together(np.unique(block[train], return_inverse=True)[1]))
+        found = fit(X[train], Y[train], weight[train], root, settings, alpha, *search)
+        alpha = None if alpha is None else found.alpha
+        scores[test] = call_kernel(settings.kernel, X[test] @ root, X[train] @ root) @ found.coef + found.intercept
+        coefs.append(found.coef)
+    return coefs, scores, alpha
 
 
 def _first_round(X, Y, weight, folds, alpha, squares, settings):

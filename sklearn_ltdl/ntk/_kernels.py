@@ -143,6 +143,9 @@ class Transformed(Kernel):
     def _diagonal(self, X):
         return self.kernel._diagonal(X @ self.matrix)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.kernel!r}, {' x '.join(map(str, self.matrix.shape))} matrix)"
+
 
 @dataclass(frozen=True, repr=False)
 class NNGP(Kernel):

@@ -130,14 +130,20 @@ class Machine:
         kernels = candidates(settings, spread_rows(X, sample), exact)
         warn_of_rows(kernels, X, sample)
         kernel, kernel_errors, pilot = chosen(kernels, X, sample, settings, rng, exact and start is None)
-        if not exact:
-            solved = on_centres(kernel, X, sample, settings, rng)
-        elif pilot is not None and len(pilot.centres) == n:
-            solved = pilot
+        if pilot is not None:
+            if exact and len(pilot.centres) == n:
+                return cls.solution(posed, kernel, kernel_errors, pilot)
+            start = pilot.path.flat_end
+        return cls.of_kernel(posed, kernel, kernel_errors, rng, start, near)
+
+    @classmethod
+    def of_kernel(cls, posed, kernel, kernel_errors, rng, start=None, near=False):
+        """Solve with the kernel that was chosen. See `of`."""
+        X, sample, settings = posed.X, posed.sample, posed.settings
+        if posed.exact:
+            solved = on_points(kernel, X, part_of(sample, np.arange(len(sample.points))), settings, start or 1.0, near)
         else:
-            if pilot is not None:
-                start = pilot.path.flat_end
-            solved = on_points(kernel, X, part_of(sample, np.arange(n)), settings, start or 1.0, near)
+            solved = on_centres(kernel, X, sample, settings, rng)
         return cls.solution(posed, kernel, kernel_errors, solved)
 
     @classmethod

@@ -5,7 +5,8 @@ f(x_i) \nabla f(x_i)'`. A round fits again with the kernel of :math:`M^{1/2} x`,
 to trace d, so that the constant coordinate of the kernel keeps its weight relative to the others.
 
 The metric and the number of rounds are chosen on rows that M has not seen. M depends on the targets of its own rows, so
-the leave-one-out error given M would improve with more rounds even on pure noise.
+the leave-one-out error given M would improve with more rounds even on pure noise. With the same held-out predictions,
+the machine of the last round takes its place in a stack of kernel machines (`_stack`).
 """
 
 from numbers import Integral
@@ -31,6 +32,7 @@ from sklearn_ltdl._targets import (
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.ntk._estimators import _CONSTRAINTS, NTKKernelRegressor, _checked_groups
+from sklearn_ltdl.ntk._machine import Member
 from sklearn_ltdl.ntk._problem import MachineSettings
 from sklearn_ltdl.ntk._rounds import Recursion
 from sklearn_ltdl.ntk._streamed import Looked
@@ -38,7 +40,7 @@ from sklearn_ltdl.rows._rows import Rows, rows_to_fit
 
 _RFM_CONSTRAINTS = {
     **{name: _CONSTRAINTS[name] for name in ("alpha", "solver", "n_components", "random_state")},
-    "depth": [Interval(Integral, 0, 1000, closed="both")],
+    "depth": [Interval(Integral, 0, 1000, closed="both"), None],
     "max_rounds": [Interval(Integral, 0, None, closed="left")],
 }
 
@@ -63,6 +65,8 @@ class _RecursiveEstimator(BaseEstimator):
     def _publish(self, found):
         """Publish the results of a recursion, with the machine of its last round as an estimator."""
         last, agop, trace = found.last, found.agop, np.trace(found.agop)
+        self._machine = found.machine
+        self.stack_: list[Member] = found.machine.members
         self.n_rounds_: int = found.n_rounds
         self.metric_: str = found.metric
         self.cv_errors_: dict[str, np.ndarray] = found.cv_errors
@@ -76,26 +80,29 @@ class _RecursiveEstimator(BaseEstimator):
 
     def _evaluate(self, X):
         check_is_fitted(self)
-        return self.estimator_.predict(checked_rows(self, X))
+        return self._machine.evaluate(checked_rows(self, X))
 
 
 class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     r"""Kernel regression that learns which directions of the input matter: a recursive feature machine.
 
-    Fits `NTKKernelRegressor`, computes the average outer product M of the gradients of its prediction at the training
+    Fits a kernel machine, computes the average outer product M of the gradients of its prediction at the training
     rows, and fits again with the kernel of :math:`M^{1/2} x`, or with the diagonal of M. This is repeated as long as it
-    lowers the error on held-out rows.
+    lowers the error on held-out rows. The prediction is the weighted mean, with the least error on rows that are left
+    out, of machines with and without the metric.
 
     Parameters
     ----------
-    depth : int, default=1
-        Number of hidden layers of the network whose tangent kernel is used; 0 is the linear kernel.
+    depth : int, default=None
+        Number of hidden layers of the network whose tangent kernel is used; 0 is the linear kernel. If it or a number
+        `alpha` is given, the prediction is that of the last round alone. With None, the rounds have depth 1, and the
+        prediction is a weighted mean of kernel machines, a stack, as in `NTKKernelRegressor` (see Notes).
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` relative to the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' chooses in each round the value with the smallest leave-one-out error.
     max_rounds : int, default=5
-        Maximum number of rounds; with 0, this is `NTKKernelRegressor` at the same depth. The Notes explain how the
-        metric and the number of rounds are chosen.
+        Maximum number of rounds; with 0, this is `NTKKernelRegressor` of the same depth, None included. The Notes
+        explain how the metric and the number of rounds are chosen.
     solver : {'auto', 'exact', 'nystroem'}, default='auto'
         Solver of each round, as in `NTKKernelRegressor`: 'exact' uses the whole Gram matrix, 'nystroem' uses
         `n_components` random rows as centres. 'auto' is 'nystroem' above 5000 distinct rows.
@@ -110,6 +117,8 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
 
     Attributes
     ----------
+    stack_ : list of tuples (weight, kernel, alpha, loo_error, dual_coef, intercept)
+        What was stacked, by decreasing weight, as in `NTKKernelRegressor`; the kernels of M are ``Transformed``.
     n_rounds_ : int
         Number of rounds made.
     metric_ : {'full', 'diagonal', 'residual', 'none'}
@@ -123,8 +132,8 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
         M^2` of that of the first round, as a mean over folds. If it is near 1 for 'full', the first fit is nearly
         linear, and a round sees a single projection of the columns.
     agop_ : ndarray of shape (n_features, n_features)
-        Average gradient outer product of the final prediction of the standardised target, summed over outputs, in
-        inverse squared units of the features.
+        Average gradient outer product of the machine of the last round for the standardised target, summed over
+        outputs, in inverse squared units of the features.
     feature_importances_ : ndarray of shape (n_features,)
         Diagonal of `agop_` divided by its trace, so that they sum to 1; zeros for a constant prediction.
         `SelectFromModel` and `RFE` use them. The columns of `X` should have similar scales, as after `StandardScaler`.
@@ -159,6 +168,14 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     leave-one-out residuals. The latter finds pure interactions. If y is a product of two columns, neither changes the
     mean of y, but both change the mean of its square.
 
+    In the stack are the machine of the last round; one with an RBF kernel in the same metric, whose length is chosen
+    by leave-one-out on 300 rows of a fold; and the machines of the stack of `NTKKernelRegressor`, which have no
+    metric. The weights are not negative, and minimise the squared errors of predictions of rows that a machine and
+    its metric have not seen: for the first two on the held-out rows of the folds, for the others by leave-one-out.
+    With more than 2000 distinct rows the weights come from 2000 of them, and two machines are fitted to all rows.
+    With random centres, only one machine without a metric takes part. If no round is made, this is the stack of
+    `NTKKernelRegressor`.
+
     The first fits of all folds come from one inverse. Each later round tried costs three fits to two thirds of the
     rows, or of 2000 rows if there are more.
 
@@ -182,7 +199,7 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     def __init__(
         self,
         *,
-        depth: int = 1,
+        depth: int | None = None,
         alpha: float | str = "loo",
         max_rounds: int = 5,
         solver: str = "auto",
@@ -259,14 +276,17 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
 
     Parameters
     ----------
-    depth : int, default=1
-        Number of hidden layers of the network whose tangent kernel is used; 0 is the linear kernel.
+    depth : int, default=None
+        Number of hidden layers of the network whose tangent kernel is used; 0 is the linear kernel. If it or a number
+        `alpha` is given, the prediction is that of the last round alone. With None, the rounds have depth 1, and the
+        prediction is a weighted mean of kernel machines, a stack, as in `NTKKernelClassifier` (see Notes of
+        `RFMRegressor`).
     alpha : 'loo' or float, default='loo'
         Weight of :math:`|f|_H^2 / 2` relative to the *mean* of half the squared residuals, at least 0, in units of the
         kernel. 'loo' chooses in each round the value with the smallest leave-one-out error.
     max_rounds : int, default=5
-        Maximum number of rounds; with 0, this is `NTKKernelClassifier` at the same depth. The Notes of `RFMRegressor`
-        explain how the metric and the number of rounds are chosen; the metric 'residual' is not tried.
+        Maximum number of rounds; with 0, this is `NTKKernelClassifier` of the same depth, None included. The Notes of
+        `RFMRegressor` explain how the metric and the number of rounds are chosen; the metric 'residual' is not tried.
     solver : {'auto', 'exact', 'nystroem'}, default='auto'
         Solver of each round, as in `NTKKernelClassifier`: 'exact' uses the whole Gram matrix, 'nystroem' uses
         `n_components` random rows as centres. 'auto' is 'nystroem' above 5000 distinct rows.
@@ -279,6 +299,8 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+    stack_ : list of tuples (weight, kernel, alpha, loo_error, dual_coef, intercept)
+        What was stacked, by decreasing weight, as in `NTKKernelClassifier`; the kernels of M are ``Transformed``.
     n_rounds_ : int
         Number of rounds made.
     metric_ : {'full', 'diagonal', 'none'}
@@ -289,8 +311,8 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     effective_ranks_ : dict of floats
         For each metric that was tried, the effective number of directions of the first one, as in `RFMRegressor`.
     agop_ : ndarray of shape (n_features, n_features)
-        Average gradient outer product of the final scores, summed over columns, in inverse squared units of the
-        features.
+        Average gradient outer product of the scores of the last round, summed over columns, in inverse squared units
+        of the features.
     feature_importances_ : ndarray of shape (n_features,)
         Diagonal of `agop_` divided by its trace, so that they sum to 1; zeros for constant scores. `SelectFromModel`
         and `RFE` use them. The columns of `X` should have similar scales, as after `StandardScaler`.
@@ -335,7 +357,7 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     def __init__(
         self,
         *,
-        depth: int = 1,
+        depth: int | None = None,
         alpha: float | str = "loo",
         max_rounds: int = 5,
         solver: str = "auto",

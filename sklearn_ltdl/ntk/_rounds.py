@@ -1,4 +1,8 @@
-"""The rounds of a recursive feature machine, of a metric and a number that held-out rows choose."""
+"""The rounds of a recursive feature machine, of a metric and a number that held-out rows choose.
+
+The machine of the last round is one machine of a stack (`_stack`), beside those without a metric. Its residuals are
+those of held-out rows, which its metric has not seen: leave-one-out given the metric would be optimistic.
+"""
 
 from typing import NamedTuple
 
@@ -7,23 +11,27 @@ import numpy as np
 from sklearn_ltdl.ntk._agop import gradient_blocks, ntk_agop, outer_products
 from sklearn_ltdl.ntk._held_out import (
     CANDIDATES,
+    TYPICAL_ALPHA,
     Choice,
     choose,
     fit,
+    fit_folds,
     metric_root,
     outer_product,
     product_of_squares,
 )
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
 from sklearn_ltdl.ntk._machine import Machine
-from sklearn_ltdl.ntk._problem import MachineSettings, warn_of_data
+from sklearn_ltdl.ntk._problem import MachineSettings, Posed, at_lengths, typical_distance, warn_of_data
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
+from sklearn_ltdl.ntk._stack import Mixture, best_kernel, by_weight, fitted, most_machines, nested_weights
 from sklearn_ltdl.ntk._streamed import machine_of_rows
 from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import NumberTarget, weights_of
 
 JUDGED_ROWS = 2000  # metric and number of rounds are chosen on at most so many random rows
+LENGTH_ROWS = 300  # that choose the length of an RBF kernel
 FEWEST_ROWS = 10  # with fewer, a standard error is meaningless and no round is made
 
 
@@ -36,17 +44,17 @@ class Round(NamedTuple):
 
     @classmethod
     def of(cls, root, X, y, weight, settings, groups=None, start=None, near=False):
-        """Fit on distinct rows; `settings.depth` is the depth of the tangent kernel.
+        """Fit on distinct rows, with the tangent kernel of the settings.
 
         The search for the penalty begins at `start`; `near` says that the best is expected there, as in `Machine.of`.
         """
-        settings = settings._replace(kernel=Transformed(NTK(settings.depth), root))
+        settings = settings._replace(kernel=Transformed(settings.kernel, root))
         return cls(root, settings, Machine.of(X, y, weight, settings, groups, start, near))
 
     @classmethod
     def of_rows(cls, root, rows, looked, settings):
         """Fit to rows that are read block by block."""
-        settings = settings._replace(kernel=Transformed(NTK(settings.depth), root))
+        settings = settings._replace(kernel=Transformed(settings.kernel, root))
         return cls(root, settings, machine_of_rows(rows, looked, settings))
 
     def agop(self, X, weight, unit):
@@ -78,7 +86,7 @@ def products_of_rows(block, state):
 
 
 class Recursion(NamedTuple):
-    """The rounds that were made, and predictions of held-out rows.
+    """The rounds that were made, the machine that predicts, and predictions of held-out rows.
 
     Parameters
     ----------
@@ -92,6 +100,8 @@ class Recursion(NamedTuple):
     last : Round
     agop : ndarray of shape (n_features, n_features)
         Average gradient outer product of the last round.
+    machine : Machine or Mixture
+        That of the last round, alone or stacked with machines without a metric.
     targets, scores : ndarrays of shape (n, ...), of as many dimensions as the target
         Targets of some distinct rows, and their held-out predictions.
     weight : ndarray of shape (n,)
@@ -103,6 +113,7 @@ class Recursion(NamedTuple):
     ranks: dict
     last: Round
     agop: np.ndarray
+    machine: Machine | Mixture
     targets: np.ndarray
     scores: np.ndarray
     weight: np.ndarray
@@ -126,25 +137,33 @@ class Recursion(NamedTuple):
         require_memory(X.shape[1], 6, "The matrix has one row and one column per feature; use fewer features.")
         sample = Sample.of(X, y.reshape(len(y), -1), weight, groups, precomputed=False)
         X, y, weight = X[sample.points], sample.targets.reshape(-1, *y.shape[1:]), sample.weight
-        groups = None if groups is None else sample.block
-        warn_of_data([NTK(settings.depth)], X)
-        judged = Judged.of(X, y, weight, groups, unit, squares, max_rounds, settings)
+        groups, rounds = None if groups is None else sample.block, of_rounds(settings)
+        if not settings.stacks:  # else the stack does
+            warn_of_data([rounds.kernel], X)
+        judged = Judged.of(X, y, weight, groups, unit, squares, max_rounds, rounds)
         exact, n_rounds, Y = settings.is_exact(len(X)), judged.choice.n_rounds, y.reshape(len(y), -1) / unit
 
         def product(root, alpha):
             if exact:
-                return outer_product(X, weight, root, fit(X, Y, weight, root, settings, alpha).coef, settings)
-            return Round.of(root, X, y, weight, settings, groups).agop(X, weight, unit)
+                return outer_product(X, weight, root, fit(X, Y, weight, root, rounds, alpha).coef, rounds)
+            return Round.of(root, X, y, weight, rounds, groups).agop(X, weight, unit)
+
+        def solve(kernel, alpha):
+            posed, rng = Posed.of(X, y, weight, settings, groups), np.random.default_rng(settings.random_state)
+            return Machine.of_kernel(posed, kernel, np.array([np.nan]), rng, alpha, near=True)
 
         if n_rounds == 0 and judged.first and exact and len(judged.rows) == len(X):
             last = judged.first
         else:
-            root = judged.last_root(unit, settings, product)
-            last = Round.of(root, X, y, weight, settings, groups, judged.choice.alphas[-1], near=True)
-        agop = last.agop(X, weight, unit)
-        if n_rounds == 0:  # M has seen no target: leave-one-out scores of all rows are valid
-            return cls(*judged.said, last, agop, y, last.machine.left_out, weight)
-        return cls(*judged.said, last, agop, *judged.held_out(unit))
+            root = judged.last_root(unit, rounds, product)
+            last = Round.of(root, X, y, weight, rounds, groups, judged.choice.alphas[-1], near=True)
+        made = *judged.said, last, last.agop(X, weight, unit)
+        if n_rounds and settings.stacks:
+            return cls(*made, *judged.mixed(last, unit, settings, len(X), solve))
+        if n_rounds:
+            return cls(*made, last.machine, *judged.held_out(unit))
+        machine = fitted(X, y, weight, settings, groups) if settings.stacks else last.machine
+        return cls(*made, machine, y, machine.left_out, weight)  # M has seen no target: leave-one-out scores are valid
 
     @classmethod
     def of_rows(cls, rows, looked, unit, max_rounds, settings):
@@ -157,25 +176,57 @@ class Recursion(NamedTuple):
         unit, max_rounds, settings
             As in `of`.
         """
-        drawn, flat = looked.drawn, looked.flat
+        drawn, flat, network = looked.drawn, looked.flat, of_rounds(settings)
         require_memory(drawn.X.shape[1], 6, "It is that of the gradients, a row a feature: give fewer features.")
         sample = Sample.of(drawn.X, looked.targets_of(drawn), weights_of(drawn), drawn.groups, precomputed=False)
         X, weight, groups = drawn.X[sample.points], sample.weight, None if looked.left is None else sample.block
         y = sample.targets[:, 0] if flat else sample.targets
-        if len(X) > 1:
-            warn_of_data([NTK(settings.depth)], X)
+        if len(X) > 1 and not settings.stacks:
+            warn_of_data([network.kernel], X)
         squares = isinstance(looked.target, NumberTarget)
-        judged = Judged.of(X, y, weight, groups, unit, squares, max_rounds, settings)
+        judged = Judged.of(X, y, weight, groups, unit, squares, max_rounds, network)
 
         def product(root, alpha):
-            return Round.of_rows(root, rows, looked, settings).agop_of_rows(rows, looked.counts.weight, unit)
+            return Round.of_rows(root, rows, looked, network).agop_of_rows(rows, looked.counts.weight, unit)
 
-        last = Round.of_rows(judged.last_root(unit, settings, product), rows, looked, settings)
-        agop = last.agop_of_rows(rows, looked.counts.weight, unit)
-        if judged.choice.n_rounds == 0:
-            Y, weight = looked.targets_of(looked.judging), weights_of(looked.judging)
-            return cls(*judged.said, last, agop, Y[:, 0] if flat else Y, last.machine.left_out, weight)
-        return cls(*judged.said, last, agop, *judged.held_out(unit))
+        def solve(kernel, alpha):
+            return machine_of_rows(rows, looked, settings, kernel)
+
+        last = Round.of_rows(judged.last_root(unit, network, product), rows, looked, network)
+        made = *judged.said, last, last.agop_of_rows(rows, looked.counts.weight, unit)
+        if judged.choice.n_rounds and settings.stacks:
+            centres = settings._replace(solver="nystroem")
+            return cls(*made, *judged.mixed(last, unit, centres, looked.counts.n, solve))
+        if judged.choice.n_rounds:
+            return cls(*made, last.machine, *judged.held_out(unit))
+        machine = machine_of_rows(rows, looked, settings) if settings.stacks else last.machine
+        Y, weight = looked.targets_of(looked.judging), weights_of(looked.judging)
+        return cls(*made, machine, Y[:, 0] if flat else Y, machine.left_out, weight)
+
+
+def of_rounds(settings):
+    """Return the settings of the rounds: the tangent kernel of one network, of depth 1 where none is given."""
+    depth = 1 if settings.depth is None else settings.depth
+    return settings._replace(kernel=NTK(depth), depth=depth)
+
+
+class Part(NamedTuple):
+    """A machine that may be in a stack.
+
+    Parameters
+    ----------
+    held_out : ndarray of shape (n_judged, ...)
+        Predictions of rows that it has not seen.
+    machine : Machine or None
+        None if it is still to be solved with all rows.
+    kernel, alpha : Kernel, float
+        What to solve it with: the penalty, relative to the kernel's mean diagonal, is one to search from.
+    """
+
+    held_out: np.ndarray
+    machine: Machine | None
+    kernel: object = None
+    alpha: float | None = None
 
 
 class Judged(NamedTuple):
@@ -184,7 +235,8 @@ class Judged(NamedTuple):
     Parameters
     ----------
     rows : ndarray of int
-    X, y, weight : ndarrays
+    X, y, weight, groups : ndarrays
+        No `groups` if rows are left out alone.
     first : Round or None
         Without a metric; None if no round was tried.
     choice : Choice
@@ -194,6 +246,7 @@ class Judged(NamedTuple):
     X: np.ndarray
     y: np.ndarray
     weight: np.ndarray
+    groups: np.ndarray | None
     first: Round | None
     choice: Choice
 
@@ -205,11 +258,11 @@ class Judged(NamedTuple):
         groups = None if groups is None else groups[rows]
         is_constant = np.all(np.ptp(y, axis=0) <= 8 * ROUNDING * np.abs(y).max(axis=0))
         if max_rounds == 0 or len(X) < FEWEST_ROWS or X.shape[1] == 1 or is_constant:  # one column has one metric
-            return cls(rows, X, y, weight, None, Choice("none", 0, {}, np.empty(0), [None], {}))
+            return cls(rows, X, y, weight, groups, None, Choice("none", 0, {}, np.empty(0), [None], {}, [], []))
         first = Round.of(np.eye(X.shape[1]), X, y, weight, settings, groups)
         names = [name for name, candidate in CANDIDATES.items() if squares or not candidate.squares]
         Y = y.reshape(len(y), -1) / unit
-        return cls(rows, X, y, weight, first, choose(X, Y, weight, first.machine, names, max_rounds, settings))
+        return cls(rows, X, y, weight, groups, first, choose(X, Y, weight, first.machine, names, max_rounds, settings))
 
     @property
     def said(self):
@@ -220,6 +273,55 @@ class Judged(NamedTuple):
     def held_out(self, unit):
         """Return the targets, their held-out predictions in the same units, and the weights."""
         return self.y, (self.choice.held_out * unit).reshape(self.y.shape), self.weight
+
+    def mixed(self, last, unit, settings, n, solve):
+        """Return the stack of the last round's machine and others, and targets, held-out predictions and weights.
+
+        Parameters
+        ----------
+        last : Round
+        unit, settings
+            As in `Recursion.of`.
+        n : int
+            Number of all rows.
+        solve : callable
+            Returns the machine of all rows for a kernel and the penalty from which to search.
+        """
+        y, held_out, weight = self.held_out(unit)
+        parts = [Part(held_out, last.machine), self.smooth(last.root, unit, settings), *self.others(settings, n)]
+        predictions = np.array([part.held_out for part in parts])
+        residuals = ((y - predictions) / unit).reshape(*predictions.shape[:2], -1)
+        weights, of_rows = nested_weights(residuals, weight, self.first.machine.sample.block, most_machines(n))
+        order = by_weight(weights)
+        machines = [parts[k].machine or solve(parts[k].kernel, parts[k].alpha) for k in order]
+        return Mixture(machines, weights[order]), y, np.einsum("ik,ki...->i...", of_rows, predictions), weight
+
+    def smooth(self, root, unit, settings):
+        """Return the part with an RBF kernel in the metric, of the length of least leave-one-out error in a fold."""
+        choice, X, Y = self.choice, self.X, self.y.reshape(len(self.y), -1) / unit
+        settings, fold = settings._replace(solver="exact"), choice.roots[0]
+        some = np.random.default_rng(settings.random_state).permutation(choice.folds[0][0])[:LENGTH_ROWS]
+        kernels = [Transformed(kernel, fold) for kernel in at_lengths("rbf", typical_distance(X[some] @ fold))]
+        settings = settings._replace(kernel=kernels)
+        kernel = Machine.of(X[some], Y[some], self.weight[some], settings).kernel.kernel
+        found = fit_folds(
+            *(X, Y, self.weight, choice.folds, choice.roots, self.first.machine.sample.block),
+            *(settings._replace(kernel=kernel), TYPICAL_ALPHA, (4, 1)),
+        )
+        _, held_out, alpha = found
+        return Part((held_out * unit).reshape(self.y.shape), None, Transformed(kernel, root), alpha)
+
+    def others(self, settings, n):
+        """Return the parts without a metric: the machines of a stack, or if the fit has centres the best kernel's."""
+        exact, settings = settings.is_exact(n), settings._replace(solver="exact")
+        if exact:
+            machines = fitted(self.X, self.y, self.weight, settings, self.groups).machines
+        else:
+            posed = Posed.of(self.X, self.y, self.weight, settings, self.groups)
+            rng = np.random.default_rng(settings.random_state)
+            machines = [Machine.of_kernel(posed, *best_kernel(self.X, posed.sample, settings, rng), rng)]
+        done = exact and n == len(self.X)
+        return [Part(m.left_out, m if done else None, m.kernel, m.relative_alpha) for m in machines]
 
     def last_root(self, unit, settings, product):
         """Return the root of the last metric, where ``product(root, alpha)`` is the outer product of all rows."""

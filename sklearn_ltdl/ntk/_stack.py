@@ -42,7 +42,6 @@ from sklearn_ltdl.ntk._problem import (
     candidates,
     chosen,
     in_random_order,
-    on_centres,
     on_points,
     part_of,
     spread_rows,
@@ -56,7 +55,7 @@ UNSCREENED = 300  # up to so many points, all candidates are solved on all of th
 SCREENED_SHARE = 3  # of the points, one in so many screens the candidates, but at least `SCREENED_POINTS`
 SCREENED_POINTS = 200
 KEPT = 5  # candidates that pass the screening
-MOST_BEYOND = ((2000, 3), (np.inf, 2))  # machines by points, beyond the pilot's: twice the time of one kernel
+MOST = ((PILOT_ROWS, KEPT), (2000, 3), (np.inf, 2))  # machines by points: about twice the time of one kernel
 LEAST_WEIGHT = 0.02  # machines of less weight are dropped: each takes time to predict
 RELATIVE_RIDGE = 1e-10  # of the mean of G's diagonal
 
@@ -88,8 +87,8 @@ class Trial(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Stack:
-    """A convex combination of machines of the same rows. It answers what a `Machine` answers.
+class Mixture:
+    """A convex combination of machines of the same columns.
 
     Parameters
     ----------
@@ -97,37 +96,10 @@ class Stack:
         In the order of their weights, the largest first.
     weights : ndarray of shape (n_machines,)
         Positive, of sum 1.
-    kernel_errors : ndarray of shape (n_kernels,)
-        Smallest leave-one-out error of each candidate, NaN if it was screened out.
-    left_out : ndarray of shape (n_rows, ...)
-        Leave-one-out prediction of each row, with the weights that would have been chosen without the row.
-    row_residuals : ndarray of shape (n_kept, n_outputs)
-        Residuals of the rows, with the weights and at the penalties that would have been chosen without each.
     """
 
     machines: list
     weights: np.ndarray
-    kernel_errors: np.ndarray
-    left_out: np.ndarray
-    row_residuals: np.ndarray
-
-    @classmethod
-    def of(cls, posed, trials, kernel_errors):
-        """Return the stack of solutions on all points."""
-        sample = posed.sample
-        machines = [Machine.solution(posed, trial.kernel, kernel_errors, trial.solved) for trial in trials]
-        machines = [replace(machine, centres=machines[0].centres) for machine in machines]  # one array for all
-        products = row_products([machine.residuals for machine in machines], sample.weight)
-        blocks = np.zeros((sample.block.max() + 1, *products.shape[1:]))
-        np.add.at(blocks, sample.block, products)
-        weights, without = few_weights(products.sum(axis=0), KEPT), weights_without(products.sum(axis=0), blocks)
-        of_rows = without[sample.block[sample.point]]  # (n_kept, n_machines)
-        left_out = combined(weights, [machine.left_out for machine in machines])
-        aside = np.stack([machine.left_out[sample.rows] for machine in machines], axis=1)
-        left_out[sample.rows] = np.einsum("ik,ik...->i...", of_rows, aside)
-        row_residuals = np.einsum("ik,kio->io", of_rows, np.array([machine.row_residuals for machine in machines]))
-        order = np.argsort(-weights, kind="stable")[: np.count_nonzero(weights)]
-        return cls([machines[k] for k in order], weights[order], kernel_errors, left_out, row_residuals)
 
     @property
     def first(self):
@@ -142,6 +114,40 @@ class Stack:
     def evaluate(self, X):
         """Return the predictions at rows of X."""
         return combined(self.weights, (machine.evaluate(X) for machine in self.machines))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stack(Mixture):
+    """A convex combination of machines of the same rows. It answers what a `Machine` answers.
+
+    Parameters
+    ----------
+    kernel_errors : ndarray of shape (n_kernels,)
+        Smallest leave-one-out error of each candidate, NaN if it was screened out.
+    left_out : ndarray of shape (n_rows, ...)
+        Leave-one-out prediction of each row, with the weights that would have been chosen without the row.
+    row_residuals : ndarray of shape (n_kept, n_outputs)
+        Residuals of the rows, with the weights and at the penalties that would have been chosen without each.
+    """
+
+    kernel_errors: np.ndarray
+    left_out: np.ndarray
+    row_residuals: np.ndarray
+
+    @classmethod
+    def of(cls, posed, trials, kernel_errors):
+        """Return the stack of solutions on all points."""
+        sample = posed.sample
+        machines = [Machine.solution(posed, trial.kernel, kernel_errors, trial.solved) for trial in trials]
+        machines = [replace(machine, centres=machines[0].centres) for machine in machines]  # one array for all
+        weights, without = nested_weights([machine.residuals for machine in machines], sample.weight, sample.block)
+        of_rows = without[sample.point]  # (n_kept, n_machines)
+        left_out = combined(weights, [machine.left_out for machine in machines])
+        aside = np.stack([machine.left_out[sample.rows] for machine in machines], axis=1)
+        left_out[sample.rows] = np.einsum("ik,ik...->i...", of_rows, aside)
+        row_residuals = np.einsum("ik,kio->io", of_rows, np.array([machine.row_residuals for machine in machines]))
+        order = by_weight(weights)
+        return cls([machines[k] for k in order], weights[order], kernel_errors, left_out, row_residuals)
 
     def influence(self, X):
         """Return `f - f_without_row` of shape (m, n_rows, ...), at fixed weights; it is 0 for rows of weight 0."""
@@ -180,12 +186,10 @@ def fitted(X, y, weight, settings, groups=None):
     rng = np.random.default_rng(draw_seed(settings.random_state))
     trials, errors = tried(X, sample, settings, rng, posed.exact)
     if not posed.exact:
-        kernel = best_of(trials)
-        return Machine.solution(posed, kernel, errors, on_centres(kernel, X, sample, settings, rng))
+        return Machine.of_kernel(posed, best_of(trials), errors, rng)
     if len(trials[0].part.points) < n:
         G = row_products([trial.solved.path.residuals for trial in trials], trials[0].part.weight).sum(axis=0)
-        most = next(most for points, most in MOST_BEYOND if n <= points)
-        everything, weights = part_of(sample, np.arange(n)), few_weights(G, most)
+        everything, weights = part_of(sample, np.arange(n)), few_weights(G, most_machines(n))
         trials = [trials[k].again(X, everything, settings) for k in np.flatnonzero(weights)]
     return Stack.of(posed, trials, errors)
 
@@ -200,6 +204,11 @@ def best_kernel(X, sample, settings, rng):
     warn_of_rows(kernels, X, sample)
     kernel, errors, _ = chosen(kernels, X, sample, settings, rng, needs_start=False)
     return kernel, errors
+
+
+def most_machines(n):
+    """Return the number of machines that are solved on n points."""
+    return next(most for points, most in MOST if n <= points)
 
 
 def best_of(trials):
@@ -244,6 +253,30 @@ def row_products(residuals, weight):
     return weight[:, None, None] * (R @ R.transpose(0, 2, 1))
 
 
+def nested_weights(residuals, weight, block, most=KEPT):
+    """Return the weights of machines, and for each point those that would have been chosen without its block.
+
+    Parameters
+    ----------
+    residuals : list of ndarrays of shape (n, n_outputs)
+        Of each machine at each point, which it has not seen.
+    weight : ndarray of shape (n,)
+    block : ndarray of int of shape (n,)
+    most : int
+        Of the machines that have a weight.
+    """
+    products = row_products(residuals, weight)
+    blocks = np.zeros((block.max() + 1, *products.shape[1:]))
+    np.add.at(blocks, block, products)
+    G = products.sum(axis=0)
+    return few_weights(G, most), weights_without(G, blocks)[block]
+
+
+def by_weight(weights):
+    """Return the indices of the machines that have a weight, the largest first."""
+    return np.argsort(-weights, kind="stable")[: np.count_nonzero(weights)]
+
+
 def simplex_weights(G):
     """Return the non-negative weights of sum 1 that minimise w'Gw."""
     u = unscaled_weights(G + ridge_of(G))
@@ -276,7 +309,7 @@ def most_useful(G, most):
     useful, left = [], np.arange(len(G))
     while len(useful) < most and len(left):
         weights = simplex_weights(G[np.ix_(left, left)])
-        best = left[np.argsort(-weights, kind="stable")[: np.count_nonzero(weights)]]
+        best = left[by_weight(weights)]
         useful.extend(best.tolist())
         left = np.setdiff1d(left, best)
     return useful[:most]

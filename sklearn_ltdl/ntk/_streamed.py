@@ -284,8 +284,8 @@ class Judging(NamedTuple):
         return np.concatenate([left_out(np.arange(len(self.Y))[part])[..., 0] for part in parts])
 
 
-def machine_of_rows(rows, looked, settings):
-    """Return the machine of centres among the drawn rows, with all rows as data."""
+def machine_of_rows(rows, looked, settings, kernel=None):
+    """Return the machine of centres among the drawn rows, with all rows as data; the best kernel if none is given."""
     counts, drawn, target, mean, flat, left = looked
     seed = settings.random_state
     n, ratio = counts.n, counts.n / counts.weight
@@ -297,7 +297,9 @@ def machine_of_rows(rows, looked, settings):
         if not len(points):
             raise ValueError("groups: all rows are in a few groups, so that none is left to draw centres from.")
     rng = np.random.default_rng(seed)
-    kernel, kernel_errors = best_kernel(drawn.X, sample, settings, rng)
+    kernel_errors = np.array([np.nan])
+    if kernel is None:
+        kernel, kernel_errors = best_kernel(drawn.X, sample, settings, rng)
     centres = points[np.sort(rng.permutation(len(points))[: settings.n_components])]
     m = len(centres)
     require_memory(m, 14 + np.log2(1 + n / 2**19), "Use fewer n_components.")

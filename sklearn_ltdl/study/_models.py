@@ -315,7 +315,7 @@ METHODS = {
     "rbf": Method("kernel", _kernel(kernel="rbf")),
     "laplace": Method("kernel", _kernel(kernel="laplace")),
     "ntk": Method("kernel", _kernel(kernel="ntk")),
-    "rfm": Method("rfm", _of(RFMRegressor, RFMClassifier, max_rounds=3)),  # two more cost half as much again
+    "rfm": Method("rfm", _of(RFMRegressor, RFMClassifier, depth=1, max_rounds=3)),  # two more cost half as much again
     "lazy": Method("network", _lazy, n_seeds=3),
     "rich": Method("network", _network(scale=RICH_SCALE), n_seeds=3),
     "forest": Method("trees", _forest),

@@ -2,6 +2,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import RFE, SelectFromModel
@@ -11,10 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ltdl import AGOPDisplay, NTKKernelClassifier, NTKKernelRegressor, RFMClassifier, RFMRegressor
+from sklearn_ltdl._sklearn import draw_seed
 from sklearn_ltdl.datasets import make_parity
-from sklearn_ltdl.ntk import _held_out, _problem, _rounds, _solvers, ntk_kernel
+from sklearn_ltdl.ntk import _held_out, _problem, _rounds, _solvers, _stack, ntk_kernel
 from sklearn_ltdl.ntk._agop import ntk_agop, ntk_gradients
 from sklearn_ltdl.ntk._held_out import metric_root
+from sklearn_ltdl.ntk._kernels import Transformed
 from sklearn_ltdl.ntk._problem import MachineSettings
 
 
@@ -33,7 +36,7 @@ def rounds(X, y):
     """Yield the rounds of an RFM of depth 1, one after the other."""
     root, ones = np.eye(X.shape[1]), np.ones(len(X))
     while True:
-        step = _rounds.Round.of(root, X, y, ones, MachineSettings(depth=1))
+        step = _rounds.Round.of(root, X, y, ones, _rounds.of_rounds(MachineSettings()))
         yield step.root, step.machine
         root = metric_root(step.agop(X, ones, 1.0), diagonal=False)
 
@@ -90,7 +93,7 @@ def test_the_outer_product_is_the_weighted_mean_of_the_slopes_of_the_prediction(
     X, y = product(rng)
     Y = np.column_stack([y, np.abs(X[:, 0])])
     weight = rng.integers(0, 3, len(X))
-    model = RFMRegressor(max_rounds=2, random_state=0).fit(X, Y, weight)
+    model = RFMRegressor(depth=1, max_rounds=2, random_state=0).fit(X, Y, weight)
     assert model.n_rounds_ > 0
     scale = np.sqrt(np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight))
     gradients = slopes(lambda points: model.predict(points) / scale, X, step=1e-6)
@@ -116,18 +119,22 @@ def test_a_rotation_of_the_features_rotates_the_outer_product_and_keeps_the_pred
 
 def test_no_round_is_the_kernel_machine_itself(rng):
     X, y = product(rng)
-    regressors = [Model.fit(X, y) for Model in (RFMRegressor(max_rounds=0), NTKKernelRegressor(depth=1))]
-    np.testing.assert_allclose(*(model.predict(X + 0.1) for model in regressors), rtol=1e-10)
-    assert (regressors[0].metric_, regressors[0].cv_errors_) == ("none", {})
-    classifiers = [Model.fit(X, y > 0) for Model in (RFMClassifier(max_rounds=0), NTKKernelClassifier(depth=1))]
-    np.testing.assert_allclose(*(model.predict_proba(X + 0.1) for model in classifiers), rtol=1e-7)
+    for depth in (1, None):
+        model, alone = (Model(depth=depth, random_state=0) for Model in (RFMRegressor, NTKKernelRegressor))
+        model.set_params(max_rounds=0).fit(X, y)
+        np.testing.assert_allclose(model.predict(X + 0.1), alone.fit(X, y).predict(X + 0.1), rtol=1e-10, atol=1e-10)
+        assert (model.metric_, model.cv_errors_) == ("none", {})
+        assert [part.weight for part in model.stack_] == pytest.approx([part.weight for part in alone.stack_])
+        model, alone = (Model(depth=depth, random_state=0) for Model in (RFMClassifier, NTKKernelClassifier))
+        model.set_params(max_rounds=0).fit(X, y > 0)
+        np.testing.assert_allclose(model.predict_proba(X + 0.1), alone.fit(X, y > 0).predict_proba(X + 0.1), rtol=1e-7)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_folds_left_out_of_one_inverse_are_refits_without_them(rng, weighted):
     X, y = product(rng, 90)
     Y, weight = np.column_stack([y, X[:, 2]]), rng.uniform(0.5, 2.0, 90) if weighted else np.ones(90)
-    settings, test = MachineSettings(depth=1), rng.permutation(90)[:30]
+    settings, test = _rounds.of_rounds(MachineSettings()), rng.permutation(90)[:30]
     train, ridge = np.setdiff1d(np.arange(90), test), 0.9
     inverse = _held_out.Inverse.of(X, weight, ridge / 90, settings)
     coef, left_out, residuals = inverse.without(Y, train, test)
@@ -143,7 +150,7 @@ def test_folds_left_out_of_one_inverse_are_refits_without_them(rng, weighted):
 
 def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
     X, y = product(rng, 60)
-    settings, ones = MachineSettings(depth=1, alpha=0.05), np.ones(60)
+    settings, ones = _rounds.of_rounds(MachineSettings(alpha=0.05)), np.ones(60)
     folds = [(np.setdiff1d(np.arange(60), test), test) for test in np.array_split(rng.permutation(60), 3)]
 
     def held_out(y):
@@ -168,11 +175,11 @@ def test_held_out_predictions_have_not_seen_the_targets_of_their_rows(rng):
 
 def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
     X, y = product(rng, n=200)
-    whole = RFMRegressor(random_state=0).fit(X, y)  # an eigendecomposition tries all penalties
+    whole = RFMRegressor(depth=1, random_state=0).fit(X, y)  # an eigendecomposition tries all penalties
     sizes, invert = [], _solvers._invert_factor
     monkeypatch.setattr(_solvers, "SPECTRAL_ROWS", 0)
     monkeypatch.setattr(_solvers, "_invert_factor", lambda work, *rest: sizes.append(len(work)) or invert(work, *rest))
-    found = RFMRegressor(random_state=0).fit(X, y)
+    found = RFMRegressor(depth=1, random_state=0).fit(X, y)
     assert found.n_rounds_ == whole.n_rounds_ > 0
     np.testing.assert_allclose(found.alpha_, whole.alpha_, rtol=1e-6)
     assert found.metric_ == whole.metric_
@@ -181,6 +188,72 @@ def test_rounds_with_few_factors_are_those_of_the_whole_grid(rng, monkeypatch):
     np.testing.assert_allclose(found.predict(X + 0.1), whole.predict(X + 0.1), rtol=1e-6, atol=1e-8)
     first = len(sizes[: sizes.index(133)])  # without a metric, on all rows; then come the folds
     assert sizes.count(200) - first <= 8  # the last round: it begins at the penalty of the folds, the others take it
+
+
+def in_part(rng, n=120):
+    """Return a target of which a metric explains one part, and a kernel of all columns the other."""
+    X = rng.standard_normal((n, 12))
+    return X, 2.0 * X[:, 0] * X[:, 1] + 0.8 * np.sign(X).sum(axis=1) + 0.1 * rng.standard_normal(n)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_machines_in_the_metric_are_stacked_by_their_errors_on_held_out_rows(rng, weighted):
+    X, y = in_part(rng)
+    weight = rng.uniform(0.8, 1.25, 120) if weighted else np.ones(120)
+    model = RFMRegressor(random_state=0).fit(X, y, weight)
+    alone = RFMRegressor(depth=1, random_state=0).fit(X, y, weight)
+    assert (model.n_rounds_, model.metric_) == (alone.n_rounds_, alone.metric_)
+    np.testing.assert_array_equal(model.transformation_, alone.transformation_)
+    np.testing.assert_array_equal(model.estimator_.predict(X + 0.1), alone.predict(X + 0.1))
+
+    order = [np.flatnonzero((row == X).all(axis=1))[0] for row in model.estimator_.X_fit_]  # in which folds are drawn
+    settings = MachineSettings(random_state=draw_seed(0))
+    unit = np.sqrt(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))
+    X, y, weight = X[order], y[order], weight[order]
+    judged = _rounds.Judged.of(X, y, weight, None, unit, True, 5, _rounds.of_rounds(settings))
+    smooth = judged.smooth(model.transformation_, unit, settings)
+    train, test = judged.choice.folds[0]  # the first fold chooses its penalty itself
+    kernel = Transformed(smooth.kernel.kernel, judged.choice.roots[0])
+    expected = NTKKernelRegressor(kernel=kernel).fit(X[train], y[train], weight[train]).predict(X[test])
+    np.testing.assert_allclose(smooth.held_out[test], expected, rtol=1e-6, atol=1e-8)
+
+    others = [part.kernel for part in NTKKernelRegressor(random_state=0).fit(X, y, weight).stack_]
+    left_out = [NTKKernelRegressor(kernel=kernel).fit(X, y, weight).loo_predictions_ for kernel in others]
+    predictions = np.column_stack([judged.choice.held_out * unit, smooth.held_out, *left_out])
+    heavy = 1e5 * np.abs(y).max()  # a heavy row of ones: weights of sum 1
+    A = np.vstack([np.sqrt(weight)[:, None] * (predictions - y[:, None]), np.full(predictions.shape[1], heavy)])
+    expected = nnls(A, np.append(np.zeros(120), heavy))[0]
+    assert expected[0] > 0.1
+    assert expected[2:].sum() > 0.05
+    assert expected[expected > 0].min() > 0.02  # smaller weights are dropped
+    np.testing.assert_allclose([part.weight for part in model.stack_], np.sort(expected[expected > 0])[::-1], rtol=1e-3)
+
+    parts = [
+        part.weight * (part.kernel(X + 0.1, model.estimator_.X_fit_) @ part.dual_coef + part.intercept)
+        for part in model.stack_
+    ]
+    np.testing.assert_allclose(model.predict(X + 0.1), sum(parts), rtol=1e-8)
+
+
+def test_with_more_rows_than_are_judged_few_machines_are_fitted_to_all_of_them(rng, monkeypatch):
+    X, y = in_part(rng, 500)
+    monkeypatch.setattr(_rounds, "JUDGED_ROWS", 150)
+    monkeypatch.setattr(_stack, "MOST", ((np.inf, 2),))
+    model = RFMRegressor(random_state=0).fit(X[:300], y[:300])
+    assert model.n_rounds_ > 0
+    assert len(model.stack_) == 2
+    alone = [NTKKernelRegressor(kernel=part.kernel).fit(X[:300], y[:300]) for part in model.stack_]
+    for part, one in zip(model.stack_, alone):
+        assert part.alpha == pytest.approx(one.alpha_, rel=1e-9)
+    expected = sum(part.weight * one.predict(X[300:]) for part, one in zip(model.stack_, alone))
+    np.testing.assert_allclose(model.predict(X[300:]), expected, rtol=1e-6)
+
+
+def test_a_penalty_that_is_given_is_that_of_one_kernel(rng):
+    X, y = product(rng, 80)
+    given, alone = (RFMRegressor(alpha=0.01, random_state=0, **depth).fit(X, y) for depth in ({}, {"depth": 1}))
+    np.testing.assert_array_equal(given.predict(X), alone.predict(X))
+    assert [part.weight for part in given.stack_] == [1.0]
 
 
 def test_rounds_are_made_for_two_standard_errors_and_a_twentieth_of_the_error_in_each_fold():

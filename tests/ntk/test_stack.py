@@ -208,6 +208,7 @@ def test_a_kernel_depth_activation_or_penalty_that_is_given_is_not_stacked(rng):
 def test_with_more_rows_few_machines_are_fitted_to_all_of_them(rng, monkeypatch):
     X, Y = table(rng, 300)
     monkeypatch.setattr(_stack, "PILOT_ROWS", 150)
+    monkeypatch.setattr(_stack, "MOST", ((150, 5), (np.inf, 3)))
     monkeypatch.setattr(_stack, "UNSCREENED", 100)
     model = NTKKernelRegressor(random_state=0).fit(X, Y)
     assert np.sum(np.isfinite(model.kernel_loo_errors_)) == _stack.KEPT
@@ -219,7 +220,7 @@ def test_with_more_rows_few_machines_are_fitted_to_all_of_them(rng, monkeypatch)
         assert part.loo_error == pytest.approx(one.loo_error_path_.min(), rel=1e-6)
     expected = sum(part.weight * one.predict(X + 0.1) for part, one in zip(model.stack_, alone))
     np.testing.assert_allclose(model.predict(X + 0.1), expected, rtol=1e-7)
-    monkeypatch.setattr(_stack, "MOST_BEYOND", ((299, 3), (np.inf, 1)))
+    monkeypatch.setattr(_stack, "MOST", ((299, 3), (np.inf, 1)))
     assert len(NTKKernelRegressor(random_state=0).fit(X, Y).stack_) == 1
 
 
