@@ -168,12 +168,12 @@ class RFMRegressor(RegressorMixin, _RecursiveEstimator):
     leave-one-out residuals. The latter finds pure interactions. If y is a product of two columns, neither changes the
     mean of y, but both change the mean of its square.
 
-    In the stack are the machine of the last round; one with an RBF kernel in the same metric, whose length is chosen
-    by leave-one-out on 300 rows of a fold; and the machines of the stack of `NTKKernelRegressor`, which have no
-    metric. The weights are not negative, and minimise the squared errors of predictions of rows that a machine and
-    its metric have not seen: for the first two on the held-out rows of the folds, for the others by leave-one-out.
-    With more than 2000 distinct rows the weights come from 2000 of them, and two machines are fitted to all rows.
-    With random centres, only one machine without a metric takes part. If no round is made, this is the stack of
+    In the stack are the machine of the last round; one with the kernel of a GELU network of depth 1 in the same
+    metric, which suits smooth targets; and the machines of the stack of `NTKKernelRegressor`, which have no metric.
+    The weights are not negative, and minimise the squared errors of predictions of rows that a machine and its metric
+    have not seen: for the first two on the held-out rows of the folds, for the others by leave-one-out. With more
+    than 2000 distinct rows the weights come from 2000 of them, and two machines are fitted to all rows. With random
+    centres, only one machine without a metric takes part. If no round is made, this is the stack of
     `NTKKernelRegressor`.
 
     The first fits of all folds come from one inverse. Each later round tried costs three fits to two thirds of the

@@ -22,7 +22,7 @@ from sklearn_ltdl.ntk._held_out import (
 )
 from sklearn_ltdl.ntk._kernels import NTK, Transformed
 from sklearn_ltdl.ntk._machine import Machine
-from sklearn_ltdl.ntk._problem import MachineSettings, Posed, at_lengths, typical_distance, warn_of_data
+from sklearn_ltdl.ntk._problem import MachineSettings, Posed, warn_of_data
 from sklearn_ltdl.ntk._sample import Sample
 from sklearn_ltdl.ntk._solvers import ROUNDING, require_memory
 from sklearn_ltdl.ntk._stack import Mixture, best_kernel, by_weight, fitted, most_machines, nested_weights
@@ -31,7 +31,6 @@ from sklearn_ltdl.rows._gather import Slices, gather
 from sklearn_ltdl.rows._looks import NumberTarget, weights_of
 
 JUDGED_ROWS = 2000  # metric and number of rounds are chosen on at most so many random rows
-LENGTH_ROWS = 300  # that choose the length of an RBF kernel
 FEWEST_ROWS = 10  # with fewer, a standard error is meaningless and no round is made
 
 
@@ -288,7 +287,7 @@ class Judged(NamedTuple):
             Returns the machine of all rows for a kernel and the penalty from which to search.
         """
         y, held_out, weight = self.held_out(unit)
-        parts = [Part(held_out, last.machine), self.smooth(last.root, unit, settings), *self.others(settings, n)]
+        parts = [Part(held_out, last.machine), self.smooth(last.root, unit), *self.others(settings, n)]
         predictions = np.array([part.held_out for part in parts])
         residuals = ((y - predictions) / unit).reshape(*predictions.shape[:2], -1)
         weights, of_rows = nested_weights(residuals, weight, self.first.machine.sample.block, most_machines(n))
@@ -296,19 +295,13 @@ class Judged(NamedTuple):
         machines = [parts[k].machine or solve(parts[k].kernel, parts[k].alpha) for k in order]
         return Mixture(machines, weights[order]), y, np.einsum("ik,ki...->i...", of_rows, predictions), weight
 
-    def smooth(self, root, unit, settings):
-        """Return the part with an RBF kernel in the metric, of the length of least leave-one-out error in a fold."""
-        choice, X, Y = self.choice, self.X, self.y.reshape(len(self.y), -1) / unit
-        settings, fold = settings._replace(solver="exact"), choice.roots[0]
-        some = np.random.default_rng(settings.random_state).permutation(choice.folds[0][0])[:LENGTH_ROWS]
-        kernels = [Transformed(kernel, fold) for kernel in at_lengths("rbf", typical_distance(X[some] @ fold))]
-        settings = settings._replace(kernel=kernels)
-        kernel = Machine.of(X[some], Y[some], self.weight[some], settings).kernel.kernel
-        found = fit_folds(
-            *(X, Y, self.weight, choice.folds, choice.roots, self.first.machine.sample.block),
-            *(settings._replace(kernel=kernel), TYPICAL_ALPHA, (4, 1)),
+    def smooth(self, root, unit):
+        """Return the part with the kernel of a GELU network in the metric; it needs fewer rows for smooth targets."""
+        choice, Y, kernel = self.choice, self.y.reshape(len(self.y), -1) / unit, NTK(1, activation="gelu")
+        _, held_out, alpha = fit_folds(
+            *(self.X, Y, self.weight, choice.folds, choice.roots, self.first.machine.sample.block),
+            *(MachineSettings(kernel=kernel), TYPICAL_ALPHA, (4, 1)),
         )
-        _, held_out, alpha = found
         return Part((held_out * unit).reshape(self.y.shape), None, Transformed(kernel, root), alpha)
 
     def others(self, settings, n):
