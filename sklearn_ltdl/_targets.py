@@ -5,7 +5,7 @@ from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.sparse import issparse
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -15,6 +15,7 @@ from sklearn_ltdl.losses import Logistic, Multinomial, total
 
 LARGEST, SMALLEST = 1e100, 1e-100  # of a target: beyond, squares times weights and curvatures overflow or vanish
 NEGLIGIBLE = 1e-100  # of the largest weight
+LEAST_SCORE = 0.03  # of a class, below which its logarithm is that of this score
 
 
 def read_regression(estimator, X, y, sample_weight=None, *, reset=True, **layout):
@@ -320,8 +321,21 @@ def softened(targets, total):
     return (total * targets + 1.0) / (total + max(2, targets.shape[1]))
 
 
-def fit_inverse_temperature(scores, targets, weight):
-    """Return the factor of the scores, 0.01 to 100, that minimises the log loss (Guo et al. 2017, temperature scaling).
+def log_odds(scores, inverse_temperature, power):
+    r"""Return scores as log-odds, up to a constant per row, which increase with the scores.
+
+    With inverse temperature t and power q, :math:`p_c \propto \max(s_c, 0.03)^q e^{t s_c}`. For two classes, which have
+    one score, there is no power.
+    """
+    parts = _parts(scores)
+    return np.tensordot([inverse_temperature, power][: len(parts)], parts, 1)
+
+
+def fit_log_odds(scores, targets, weight):
+    """Return the inverse temperature and the power of `log_odds` that minimise the log loss.
+
+    The factor alone is temperature scaling (Guo et al. 2017). Scores of least squares estimate probabilities: most
+    classes of a row have a score near 0, and with the factor alone each has a share that is far too large.
 
     Parameters
     ----------
@@ -330,9 +344,20 @@ def fit_inverse_temperature(scores, targets, weight):
     targets : ndarray of the same shape, as returned by `one_hot`
     weight : ndarray of shape (n_samples,)
     """
-    loss = classification_loss(max(2, scores.shape[1]))
+    loss, parts, share = classification_loss(max(2, scores.shape[1])), _parts(scores), weight / weight.sum()
 
-    def log_loss(log_factor):
-        return total(loss, np.exp(log_factor) * scores, targets, weight / weight.sum())
+    def log_loss(coefficients):
+        z = np.tensordot(coefficients, parts, 1)
+        slope = share[:, None] * loss.derivative(z, targets)
+        return total(loss, z, targets, share), np.tensordot(parts, slope)
 
-    return float(np.exp(minimize_scalar(log_loss, bounds=np.log([0.01, 100.0]), method="bounded").x))
+    start, bounds = np.array([1.0, 0.0])[: len(parts)], [(0.01, 100.0), (0.0, 100.0)][: len(parts)]
+    best = minimize(log_loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9})
+    return float(best.x[0]), float(best.x[1]) if len(parts) > 1 else 0.0
+
+
+def _parts(scores):
+    """Return what the log-odds are sums of, of shape (1, n_samples, 1) or (2, n_samples, n_classes)."""
+    if scores.shape[1] == 1:
+        return scores[None]
+    return np.stack([scores, np.log(np.maximum(scores, LEAST_SCORE))])

@@ -1,20 +1,21 @@
-"""Kernel machines of classes: regression on their codes, and the factor that makes probabilities of scores."""
+"""Kernel machines of classes: regression on their codes, and what makes probabilities of scores."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_ltdl._targets import counted, encode_classes, fit_inverse_temperature, one_hot, softened
+from sklearn_ltdl._targets import counted, encode_classes, fit_log_odds, one_hot, softened
 from sklearn_ltdl.ntk._machine import Machine
 from sklearn_ltdl.ntk._stack import Stack, fitted
 
 
 class ClassMachine(NamedTuple):
-    """A machine fitted to coded classes, and the factor that converts its scores to log-odds."""
+    """A machine fitted to coded classes, and what converts its scores to log-odds; see `log_odds`."""
 
     machine: Machine | Stack
     classes: np.ndarray
     inverse_temperature: float
+    score_power: float
 
     @classmethod
     def of(cls, X, labels, weight, settings, groups=None):
@@ -24,5 +25,4 @@ class ClassMachine(NamedTuple):
         y = 2.0 * targets[:, 0] - 1.0 if len(classes) == 2 else targets
         machine = fitted(X, y, weight, settings._replace(normalize_y=False), groups)
         scores = machine.left_out.reshape(targets.shape)
-        factor = fit_inverse_temperature(scores, softened(targets, counted(weight)), weight)
-        return cls(machine, classes, factor)
+        return cls(machine, classes, *fit_log_odds(scores, softened(targets, counted(weight)), weight))

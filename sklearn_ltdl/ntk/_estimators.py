@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklearn_ltdl._sklearn import Interval, Registered, StrOptions, _fit_context, checked_rows
-from sklearn_ltdl._targets import checked_list, most_likely, read_classification, read_regression
+from sklearn_ltdl._targets import checked_list, log_odds, most_likely, read_classification, read_regression
 from sklearn_ltdl._types import Seed
 from sklearn_ltdl.activations import ACTIVATIONS
 from sklearn_ltdl.losses import probabilities
@@ -415,9 +415,10 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     r"""Least-squares classification with kernels of infinitely wide networks, chosen and stacked by leave-one-out.
 
     This is kernel ridge regression, as in `NTKKernelRegressor`, on one column per class that is 1 for the rows of the
-    class and 0 for others (for two classes, one column of -1 and 1), each with an unpenalised intercept. Probabilities
-    are the softmax (for two classes, the sigmoid) of the scores times a common factor, which is chosen to maximise the
-    likelihood of the leave-one-out scores. The prediction is the most probable class.
+    class and 0 for others (for two classes, one column of -1 and 1), each with an unpenalised intercept. For two
+    classes, probabilities are the sigmoid of the score s times a factor t. For several classes, the probability of
+    class c is proportional to :math:`\max(s_c, 0.03)^q e^{t s_c}`. The t and q are those of the greatest likelihood of
+    the leave-one-out scores. The prediction is the class of the largest score, which is the most probable.
 
     Parameters
     ----------
@@ -490,6 +491,8 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         Not set after a fit to Rows.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
+    score_power_ : float
+        Power of the scores, clipped below at 0.03, in `predict_proba`, between 0 and 100; 0 for two classes.
     solver_ : {'exact', 'nystroem', 'pcg'}
     n_iter_ : int
         Number of penalties for which the final problem was solved; for 'pcg', the number of steps.
@@ -587,6 +590,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
     def _publish(self, found):
         self.classes_: np.ndarray = found.classes
         self.inverse_temperature_: float = found.inverse_temperature
+        self.score_power_: float = found.score_power
         return self._publish_machine(found.machine)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -631,7 +635,7 @@ class NTKKernelClassifier(ClassifierMixin, _KernelEstimator):
         return probabilities(self._scores(self._asked(X)[1]))
 
     def _scores(self, X):
-        return self.inverse_temperature_ * super()._scores(X)
+        return log_odds(super()._scores(X), self.inverse_temperature_, self.score_power_)
 
     def staged_predict(self, X: ArrayLike, times: Iterable[float]) -> Iterator[np.ndarray]:
         """Predict with the infinitely wide network itself after training by gradient flow for given times.

@@ -22,7 +22,8 @@ from sklearn_ltdl._targets import (
     Standardisation,
     counted,
     encode_classes,
-    fit_inverse_temperature,
+    fit_log_odds,
+    log_odds,
     most_likely,
     one_hot,
     read_classification,
@@ -271,8 +272,8 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
     r"""Kernel classification that learns which directions of the input matter: a recursive feature machine.
 
     This is `RFMRegressor` on one column per class that is 1 for the rows of the class and 0 for others (for two
-    classes, one column of -1 and 1), as in `NTKKernelClassifier`. Probabilities are the softmax (for two classes, the
-    sigmoid) of the scores times a common factor, which is chosen to maximise the likelihood of held-out scores.
+    classes, one column of -1 and 1), as in `NTKKernelClassifier`. Probabilities are made of the scores as there, by the
+    `inverse_temperature_` and `score_power_` that maximise the likelihood of held-out scores.
 
     Parameters
     ----------
@@ -325,6 +326,8 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         Penalty of the last round, in the units of `alpha`.
     inverse_temperature_ : float
         Factor of the scores in `predict_proba`, between 0.01 and 100.
+    score_power_ : float
+        Power of the scores, clipped below at 0.03, in `predict_proba`, between 0 and 100; 0 for two classes.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined if `X` has string column names.
@@ -413,9 +416,10 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
             )
         targets, scores = (values.reshape(-1, n_outputs) for values in (found.targets, found.scores))
         targets = (targets + 1.0) / 2.0 if len(classes) == 2 else targets
-        factor = fit_inverse_temperature(scores, softened(targets, n), found.weight)
+        factor, power = fit_log_odds(scores, softened(targets, n), found.weight)
         self.classes_: np.ndarray = classes
         self.inverse_temperature_: float = factor
+        self.score_power_: float = power
         return self._publish(found)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -457,4 +461,5 @@ class RFMClassifier(ClassifierMixin, _RecursiveEstimator):
         proba : ndarray of shape (n_samples, n_classes)
         """
         scores = self.decision_function(X)
-        return probabilities(self.inverse_temperature_ * scores.reshape(len(scores), -1))
+        scores = scores.reshape(len(scores), -1)
+        return probabilities(log_odds(scores, self.inverse_temperature_, self.score_power_))

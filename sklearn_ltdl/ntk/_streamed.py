@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_ltdl._sklearn import draw_seed
-from sklearn_ltdl._targets import Standardisation, fit_inverse_temperature, one_hot, softened
+from sklearn_ltdl._targets import Standardisation, fit_log_odds, one_hot, softened
 from sklearn_ltdl.ntk._classes import ClassMachine
 from sklearn_ltdl.ntk._gram import call_kernel, mean_diagonal
 from sklearn_ltdl.ntk._machine import Machine
@@ -196,8 +196,8 @@ def classifier_of_rows(rows, looked, settings):
     """Return the machine of rows with labels as targets, after the first pass."""
     machine, targets = machine_of_rows(rows, looked, settings), looked.one_hot
     scores, weight = machine.left_out.reshape(targets.shape), weights_of(looked.judging)
-    factor = fit_inverse_temperature(scores, softened(targets, looked.counts.counted), weight)
-    return ClassMachine(machine, looked.target.classes, factor)
+    found = fit_log_odds(scores, softened(targets, looked.counts.counted), weight)
+    return ClassMachine(machine, looked.target.classes, *found)
 
 
 def _refuse(rows, settings):

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import softmax
 
+from sklearn_ltdl._targets import log_odds
 from sklearn_ltdl.losses import probabilities
 from sklearn_ltdl.running._journal import conforms
 from sklearn_ltdl.study._models import predict
@@ -120,7 +121,8 @@ def left_out(model, data, train, test):
     unseen = predict(model, rows_of(data.X, test), data.task, data.n_classes)
     if data.task == "regression":
         return {"predicted": np.concatenate([machine.loo_predictions_, unseen]).tolist()}
-    scores = machine.inverse_temperature_ * machine.loo_decision_function_.reshape(len(train), -1)
+    scores = machine.loo_decision_function_.reshape(len(train), -1)
+    scores = log_odds(scores, machine.inverse_temperature_, machine.score_power_)
     chance = np.zeros((len(rows), data.n_classes))
     chance[: len(train), machine.classes_] = probabilities(scores)
     chance[len(train) :] = unseen

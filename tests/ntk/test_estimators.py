@@ -14,6 +14,7 @@ from sklearn.preprocessing import KernelCenterer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ltdl import NTKKernelClassifier, NTKKernelRegressor
+from sklearn_ltdl._targets import fit_log_odds
 from sklearn_ltdl.ntk import RBF, Laplace, _problem, _solvers, nngp_kernel, ntk_kernel
 
 BOTH = [NTKKernelRegressor, NTKKernelClassifier]
@@ -167,6 +168,43 @@ def test_probabilities_are_the_likeliest_for_the_left_out_scores(rng):
     # The likelihood is stationary: its derivative in the factor, over that of its parts, is zero.
     slope = (probability - target) * model.loo_decision_function_
     assert abs(slope.sum()) < 1e-3 * np.abs(slope).sum()
+
+
+def test_probabilities_of_several_classes_are_the_likeliest_for_the_left_out_scores(rng):
+    X = rng.standard_normal((200, 2))
+    y = np.digitize(X[:, 0] + 0.2 * rng.standard_normal(200), [-1.0, 0.0, 1.0])
+    model = NTKKernelClassifier(depth=1).fit(X, y)
+    scores, t, q = model.loo_decision_function_, model.inverse_temperature_, model.score_power_
+    assert t > 0.01
+    assert q > 0
+    odds = np.maximum(scores, 0.03) ** q * np.exp(t * scores)
+    slope = odds / odds.sum(axis=1, keepdims=True) - (200 * np.eye(4)[y] + 1) / 204
+    for part in (scores, np.log(np.maximum(scores, 0.03))):  # the likelihood is stationary in t and in q
+        assert abs(np.sum(slope * part)) < 1e-6 * np.abs(slope * part).sum()
+    scores = model.decision_function(X)
+    odds = np.maximum(scores, 0.03) ** q * np.exp(t * scores)
+    np.testing.assert_allclose(model.predict_proba(X), odds / odds.sum(axis=1, keepdims=True), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("t", "q"), [(2.0, 0.7), (5.0, 0.0), (0.01, 1.5)])
+def test_probabilities_of_known_form_are_found(rng, t, q):
+    scores = rng.uniform(-0.5, 1.0, (300, 4))
+    odds = np.maximum(scores, 0.03) ** q * np.exp(t * scores)
+    weight = rng.integers(0, 3, 300).astype(float)
+    found = fit_log_odds(scores, odds / odds.sum(axis=1, keepdims=True), weight)
+    np.testing.assert_allclose(found, (t, q), atol=1e-5)
+    odds = np.exp(t * scores[:, :1])
+    np.testing.assert_allclose(fit_log_odds(scores[:, :1], odds / (1 + odds), weight), (t, 0.0), atol=1e-5)
+
+
+def test_probabilities_do_not_favour_classes_that_are_absent(rng):  # nor does a class without weight do harm
+    X = rng.standard_normal((120, 2))
+    y = np.digitize(X[:, 0], [-0.5, 0.5])
+    without = NTKKernelClassifier(depth=1).fit(X, y)
+    model = NTKKernelClassifier(depth=1).fit(np.vstack([X, X[:1]]), np.append(y, 3), np.append(np.ones(120), 0.0))
+    assert list(model.classes_) == [0, 1, 2, 3]
+    assert model.predict_proba(X)[:, 3].max() < 0.05
+    np.testing.assert_allclose(model.predict_proba(X)[:, :3], without.predict_proba(X), atol=0.05)
 
 
 @pytest.mark.parametrize("kernel", ["ntk", "rbf"])

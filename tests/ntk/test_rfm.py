@@ -367,6 +367,17 @@ def test_probabilities_are_as_sure_as_rows_not_seen_allow(rng):
     np.testing.assert_allclose(loss(model.inverse_temperature_), log_loss(y[400:], model.predict_proba(X[400:])))
 
 
+def test_probabilities_of_several_classes_follow_from_the_scores(rng):
+    X = rng.standard_normal((300, 4))
+    y = np.digitize(X[:, 0] * X[:, 1], [-0.5, 0.5])
+    model = RFMClassifier(random_state=0).fit(X[:200], y[:200])
+    scores, t, q = model.decision_function(X), model.inverse_temperature_, model.score_power_
+    odds = np.maximum(scores, 0.03) ** q * np.exp(t * scores)
+    assert q > 0
+    np.testing.assert_allclose(model.predict_proba(X), odds / odds.sum(axis=1, keepdims=True), rtol=1e-12)
+    np.testing.assert_array_equal(model.predict(X), model.predict_proba(X).argmax(axis=1))
+
+
 @pytest.mark.parametrize("Model", [RFMRegressor, RFMClassifier])
 def test_a_weight_is_a_number_of_copies(rng, Model):
     X, y = product(rng, 100)

@@ -161,6 +161,13 @@ def test_classes_are_those_of_the_same_centres_in_memory(rng, tmp_path):
         probability = model.predict_proba(table[NAMES])
         np.testing.assert_array_equal(model.classes_[probability.argmax(axis=1)], model.predict(table[NAMES]))
         assert 0.01 <= model.inverse_temperature_ <= 100
+        log_odds = model.inverse_temperature_ * scores[:, -1:]
+        if labels == "two":
+            expected = 1 / (1 + np.exp(-log_odds))
+        else:
+            odds = np.maximum(scores, 0.03) ** model.score_power_ * np.exp(model.inverse_temperature_ * scores)
+            expected = odds[:, -1:] / odds.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(probability[used, -1:], expected, rtol=1e-9)
     assert list(model.classes_) == [False, True]
 
 
