@@ -523,7 +523,7 @@ def cholesky(problem, state, *, tol):
     if not isinstance(problem.loss, Squared):
         raise ValueError("solver='cholesky' is for the squared loss; use solver='newton' or 'auto'.")
     n, p = problem.X.shape
-    if sparse.issparse(problem.X) or n < p or n * p <= EXACT or "coef" in state:
+    if sparse.issparse(problem.X) or n < p or n * p <= EXACT:
         problem.refuse_extremes()
         yield from _newton(problem, state, tol, "cholesky")
         return
@@ -566,7 +566,7 @@ def newton(problem, state, *, tol):
 
 
 EXACT = 10**6  # on tables of at most so many numbers direct solvers continue to rounding error
-PRODUCTS = 4 * 10**6  # in a Hessian, from which 10 or 20 reads of the rows cost less than the 5 that Newton forms
+PRODUCTS = 10**6  # in a Hessian, from which 10 or 20 reads of the rows cost less than the 5 that Newton forms
 
 
 def _refuse_beyond_memory(problem, name):
@@ -689,14 +689,15 @@ def _reads_to_come(errors, tol):
         return 0
     half = len(errors) // 2
     decades = np.log(errors[-1 - half] / errors[-1]) / half
-    return np.log(errors[-1] / max(tol, 1e-16)) / decades if decades > 0 else np.inf
+    return np.log(errors[-1] / max(tol, 1e-16 * errors[0])) / decades if decades > 0 else np.inf
 
 
 @solver
 def newton_cg(problem, state, *, tol):
     """Minimise by inexact Newton steps, computed by conjugate gradients (Eisenstat and Walker 1996).
 
-    The preconditioner is the diagonal of the Hessian. `budget` in the state is the maximum number of passes.
+    The preconditioner is the diagonal of the Hessian. `budget` in the state is the largest number of passes that is
+    worthwhile: for the squared loss, the solver gives up when it predicts more.
     """
     point, left = first_point(problem, state), state.pop("budget", np.inf)
     first, idle, product, diagonal = np.linalg.norm(point.gradient), 0, None, None
@@ -705,13 +706,14 @@ def newton_cg(problem, state, *, tol):
             product, diagonal = hessian_product(point), hessian_diagonal(point)
         size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
         if problem.l2 > 0:  # the norm of a gradient whose gap is half the tolerance
-            target = np.sqrt(problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
+            range_ = problem.start.objective - point.objective + min(point.gap, point.objective)
+            target = np.sqrt(problem.l2 * tol * max(range_, 0.0))
         if not isinstance(problem.loss, Squared):
             target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
-        step, products = conjugate_gradients(
-            product, point.gradient, max(target, 1e-14 * size), diagonal, most=min(1000, left)
-        )
-        left -= products
+        target, most = max(target, 1e-14 * size), min(1000, left)
+        worthwhile = left if isinstance(problem.loss, Squared) else np.inf  # else products for one step of several
+        step, products, rest = conjugate_gradients(product, point.gradient, target, diagonal, most, worthwhile)
+        left -= products if rest <= target or worthwhile == np.inf else left
         before, (point, decrease) = point, _search(problem, point, step)
         is_idle = decrease <= 1e-12 * point.objective + 10 * problem.resolution and point.gap >= before.gap / 2
         idle = idle + 1 if is_idle else 0
@@ -722,23 +724,28 @@ def newton_cg(problem, state, *, tol):
             return
 
 
-def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
-    """Solve ``product(x) = rhs`` up to a residual of norm `target`; return x and the number of products."""
+def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000, worthwhile=np.inf):
+    """Solve ``product(x) = rhs`` up to a residual of norm `target`.
+
+    Return x, the number of products and the norm of the residual. End after `most` products, or when the residuals
+    predict more than `worthwhile` further ones.
+    """
     x, residual = np.zeros_like(rhs), rhs.copy()
     direction = residual / diagonal
-    size, n_products = np.vdot(residual, direction), 0
-    while n_products < most and np.linalg.norm(residual) > target:
+    size, n_products, norms = np.vdot(residual, direction), 0, [np.linalg.norm(residual)]
+    while n_products < most and norms[-1] > target and _reads_to_come(norms, target) <= worthwhile:
         n_products += 1
         image = product(direction)
         curvature = np.vdot(direction, image)
         if curvature <= 0:  # rounding, or a direction in which the objective is constant
-            return (x if x.any() else direction), n_products
+            return (x if x.any() else direction), n_products, norms[-1]
         x += size / curvature * direction
         residual -= size / curvature * image
+        norms.append(np.linalg.norm(residual))
         scaled = residual / diagonal
         size, before = np.vdot(residual, scaled), size
         direction = scaled + size / before * direction
-    return x, n_products
+    return x, n_products, norms[-1]
 
 
 def side(problem):
@@ -776,7 +783,7 @@ def auto(problem, *, state=None, max_iter=1000, **options):
     if not _affordable(problem):
         other, because = "newton-cg", f"'{name}' was slow, and a {size} x {size} matrix is too large to factorise"
     if name in ("lbfgs", "newton-cg") and other != name:
-        state["budget"] = 10 + size // 4
+        state["budget"] = _reads_of(direct, problem)
     solution = SOLVERS[name](problem, state=state, max_iter=max_iter, **options)
     left = max_iter - solution.n_iter
     if "budget" in state or solution.status is not Status.OUT_OF_STEPS or left <= 0 or other == name:
@@ -792,6 +799,14 @@ def _after(first, second):
     return (column + offset for column, offset in zip(vars(second.trace).values(), offsets))
 
 
+def _reads_of(direct, problem):
+    """Return the number of reads of the rows that take about as long as a direct method, as we timed it."""
+    n, p = problem.X.shape
+    if direct == "cholesky" and not sparse.issparse(problem.X):
+        return side(problem) / (16 if n >= p else 6)
+    return 10 + side(problem) // 4
+
+
 def choose(problem):
     """Return the name of the solver that is expected to be fastest, and the reason."""
     n, p = problem.X.shape
@@ -804,7 +819,8 @@ def choose(problem):
     costs = direct == "newton" and n * p * m > PRODUCTS and is_tall(problem, m)
     if m <= 100 and n * p <= EXACT and not costs:
         return direct, f"factorising a {m} x {m} matrix is cheap"
-    if direct == "cholesky" and m <= 150 and n >= 20 * m and not sparse.issparse(problem.X):
+    most = 300 if problem.is_compiled else 160 if is_tall(problem, m) else 256  # where conditions are often poor
+    if direct == "cholesky" and m <= most and n >= p and not sparse.issparse(problem.X):
         return direct, f"forming and factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"
     if sparse.issparse(problem.X) or (direct == "cholesky" and not is_tall(problem, m)):
         return "newton-cg", f"forming a {m} x {m} matrix costs more than a few passes over {n} rows"

@@ -74,8 +74,9 @@ def test_ridge_of_a_long_table_is_the_closed_form_after_one_read(case, weighted,
     monkeypatch.setattr(_solvers, "EXACT", 0)  # numbers of a table that is solved with more care
     problem = case("squared", n=500).problem("squared", weighted=weighted, fit_intercept=fit_intercept)
     coef, intercept = closed_form(problem)
-    solution = SOLVERS["cholesky"](problem)
-    assert (solution.n_iter, solution.status) == (1, Status.CONVERGED)
+    elsewhere = {"coef": coef + 1.0, "intercept": intercept}  # a start makes no difference
+    for solution in (SOLVERS["cholesky"](problem, state=elsewhere), SOLVERS["cholesky"](problem)):
+        assert (solution.n_iter, solution.status) == (1, Status.CONVERGED)
     np.testing.assert_allclose(solution.coef, coef, rtol=0, atol=1e-12)
     np.testing.assert_allclose(solution.intercept, intercept, rtol=0, atol=1e-12)
     assert solution.gap <= 1e-20 * problem.start.objective  # the square of the rounding of a gradient
@@ -180,6 +181,14 @@ def test_auto_leaves_lbfgs_where_it_is_slow(loss, rng):
     assert solution.status is Status.CONVERGED
     assert f"'{'newton-cg' if loss == 'squared' else 'lbfgs'}' was slow" in solution.reason
     assert np.all(np.diff(solution.trace.passes) > 0)
+    assert loss != "squared" or solution.trace.passes[-1] < 2 * 300 / 16  # the factorisation costs as many
+
+
+def test_auto_reads_on_where_conjugate_gradients_are_fast(rng):
+    X = rng.normal(size=(600, 300))
+    problem = FiniteSum(X, X[:, :1] + rng.normal(size=(600, 1)), LOSSES["squared"], 1.0)
+    solution = auto(problem)
+    assert (solution.solver, solution.status) == ("newton-cg", Status.CONVERGED)
 
 
 def sparse_problem(loss, layout, l1_ratio=1.0, n=120, p=30):
