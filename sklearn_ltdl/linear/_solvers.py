@@ -703,13 +703,8 @@ def newton_cg(problem, state, *, tol):
     while left > 0:
         if product is None or not isinstance(problem.loss, Squared):
             product, diagonal = hessian_product(point), hessian_diagonal(point)
-        size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
-        if problem.l2 > 0:  # the norm of a gradient whose gap is half the tolerance
-            target = np.sqrt(problem.l2 * tol * max(problem.start.objective - point.objective + point.gap, 0.0))
-        if not isinstance(problem.loss, Squared):
-            target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
         step, products = conjugate_gradients(
-            product, point.gradient, max(target, 1e-14 * size), diagonal, most=min(1000, left)
+            product, point.gradient, _residual_to_reach(problem, point, first, tol), diagonal, most=min(1000, left)
         )
         left -= products
         before, (point, decrease) = point, _search(problem, point, step)
@@ -722,12 +717,30 @@ def newton_cg(problem, state, *, tol):
             return
 
 
+def _residual_to_reach(problem, point, first, tol):
+    """Return the function from the decrease of the model to the norm of the residual at which a Newton step is enough.
+
+    `first` is the norm of the first gradient.
+    """
+    size, range_ = np.linalg.norm(point.gradient), problem.start.objective - point.objective
+    least = 1e-14 * size
+    if not isinstance(problem.loss, Squared):
+        least = max(least, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
+    if problem.l2 == 0:
+        return lambda decrease: max(least, 0.5 * tol * np.linalg.norm(problem.start.gradient))
+    # the norm of a gradient whose gap is half the tolerance
+    return lambda decrease: max(least, np.sqrt(problem.l2 * tol * max(range_ + decrease, 0.0)))
+
+
 def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
-    """Solve ``product(x) = rhs`` up to a residual of norm `target`; return x and the number of products."""
+    """Solve ``product(x) = rhs``, and return x and the number of products.
+
+    The norm of the residual comes down to ``target(d)`` for the decrease d of the quadratic function that x minimises.
+    """
     x, residual = np.zeros_like(rhs), rhs.copy()
     direction = residual / diagonal
-    size, n_products = np.vdot(residual, direction), 0
-    while n_products < most and np.linalg.norm(residual) > target:
+    size, n_products, decrease = np.vdot(residual, direction), 0, 0.0
+    while n_products < most and np.linalg.norm(residual) > target(decrease):
         n_products += 1
         image = product(direction)
         curvature = np.vdot(direction, image)
@@ -735,6 +748,7 @@ def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000):
             return (x if x.any() else direction), n_products
         x += size / curvature * direction
         residual -= size / curvature * image
+        decrease += 0.5 * size * (size / curvature)  # whose square may vanish
         scaled = residual / diagonal
         size, before = np.vdot(residual, scaled), size
         direction = scaled + size / before * direction
