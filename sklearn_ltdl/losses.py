@@ -278,6 +278,9 @@ def best_intercept(
 BALANCED = 1e-6  # relative difference of the two sides of a balance before the last Newton step, which squares it
 
 
+DAMPED = 1e-12  # multiple of the Hessian of iterative scaling that is added to that of a Newton step
+
+
 def _best_of_outputs(loss: Any, scores: np.ndarray, y: np.ndarray, share: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Return the zero of the mean slope of each output, which increases, by Newton steps within a bracket."""
     low, high, stride = np.full(len(t), -np.inf), np.full(len(t), np.inf), np.ones(len(t))
@@ -304,7 +307,9 @@ def _best_of_classes(loss: Any, scores: np.ndarray, y: np.ndarray, share: np.nda
     """Return the intercept at which the shares of the classes are their mean probabilities.
 
     Where these are far apart every other step is one of iterative scaling, which moves each score by the logarithm of
-    their quotient (Darroch and Ratcliff 1972), however rare the class; others are damped Newton steps.
+    their quotient (Darroch and Ratcliff 1972), however rare the class. Others are Newton steps, damped by as little of
+    iterative scaling as makes them well-posed: a direction that is damped changes no mean probability of a class by
+    more than this part of it.
     """
     objective, wanted, eps = total(loss, scores + t, y, share), share @ y, np.finfo(float).eps
     if not np.isfinite(objective):  # of scores that overflow
@@ -319,10 +324,9 @@ def _best_of_classes(loss: Any, scores: np.ndarray, y: np.ndarray, share: np.nda
         else:
             pairs = P.T @ (share[:, None] * P)
             np.fill_diagonal(pairs, 0.0)  # of the rows' sums, which are 0, to keep the digits of rare classes
-            own = pairs.sum(axis=0)
-            roots = np.sqrt(np.maximum(own, TINY))
-            hessian = (np.diag(own) - pairs) / roots / roots[:, None]
-            step = np.linalg.lstsq(hessian, (found - wanted) / roots, rcond=1e-14)[0] / roots
+            own, roots = pairs.sum(axis=0), np.sqrt(np.maximum(found, TINY))
+            hessian = (np.diag(own) - pairs) / roots / roots[:, None]  # at most that of iterative scaling, the identity
+            step = np.linalg.solve(hessian + DAMPED * np.eye(len(t)), (found - wanted) / roots) / roots
         step -= step.mean()  # a constant in all scores does not count
         size = np.max(np.abs(step))
         step = step if size <= most else step * (most / size) if np.isfinite(size) else -ratios

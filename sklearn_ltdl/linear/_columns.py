@@ -48,6 +48,26 @@ def gathered_sparse(data, indices, indptr, which, p):
 
 
 @compiled
+def repeats(indices, indptr, p):
+    """Return whether a row of a CSR matrix of p columns stores the same entry twice, in any order."""
+    last = np.full(p, -1, indptr.dtype)  # row that had an entry in the column
+    for i in range(len(indptr) - 1):
+        for at in range(indptr[i], indptr[i + 1]):
+            if last[indices[at]] == i:
+                return True
+            last[indices[at]] = i
+    return False
+
+
+@compiled
+def add_squares(data, indices, indptr, c, total):
+    """Add ``c' X^2``, for the squares of the entries of a CSR matrix."""
+    for i in range(len(c)):
+        for at in range(indptr[i], indptr[i + 1]):
+            total[indices[at]] += c[i] * data[at] * data[at]
+
+
+@compiled
 def dense_moments(columns, slots, c):
     """Return ``A c`` and ``A^2 c``; a single c is that of all rows."""
     first, second = np.zeros(len(slots)), np.zeros(len(slots))

@@ -136,7 +136,7 @@ def effective_dimension(problem, seed=0):
     rng, traces = np.random.default_rng(seed), []
     for _ in range(PROBES):
         signs = rng.choice([-1.0, 1.0], size=p)
-        solved, *_ = conjugate_gradients(lambda v: covariance(v) + problem.l2 * v, signs, 1e-4 * np.sqrt(p))
+        solved, *_ = conjugate_gradients(lambda v: covariance(v) + problem.l2 * v, signs, lambda _: 1e-4 * np.sqrt(p))
         traces.append(p - problem.l2 * signs @ solved)
     return float(np.mean(traces))
 

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from sklearn_ltdl._targets import checked_list, encode_classes, one_hot, weights_of_classes
 from sklearn_ltdl._threads import sharing
-from sklearn_ltdl.linear._problem import FiniteSum
+from sklearn_ltdl.linear._problem import COMPILED, FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
 from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge
 from sklearn_ltdl.results import RegularizationPath, Solution, Status, warn_unless_converged
@@ -144,7 +144,7 @@ def _rows_that_count(X, weight, y):
     if sparse.issparse(X):
         array = sparse.csc_array if X.format == "csc" else sparse.csr_array
         X = array(X)  # sums of a sparse matrix would be matrices
-        if not X.has_canonical_format:
+        if not _is_canonical(X):
             X = X.copy()
             X.sum_duplicates()
         if X.indices.dtype != np.int32 and max(X.nnz, *X.shape) < 2**31:  # kernels are compiled for one type of index
@@ -153,6 +153,15 @@ def _rows_that_count(X, weight, y):
         X = np.ascontiguousarray(X)
     counted = weight > 0
     return (X, weight, y, counted) if counted.all() else (X[counted], weight[counted], y[counted], counted)
+
+
+def _is_canonical(X):
+    """Return whether a sparse array stores no entry twice, and is sorted if it is small; sorting would copy it."""
+    if X.nnz <= COMPILED:
+        return X.has_canonical_format
+    from sklearn_ltdl.linear._columns import repeats  # compiled code loads on first use
+
+    return not repeats(X.indices, X.indptr, X.shape[X.format == "csr"])
 
 
 def state_to_go_on_from(task, solver, last, coef, intercept):

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl.linear._gram import column_products, curved_product
-from sklearn_ltdl.linear._problem import BLOCK
+from sklearn_ltdl.linear._problem import BLOCK, COMPILED
 
 TINY = np.finfo(float).tiny
 
@@ -83,11 +83,12 @@ def hessian_diagonal(point):
     if not sparse.issparse(X):
         stride = max(1, len(X) // 1000)
         return diagonal + stride * C[::stride].T @ X[::stride] ** 2
-    for rows in problem.blocks(BLOCK // 4):
-        begin, end = X.indptr[rows.start], X.indptr[rows.stop]
-        parts = X.data[begin:end] ** 2, X.indices[begin:end], X.indptr[rows.start : rows.stop + 1] - begin
-        squares = sparse.csr_array(parts, shape=(rows.stop - rows.start, X.shape[1]))
-        diagonal += (squares.T @ C[rows]).T
+    if X.nnz <= COMPILED:
+        return diagonal + (sparse.csr_array((X.data**2, X.indices, X.indptr), X.shape).T @ C).T
+    from sklearn_ltdl.linear._columns import add_squares  # compiled code loads on first use
+
+    for k in range(len(diagonal)):
+        add_squares(X.data, X.indices, X.indptr, C[:, k], diagonal[k])
     return diagonal
 
 

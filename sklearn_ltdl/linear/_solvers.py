@@ -704,16 +704,10 @@ def newton_cg(problem, state, *, tol):
     while left > 0:
         if product is None or not isinstance(problem.loss, Squared):
             product, diagonal = hessian_product(point), hessian_diagonal(point)
-        size, target = np.linalg.norm(point.gradient), 0.5 * tol * np.linalg.norm(problem.start.gradient)
-        if problem.l2 > 0:  # the norm of a gradient whose gap is half the tolerance
-            range_ = problem.start.objective - point.objective + min(point.gap, point.objective)
-            target = np.sqrt(problem.l2 * tol * max(range_, 0.0))
-        if not isinstance(problem.loss, Squared):
-            target = max(target, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
-        target, most = max(target, 1e-14 * size), min(1000, left)
+        target, most = _residual_to_reach(problem, point, first, tol), min(1000, left)
         worthwhile = left if isinstance(problem.loss, Squared) else np.inf  # else products for one step of several
-        step, products, rest = conjugate_gradients(product, point.gradient, target, diagonal, most, worthwhile)
-        left -= products if rest <= target or worthwhile == np.inf else left
+        step, products, ended = conjugate_gradients(product, point.gradient, target, diagonal, most, worthwhile)
+        left = 0 if ended else left - products
         before, (point, decrease) = point, _search(problem, point, step)
         is_idle = decrease <= 1e-12 * point.objective + 10 * problem.resolution and point.gap >= before.gap / 2
         idle = idle + 1 if is_idle else 0
@@ -724,28 +718,46 @@ def newton_cg(problem, state, *, tol):
             return
 
 
-def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000, worthwhile=np.inf):
-    """Solve ``product(x) = rhs`` up to a residual of norm `target`.
+def _residual_to_reach(problem, point, first, tol):
+    """Return the function from the decrease of the model to the norm of the residual at which a Newton step is enough.
 
-    Return x, the number of products and the norm of the residual. End after `most` products, or when the residuals
-    predict more than `worthwhile` further ones.
+    `first` is the norm of the first gradient.
+    """
+    size, range_ = np.linalg.norm(point.gradient), problem.start.objective - point.objective
+    least = 1e-14 * size
+    if not isinstance(problem.loss, Squared):
+        least = max(least, min(0.25, np.sqrt(size / max(first, np.finfo(float).tiny))) * size)
+    if problem.l2 == 0:
+        return lambda decrease: max(least, 0.5 * tol * np.linalg.norm(problem.start.gradient))
+    # the norm of a gradient whose gap is half the tolerance
+    return lambda decrease: max(least, np.sqrt(problem.l2 * tol * max(range_ + decrease, 0.0)))
+
+
+def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000, worthwhile=np.inf):
+    """Solve ``product(x) = rhs``, and return x, the number of products, and whether it was given up.
+
+    The norm of the residual comes down to ``target(d)`` for the decrease d of the quadratic function that x minimises.
+    It is given up when the residuals predict more than `worthwhile` further products.
     """
     x, residual = np.zeros_like(rhs), rhs.copy()
     direction = residual / diagonal
-    size, n_products, norms = np.vdot(residual, direction), 0, [np.linalg.norm(residual)]
-    while n_products < most and norms[-1] > target and _reads_to_come(norms, target) <= worthwhile:
+    size, n_products, decrease, norms = np.vdot(residual, direction), 0, 0.0, [np.linalg.norm(residual)]
+    while n_products < most and norms[-1] > target(decrease):
+        if _reads_to_come(norms, target(decrease)) > worthwhile:
+            return x, n_products, True
         n_products += 1
         image = product(direction)
         curvature = np.vdot(direction, image)
         if curvature <= 0:  # rounding, or a direction in which the objective is constant
-            return (x if x.any() else direction), n_products, norms[-1]
+            return (x if x.any() else direction), n_products, False
         x += size / curvature * direction
         residual -= size / curvature * image
         norms.append(np.linalg.norm(residual))
+        decrease += 0.5 * size * (size / curvature)  # whose square may vanish
         scaled = residual / diagonal
         size, before = np.vdot(residual, scaled), size
         direction = scaled + size / before * direction
-    return x, n_products, norms[-1]
+    return x, n_products, False
 
 
 def side(problem):

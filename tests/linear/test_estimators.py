@@ -234,7 +234,7 @@ def test_a_class_without_weight_keeps_its_name_and_no_probability():
     others = SAGClassifier(alpha=0.01, loss="multinomial").fit(X[weight > 0], y[weight > 0])
     assert model.classes_.tolist() == ["a", "b", "c"]
     probability = model.predict_proba(X[weight > 0])
-    assert probability[:, 1].max() <= np.exp(-40)
+    assert probability[:, 1].max() <= np.exp(-40) * (1 + 1e-13)  # equal for the lowest scores
     np.testing.assert_allclose(probability[:, [0, 2]], others.predict_proba(X[weight > 0]), atol=1e-7)
     assert model.dual_coef_.shape == (90, 3)
     assert not model.dual_coef_[:, 1].any()

@@ -175,7 +175,7 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_is(solver, layout, v
 
 
 @pytest.mark.parametrize("solver", ["newton", "newton-cg", "auto"])
-@pytest.mark.parametrize("seed", [14, 43, 169, 193])
+@pytest.mark.parametrize("seed", [14, 43, 45, 50, 96, 169, 193])
 def test_classes_of_next_to_no_weight_take_few_steps(monkeypatch, seed, solver):
     """Their scores are 200 below those of others: few evaluations of the loss find the intercept, and exactly."""
     rng, evaluations = np.random.default_rng(seed), []
@@ -190,7 +190,7 @@ def test_classes_of_next_to_no_weight_take_few_steps(monkeypatch, seed, solver):
     monkeypatch.setattr(Multinomial, "value", counted)
     weight = 10.0 ** rng.uniform(-90, 90, n)
     model = SAGClassifier(alpha=1e-3, solver=solver).fit(X, labels, weight)
-    assert len(evaluations) < 20_000  # a second; they were a million
+    assert len(evaluations) < 2000  # a tenth of a second; they were a million
     assert model.dual_gap_ < 1e-6  # as nothing but rounding is left, of a loss of about 1 for equal scores
 
 

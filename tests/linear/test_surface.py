@@ -28,6 +28,7 @@ from sklearn_ltdl import (
     duality_gap,
 )
 from sklearn_ltdl.linear import _compare
+from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal
 from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.losses import Huber, Logistic, SmoothHinge, Squared
 
@@ -537,6 +538,31 @@ def test_unsorted_indices_int64_indices_and_float32_are_the_same_table(diabetes)
     expected = clone(model).fit(csr, y).coef_
     for other in (flipped, long, csr.astype(np.float32)):
         np.testing.assert_array_equal(clone(model).fit(other, y).coef_, expected)
+
+
+def test_large_sparse_rows_are_the_same_in_any_order_and_with_repeated_entries(rng):
+    n, p, k = 20_000, 500, 60
+    columns, indptr = rng.integers(p, size=n * k, dtype=np.int32), np.arange(n + 1, dtype=np.int32) * k
+    X = sparse.csr_array((rng.normal(size=n * k), columns, indptr), (n, p))  # about 3 entries of a row are repeated
+    whole = X.copy()
+    whole.sum_duplicates()
+    mirrored = sparse.csr_array((whole.data, p - 1 - whole.indices, whole.indptr), (n, p))  # rows in falling order
+    y = whole @ rng.normal(size=p)
+    expected = SAGRegressor(alpha=0.1, tol=1e-10).fit(whole, y)
+    assert expected.n_iter_ == 1  # conjugate gradients foresee the range, so that one Newton step is enough
+    for other, order in ((X, 1), (mirrored, -1), (X.tocsc(), 1)):
+        before = other.indices.copy()
+        model = SAGRegressor(alpha=0.1, tol=1e-10).fit(other, y)
+        np.testing.assert_allclose(model.coef_[::order], expected.coef_, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(other.indices, before)
+
+
+def test_the_diagonal_of_a_large_sparse_hessian_is_that_of_its_squares(rng):
+    X = sparse.random_array((3000, 800), density=0.5, format="csr", rng=rng)
+    problem = FiniteSum(X, rng.integers(2, size=(3000, 2)).astype(float), Logistic(), 0.1)
+    point = problem.at(rng.normal(size=(2, 800)))
+    expected = curvatures(point).T @ X.toarray() ** 2 + 0.1
+    np.testing.assert_allclose(hessian_diagonal(point), expected, rtol=1e-10)
 
 
 def test_columns_of_different_scales_are_named(diabetes):
