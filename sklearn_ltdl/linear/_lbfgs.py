@@ -14,7 +14,7 @@ from scipy import sparse
 
 from sklearn_ltdl._threads import in_order
 from sklearn_ltdl.linear._gram import block_size, in_parts
-from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
+from sklearn_ltdl.linear._hessians import TINY, curvatures, hessian_diagonal, hessian_product, newton_step
 from sklearn_ltdl.linear._problem import BLOCK, COMPILED, Point
 from sklearn_ltdl.losses import Squared, of_rows, sides_in_balance
 
@@ -128,8 +128,8 @@ class Metric(NamedTuple):
     is_diagonal: bool
 
     @classmethod
-    def at(cls, few, coef, intercept, is_diagonal):
-        """Return the metric of a problem with few rows at coefficients."""
+    def at(cls, few, coef, intercept, is_diagonal, is_sample=True):
+        """Return the metric of a problem with few rows, which may be a sample of others, at coefficients."""
         point = few.at(coef, intercept, best=False)
         weights = curvatures(point)
         of_outputs = np.maximum(weights.sum(axis=0), 1e-2 * few.loss.smoothness)
@@ -139,6 +139,9 @@ class Metric(NamedTuple):
         if not is_diagonal:
             return cls(point, centre, newton_step(point), 1 / of_outputs, is_diagonal)
         diagonal = hessian_diagonal(point)
+        if is_sample:
+            squares = (diagonal - few.l2).sum(axis=0) / max(weights.sum(), TINY)
+            centre = _shrunk(centre, squares - centre**2, len(few.Y))
         diagonal = np.maximum(diagonal - of_outputs[:, None] * centre**2, 1e-3 * diagonal)
         return cls(point, centre, lambda gradient: gradient / diagonal, 1 / of_outputs, is_diagonal)
 
@@ -164,6 +167,15 @@ class Metric(NamedTuple):
         step = self(gradient)[:, :-1]
         bend = np.vdot(step, hessian_product(self.point)(step))
         return float(np.vdot(gradient[:, :-1], step) / bend) if bend > 0 else 1.0
+
+
+def _shrunk(means, variances, n_rows):
+    """Return the estimate of James and Stein (1961) from the means of a sample: those of many columns are mostly noise.
+
+    Noise in the centre of thousands of columns would couple the coefficients to the intercept.
+    """
+    signal = n_rows * np.sum(means**2 / np.maximum(variances, 1e-9 * means**2 + TINY))
+    return means * (1.0 - min(np.count_nonzero(variances > 0), signal) / max(signal, TINY))
 
 
 def _with_last(columns, last):
@@ -235,7 +247,7 @@ def first_metric(problem, coef, intercept, side):
     n = len(problem.Y)
     if not (is_tall(problem, side) and n >= 200 * side and 1.5 * n >= side**2):
         few = problem if n <= SAMPLE else problem.sample(SAMPLE)
-        return Metric.at(few, coef, intercept, True), coef, intercept
+        return Metric.at(few, coef, intercept, True, few is not problem), coef, intercept
     few = problem.sample(max(n // 20, 50 * side))
     metric = Metric.at(few.sample(SAMPLE), coef, intercept, True)
     here = read(few, coef, intercept)

@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
 from sklearn_ltdl._targets import encode_classes
 from sklearn_ltdl._threads import in_order, sharing
-from sklearn_ltdl.linear import _gram, _problem, _solvers
+from sklearn_ltdl.linear import _gram, _lbfgs, _problem, _solvers
 from sklearn_ltdl.linear._gram import column_products, curved_product, margins_of, pull_of
-from sklearn_ltdl.linear._lbfgs import NARROW, read
+from sklearn_ltdl.linear._lbfgs import NARROW, _shrunk, read
 from sklearn_ltdl.linear._problem import FiniteSum, Point
+from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import LOSSES
 
 
@@ -280,3 +281,23 @@ def test_auto_forms_no_hessians_where_reads_cost_less(rng):
     bound = np.sqrt(200 * auto.dual_gap_) + np.sqrt(200 * newton.dual_gap_)
     assert np.linalg.norm(auto.coef_ - newton.coef_) <= bound
     assert SAGClassifier().fit(X[:200, :5], y[:200]).solver_ == "newton"
+
+
+def test_an_intercept_costs_hardly_a_read(rng, monkeypatch):
+    """Without the noise of a sample of 150 rows in the centre of 300 columns."""
+    monkeypatch.setattr(_lbfgs, "SAMPLE", 150)
+    X, y = rng.normal(size=(1500, 300)), (rng.random((1500, 1)) < 0.5) * 1.0
+    of_both = (FiniteSum(X, y, LOSSES["logistic"], 0.05, fit_intercept=free) for free in (False, True))
+    without, free = (SOLVERS["lbfgs"](problem, tol=1e-8).n_iter for problem in of_both)
+    assert free <= without + 1
+
+
+def test_means_of_a_sample_are_nearer_when_shrunk(rng):
+    """Stein (1956): with three columns or more, whatever the means; constant columns are known without a sample."""
+    for size in (0.0, 0.1, 1.0):
+        means = size * rng.normal(size=50)
+        samples = means + rng.normal(size=(1000, 100, 50))
+        found = [_shrunk(A.mean(axis=0), A.var(axis=0), 100) for A in samples]
+        assert np.sum((found - means) ** 2) < np.sum((samples.mean(axis=1) - means) ** 2)
+    for means in (np.zeros(9), np.full(9, 3.0)):
+        np.testing.assert_allclose(_shrunk(means, np.zeros(9), 100), means, rtol=1e-9)
