@@ -1,8 +1,8 @@
 """Limited-memory BFGS with one read of the data per iteration.
 
-A read computes the objective and its gradient, one block of rows at a time. The coordinates are the coefficients and
-the intercept for centred columns: ``margins = (X - centre) @ coef + intercept``. A `Metric` approximates the inverse
-Hessian from a sample of rows: it is factorised if there are many rows per column, and diagonal otherwise.
+A read computes the objective and its gradient, one block of rows at a time. A `Metric` approximates the inverse Hessian
+from a sample of rows: it is factorised if there are many rows per column, and otherwise diagonal in the coefficients
+and the intercept for centred columns, ``margins = (X - centre) @ coef + intercept``.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from scipy import sparse
 
 from sklearn_ltdl._threads import in_order
 from sklearn_ltdl.linear._gram import block_size, in_parts
-from sklearn_ltdl.linear._hessians import curvatures, hessian_diagonal, hessian_product, newton_step
+from sklearn_ltdl.linear._hessians import TINY, curvatures, hessian_diagonal, hessian_product, newton_step
 from sklearn_ltdl.linear._problem import BLOCK, COMPILED, Point
 from sklearn_ltdl.losses import Squared, of_rows, sides_in_balance
 
@@ -59,31 +59,42 @@ class Pass(NamedTuple):
         return Point(problem, self.coef, self.intercept, self.margins, objective=self.objective, sides=(sides, pull))
 
 
-def read(problem, coef, intercept) -> Pass:
-    """Return the objective without the l1 norm, and its gradient; products with X are in the precision of X."""
-    is_ours = type(problem.loss).__module__ == Squared.__module__ and not problem.loss.coupled
-    take = _compiled_sums if problem.is_compiled and is_ours else _sums
-    mean_loss, slope, pull, margins, rising = take(problem, coef, intercept)
+def read(problem, coef, intercept, is_near=False) -> Pass:
+    """Return the objective without the l1 norm, and its gradient; products with X are in the precision of X.
+
+    If the minimum `is_near`, a compiled read of wide rows sums positive slopes apart, too. The first also sums squares.
+    """
+    if is_read_compiled(problem):
+        mean_loss, slope, pull, margins, rising = _compiled_sums(problem, coef, intercept, is_near)
+    else:
+        mean_loss, slope, pull, margins, rising = _sums(problem, coef, intercept)
     objective = float(mean_loss) + problem.l2 / 2 * float(np.vdot(coef, coef))
     slope *= float(problem.fit_intercept)
     return Pass(coef, intercept, objective, problem.l2 * coef + pull, slope, margins, rising)
 
 
-def _compiled_sums(problem, coef, intercept):
+def is_read_compiled(problem):
+    """Return whether `read` is compiled for the rows and the loss of a problem."""
+    is_ours = type(problem.loss).__module__ == Squared.__module__
+    return problem.is_compiled and is_ours and not problem.loss.coupled
+
+
+def _compiled_sums(problem, coef, intercept, is_near):
     from sklearn_ltdl.linear._passes import read_rows  # compiled code loads on first use
 
     X, Y = problem.X, problem.Y
     margins, w = np.empty_like(Y), coef[0].astype(X.dtype, copy=False)
     share = problem.share[:1] if problem.equal else problem.share
-
-    on_sides = len(w) <= NARROW
+    on_sides, is_first = is_near or len(w) <= NARROW, "mean_square" not in vars(problem)
 
     def work(rows):
-        pull, rising = np.zeros_like(w), np.zeros(len(w) * on_sides, w.dtype)
+        pull, rising, squares = np.zeros_like(w), np.zeros(len(w) * on_sides, w.dtype), np.zeros(1 * is_first)
         of_rows = problem.loss, X, Y[:, 0], share, w, intercept[0], rows.start, rows.stop, block_size(X)
-        return *read_rows(*of_rows, margins[:, 0], pull, rising), pull, rising
+        return *read_rows(*of_rows, margins[:, 0], pull, rising, squares), pull, rising, squares
 
-    mean_loss, slope, rise, pull, rising = map(sum, zip(*in_order(work, in_parts(*X.shape))))
+    mean_loss, slope, rise, pull, rising, squares = map(sum, zip(*in_order(work, in_parts(*X.shape))))
+    if is_first:
+        problem.keep(mean_square=float(squares[0]) / len(Y))
     sides = (np.array([rise]), rising[None].astype(float)) if on_sides else None
     return mean_loss, np.array([slope]), pull[None].astype(float), margins, sides
 
@@ -128,8 +139,8 @@ class Metric(NamedTuple):
     is_diagonal: bool
 
     @classmethod
-    def at(cls, few, coef, intercept, is_diagonal):
-        """Return the metric of a problem with few rows at coefficients."""
+    def at(cls, few, coef, intercept, is_diagonal, is_sample=True):
+        """Return the metric of a problem with few rows, which may be a sample of others, at coefficients."""
         point = few.at(coef, intercept, best=False)
         weights = curvatures(point)
         of_outputs = np.maximum(weights.sum(axis=0), 1e-2 * few.loss.smoothness)
@@ -139,31 +150,37 @@ class Metric(NamedTuple):
         if not is_diagonal:
             return cls(point, centre, newton_step(point), 1 / of_outputs, is_diagonal)
         diagonal = hessian_diagonal(point)
+        if is_sample:
+            squares = (diagonal - few.l2).sum(axis=0) / max(weights.sum(), TINY)
+            centre = _shrunk(centre, squares - centre**2, len(few.Y))
         diagonal = np.maximum(diagonal - of_outputs[:, None] * centre**2, 1e-3 * diagonal)
         return cls(point, centre, lambda gradient: gradient / diagonal, 1 / of_outputs, is_diagonal)
 
-    def gradient(self, here):
-        """Return the gradient of a pass in the coordinates of the method, of shape (n_outputs, n_features + 1)."""
-        return _with_last(self.gradient_of_coef(here), here.slope)
-
     def gradient_of_coef(self, here):
-        """Return the part of the gradient in the coefficients, of shape (n_outputs, n_features)."""
+        """Return the gradient of a pass in the coefficients for centred columns, of shape (n_outputs, n_features)."""
         return here.gradient - here.slope[:, None] * self.centre
 
     def __call__(self, gradient):
-        """Return the step of a gradient."""
-        return _with_last(self.of_coef(gradient[:, :-1]), self.of_intercept * gradient[:, -1])
-
-    def moved(self, problem, here, step):
-        """Return the pass at ``here - step``."""
-        coef, intercept = step[:, :-1], step[:, -1] - step[:, :-1] @ self.centre
-        return read(problem, here.coef - coef, here.intercept - intercept * float(problem.fit_intercept))
+        """Return the step of a gradient; the last column of both is that of the intercept."""
+        slope = gradient[:, -1]
+        step = self.of_coef(gradient[:, :-1] - slope[:, None] * self.centre)
+        return _with_last(step, self.of_intercept * slope - step @ self.centre)
 
     def first_scale(self, gradient):
         """Return the factor that scales the first step to the curvature of the few rows along it."""
-        step = self(gradient)[:, :-1]
+        of_coef = gradient[:, :-1] - gradient[:, -1:] * self.centre
+        step = self.of_coef(of_coef)
         bend = np.vdot(step, hessian_product(self.point)(step))
-        return float(np.vdot(gradient[:, :-1], step) / bend) if bend > 0 else 1.0
+        return float(np.vdot(of_coef, step) / bend) if bend > 0 else 1.0
+
+
+def _shrunk(means, variances, n_rows):
+    """Return the estimate of James and Stein (1961) from the means of a sample: those of many columns are mostly noise.
+
+    Noise in the centre of thousands of columns would couple the coefficients to the intercept.
+    """
+    signal = n_rows * np.sum(means**2 / np.maximum(variances, 1e-9 * means**2 + TINY))
+    return means * (1.0 - min(np.count_nonzero(variances > 0), signal) / max(signal, TINY))
 
 
 def _with_last(columns, last):
@@ -178,14 +195,14 @@ def no_pairs():
     return deque(maxlen=MEMORY)
 
 
-def passes(problem, here, metric, pairs=None):
+def passes(problem, here, metric, pairs=None, is_near=bool):
     """Yield the best pass after each read of L-BFGS, starting at `here`; end when rounding hides any decrease.
 
-    `pairs` are those of earlier passes in the same metric; they are updated.
+    `pairs` are those of earlier passes, in any metric; they are updated. `is_near()` tells `read` what to sum.
     """
     pairs = no_pairs() if pairs is None else pairs
-    gradient = metric.gradient(here)
-    scale = metric.first_scale(gradient) if metric.is_diagonal else 1.0
+    gradient = _with_last(here.gradient, here.slope)
+    scale = 1.0 if not metric.is_diagonal else _scale(metric, pairs[-1]) if pairs else metric.first_scale(gradient)
     noise = max(1e-9, 10 * np.finfo(problem.X.dtype).eps)
     while True:
         step = _two_loops(gradient, pairs, metric, scale)
@@ -193,7 +210,7 @@ def passes(problem, here, metric, pairs=None):
         if not decrease > 0:
             return
         for _ in range(40):
-            there = metric.moved(problem, here, step)
+            there = read(problem, here.coef - step[:, :-1], here.intercept - step[:, -1], is_near())
             rounding = noise * here.objective + problem.resolution
             if there.objective <= here.objective - 1e-4 * decrease or decrease <= rounding:
                 break
@@ -203,14 +220,20 @@ def passes(problem, here, metric, pairs=None):
             step, decrease = shorter * step, shorter * decrease
         else:
             return
-        change = metric.gradient(there) - gradient
+        change = _with_last(there.gradient, there.slope) - gradient
         here, gradient = there, gradient + change
         bend = -np.vdot(step, change)
         if bend > 1e-12 * np.linalg.norm(step) * np.linalg.norm(change):
             pairs.append((-step, change, bend))
             if metric.is_diagonal:
-                scale = bend / np.vdot(change, metric(change))
+                scale = _scale(metric, pairs[-1])
         yield here
+
+
+def _scale(metric, pair):
+    """Return the factor of a metric that fits the curvature along the step of a pair (Shanno and Phua 1978)."""
+    _, change, bend = pair
+    return bend / np.vdot(change, metric(change))
 
 
 def _two_loops(gradient, pairs, metric, scale):
@@ -235,8 +258,9 @@ def first_metric(problem, coef, intercept, side):
     n = len(problem.Y)
     if not (is_tall(problem, side) and n >= 200 * side and 1.5 * n >= side**2):
         few = problem if n <= SAMPLE else problem.sample(SAMPLE)
-        return Metric.at(few, coef, intercept, True), coef, intercept
+        return Metric.at(few, coef, intercept, True, few is not problem), coef, intercept
     few = problem.sample(max(n // 20, 50 * side))
+    few.refuse_extremes()
     metric = Metric.at(few.sample(SAMPLE), coef, intercept, True)
     here = read(few, coef, intercept)
     for most in (8, 20):

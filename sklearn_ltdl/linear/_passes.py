@@ -168,19 +168,32 @@ def _compiled_write_slopes(loss, z, y, share, u, bits, work):
 
 
 @compiled
-def read_rows(loss, X, y, share, w, intercept, first, last, size, margins, pull, rising):
+def add_squares(X, first, last, squares):
+    """Add the sum of the squares of the rows `first` to `last` to the one number in `squares`."""
+    for i in range(first, last):
+        total = X.dtype.type(0)
+        for j in range(X.shape[1]):
+            total += X[i, j] * X[i, j]
+        squares[0] += total
+
+
+@compiled
+def read_rows(loss, X, y, share, w, intercept, first, last, size, margins, pull, rising, squares):
     """Read the rows `first` to `last` once, in blocks of `size` rows.
 
-    Writes their margins, adds ``X' (share slopes)`` to the pull and what positive slopes contribute to its rising part
-    (if that is not empty), and returns the sums of losses, of slopes and of positive slopes times shares. `share` is
-    one number a row, or one number.
+    Writes their margins, adds ``X' (share slopes)`` to the pull, what positive slopes contribute to its rising part and
+    the squares of the rows to their sum (if these are not empty), and returns the sums of losses, of slopes and of
+    positive slopes times shares. `share` is one number a row, or one number.
     """
-    total, slope, rise, equal = 0.0, 0.0, 0.0, len(share) == 1
+    total, slope, rise, equal, is_zero = 0.0, 0.0, 0.0, len(share) == 1, not np.any(w)
     u, work, bits, factors = np.empty(size), np.empty(size), np.empty(size, np.int64), np.empty(size, X.dtype)
     for begin in range(first, last, size):
         end = min(begin + size, last)
         n_rows, z = end - begin, margins[begin:end]
-        write_margins(X, w, intercept, begin, z)
+        if is_zero:
+            z[:] = intercept
+        else:
+            write_margins(X, w, intercept, begin, z)
         q = share if equal else share[begin:end]
         total += write_slopes(loss, z, y[begin:end], q, u[:n_rows], bits[:n_rows], work[:n_rows])
         for t in range(n_rows):
@@ -191,4 +204,6 @@ def read_rows(loss, X, y, share, w, intercept, first, last, size, margins, pull,
             add_pulls(X, factors[:n_rows], begin, pull, rising)
         else:
             add_pull(X, factors[:n_rows], begin, pull)
+        if len(squares) > 0:
+            add_squares(X, begin, end, squares)
     return total, slope, rise

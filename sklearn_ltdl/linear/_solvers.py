@@ -30,7 +30,15 @@ from sklearn_ltdl.linear._coordinates import (
     proximal_newton_step,
 )
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step
-from sklearn_ltdl.linear._lbfgs import factored_metric, first_metric, is_tall, no_pairs, passes, read
+from sklearn_ltdl.linear._lbfgs import (
+    factored_metric,
+    first_metric,
+    is_read_compiled,
+    is_tall,
+    no_pairs,
+    passes,
+    read,
+)
 from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.linear._quadratic import descend_from_moments
 from sklearn_ltdl.linear._ridge import Moments, RidgePoint, from_moments
@@ -627,20 +635,30 @@ def _from_few_rows(problem, start):
     return point if point.objective < start.objective else start
 
 
-@solver(estimates=True)
+@solver(estimates=True, refuses=True)
 def lbfgs(problem, state, *, tol):
     """Minimise with L-BFGS, one read of the data per iteration; see `sklearn_ltdl.linear._lbfgs`.
 
     `budget` in the state is the largest number of reads that is worthwhile: the solver gives up when it predicts more.
     """
-    budget, size, start = state.pop("budget", np.inf), side(problem), first_point(problem, state)
-    metric, coef, intercept = first_metric(problem, start.coef, start.intercept, size)
+    budget, size = state.pop("budget", np.inf), side(problem)
+    if not is_read_compiled(problem):
+        problem.refuse_extremes()
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are refused below
+        start = first_point(problem, state)
+        metric, coef, intercept = first_metric(problem, start.coef, start.intercept, size)
+    here = read(problem, coef, intercept)
+    problem.refuse_extremes()  # by the sum of squares that the first compiled read leaves
     is_long = is_tall(problem, size)
     near = problem if is_long or not _pays_in_single_precision(problem) else problem.in_single_precision()
-    here, pairs = read(near, coef, intercept), no_pairs()
     errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
     yield 1.0, (coef, intercept)
-    steps = passes(near, here, metric, pairs)
+
+    def ends_soon():
+        return near is problem and bool(errors) and errors[-1] < 100 * asked
+
+    pairs = no_pairs()
+    steps = passes(near, here, metric, pairs, ends_soon)
     while not (slow or stalled):
         there = next(steps, None)  # None if rounding hides any further decrease
         stalled = there is None or (len(errors) > 50 and min(errors[-50:]) > min(errors))
@@ -652,8 +670,8 @@ def lbfgs(problem, state, *, tol):
         slow = to_come > budget and not can_factor
         is_near = slow or stalled or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
         if near is not problem and is_near:  # single precision gets no nearer
-            near, here, stalled = problem, read(problem, here.coef, here.intercept), False
-            steps = passes(problem, here, metric, pairs)
+            near, here, stalled = problem, read(problem, here.coef, here.intercept, True), False
+            steps = passes(problem, here, metric, pairs, ends_soon)
             errors.append(_relative_gap(problem, here, metric))
         state["stalled"] = stalled
         is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
@@ -664,7 +682,7 @@ def lbfgs(problem, state, *, tol):
             yield 1.0, (here.coef, here.intercept)
         if can_factor and to_come > 8 + size / 50:
             metric, errors = factored_metric(problem, here, size), []
-            steps = passes(problem, here, metric)
+            steps = passes(problem, here, metric, is_near=ends_soon)
 
 
 def _pays_in_single_precision(problem):

@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
 from sklearn_ltdl._targets import encode_classes
 from sklearn_ltdl._threads import in_order, sharing
-from sklearn_ltdl.linear import _gram, _problem, _solvers
+from sklearn_ltdl.linear import _gram, _lbfgs, _problem, _solvers
 from sklearn_ltdl.linear._gram import column_products, curved_product, margins_of, pull_of
-from sklearn_ltdl.linear._lbfgs import NARROW, read
+from sklearn_ltdl.linear._lbfgs import NARROW, _shrunk, read
 from sklearn_ltdl.linear._problem import FiniteSum, Point
+from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import LOSSES
 
 
@@ -139,16 +140,17 @@ def test_rows_that_were_changed_give_no_dual_variables(rng, large):
 @pytest.mark.parametrize("solver", ["cholesky", "auto", "lbfgs", "newton"])
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), (1e200, "products overflow")])
-def test_a_number_of_a_large_table_that_is_not_finite_is_refused(rng, large, solver, labels, value, message):
-    X = np.column_stack([rng.normal(size=(500, 3)), np.ones(500), np.zeros(500)])
-    y = X[:, 0] + rng.normal(size=500)
+@pytest.mark.parametrize("n", [500, 1000])  # of 1000, L-BFGS starts on a sample
+def test_a_number_of_a_large_table_that_is_not_finite_is_refused(rng, large, solver, labels, value, message, n):
+    X = np.column_stack([rng.normal(size=(n, 3)), np.ones(n), np.zeros(n)])
+    y = X[:, 0] + rng.normal(size=n)
     if labels and solver == "cholesky":
         return
     model = (SAGClassifier if labels else SAGRegressor)(solver=solver)
     for row, column in ((0, 0), (499, 2), (250, 3), (77, 4)):
         table = X.copy()
         table[row, column] = value
-        for weight in (None, rng.uniform(1, 2, size=500)):
+        for weight in (None, rng.uniform(1, 2, size=n)):
             with pytest.raises(ValueError, match=message):
                 model.fit(table, y > 0 if labels else y, weight)
         assert not hasattr(model, "coef_")
@@ -227,27 +229,29 @@ def test_a_compiled_read_is_that_of_numpy(rng, large, monkeypatch, loss, weighte
     monkeypatch.setattr(_problem, "COMPILED", 10**6)
     plain = FiniteSum(X, Y, LOSSES[loss], 0.1, weight)
     assert compiled.is_compiled > plain.is_compiled
-    for scale in (1e-8, 1.0, 300.0):
+    for scale in (0.0, 1e-8, 1.0, 300.0):
         coef, intercept = scale * rng.normal(size=(1, p)), scale * rng.normal(size=1)
         found, expected = (read(problem, coef, intercept) for problem in (compiled, plain))
         np.testing.assert_allclose(found.margins, expected.margins, rtol=0, atol=1e-13 * scale * p)
         for name in ("objective", "gradient", "slope"):
             size = np.abs(getattr(expected, name)).max()
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-13 * size)
+    assert compiled.mean_square == pytest.approx(np.sum(X**2) / 603, rel=1e-13)
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "multinomial"])
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("p", [3, NARROW + 1])
-def test_the_certificate_of_a_read_is_that_of_its_margins(rng, large, loss, fit_intercept, weighted, p):
+@pytest.mark.parametrize(("p", "is_near"), [(3, False), (NARROW + 1, False), (NARROW + 1, True)])
+def test_the_certificate_of_a_read_is_that_of_its_margins(rng, large, loss, fit_intercept, weighted, p, is_near):
     """Its dual variables are the balanced slopes, and their pull is the product with X that a second read gives."""
     X, Y = rng.normal(size=(603, p)) + 0.5, (rng.random((603, 1)) < 0.4) * 1.0
     weight = rng.uniform(size=603) if weighted else None
     problem = FiniteSum(X, Y, LOSSES[loss], 0.1, weight, fit_intercept)
     for scale in (1e-8, 1.0, 30.0):
         coef, intercept = scale * rng.normal(size=(1, p)), scale * rng.normal(size=1) * fit_intercept
-        here = read(problem, coef, intercept)
+        here = read(problem, coef, intercept, is_near)
+        assert (here.rising is not None) == (p <= NARROW or is_near)
         point, again = here.point(problem), Point(problem, coef, intercept, X @ coef.T + intercept)
         size = np.sqrt(np.mean(again.slopes**2))
         np.testing.assert_allclose(point.slopes, again.slopes, rtol=0, atol=1e-12 * size + 1e-15)
@@ -280,3 +284,23 @@ def test_auto_forms_no_hessians_where_reads_cost_less(rng):
     bound = np.sqrt(200 * auto.dual_gap_) + np.sqrt(200 * newton.dual_gap_)
     assert np.linalg.norm(auto.coef_ - newton.coef_) <= bound
     assert SAGClassifier().fit(X[:200, :5], y[:200]).solver_ == "newton"
+
+
+def test_an_intercept_costs_hardly_a_read(rng, monkeypatch):
+    """Without the noise of a sample of 150 rows in the centre of 300 columns."""
+    monkeypatch.setattr(_lbfgs, "SAMPLE", 150)
+    X, y = rng.normal(size=(1500, 300)), (rng.random((1500, 1)) < 0.5) * 1.0
+    of_both = (FiniteSum(X, y, LOSSES["logistic"], 0.05, fit_intercept=free) for free in (False, True))
+    without, free = (SOLVERS["lbfgs"](problem, tol=1e-8).n_iter for problem in of_both)
+    assert free <= without + 1
+
+
+def test_means_of_a_sample_are_nearer_when_shrunk(rng):
+    """Stein (1956): with three columns or more, whatever the means; constant columns are known without a sample."""
+    for size in (0.0, 0.1, 1.0):
+        means = size * rng.normal(size=50)
+        samples = means + rng.normal(size=(1000, 100, 50))
+        found = [_shrunk(A.mean(axis=0), A.var(axis=0), 100) for A in samples]
+        assert np.sum((found - means) ** 2) < np.sum((samples.mean(axis=1) - means) ** 2)
+    for means in (np.zeros(9), np.full(9, 3.0)):
+        np.testing.assert_allclose(_shrunk(means, np.zeros(9), 100), means, rtol=1e-9)
