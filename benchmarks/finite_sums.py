@@ -15,6 +15,9 @@ the certificates in the time of the solvers that go in epochs instead.
 million rows and 5 to 5000 columns, dense ones of four spectra and sparse ones, of three penalties; `--quick` takes
 smaller tables.
 
+`--growth` prints the seconds of default fits to 10 000 to 3 million rows of 50 columns, and the memory that they take
+beyond X, on Linux.
+
 `--data` is a folder with a ``load.py`` whose ``load(name)`` returns a dictionary with X and y: three tables of it,
 for which no rule was written, are then added.
 """
@@ -399,6 +402,30 @@ def certificates():
                 print(f"{table.name}, {name}: {solution.n_iter} epochs, certificates {np.median(shares[1:]):.1%}")
 
 
+def growth(repeats):
+    """Print processor times of default fits, and the memory beyond X, of tables of more and more rows."""
+    rng = np.random.default_rng(0)
+    for n in (10**4, 10**5, 10**6, 3 * 10**6):
+        X = np.empty((n, 50))
+        rng.standard_normal(out=X)
+        score = X @ rng.normal(size=50) / 7 + rng.normal(size=n)
+        for table in (Table(f"{n} x 50 ridge", X, score, 1.0), Table(f"{n} x 50 logistic", X, 1 * (score > 0), 0.01)):
+            model = warmed_up(partial(SAGRegressor if table.y is score else SAGClassifier, alpha=table.alpha()), table)
+            before = peak_of_memory(since_now=True)
+            seconds(model(), X, table.y)
+            beyond = (peak_of_memory() - before) / 2**20  # of one fit: Python frees some of its arrays later
+            spent = [seconds(model(), X, table.y) for _ in range(repeats)]
+            print(f"{table.name}: {1e3 * np.median(spent):.0f} ms, {beyond:.0f} MB beyond X", flush=True)
+
+
+def peak_of_memory(since_now=False):
+    """Return the largest number of bytes that the process has held, or with `since_now` now and from now on."""
+    if since_now:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
@@ -408,12 +435,16 @@ def main():
     parser.add_argument("--data", help="folder of more tables")
     parser.add_argument("--certificates", action="store_true", help="print what certificates cost, and nothing else")
     parser.add_argument("--grid", type=int, default=0, metavar="N", help="compare on N random tables, and nothing else")
+    parser.add_argument("--growth", action="store_true", help="print seconds and memory by rows, and nothing else")
     parser.add_argument("--quick", action="store_true", help="one small problem once; with --grid, small tables")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with threadpool_limits(1):
         if options.certificates:
             certificates()
+            return
+        if options.growth:
+            growth(options.repeats)
             return
         if options.grid:
             grid(options.grid, options.repeats, options.limit, options.quick)

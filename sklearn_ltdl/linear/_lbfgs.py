@@ -122,7 +122,8 @@ class Metric(NamedTuple):
 
     Parameters
     ----------
-    point : Point
+    point : Point or None
+        Where the metric is diagonal.
     centre : ndarray of shape (n_features,)
         Mean of the columns weighted by the curvatures. With it, the Hessian has no entries between coefficients and
         intercept.
@@ -132,7 +133,7 @@ class Metric(NamedTuple):
     is_diagonal : bool
     """
 
-    point: Point
+    point: Point | None
     centre: np.ndarray
     of_coef: Any
     of_intercept: np.ndarray
@@ -148,7 +149,7 @@ class Metric(NamedTuple):
         if few.fit_intercept and weights.any():
             centre = weights.sum(axis=1) @ few.X / weights.sum()
         if not is_diagonal:
-            return cls(point, centre, newton_step(point), 1 / of_outputs, is_diagonal)
+            return cls(None, centre, newton_step(point), 1 / of_outputs, is_diagonal)  # so that the sample is freed
         diagonal = hessian_diagonal(point)
         if is_sample:
             squares = (diagonal - few.l2).sum(axis=0) / max(weights.sum(), TINY)

@@ -574,7 +574,8 @@ def newton(problem, state, *, tol):
 
 
 EXACT = 10**6  # on tables of at most so many numbers direct solvers continue to rounding error
-PRODUCTS = 10**6  # in a Hessian, from which 10 or 20 reads of the rows cost less than the 5 that Newton forms
+PRODUCTS = 2 * 10**6  # in a Hessian, from which 10 or 20 reads of the rows cost less than the 5 that Newton forms
+OF_ROW = 600  # products that take as long as the losses of a row in Newton's searches
 
 
 def _refuse_beyond_memory(problem, name):
@@ -846,7 +847,7 @@ def choose(problem):
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
-    costs = direct == "newton" and n * p * m > PRODUCTS and is_tall(problem, m)
+    costs = direct == "newton" and n * (p * m + OF_ROW) > PRODUCTS and is_tall(problem, m)
     if m <= 100 and n * p <= EXACT and not costs:
         return direct, f"factorising a {m} x {m} matrix is cheap"
     most = 300 if problem.is_compiled else 160 if is_tall(problem, m) else 256  # where conditions are often poor

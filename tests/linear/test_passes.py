@@ -17,7 +17,7 @@ from sklearn_ltdl._targets import encode_classes
 from sklearn_ltdl._threads import in_order, sharing
 from sklearn_ltdl.linear import _gram, _lbfgs, _problem, _solvers
 from sklearn_ltdl.linear._gram import column_products, curved_product, margins_of, pull_of
-from sklearn_ltdl.linear._lbfgs import NARROW, _shrunk, read
+from sklearn_ltdl.linear._lbfgs import NARROW, _shrunk, factored_metric, read
 from sklearn_ltdl.linear._problem import FiniteSum, Point
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import LOSSES
@@ -274,6 +274,11 @@ def test_the_start_of_the_logistic_loss_is_the_best_constant(seed):
     assert problem.start.objective == pytest.approx(again.objective, rel=1e-14)
 
 
+def test_a_factorised_metric_keeps_no_rows(case):
+    problem = case("logistic", n=800).problem("logistic")
+    assert factored_metric(problem, problem.start, 4).point is None
+
+
 def test_auto_forms_no_hessians_where_reads_cost_less(rng):
     """Of solutions with gaps a and b, the distance is at most sqrt(2 a / alpha) + sqrt(2 b / alpha)."""
     X = rng.normal(size=(2000, 64))
@@ -284,6 +289,7 @@ def test_auto_forms_no_hessians_where_reads_cost_less(rng):
     bound = np.sqrt(200 * auto.dual_gap_) + np.sqrt(200 * newton.dual_gap_)
     assert np.linalg.norm(auto.coef_ - newton.coef_) <= bound
     assert SAGClassifier().fit(X[:200, :5], y[:200]).solver_ == "newton"
+    assert SAGClassifier().fit(np.tile(X[:, :6], (5, 1)), np.tile(y, 5)).solver_ == "lbfgs"  # 10 000 losses
 
 
 def test_an_intercept_costs_hardly_a_read(rng, monkeypatch):

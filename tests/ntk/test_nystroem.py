@@ -224,7 +224,8 @@ def test_blocks_stay_in_the_working_memory(rng, solver):
     with sklearn.config_context(working_memory=0.02):  # MiB, which is 2621 doubles
         parts = model.fit(X, y).predict(X)
     assert max(seen) <= 0.02 * 2**17
-    np.testing.assert_allclose(parts, whole, atol=1e-7)
+    stop = 1e-4 if solver == "pcg" else 0.0  # conjugate gradients end there, so that rounding shows in a tenth of it
+    np.testing.assert_allclose(parts, whole, atol=max(1e-7, stop / 10))
 
 
 def test_centres_beyond_memory_are_refused_before_anything_is_made(rng, monkeypatch):
