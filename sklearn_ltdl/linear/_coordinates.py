@@ -196,9 +196,23 @@ class CoupledModel:
         self.l1, self.l2 = problem.l1 * self.scale, problem.l2 * self.scale**2
         self.start, self.begin = pull[outputs, which] * self.scale, coef[outputs, which] / self.scale
         self.drift, self.mean = np.zeros_like(self.P), np.zeros(P.shape[1], columns.dtype)
+        is_whole, by_column = np.bincount(at) == len(P), np.argsort(at, kind="stable")
+        self._whole = by_column[is_whole[at[by_column]]].reshape(-1, len(P))  # of columns with all their outputs
+
+    def _shift(self, coef):
+        """Add the best constant to the coefficients of each column in all outputs, which leaves the loss as it is.
+
+        Only the penalty would move them there, in steps as short as it is small. The best constant is a median.
+        """
+        K, rows = len(self.P), coef[self._whole]
+        first = self._whole[:, :1]
+        reach = np.minimum(self.l1[first] / (K * self.l2[first] + TINY), 1e300)
+        ends = rows.mean(axis=1, keepdims=True) + reach * (K - 2.0 * np.arange(K + 1))
+        coef[self._whole] = rows - np.median(np.hstack([rows, ends]), axis=1, keepdims=True)
 
     def round(self, coef, order):
-        """Take a round of coordinate descent, after a step of the intercepts."""
+        """Take a round of coordinate descent, after a step of the intercepts and of constants in all outputs."""
+        self._shift(coef)
         state = self.Q, self.P, self.drift, self.mean
         if self._centre is not None:
             self._centre(self.Q, self.P, self.totals, self.drift, self.mean)
@@ -286,7 +300,8 @@ def proximal_newton_step(problem, point, goal, known):
     share, is_flat = problem.share, isinstance(problem.loss, Squared) and problem.equal
     pulls, coef = point.gradient - problem.l2 * point.coef, point.coef.copy()
     if problem.loss.coupled:
-        sets = [_in_the_model(problem, point, k, known) for k in range(len(coef))]
+        crowded = np.flatnonzero(2 * np.sum(coef != 0, axis=0) > len(coef))  # a constant may leave fewer
+        sets = [np.union1d(_in_the_model(problem, point, k, known), crowded) for k in range(len(coef))]
         outputs, which = np.repeat(np.arange(len(coef)), [len(columns) for columns in sets]), np.concatenate(sets)
         if len(which):
             P = _probabilities(point)

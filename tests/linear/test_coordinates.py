@@ -195,3 +195,21 @@ def test_next_to_no_l1_norm_is_none(n, p, alpha, l1_ratio):
     labels = y > 0
     certified = SAGClassifier(solver="cd", alpha=0.01, l1_ratio=0.0).fit(X, labels)
     assert 0 <= certified.dual_gap_ < 1e-4
+
+
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_a_small_penalty_of_several_classes_takes_few_rounds(monkeypatch, l1_ratio):
+    rng, rounds, take = np.random.default_rng(1), [], CoupledModel.round
+
+    def counted(self, coef, order):
+        rounds.append(len(order))
+        return take(self, coef, order)
+
+    monkeypatch.setattr(CoupledModel, "round", counted)
+    X = rng.normal(size=(300, 8))
+    labels = np.argmax(X @ rng.normal(size=(8, 3)) + rng.gumbel(size=(300, 3)), axis=1)
+    model = SAGClassifier(alpha=1e-6, l1_ratio=l1_ratio, solver="cd", tol=1e-4).fit(X, labels)
+    assert len(rounds) < 300  # thousands, if only the penalty moved the coefficients of a column in all classes
+    if l1_ratio == 1:  # the loss does not depend on a constant in all classes, so that zero is a median
+        assert np.all(np.sum(model.coef_ > 0, axis=0) <= 1)
+        assert np.all(np.sum(model.coef_ < 0, axis=0) <= 1)
