@@ -11,7 +11,7 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_ltdl._sklearn import checked_rows, refuse_masked
-from sklearn_ltdl.losses import Logistic, Multinomial, total
+from sklearn_ltdl.losses import Logistic, Multinomial, probabilities, total
 
 LARGEST, SMALLEST = 1e100, 1e-100  # of a target: beyond, squares times weights and curvatures overflow or vanish
 NEGLIGIBLE = 1e-100  # of the largest weight
@@ -352,8 +352,25 @@ def fit_log_odds(scores, targets, weight):
         return total(loss, z, targets, share), np.tensordot(parts, slope)
 
     start, bounds = np.array([1.0, 0.0])[: len(parts)], [(0.01, 100.0), (0.0, 100.0)][: len(parts)]
-    best = minimize(log_loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9})
-    return float(best.x[0]), float(best.x[1]) if len(parts) > 1 else 0.0
+    best = minimize(
+        log_loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9}
+    ).x
+    low, high = np.transpose(bounds)
+    free = (low < best) & (best < high)
+    for _ in range(2):  # of Newton's method, so that rounding in the weights does not change the last digits
+        slope, curvature = log_loss(best)[1], _curvature(np.tensordot(best, parts, 1), parts, share)
+        best[free] -= np.linalg.lstsq(curvature[np.ix_(free, free)], slope[free])[0]
+    best = np.clip(best, low, high).tolist()
+    return best[0], best[1] if len(best) > 1 else 0.0
+
+
+def _curvature(z, parts, share):
+    """Return the second derivatives of the mean log loss: the mean covariance of the parts over the classes."""
+    P = probabilities(z)
+    if z.shape[1] == 1:
+        parts = np.concatenate([0.0 * parts, parts], axis=2)
+    centred = parts - np.sum(P * parts, axis=2, keepdims=True)
+    return np.tensordot(share[:, None] * P * centred, centred, ([1, 2], [1, 2]))
 
 
 def _parts(scores):
