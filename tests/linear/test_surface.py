@@ -237,8 +237,8 @@ def test_class_weights_are_those_of_scikit_learn():
     X, y = load_breast_cancer(return_X_y=True)
     X, weight = scale(X), np.random.default_rng(0).integers(1, 4, size=len(y)).astype(float)
     for class_weight in ("balanced", {0: 3.0, 1: 0.5}):
-        ours = SAGClassifier(alpha=0.01, class_weight=class_weight, solver="newton").fit(X, y, weight)
-        repeated = SAGClassifier(alpha=0.01, class_weight=class_weight, solver="newton")
+        ours = SAGClassifier(alpha=0.01, class_weight=class_weight).fit(X, y, weight)
+        repeated = SAGClassifier(alpha=0.01, class_weight=class_weight)
         repeated.fit(np.repeat(X, weight.astype(int), axis=0), np.repeat(y, weight.astype(int)))
         np.testing.assert_allclose(ours.coef_, repeated.coef_, rtol=0, atol=1e-8)
     total = (weight * np.where(y == 0, 3.0, 0.5)).sum()
