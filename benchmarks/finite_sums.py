@@ -104,6 +104,8 @@ def tables(data):
     yield Table("200k x 50 logistic", X, labels, 0.01)
     X, y, labels = dense(200_000, 50, rng, decay=4.0)
     yield Table("200k x 50 logistic, eigenvalues j^-4", X, labels, 0.01)
+    X, y, labels = dense(50_000, 500, np.random.default_rng(1))
+    yield Table("50k x 500 logistic", X, labels, 0.01)
     X, y = load_digits(return_X_y=True)
     yield Table("digits multinomial", X / 16, y, 1.0)
     yield Table("digits, even or odd", X / 16, y % 2, 1.0)
@@ -226,7 +228,7 @@ def optional_peers(table, alpha, n_labels):
         from glum import GeneralizedLinearRegressor
 
         family = "normal" if is_real else "binomial"
-        for s in ("irls-ls", "lbfgs"):
+        for s in ("irls-ls", "lbfgs") if table.X.shape[1] <= 5000 else ("lbfgs",):  # the former forms p x p numbers
             peers[f"glum {s}"] = partial(Glum, GeneralizedLinearRegressor, family=family, alpha=alpha, solver=s)
     if not table.l1 and not is_sparse and has["sklearnex"]:
         from daal4py.sklearn.linear_model import LogisticRegression as IntelLogistic
