@@ -213,3 +213,18 @@ def test_a_small_penalty_of_several_classes_takes_few_rounds(monkeypatch, l1_rat
     if l1_ratio == 1:  # the loss does not depend on a constant in all classes, so that zero is a median
         assert np.all(np.sum(model.coef_ > 0, axis=0) <= 1)
         assert np.all(np.sum(model.coef_ < 0, axis=0) <= 1)
+
+
+def test_nearly_dependent_columns_take_few_rounds(rng):
+    """Coordinate descent alone would take as many as the condition number, 1e8, of the products of the columns."""
+    Z = rng.normal(size=(40, 3))
+    X = Z[:, :1] + 1e-4 * Z
+    y = 1e4 * X @ [3.0, -1.0, 2.0] + 0.5 * rng.normal(size=40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model = SAGRegressor(
+            loss="huber", alpha=1e-7, l1_ratio=1.0, solver="cd", max_iter=100, tol=1e-8, fit_intercept=False
+        ).fit(X, y)
+    assert np.all(model.coef_ != 0)
+    pull = X.T @ LOSSES["huber"].derivative(X @ model.coef_, y) / 40
+    np.testing.assert_allclose(pull, -1e-7 * np.sign(model.coef_), rtol=1e-3)  # the conditions of a minimum
