@@ -356,12 +356,13 @@ def fit_log_odds(scores, targets, weight):
         log_loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9}
     ).x
     low, high = np.transpose(bounds)
-    free = (low < best) & (best < high)
-    for _ in range(2):  # of Newton's method, so that rounding in the weights does not change the last digits
+    for _ in range(3):  # steps of Newton's method, so that rounding in the weights does not change the last digits
         slope, curvature = log_loss(best)[1], _curvature(np.tensordot(best, parts, 1), parts, share)
-        best[free] -= np.linalg.lstsq(curvature[np.ix_(free, free)], slope[free])[0]
-    best = np.clip(best, low, high).tolist()
-    return best[0], best[1] if len(best) > 1 else 0.0
+        free = np.where(slope > 0, best > low, best < high)  # else the bound is where it goes
+        # If all scores are 0 or 1, both parts are the same, and only their sum is moved.
+        best[free] -= np.linalg.lstsq(curvature[np.ix_(free, free)], slope[free], rcond=1e-8)[0]
+        best = np.clip(best, low, high)
+    return float(best[0]), float(best[1]) if len(best) > 1 else 0.0
 
 
 def _curvature(z, parts, share):

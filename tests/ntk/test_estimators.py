@@ -197,6 +197,17 @@ def test_probabilities_of_known_form_are_found(rng, t, q):
     np.testing.assert_allclose(fit_log_odds(scores[:, :1], odds / (1 + odds), weight), (t, 0.0), atol=1e-5)
 
 
+def test_probabilities_of_scores_that_are_all_0_or_1_are_the_likeliest(rng):
+    """Both parts of the log-odds are then the same, and any split between them is one optimum."""
+    targets = np.eye(3)[rng.integers(0, 3, 30)]
+    scores = np.eye(3)[np.where(rng.random(30) < 0.9, targets.argmax(axis=1), 0)] - 1e-9
+    t, q = fit_log_odds(scores, targets, np.ones(30))
+    right = np.mean(np.sum(scores.round() * targets, axis=1))
+    # For scores of 0 and 1 the likeliest probability of the class with a 1 is the share of rows that have it right.
+    factor = np.exp(t) / 0.03**q
+    assert factor / (factor + 2) == pytest.approx(right, rel=1e-6)
+
+
 def test_probabilities_do_not_favour_classes_that_are_absent(rng):  # nor does a class without weight do harm
     X = rng.standard_normal((120, 2))
     y = np.digitize(X[:, 0], [-0.5, 0.5])
