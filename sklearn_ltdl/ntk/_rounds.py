@@ -209,7 +209,7 @@ def of_rounds(settings):
     return settings._replace(kernel=NTK(depth), depth=depth)
 
 
-class Part(NamedTuple):
+class Entry(NamedTuple):
     """A machine that may be in a stack.
 
     Parameters
@@ -287,25 +287,25 @@ class Judged(NamedTuple):
             Returns the machine of all rows for a kernel and the penalty from which to search.
         """
         y, held_out, weight = self.held_out(unit)
-        parts = [Part(held_out, last.machine), self.smooth(last.root, unit), *self.others(settings, n)]
-        predictions = np.array([part.held_out for part in parts])
+        entries = [Entry(held_out, last.machine), self.smooth(last.root, unit), *self.others(settings, n)]
+        predictions = np.array([entry.held_out for entry in entries])
         residuals = ((y - predictions) / unit).reshape(*predictions.shape[:2], -1)
         weights, of_rows = nested_weights(residuals, weight, self.first.machine.sample.block, most_machines(n))
         order = by_weight(weights)
-        machines = [parts[k].machine or solve(parts[k].kernel, parts[k].alpha) for k in order]
+        machines = [entries[k].machine or solve(entries[k].kernel, entries[k].alpha) for k in order]
         return Mixture(machines, weights[order]), y, np.einsum("ik,ki...->i...", of_rows, predictions), weight
 
     def smooth(self, root, unit):
-        """Return the part with the kernel of a GELU network in the metric; it needs fewer rows for smooth targets."""
+        """Return the entry with the kernel of a GELU network in the metric; it needs fewer rows for smooth targets."""
         choice, Y, kernel = self.choice, self.y.reshape(len(self.y), -1) / unit, NTK(1, activation="gelu")
         _, held_out, alpha = fit_folds(
             *(self.X, Y, self.weight, choice.folds, choice.roots, self.first.machine.sample.block),
             *(MachineSettings(kernel=kernel), TYPICAL_ALPHA, (4, 1)),
         )
-        return Part((held_out * unit).reshape(self.y.shape), None, Transformed(kernel, root), alpha)
+        return Entry((held_out * unit).reshape(self.y.shape), None, Transformed(kernel, root), alpha)
 
     def others(self, settings, n):
-        """Return the parts without a metric: the machines of a stack, or if the fit has centres the best kernel's."""
+        """Return the entries without a metric: the machines of a stack, or if the fit has centres the best kernel's."""
         exact, settings = settings.is_exact(n), settings._replace(solver="exact")
         if exact:
             machines = fitted(self.X, self.y, self.weight, settings, self.groups).machines
@@ -314,7 +314,7 @@ class Judged(NamedTuple):
             rng = np.random.default_rng(settings.random_state)
             machines = [Machine.of_kernel(posed, *best_kernel(self.X, posed.sample, settings, rng), rng)]
         done = exact and n == len(self.X)
-        return [Part(m.left_out, m if done else None, m.kernel, m.relative_alpha) for m in machines]
+        return [Entry(m.left_out, m if done else None, m.kernel, m.relative_alpha) for m in machines]
 
     def last_root(self, unit, settings, product):
         """Return the root of the last metric, where ``product(root, alpha)`` is the outer product of all rows."""
