@@ -9,7 +9,7 @@ have in common does not matter, since the rows of a block are no neighbours.
 import numpy as np
 from scipy import sparse
 
-from sklearn_ltdl.linear._problem import BLOCK
+from sklearn_ltdl.linear._gram import BLOCK
 
 SIZE = 8  # rows of a block
 FEWEST = 32  # blocks

@@ -12,7 +12,8 @@ from scipy.special import logsumexp
 
 from sklearn_ltdl._targets import checked_list, encode_classes, one_hot, weights_of_classes
 from sklearn_ltdl._threads import sharing
-from sklearn_ltdl.linear._problem import COMPILED, FiniteSum
+from sklearn_ltdl.linear._gram import COMPILED
+from sklearn_ltdl.linear._problem import FiniteSum
 from sklearn_ltdl.linear._solvers import SOLVERS, Draw, choose, descend, is_tame
 from sklearn_ltdl.losses import LOSSES, Huber, Logistic, Multinomial, SmoothHinge
 from sklearn_ltdl.results import RegularizationPath, Solution, Status, warn_unless_converged

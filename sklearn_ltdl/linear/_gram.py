@@ -1,10 +1,12 @@
-"""Products with dense rows in compiled code, by the same additions on any number of threads."""
+"""Products with dense rows, by the same additions on any number of threads; those of large tables in compiled code."""
 
 import numpy as np
 
 from sklearn_ltdl._threads import in_order
 
-ROWS = 64  # of a block
+COMPILED = 10**6  # numbers of a dense table from which it is worth loading compiled passes
+BLOCK = 2**17  # numbers in a block of rows: 1 MB, the size of a level-2 cache
+ROWS = 64  # of a block of compiled code
 PART = 2**17  # numbers of a part, at least: enough for a thread to be worth its start
 PARTS = 16
 
@@ -64,10 +66,27 @@ def column_products(X, extra, root):
     root : ndarray of shape (n_samples,) or (1,)
         Factors of the rows; a single number stands for the factor 1 of each.
     """
+    n, m = len(X), X.shape[1] + extra.shape[1] + 1
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks
+        return (_products_in_blocks if X.size <= COMPILED else _compiled_products)(X, extra, root, n, m)
+
+
+def _products_in_blocks(X, extra, root, n, m):
+    p, size = X.shape[1], max(1, BLOCK // m)
+    B, C = np.ones((min(size, n), m)), np.zeros((m, m))
+    for rows in (slice(begin, begin + size) for begin in range(0, n, size)):
+        A = B[: len(X[rows])]
+        A[:, :p], A[:, p:-1] = X[rows], extra[rows]
+        if len(root) > 1:
+            A[:, -1:] = factor = root[rows, None]
+            A[:, :-1] *= factor
+        C += A.T @ A
+    return C, len(B) + -(-n // size)
+
+
+def _compiled_products(X, extra, root, n, m):
     from sklearn_ltdl._backends.numba import rows_for_gram  # compiled code loads on first use
     from sklearn_ltdl.linear._passes import add_moments
-
-    n, m = len(X), X.shape[1] + extra.shape[1] + 1
 
     def work(rows):
         B, C = rows_for_gram(ROWS, m)
@@ -76,7 +95,5 @@ def column_products(X, extra, root):
         return C
 
     parts = in_parts(n, m, 4 * m)  # so that their products take a quarter of the memory of the rows at most
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks
-        C = sum(in_order(work, parts))[:m, :m]
-        C = np.triu(C) + np.triu(C, 1).T
-    return C, ROWS + parts[0].stop // ROWS + len(parts)
+    C = sum(in_order(work, parts))[:m, :m]
+    return np.triu(C) + np.triu(C, 1).T, ROWS + parts[0].stop // ROWS + len(parts)

@@ -9,8 +9,7 @@ from contextlib import suppress
 import numpy as np
 from scipy import sparse
 
-from sklearn_ltdl.linear._gram import column_products, curved_product
-from sklearn_ltdl.linear._problem import BLOCK, COMPILED
+from sklearn_ltdl.linear._gram import COMPILED, column_products, curved_product
 
 TINY = np.finfo(float).tiny
 
@@ -112,15 +111,13 @@ def _hessian(problem, K, weight):
     """
     X, p = problem.X, problem.X.shape[1]
     diagonal = sum(weight(k, k) for k in range(K))
-    centre = np.zeros(p)
-    if problem.fit_intercept and sparse.issparse(X):
-        centre = diagonal @ X / max(diagonal.sum(), TINY)
+    centre = diagonal @ X / max(diagonal.sum(), TINY) * problem.fit_intercept if sparse.issparse(X) else None
     hessian = np.empty((K, p, K, p))
     edge, corner = np.empty((K, p, K)), np.empty((K, K))
     for j in range(K):
         for k in range(j + 1):
             rows = weight(j, k)
-            gram, edge[j, :, k] = _moments(X, centre, rows, problem.is_compiled)
+            gram, edge[j, :, k] = _moments(X, centre, rows)
             hessian[j, :, k], hessian[k, :, j] = gram, gram
             edge[k, :, j] = edge[j, :, k]
             corner[j, k] = corner[k, j] = rows.sum()
@@ -135,7 +132,7 @@ def _hessian(problem, K, weight):
 
 def hessian_of(problem, X, curvature):
     """Return the Hessian of the loss of one output in dense columns, from the second derivatives times the shares."""
-    hessian, edge = _moments(X, np.zeros(X.shape[1]), curvature)
+    hessian, edge = _moments(X, None, curvature)
     least = 1e-12 * np.diagonal(hessian) + TINY  # up to rounding, the value for constant columns
     if problem.fit_intercept:
         hessian -= np.outer(edge, edge) / max(curvature.sum(), TINY)
@@ -143,29 +140,19 @@ def hessian_of(problem, X, curvature):
     return hessian
 
 
-def _moments(X, centre, weight, is_compiled=False):
-    """Return ``A' diag(weight) A`` and ``A' weight`` for ``A = X - centre`` and weights of one sign."""
+def _moments(X, centre, weight):
+    """Return ``A' diag(weight) A`` and ``A' weight`` for weights of one sign; ``A = X - centre`` if X is sparse, else X."""
     p = X.shape[1]
     if sparse.issparse(X):
         first = X.T @ weight
         gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
         gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
         return gram, first - weight.sum() * centre
-    if is_compiled:
-        products, _ = column_products(X, np.empty((len(X), 0)), np.sqrt(np.abs(weight)))
-        return np.sign(weight.sum()) * products[:p, :p], np.sign(weight.sum()) * products[p, :p]
-    equal = np.ptp(weight) == 0
-    root, gram, first = np.ones(len(X)) if equal else np.sqrt(np.abs(weight)), np.zeros((p, p)), np.zeros(p)
-    size = max(1, BLOCK // p)
-    buffer = np.empty((min(size, len(X)), p))
-    for rows in (slice(begin, begin + size) for begin in range(0, len(X), size)):
-        A = X[rows] - centre if centre.any() else X[rows]
-        if not equal:
-            A = np.multiply(A, root[rows, None], out=buffer[: len(A)])
-        gram += A.T @ A
-        first += root[rows] @ A
-    factor = weight[0] if equal else np.sign(weight.sum())
-    return factor * gram, factor * first
+    factor, root = np.sign(weight.sum()), np.sqrt(np.abs(weight))
+    if np.ptp(weight) == 0:
+        factor, root = weight[0], np.ones(1)
+    products, _ = column_products(X, np.empty((len(X), 0)), root)
+    return factor * products[:p, :p], factor * products[p, :p]
 
 
 def inverse(hessian, alpha):

@@ -13,9 +13,9 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._threads import in_order
-from sklearn_ltdl.linear._gram import block_size, in_parts
+from sklearn_ltdl.linear._gram import BLOCK, COMPILED, block_size, in_parts
 from sklearn_ltdl.linear._hessians import TINY, curvatures, hessian_diagonal, hessian_product, newton_step
-from sklearn_ltdl.linear._problem import BLOCK, COMPILED, Point
+from sklearn_ltdl.linear._problem import Point
 from sklearn_ltdl.losses import Squared, of_rows, sides_in_balance
 
 MEMORY = 20  # number of pairs (step, change of the gradient)

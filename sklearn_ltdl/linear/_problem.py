@@ -15,14 +15,12 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_ltdl._threads import in_order
-from sklearn_ltdl.linear._gram import in_parts, margins_of, pull_of
+from sklearn_ltdl.linear._gram import BLOCK, COMPILED, in_parts, margins_of, pull_of
 from sklearn_ltdl.losses import Logistic, Multinomial, Squared, balanced_slopes, best_intercept, total
 from sklearn_ltdl.results import Status
 
 SMALLEST = 1e-250  # smallest sum of squares whose product with a rounding error is a normal number
-COMPILED = 10**6  # numbers of a dense table from which it is worth loading compiled passes
 SHORT = 2**14  # rows of a part for formulas of one number a row: 128 KB an operand
-BLOCK = 2**17  # numbers in a block of rows: 1 MB, the size of a level-2 cache
 
 
 class Point:

@@ -526,12 +526,13 @@ def _proximal(problem, coef, step):
 def cholesky(problem, state, *, tol):
     """Minimise the squared loss by one Cholesky factorisation; large dense tables are read once.
 
-    Where rounding hides what `tol` asks for, steps of iterative refinement follow, which read the rows once each.
+    On small tables, and where rounding hides what `tol` asks for, steps of iterative refinement follow, which read the
+    rows once each.
     """
     if not isinstance(problem.loss, Squared):
         raise ValueError("solver='cholesky' is for the squared loss; use solver='newton' or 'auto'.")
     n, p = problem.X.shape
-    if sparse.issparse(problem.X) or n < p or n * p <= EXACT:
+    if sparse.issparse(problem.X) or n < p:
         problem.refuse_extremes()
         yield from _newton(problem, state, tol, "cholesky")
         return
@@ -544,7 +545,8 @@ def cholesky(problem, state, *, tol):
     solve = inverse(second + problem.l2 * np.eye(p), problem.l2)
     point = from_moments(problem, solve, moments)
     state.update(coef=point.coef, intercept=point.intercept)
-    if problem.l2 > 0 and point.is_resolved():
+    exact = n * p <= EXACT
+    if problem.l2 > 0 and point.is_resolved() and not exact:
         problem.keep(start=RidgePoint(problem, moments, np.zeros_like(point.coef)))
         if problem.error(point) <= tol:
             yield 1.0, point
@@ -558,7 +560,7 @@ def cholesky(problem, state, *, tol):
         point = Point(problem, point.coef, point.intercept, here.margins, balanced=balanced)
         state.update(coef=point.coef, intercept=point.intercept)
         yield 1.0, point
-        if problem.error(point) <= tol:
+        if problem.error(point) <= tol and (not exact or point.gap <= problem.resolution):
             break
         coef = point.coef - solve(gradient.T).T
         point = Point(problem, coef, moments.intercept(coef), None)
