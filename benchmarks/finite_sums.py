@@ -362,9 +362,9 @@ def grid_cell(rng, quick):
     return Table(name, X, y if is_real else labels, per_smoothness)
 
 
-def grid(cells, repeats, limit, quick):
+def grid(cells, repeats, limit, quick, seed):
     """Print for random tables the time of 'auto' over the least of our solvers and of the peers, to 1e-6."""
-    rng, of_own, of_peers = np.random.default_rng(0), [], []
+    rng, of_own, of_peers = np.random.default_rng(seed), [], []
     for _ in range(cells):
         table = grid_cell(rng, quick)
         solvers = ["auto", "newton", "newton-cg", "lbfgs", *(["cholesky"] if table.y.dtype.kind == "f" else [])]
@@ -437,6 +437,7 @@ def main():
     parser.add_argument("--data", help="folder of more tables")
     parser.add_argument("--certificates", action="store_true", help="print what certificates cost, and nothing else")
     parser.add_argument("--grid", type=int, default=0, metavar="N", help="compare on N random tables, and nothing else")
+    parser.add_argument("--seed", type=int, default=0, help="of the tables of --grid")
     parser.add_argument("--growth", action="store_true", help="print seconds and memory by rows, and nothing else")
     parser.add_argument("--quick", action="store_true", help="one small problem once; with --grid, small tables")
     options = parser.parse_args()
@@ -449,7 +450,7 @@ def main():
             growth(options.repeats)
             return
         if options.grid:
-            grid(options.grid, options.repeats, options.limit, options.quick)
+            grid(options.grid, options.repeats, options.limit, options.quick, options.seed)
             return
         if options.quick:
             X, y = load_digits(return_X_y=True)

@@ -4,7 +4,7 @@ import re
 import sys
 import warnings
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -180,6 +180,12 @@ def generator_of(random_state):
 
 def draw_seed(random_state):
     """Return an integer seed in [0, 2**31): the same for the same `random_state`, an int or a RandomState."""
+    draw = _drawn_seed if isinstance(random_state, Integral) else _drawn_seed.__wrapped__
+    return draw(random_state)
+
+
+@lru_cache(maxsize=64)  # to set up a RandomState takes as long as a small fit
+def _drawn_seed(random_state):
     return int(generator_of(random_state).randint(np.iinfo(np.int32).max))
 
 

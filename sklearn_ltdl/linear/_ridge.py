@@ -7,8 +7,8 @@ its length. Sums of k terms have relative errors of at most k units of the last 
 2002, section 3.1), so that :math:`|e| \le 2 k \epsilon (\mathrm{tr}(G) |w| + \sqrt{\mathrm{tr}(G) s})`.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from sklearn_ltdl.linear._problem import Point
 RESOLVED = 1e-3  # part of the objective at zero, below which the objective has lost digits
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Weighted means over the rows.
 
     Parameters
@@ -72,8 +73,9 @@ class Moments(NamedTuple):
         """Return the best intercept."""
         return self.offset + self.target - coef @ self.mean
 
+    @cached_property
     def centred(self):
-        """Return the products of features, those with targets, and the squares of targets, about the means."""
+        """The products of features, those with targets, and the squares of targets, about the means."""
         second = self.second - np.outer(self.mean, self.mean)
         return second, self.cross - np.outer(self.target, self.mean), self.squares - self.target**2
 
@@ -95,13 +97,13 @@ class RidgePoint(Point):
     @cached_property
     def gradient(self):
         """Gradient of the objective, of shape (n_outputs, n_features)."""
-        second, cross, _ = self.moments.centred()
+        second, cross, _ = self.moments.centred
         return self.problem.l2 * self.coef + self.coef @ second - cross
 
     @cached_property
     def objective(self):
         """The mean loss plus the penalty."""
-        _, cross, squares = self.moments.centred()
+        _, cross, squares = self.moments.centred
         return float(np.sum(squares) - np.vdot(self.coef, cross - self.gradient)) / 2
 
     @cached_property
@@ -122,7 +124,7 @@ class RidgePoint(Point):
 
 def from_moments(problem, solve, moments):
     """Return the point that a factorisation of the Hessian gives, after one step of refinement."""
-    _, cross, _ = moments.centred()
+    _, cross, _ = moments.centred
     coef = solve(cross.T).T
     point = RidgePoint(problem, moments, coef)
     return RidgePoint(problem, moments, coef - solve(point.gradient.T).T)

@@ -541,7 +541,7 @@ def cholesky(problem, state, *, tol):
     if problem.equal:
         problem.keep(mean_square=moments.mean_square)
     problem.refuse_extremes()
-    second, _, _ = moments.centred()
+    second, _, _ = moments.centred
     solve = inverse(second + problem.l2 * np.eye(p), problem.l2)
     point = from_moments(problem, solve, moments)
     state.update(coef=point.coef, intercept=point.intercept)

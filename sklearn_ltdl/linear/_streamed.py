@@ -414,7 +414,7 @@ def _squares(rows, objective, options):
     if sums[-1, -1] == 0:
         raise ValueError(f"{rows!r}: expected rows of positive weight, got none.")
     moments = Moments.of_products(sums / sums[-1, -1], len(centre), offset, objective.fit_intercept)
-    second, cross, squares = moments.centred()
+    second, cross, squares = moments.centred
     penalty = Penalty(alpha, objective.fit_intercept)
     point = from_moments(penalty, inverse(second + alpha * np.eye(len(second)), alpha), moments)
     gap = float(np.vdot(point.gradient, point.gradient)) / (2 * alpha) if alpha > 0 else np.inf  # rounding apart
