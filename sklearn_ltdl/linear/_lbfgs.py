@@ -1,8 +1,9 @@
 """Limited-memory BFGS with one read of the data per iteration.
 
-A read computes the objective and its gradient, one block of rows at a time. A `Metric` approximates the inverse Hessian
-from a sample of rows: it is factorised if there are many rows per column, and otherwise diagonal in the coefficients
-and the intercept for centred columns, ``margins = (X - centre) @ coef + intercept``.
+A read computes the objective and its gradient, one block of rows at a time. A `Metric` approximates the inverse Hessian.
+It is that of all rows if it is cheap, and otherwise from a sample of rows: factorised if there are many rows per
+column, else diagonal in the coefficients and the intercept for centred columns, ``margins = (X - centre) @ coef +
+intercept``.
 """
 
 from collections import deque
@@ -21,6 +22,8 @@ from sklearn_ltdl.losses import Squared, of_rows, sides_in_balance
 MEMORY = 20  # number of pairs (step, change of the gradient)
 SAMPLE = 1000  # rows for a diagonal metric
 LARGEST = 1000  # largest side of a factorised metric
+CHEAP = 2 * 10**7  # products in a Hessian that is worth its cost at once
+SMALL = 2 * 10**5  # numbers of a table, of which calls of Python take longer than reads
 NARROW = 256  # columns, up to which sums of positive slopes apart cost less than the read that they save
 
 
@@ -210,16 +213,21 @@ def passes(problem, here, metric, pairs=None, is_near=bool):
         decrease = np.vdot(gradient, step)
         if not decrease > 0:
             return
-        for _ in range(40):
+        for halvings in range(40):
             there = read(problem, here.coef - step[:, :-1], here.intercept - step[:, -1], is_near())
             rounding = noise * here.objective + problem.resolution
-            if there.objective <= here.objective - 1e-4 * decrease or decrease <= rounding:
+            rise = there.objective - here.objective
+            if rise <= -1e-4 * decrease or (decrease <= rounding and rise <= rounding):
                 break
+            if decrease <= rounding and halvings == 5:
+                return
             yield here
-            rise = there.objective - here.objective + decrease  # coefficient of the parabola through both points
-            shorter = np.clip(decrease / (2 * rise), 0.1, 0.5) if rise < np.inf else 0.1
+            bend = rise + decrease  # coefficient of the parabola through both points
+            shorter = np.clip(decrease / (2 * bend), 0.1, 0.5) if bend < np.inf else 0.1
             step, decrease = shorter * step, shorter * decrease
         else:
+            return
+        if np.array_equal(there.coef, here.coef) and np.array_equal(there.intercept, here.intercept):
             return
         change = _with_last(there.gradient, there.slope) - gradient
         here, gradient = there, gradient + change
@@ -252,11 +260,13 @@ def _two_loops(gradient, pairs, metric, scale):
 def first_metric(problem, coef, intercept, side):
     """Return a metric, and the coefficients and intercept to start at.
 
-    If 50 rows per column of the Hessian are at most a quarter of all rows, and their Hessian costs no more than two
+    A Hessian that is cheap is factorised. If 50 rows per column of the Hessian are at most a quarter of all rows, and their Hessian costs no more than two
     reads, the objective is first minimised on such a sample, as far as the sample represents all rows, and the Hessian
     of the sample is factorised.
     """
     n = len(problem.Y)
+    if is_cheap(problem, side):
+        return Metric.at(problem, coef, intercept, False), coef, intercept
     if not (is_tall(problem, side) and n >= 200 * side and 1.5 * n >= side**2):
         few = problem if n <= SAMPLE else problem.sample(SAMPLE)
         return Metric.at(few, coef, intercept, True, few is not problem), coef, intercept
@@ -276,9 +286,21 @@ def first_metric(problem, coef, intercept, side):
 
 def factored_metric(problem, here, side):
     """Return the metric from 5 rows per column of the Hessian, or from a twentieth of all rows if that is more."""
-    return Metric.at(problem.sample(max(len(problem.Y) // 20, 5 * side)), here.coef, here.intercept, False)
+    size = max(len(problem.Y) // 20, 5 * side)
+    few = problem if is_cheap(problem, side) or size > len(problem.Y) // 4 else problem.sample(size)
+    return Metric.at(few, here.coef, here.intercept, False)
+
+
+def can_factor(problem, side):
+    """Return whether the Hessian of dense rows may be factorised, in memory and time."""
+    return not sparse.issparse(problem.X) and side <= LARGEST
+
+
+def is_cheap(problem, side):
+    """Return whether the table is small, and the Hessian of all rows costs no more than a few calls of Python."""
+    return can_factor(problem, side) and problem.X.size <= SMALL and len(problem.Y) * side**2 <= CHEAP
 
 
 def is_tall(problem, side):
     """Return whether a sample of the rows gives a Hessian that represents all rows."""
-    return not sparse.issparse(problem.X) and side <= LARGEST and len(problem.Y) >= 20 * side
+    return can_factor(problem, side) and len(problem.Y) >= 20 * side

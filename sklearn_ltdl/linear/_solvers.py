@@ -31,8 +31,10 @@ from sklearn_ltdl.linear._coordinates import (
 )
 from sklearn_ltdl.linear._hessians import hessian_diagonal, hessian_product, inverse, newton_step
 from sklearn_ltdl.linear._lbfgs import (
+    can_factor,
     factored_metric,
     first_metric,
+    is_cheap,
     is_read_compiled,
     is_tall,
     no_pairs,
@@ -576,8 +578,6 @@ def newton(problem, state, *, tol):
 
 
 EXACT = 10**6  # on tables of at most so many numbers direct solvers continue to rounding error
-PRODUCTS = 2 * 10**6  # in a Hessian, from which 10 or 20 reads of the rows cost less than the 5 that Newton forms
-OF_ROW = 600  # products that take as long as the losses of a row in Newton's searches
 
 
 def _refuse_beyond_memory(problem, name):
@@ -601,9 +601,9 @@ def _newton(problem, state, tol, name):
         if step_of is None or not contracts:
             step_of = newton_step(best)
         point, decrease = _search(inner, best, step_of(best.gradient))
-        near = decrease <= 1e-12 * best.objective + inner.resolution
+        near = decrease <= 1e-12 * best.objective + 10 * inner.resolution
         no_nearer = inner.error(point) >= inner.error(best) / 2
-        is_idle = no_nearer and decrease <= 1e-12 * best.objective + 10 * inner.resolution
+        is_idle = no_nearer and (near or decrease <= inner.rounding_of_objective(best))
         idle = idle + 1 if is_idle else 0
         finished = (near and (inner.error(point) <= tol or no_nearer)) or (
             no_nearer and (isinstance(problem.loss, Squared) or idle == 3)
@@ -652,9 +652,11 @@ def lbfgs(problem, state, *, tol):
         metric, coef, intercept = first_metric(problem, start.coef, start.intercept, size)
     here = read(problem, coef, intercept)
     problem.refuse_extremes()  # by the sum of squares that the first compiled read leaves
-    is_long = is_tall(problem, size)
-    near = problem if is_long or not _pays_in_single_precision(problem) else problem.in_single_precision()
+    cheap = is_cheap(problem, size)
+    near = problem if is_tall(problem, size) or not _pays_in_single_precision(problem) else problem.in_single_precision()
+    here_is_far = not isinstance(problem.loss, Squared)  # and the Hessian another than at the minimum
     errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
+    renewed_at = np.inf  # the error where the metric was factorised
     yield 1.0, (coef, intercept)
 
     def ends_soon():
@@ -669,23 +671,35 @@ def lbfgs(problem, state, *, tol):
         state.update(coef=here.coef, intercept=here.intercept)
         errors.append(_relative_gap(problem, here, metric))
         to_come = _reads_to_come(errors, tol)
-        can_factor = metric.is_diagonal and is_long
-        slow = to_come > budget and not can_factor
+        renews = can_factor(problem, size) and (metric.is_diagonal or (cheap and errors[-1] <= renewed_at / 10))
+        slow = to_come > budget and not renews
         is_near = slow or stalled or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
         if near is not problem and is_near:  # single precision gets no nearer
             near, here, stalled = problem, read(problem, here.coef, here.intercept, True), False
             steps = passes(problem, here, metric, pairs, ends_soon)
             errors.append(_relative_gap(problem, here, metric))
         state["stalled"] = stalled
-        is_worth_it = slow or stalled or errors[-1] <= asked or (problem.alpha == 0 and len(errors) % 20 == 0)
+        is_enough = errors[-1] <= asked and not (cheap and _gains(errors))
+        is_worth_it = slow or stalled or is_enough or (problem.alpha == 0 and len(errors) % 20 == 0)
         if near is problem and is_worth_it:
             asked = min(asked, errors[-1] / 2)
             yield 1.0, here.point(problem)
         else:
             yield 1.0, (here.coef, here.intercept)
-        if can_factor and to_come > 8 + size / 50:
+        is_late = renews and near is problem and to_come > 8 + size / 50
+        if is_late or (cheap and here_is_far and errors[-1] <= NEAR):
+            here_is_far &= errors[-1] > NEAR
+            renewed_at = errors[-1]
             metric, errors = factored_metric(problem, here, size), []
             steps = passes(problem, here, metric, is_near=ends_soon)
+
+
+NEAR = 1e-2  # relative gap below which Newton steps square the error
+
+
+def _gains(errors):
+    """Return whether the last read gained a decade, and rounding is far."""
+    return errors[-1] > 1e-16 and (len(errors) < 2 or errors[-1] < errors[-2] / 10)
 
 
 def _pays_in_single_precision(problem):
@@ -849,9 +863,11 @@ def choose(problem):
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
-    costs = direct == "newton" and n * (p * m + OF_ROW) > PRODUCTS and is_tall(problem, m)
-    if m <= 100 and n * p <= EXACT and not costs:
+    is_direct = direct == "cholesky" or sparse.issparse(problem.X) or problem.loss.coupled
+    if is_direct and m <= 100 and n * p <= EXACT:
         return direct, f"factorising a {m} x {m} matrix is cheap"
+    if direct == "newton" and is_cheap(problem, m):
+        return "lbfgs", f"a {m} x {m} Hessian is cheap, and further steps take one pass over {n} rows each"
     most = 300 if problem.is_compiled else 160 if is_tall(problem, m) else 256  # where conditions are often poor
     if direct == "cholesky" and m <= most and n >= p and not sparse.issparse(problem.X):
         return direct, f"forming and factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"
