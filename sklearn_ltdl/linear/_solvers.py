@@ -772,13 +772,14 @@ def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000, worthwhil
     """Solve ``product(x) = rhs``, and return x, the number of products, and whether it was given up.
 
     The norm of the residual comes down to ``target(d)`` for the decrease d of the quadratic function that x minimises.
-    It is given up when the residuals predict more than `worthwhile` further products.
+    It is given up when, after a quarter of `worthwhile` products, the residuals predict more than `worthwhile` others;
+    the first ones predict too many.
     """
     x, residual = np.zeros_like(rhs), rhs.copy()
     direction = residual / diagonal
     size, n_products, decrease, norms = np.vdot(residual, direction), 0, 0.0, [np.linalg.norm(residual)]
     while n_products < most and norms[-1] > target(decrease):
-        if _reads_to_come(norms, target(decrease)) > worthwhile:
+        if n_products >= worthwhile / 4 and _reads_to_come(norms, target(decrease)) > worthwhile:
             return x, n_products, True
         n_products += 1
         image = product(direction)
@@ -851,7 +852,8 @@ def _reads_of(direct, problem):
     n, p = problem.X.shape
     if direct == "cholesky" and not sparse.issparse(problem.X):
         return side(problem) / (16 if n >= p else 6)
-    return 10 + side(problem) // 4
+    of_products = 3 * problem.X.nnz / n if sparse.issparse(problem.X) else 0  # with the row's other numbers, for each
+    return 10 + side(problem) // 4 + of_products
 
 
 def choose(problem):
