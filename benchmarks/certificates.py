@@ -24,14 +24,14 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
-from sklearn_ltdl.linear import _coordinates, _gram, _problem, _solvers
+from sklearn_ltdl.linear import _coordinates, _gram, _lbfgs, _problem, _solvers
 
 NUMBERS, LABELS = ["squared", "huber"], ["logistic", "multinomial", "squared_hinge", "smooth_hinge"]
 SMOOTH = ["sag", "saga", "svrg", "sdca", "catalyst", "sgd", "asgd", "gd", "agd", "newton", "newton-cg", "lbfgs", "auto"]
 PROXIMAL = ["saga", "svrg", "gd", "agd", "cd", "auto"]
 ROUNDING = 1e-13
 LONG, STEPS = np.longdouble, 100  # of the reference
-SMALL, FEW, PART = _coordinates.SMALL, _coordinates.FEW, _gram.PART
+SMALL, FEW, PART, FOR_STEPS = _coordinates.SMALL, _coordinates.FEW, _gram.PART, _lbfgs.SMALL
 
 
 def losses(name, Z, Y):
@@ -205,7 +205,8 @@ def checked(problem, counts, false, only=None):
     """Fit a problem by all its solvers; count the fits and add the false certificates to `false`."""
     fits, n_threads = [], 1 + int(problem.own.integers(2))
     for solver, exact in [(name, exact) for name, exact in problem.solvers() if only is None or name in only]:
-        _solvers.EXACT = _problem.COMPILED = exact
+        _solvers.EXACT = _problem.COMPILED = _gram.COMPILED = exact
+        _lbfgs.SMALL = min(exact, FOR_STEPS)
         _coordinates.SMALL, _coordinates.FEW = min(exact, SMALL), FEW if exact else 0
         _gram.PART = PART if exact else 1
         options = {"max_iter": int(problem.rng.choice([1, 3, 30, 300])), "tol": 10.0 ** problem.rng.uniform(-9, -1)}

@@ -230,7 +230,7 @@ class SAGRegressor(RegressorMixin, _LinearModel):
         Stop when the duality gap is at most `tol` times the range of the objective, which is the difference between its
         value at the best constant prediction and its minimum. With ``alpha=0`` there is no such gap; then stop when the
         norm of the gradient is at most `tol` times its norm at zero. On tables of up to a million numbers, direct
-        solvers continue to rounding error.
+        solvers continue to rounding error, and 'lbfgs' does on tables of up to 50 000.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit. If the problem is the same, it resumes the full state of the solver,
         including gradient tables and dual variables, so that two fits of k epochs equal one of 2k. For another problem
@@ -475,7 +475,7 @@ class SAGClassifier(ClassifierMixin, _LinearModel):
         Stop when the duality gap is at most `tol` times the range of the objective, which is the difference between its
         value at the best constant prediction and its minimum. With ``alpha=0`` there is no such gap; then stop when the
         norm of the gradient is at most `tol` times its norm at zero. On tables of up to a million numbers, direct
-        solvers continue to rounding error.
+        solvers continue to rounding error, and 'lbfgs' does on tables of up to 50 000.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit. If the problem is the same, it resumes the full state of the solver,
         including gradient tables and dual variables, so that two fits of k epochs equal one of 2k. For another problem

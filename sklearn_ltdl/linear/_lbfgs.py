@@ -1,9 +1,9 @@
 """Limited-memory BFGS with one read of the data per iteration.
 
-A read computes the objective and its gradient, one block of rows at a time. A `Metric` approximates the inverse Hessian.
-It is that of all rows if it is cheap, and otherwise from a sample of rows: factorised if there are many rows per
-column, else diagonal in the coefficients and the intercept for centred columns, ``margins = (X - centre) @ coef +
-intercept``.
+A read computes the objective and its gradient, one block of rows at a time. A `Metric` approximates the inverse
+Hessian: that of all rows if it is cheap, and otherwise that of a sample of rows. It is factorised if there are many
+rows per column, else diagonal in the coefficients and the intercept for centred columns, ``margins = (X - centre) @
+coef + intercept``.
 """
 
 from collections import deque
@@ -260,9 +260,9 @@ def _two_loops(gradient, pairs, metric, scale):
 def first_metric(problem, coef, intercept, side):
     """Return a metric, and the coefficients and intercept to start at.
 
-    A Hessian that is cheap is factorised. If 50 rows per column of the Hessian are at most a quarter of all rows, and their Hessian costs no more than two
-    reads, the objective is first minimised on such a sample, as far as the sample represents all rows, and the Hessian
-    of the sample is factorised.
+    A Hessian that is cheap is factorised. If 50 rows per column of the Hessian are at most a quarter of all rows, and
+    their Hessian costs no more than two reads, the objective is first minimised on such a sample, as far as the sample
+    represents all rows, and the Hessian of the sample is factorised.
     """
     n = len(problem.Y)
     if is_cheap(problem, side):

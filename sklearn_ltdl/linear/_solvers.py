@@ -653,7 +653,10 @@ def lbfgs(problem, state, *, tol):
     here = read(problem, coef, intercept)
     problem.refuse_extremes()  # by the sum of squares that the first compiled read leaves
     cheap = is_cheap(problem, size)
-    near = problem if is_tall(problem, size) or not _pays_in_single_precision(problem) else problem.in_single_precision()
+    exact = cheap and problem.X.size <= LITTLE
+    near = (
+        problem if is_tall(problem, size) or not _pays_in_single_precision(problem) else problem.in_single_precision()
+    )
     here_is_far = not isinstance(problem.loss, Squared)  # and the Hessian another than at the minimum
     errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
     renewed_at = np.inf  # the error where the metric was factorised
@@ -679,7 +682,7 @@ def lbfgs(problem, state, *, tol):
             steps = passes(problem, here, metric, pairs, ends_soon)
             errors.append(_relative_gap(problem, here, metric))
         state["stalled"] = stalled
-        is_enough = errors[-1] <= asked and not (cheap and _gains(errors))
+        is_enough = errors[-1] <= asked and not (exact and _gains(errors))
         is_worth_it = slow or stalled or is_enough or (problem.alpha == 0 and len(errors) % 20 == 0)
         if near is problem and is_worth_it:
             asked = min(asked, errors[-1] / 2)
@@ -687,14 +690,15 @@ def lbfgs(problem, state, *, tol):
         else:
             yield 1.0, (here.coef, here.intercept)
         is_late = renews and near is problem and to_come > 8 + size / 50
-        if is_late or (cheap and here_is_far and errors[-1] <= NEAR):
+        if is_late or (exact and here_is_far and errors[-1] <= NEAR):
             here_is_far &= errors[-1] > NEAR
             renewed_at = errors[-1]
             metric, errors = factored_metric(problem, here, size), []
             steps = passes(problem, here, metric, is_near=ends_soon)
 
 
-NEAR = 1e-2  # relative gap below which Newton steps square the error
+LITTLE = 5 * 10**4  # numbers of a table on which L-BFGS continues to rounding error
+NEAR = 1e-2  # relative gap below which Newton steps square the error, so that this takes few
 
 
 def _gains(errors):
@@ -851,7 +855,7 @@ def _reads_of(direct, problem):
     """Return the number of reads of the rows that take about as long as a direct method, as we timed it."""
     n, p = problem.X.shape
     if direct == "cholesky" and not sparse.issparse(problem.X):
-        return side(problem) / (16 if n >= p else 6)
+        return side(problem) / (24 if n >= p else 6)
     of_products = 3 * problem.X.nnz / n if sparse.issparse(problem.X) else 0  # with the row's other numbers, for each
     return 10 + side(problem) // 4 + of_products
 

@@ -17,9 +17,8 @@ from scipy.special import log_softmax, xlogy
 
 from sklearn_ltdl._targets import weights_of_classes
 from sklearn_ltdl.linear._fitting import classification_task, regression_task
-from sklearn_ltdl.linear._gram import column_products
+from sklearn_ltdl.linear._gram import BLOCK, column_products
 from sklearn_ltdl.linear._hessians import inverse
-from sklearn_ltdl.linear._gram import BLOCK
 from sklearn_ltdl.linear._ridge import Moments, from_moments
 from sklearn_ltdl.linear._solvers import SOLVERS
 from sklearn_ltdl.losses import Logistic, Multinomial, Squared, best_intercept, of_rows

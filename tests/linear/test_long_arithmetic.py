@@ -5,9 +5,12 @@ import warnings
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from sklearn_ltdl import SAGClassifier, SAGRegressor, duality_gap
-from sklearn_ltdl.linear import _coordinates, _problem, _solvers
+from sklearn_ltdl.linear import _coordinates, _gram, _lbfgs, _problem, _solvers
+from sklearn_ltdl.linear._problem import FiniteSum
+from sklearn_ltdl.losses import LOSSES
 
 NUMBERS, LABELS = ["squared", "huber"], ["logistic", "multinomial", "squared_hinge", "smooth_hinge"]
 
@@ -48,6 +51,21 @@ def objective(name, model, X, Y, weight):
         return total / sum(share) + penalty, at_zero / sum(share)
 
 
+@pytest.mark.parametrize("layout", [np.asarray, csr_array])
+@pytest.mark.parametrize("name", ["logistic", "squared_hinge"])
+def test_the_rounding_of_the_gradient_is_in_the_gap(layout, name):
+    """The gap of the exact gradient g is its squared length over twice the penalty, and columns are far from zero."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(200, 3)) + 4e6, (rng.random((200, 1)) < 0.4) * 1.0
+    problem, coef = FiniteSum(layout(X), Y, LOSSES[name], 1e-6, fit_intercept=False), 1e-7 * rng.normal(size=(1, 3))
+    point = problem.at(coef)
+    bound = problem.rounding_of_pull(point.slopes)
+    exact = point.slopes.astype(np.longdouble).T @ X.astype(np.longdouble) / 200
+    error = np.linalg.norm(exact - problem.transposed(problem.share[:, None] * point.slopes))
+    assert 1e-3 * bound < error <= bound
+    assert point.gap >= (np.linalg.norm(point.gradient) + error) ** 2 / 2e-6
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_no_gap_is_less_than_the_suboptimality(seed, monkeypatch):
     rng = np.random.default_rng(seed)
@@ -85,7 +103,9 @@ def test_no_gap_is_less_than_the_suboptimality(seed, monkeypatch):
             monkeypatch.setattr(_solvers, "EXACT", exact)
             monkeypatch.setattr(_coordinates, "SMALL", min(exact, _coordinates.SMALL))
             monkeypatch.setattr(_coordinates, "FEW", _coordinates.FEW if exact else 0)
-            monkeypatch.setattr(_problem, "COMPILED", exact)
+            monkeypatch.setattr(_lbfgs, "SMALL", min(exact, _lbfgs.SMALL))
+            for module in (_gram, _problem):
+                monkeypatch.setattr(module, "COMPILED", exact)
             model = build(solver=solver, max_iter=int(rng.choice([1, 3, 30])), **settings).fit(X, y, weight)
             value = objective(name, model, X, Y, weight)[0]
             # the best found is at least the minimum, so that this is at most the suboptimality

@@ -27,7 +27,9 @@ from sklearn_ltdl.losses import LOSSES
 def large(monkeypatch):
     """Small tables take the paths of large ones, in many parts."""
     monkeypatch.setattr(_solvers, "EXACT", 0)
-    monkeypatch.setattr(_problem, "COMPILED", 0)
+    for module in (_gram, _problem):
+        monkeypatch.setattr(module, "COMPILED", 0)
+    monkeypatch.setattr(_lbfgs, "SMALL", 0)
     monkeypatch.setattr(_problem, "SHORT", 100)
     monkeypatch.setattr(_gram, "PART", 64)
 
