@@ -141,7 +141,7 @@ def hessian_of(problem, X, curvature):
 
 
 def _moments(X, centre, weight):
-    """Return ``A' diag(weight) A`` and ``A' weight``, where A is X, or if sparse ``X - centre``; weights have one sign."""
+    """Return ``A' diag(weight) A`` and ``A' weight`` for weights of one sign; A is X, or ``X - centre`` if sparse."""
     p = X.shape[1]
     if sparse.issparse(X):
         first = X.T @ weight

@@ -293,7 +293,7 @@ def factored_metric(problem, here, side):
 
 def can_factor(problem, side):
     """Return whether the Hessian of dense rows may be factorised, in memory and time."""
-    return not sparse.issparse(problem.X) and side <= LARGEST
+    return not sparse.issparse(problem.X) and side <= LARGEST and problem.X.shape[1] <= len(problem.Y)
 
 
 def is_cheap(problem, side):

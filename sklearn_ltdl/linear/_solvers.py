@@ -654,12 +654,10 @@ def lbfgs(problem, state, *, tol):
     problem.refuse_extremes()  # by the sum of squares that the first compiled read leaves
     cheap = is_cheap(problem, size)
     exact = cheap and problem.X.size <= LITTLE
-    near = (
-        problem if is_tall(problem, size) or not _pays_in_single_precision(problem) else problem.in_single_precision()
-    )
-    here_is_far = not isinstance(problem.loss, Squared)  # and the Hessian another than at the minimum
+    is_single = not is_tall(problem, size) and _pays_in_single_precision(problem)
+    near = problem.in_single_precision() if is_single else problem
     errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
-    renewed_at = np.inf  # the error where the metric was factorised
+    renewed_at, bends = np.inf, not isinstance(problem.loss, Squared)  # a Hessian at the minimum is another
     yield 1.0, (coef, intercept)
 
     def ends_soon():
@@ -675,8 +673,9 @@ def lbfgs(problem, state, *, tol):
         errors.append(_relative_gap(problem, here, metric))
         to_come = _reads_to_come(errors, tol)
         renews = can_factor(problem, size) and (metric.is_diagonal or (cheap and errors[-1] <= renewed_at / 10))
+        renews = renews and to_come > 8 + size / (50 if is_tall(problem, size) else 12)  # reads that a Hessian takes
         slow = to_come > budget and not renews
-        is_near = slow or stalled or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
+        is_near = slow or stalled or renews or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
         if near is not problem and is_near:  # single precision gets no nearer
             near, here, stalled = problem, read(problem, here.coef, here.intercept, True), False
             steps = passes(problem, here, metric, pairs, ends_soon)
@@ -689,10 +688,9 @@ def lbfgs(problem, state, *, tol):
             yield 1.0, here.point(problem)
         else:
             yield 1.0, (here.coef, here.intercept)
-        is_late = renews and near is problem and to_come > 8 + size / 50
-        if is_late or (exact and here_is_far and errors[-1] <= NEAR):
-            here_is_far &= errors[-1] > NEAR
-            renewed_at = errors[-1]
+        squares = exact and bends and errors[-1] <= NEAR  # its error from the Hessian here on
+        if renews or squares:
+            renewed_at, bends = errors[-1], bends and not squares
             metric, errors = factored_metric(problem, here, size), []
             steps = passes(problem, here, metric, is_near=ends_soon)
 
@@ -776,14 +774,14 @@ def conjugate_gradients(product, rhs, target, diagonal=1.0, most=1000, worthwhil
     """Solve ``product(x) = rhs``, and return x, the number of products, and whether it was given up.
 
     The norm of the residual comes down to ``target(d)`` for the decrease d of the quadratic function that x minimises.
-    It is given up when, after a quarter of `worthwhile` products, the residuals predict more than `worthwhile` others;
-    the first ones predict too many.
+    It is given up when, after half of `worthwhile` products, the residuals predict more than three times
+    `worthwhile`: conjugate gradients become faster as they go on.
     """
     x, residual = np.zeros_like(rhs), rhs.copy()
     direction = residual / diagonal
     size, n_products, decrease, norms = np.vdot(residual, direction), 0, 0.0, [np.linalg.norm(residual)]
     while n_products < most and norms[-1] > target(decrease):
-        if n_products >= worthwhile / 4 and _reads_to_come(norms, target(decrease)) > worthwhile:
+        if n_products >= worthwhile / 2 and _reads_to_come(norms, target(decrease)) > 3 * worthwhile:
             return x, n_products, True
         n_products += 1
         image = product(direction)
@@ -832,10 +830,10 @@ def auto(problem, *, state=None, max_iter=1000, **options):
     state, size = {} if state is None else state, side(problem)
     direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
     other, because = direct, f"'{name}' was slow, and a {size} x {size} matrix can be factorised"
-    if not _affordable(problem):
-        other, because = "newton-cg", f"'{name}' was slow, and a {size} x {size} matrix is too large to factorise"
+    if not _affordable(problem) or (direct == "newton" and problem.X.shape[0] < problem.X.shape[1]):
+        other, because = "newton-cg", f"'{name}' was slow, and a {size} x {size} matrix takes longer to factorise"
     if name in ("lbfgs", "newton-cg") and other != name:
-        state["budget"] = _reads_of(direct, problem)
+        state["budget"] = _reads_of(other, problem)
     solution = SOLVERS[name](problem, state=state, max_iter=max_iter, **options)
     left = max_iter - solution.n_iter
     if "budget" in state or solution.status is not Status.OUT_OF_STEPS or left <= 0 or other == name:
@@ -851,11 +849,16 @@ def _after(first, second):
     return (column + offset for column, offset in zip(vars(second.trace).values(), offsets))
 
 
-def _reads_of(direct, problem):
-    """Return the number of reads of the rows that take about as long as a direct method, as we timed it."""
+IN_CACHE = 1.5e6  # numbers that are read again at twice the speed of memory
+
+
+def _reads_of(name, problem):
+    """Return the number of reads of the rows that take about as long as another solver, as we timed it."""
     n, p = problem.X.shape
-    if direct == "cholesky" and not sparse.issparse(problem.X):
-        return side(problem) / (24 if n >= p else 6)
+    if name == "newton-cg":
+        return 100
+    if name == "cholesky" and not sparse.issparse(problem.X):
+        return side(problem) / (3 if n < p else 12 if n * p <= IN_CACHE else 24)
     of_products = 3 * problem.X.nnz / n if sparse.issparse(problem.X) else 0  # with the row's other numbers, for each
     return 10 + side(problem) // 4 + of_products
 
@@ -874,8 +877,7 @@ def choose(problem):
         return direct, f"factorising a {m} x {m} matrix is cheap"
     if direct == "newton" and is_cheap(problem, m):
         return "lbfgs", f"a {m} x {m} Hessian is cheap, and further steps take one pass over {n} rows each"
-    most = 300 if problem.is_compiled else 160 if is_tall(problem, m) else 256  # where conditions are often poor
-    if direct == "cholesky" and m <= most and n >= p and not sparse.issparse(problem.X):
+    if direct == "cholesky" and n >= p and not sparse.issparse(problem.X) and _reads_of(direct, problem) <= 18:
         return direct, f"forming and factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"
     if sparse.issparse(problem.X) or (direct == "cholesky" and not is_tall(problem, m)):
         return "newton-cg", f"forming a {m} x {m} matrix costs more than a few passes over {n} rows"
