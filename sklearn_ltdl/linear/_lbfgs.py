@@ -285,20 +285,25 @@ def first_metric(problem, coef, intercept, side):
 
 
 def factored_metric(problem, here, side):
-    """Return the metric from 5 rows per column of the Hessian, or from a twentieth of all rows if that is more."""
-    size = max(len(problem.Y) // 20, 5 * side)
+    """Return the metric from 5 rows per column of the Hessian, or from a twentieth of all rows if that is more.
+
+    Of sparse rows, which have few numbers of a column, it is from 50 rows per column.
+    """
+    size = max(len(problem.Y) // 20, (50 if sparse.issparse(problem.X) else 5) * side)
     few = problem if is_cheap(problem, side) or size > len(problem.Y) // 4 else problem.sample(size)
     return Metric.at(few, here.coef, here.intercept, False)
 
 
 def can_factor(problem, side):
-    """Return whether the Hessian of dense rows may be factorised, in memory and time."""
-    return not sparse.issparse(problem.X) and side <= LARGEST and problem.X.shape[1] <= len(problem.Y)
+    """Return whether a Hessian may be factorised, in memory and time; of sparse rows, that of narrow tables only."""
+    n, p = problem.X.shape
+    return side <= (NARROW if sparse.issparse(problem.X) else LARGEST) and p <= n
 
 
 def is_cheap(problem, side):
     """Return whether the table is small, and the Hessian of all rows costs no more than a few calls of Python."""
-    return can_factor(problem, side) and problem.X.size <= SMALL and len(problem.Y) * side**2 <= CHEAP
+    is_small = not sparse.issparse(problem.X) and problem.X.size <= SMALL
+    return is_small and can_factor(problem, side) and len(problem.Y) * side**2 <= CHEAP
 
 
 def is_tall(problem, side):

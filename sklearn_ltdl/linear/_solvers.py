@@ -654,6 +654,8 @@ def lbfgs(problem, state, *, tol):
     problem.refuse_extremes()  # by the sum of squares that the first compiled read leaves
     cheap = is_cheap(problem, size)
     exact = cheap and problem.X.size <= LITTLE
+    is_sampled = is_tall(problem, size) and not sparse.issparse(problem.X)
+    reads_of_hessian = 8 + size / (50 if is_sampled else 12)
     is_single = not is_tall(problem, size) and _pays_in_single_precision(problem)
     near = problem.in_single_precision() if is_single else problem
     errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
@@ -673,7 +675,7 @@ def lbfgs(problem, state, *, tol):
         errors.append(_relative_gap(problem, here, metric))
         to_come = _reads_to_come(errors, tol)
         renews = can_factor(problem, size) and (metric.is_diagonal or (cheap and errors[-1] <= renewed_at / 10))
-        renews = renews and to_come > 8 + size / (50 if is_tall(problem, size) else 12)  # reads that a Hessian takes
+        renews = renews and to_come > reads_of_hessian
         slow = to_come > budget and not renews
         is_near = slow or stalled or renews or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
         if near is not problem and is_near:  # single precision gets no nearer
@@ -856,7 +858,7 @@ def _reads_of(name, problem):
     """Return the number of reads of the rows that take about as long as another solver, as we timed it."""
     n, p = problem.X.shape
     if name == "newton-cg":
-        return 100
+        return 250
     if name == "cholesky" and not sparse.issparse(problem.X):
         return side(problem) / (3 if n < p else 12 if n * p <= IN_CACHE else 24)
     of_products = 3 * problem.X.nnz / n if sparse.issparse(problem.X) else 0  # with the row's other numbers, for each
@@ -867,19 +869,19 @@ def choose(problem):
     """Return the name of the solver that is expected to be fastest, and the reason."""
     n, p = problem.X.shape
     m = side(problem)
-    if problem.l1 > 0 and problem.loss.coupled:
-        return "saga", "with an l1 norm and coupled scores per row, SAGA needs no model of all outputs"
+    if problem.l1 > 0 and problem.loss.coupled and problem.l2 > problem.l1 / 9:
+        return "saga", "of coupled scores with an elastic net, SAGA needs no quadratic model"
     if problem.l1 > 0:
         return "cd", "with an l1 norm, coordinate descent only visits columns that may have nonzero coefficients"
-    direct = "cholesky" if isinstance(problem.loss, Squared) else "newton"
-    is_direct = direct == "cholesky" or sparse.issparse(problem.X) or problem.loss.coupled
-    if is_direct and m <= 100 and n * p <= EXACT:
-        return direct, f"factorising a {m} x {m} matrix is cheap"
-    if direct == "newton" and is_cheap(problem, m):
+    is_sparse, is_squared = sparse.issparse(problem.X), isinstance(problem.loss, Squared)
+    is_small = m <= 100 and n * p <= (LITTLE if is_sparse else EXACT)
+    if is_small and (is_sparse or is_squared or problem.loss.coupled):
+        return "cholesky" if is_squared else "newton", f"factorising a {m} x {m} matrix is cheap"
+    if not is_squared and is_cheap(problem, m):
         return "lbfgs", f"a {m} x {m} Hessian is cheap, and further steps take one pass over {n} rows each"
-    if direct == "cholesky" and n >= p and not sparse.issparse(problem.X) and _reads_of(direct, problem) <= 18:
-        return direct, f"forming and factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"
-    if sparse.issparse(problem.X) or (direct == "cholesky" and not is_tall(problem, m)):
+    if is_squared and not is_sparse and n >= p and _reads_of("cholesky", problem) <= 18:
+        return "cholesky", f"factorising a {m} x {m} matrix costs no more than a few passes over {n} rows"
+    if (is_sparse or not is_tall(problem, m)) if is_squared else (is_sparse and not can_factor(problem, m)):
         return "newton-cg", f"forming a {m} x {m} matrix costs more than a few passes over {n} rows"
     return "lbfgs", f"each step is one pass over {n} rows, and a sample of the rows gives a good starting point"
 
