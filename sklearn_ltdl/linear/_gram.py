@@ -7,6 +7,7 @@ from sklearn_ltdl._threads import in_order
 COMPILED = 10**6  # numbers of a dense table from which it is worth loading compiled passes
 BLOCK = 2**17  # numbers in a block of rows: 1 MB, the size of a level-2 cache
 ROWS = 64  # of a block of compiled code
+TILED = 700  # columns up to which compiled tiles take less time than BLAS: their sums are in the cache
 PART = 2**17  # numbers of a part, at least: enough for a thread to be worth its start
 PARTS = 16
 
@@ -67,33 +68,32 @@ def column_products(X, extra, root):
         Factors of the rows; a single number stands for the factor 1 of each.
     """
     n, m = len(X), X.shape[1] + extra.shape[1] + 1
+    is_large = X.size > COMPILED
+    sums, size = (_compiled_sums, ROWS) if is_large and m <= TILED else (_sums_of_blocks, min(max(BLOCK // m, m), n))
+    parts = in_parts(n, m, 4 * m) if is_large else [slice(0, n)]  # their products take at most a quarter of X's memory
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks
-        return (_products_in_blocks if X.size <= COMPILED else _compiled_products)(X, extra, root, n, m)
+        C = sum(in_order(lambda rows: sums(X[rows], extra[rows], root if len(root) == 1 else root[rows], size), parts))
+    return C, size + parts[0].stop // size + len(parts)
 
 
-def _products_in_blocks(X, extra, root, n, m):
-    p, size = X.shape[1], max(1, BLOCK // m)
-    B, C = np.ones((min(size, n), m)), np.zeros((m, m))
-    for rows in (slice(begin, begin + size) for begin in range(0, n, size)):
+def _sums_of_blocks(X, extra, root, size):
+    p, m = X.shape[1], X.shape[1] + extra.shape[1] + 1
+    B, C = np.ones((min(size, len(X)), m)), np.zeros((m, m))
+    for rows in (slice(begin, begin + size) for begin in range(0, len(X), size)):
         A = B[: len(X[rows])]
         A[:, :p], A[:, p:-1] = X[rows], extra[rows]
         if len(root) > 1:
             A[:, -1:] = factor = root[rows, None]
             A[:, :-1] *= factor
         C += A.T @ A
-    return C, len(B) + -(-n // size)
+    return C
 
 
-def _compiled_products(X, extra, root, n, m):
+def _compiled_sums(X, extra, root, size):
     from sklearn_ltdl._backends.numba import rows_for_gram  # compiled code loads on first use
     from sklearn_ltdl.linear._passes import add_moments
 
-    def work(rows):
-        B, C = rows_for_gram(ROWS, m)
-        A = np.ascontiguousarray(X[rows])  # X itself, if it is in C order
-        add_moments(A, extra[rows], root if len(root) == 1 else root[rows], 0, len(A), B, C)
-        return C
-
-    parts = in_parts(n, m, 4 * m)  # so that their products take a quarter of the memory of the rows at most
-    C = sum(in_order(work, parts))[:m, :m]
-    return np.triu(C) + np.triu(C, 1).T, ROWS + parts[0].stop // ROWS + len(parts)
+    m = X.shape[1] + extra.shape[1] + 1
+    B, C = rows_for_gram(size, m)
+    add_moments(np.ascontiguousarray(X), extra, root, 0, len(X), B, C)  # X itself, if it is in C order
+    return np.triu(C[:m, :m]) + np.triu(C[:m, :m], 1).T

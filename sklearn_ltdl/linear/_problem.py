@@ -495,8 +495,7 @@ class FiniteSum:
 
 def _is_far_from_zero(X):
     """Return whether large column means would make products of columns lose digits, judged on a sample of rows."""
-    n_rows = np.clip(BLOCK // (4 * X.shape[1]), 50, 1000)
-    sample = X[:: max(1, len(X) // n_rows)]
+    sample = X[:: max(1, len(X) // max(50, min(BLOCK // (4 * X.shape[1]), 200)))]
     with np.errstate(over="ignore", invalid="ignore"):  # the problem rejects such numbers
         spread = sample - sample[0]
         means = spread.mean(axis=0)

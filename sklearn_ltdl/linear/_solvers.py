@@ -548,12 +548,13 @@ def cholesky(problem, state, *, tol):
     point = from_moments(problem, solve, moments)
     state.update(coef=point.coef, intercept=point.intercept)
     exact = n * p <= EXACT
-    if problem.l2 > 0 and point.is_resolved() and not exact:
+    if problem.l2 > 0 and point.is_resolved():
         problem.keep(start=RidgePoint(problem, moments, np.zeros_like(point.coef)))
-        if problem.error(point) <= tol:
+        if not exact and problem.error(point) <= tol:
             yield 1.0, point
             return
-        problem.drop("start")  # from here on, rounding is not only bounded
+        if not exact:
+            problem.drop("start")  # from here on, rounding is not only bounded
     for _ in range(3):
         here = read(problem, point.coef, point.intercept)
         slopes = problem.loss.derivative(here.margins, problem.Y) - here.slope

@@ -36,7 +36,11 @@ def large(monkeypatch):
 
 @pytest.mark.parametrize("p", [1, 5, 6, 7, 13, 14, 22, 40])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_products_of_columns_are_those_of_numpy(rng, large, p, weighted):
+@pytest.mark.parametrize("most", [0, 700])
+def test_products_of_columns_are_those_of_numpy(rng, large, monkeypatch, p, weighted, most):
+    """Up to `most` columns in compiled code, and beyond by linear algebra."""
+    monkeypatch.setattr(_gram, "TILED", most)
+    monkeypatch.setattr(_gram, "BLOCK", 640)
     X, extra = rng.normal(size=(601, p)), rng.normal(size=(601, p % 3))
     root = rng.uniform(size=601) if weighted else np.ones(1)
     A = np.column_stack([X, extra, np.ones(601)]) * np.broadcast_to(root, 601)[:, None]
