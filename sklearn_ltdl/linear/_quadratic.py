@@ -39,7 +39,8 @@ class Quadratic:
 
     def __init__(self, problem):
         self.moments = moments = Moments.of(problem)
-        self.hessian, self.cross, self.squares = moments.centred
+        second, self.cross, self.squares = moments.centred
+        self.hessian = second.copy()
         squares, of_entry = np.diagonal(moments.second), 3 * (moments.n_additions + 16) * EPS  # 16 for roots and shares
         least = of_entry * squares + np.finfo(float).tiny  # no farther from the truth than what is less
         self.hessian[np.diag_indices_from(self.hessian)] = np.maximum(np.diagonal(self.hessian), least)
