@@ -255,6 +255,7 @@ def test_two_processes_share_a_new_journal(tmp_path):
     assert kept.dropped == {}
     assert len(kept.results) == 121  # with the importance of columns
     assert written(outs[0]) == written(outs[1])
-    lines = journal.read_text().splitlines()
+    # who looks at the last byte while the other writes takes it for the middle of a line, and begins on a new one
+    lines = [line for line in journal.read_text().splitlines() if line]
     assert all(line.endswith("}") for line in lines)
     assert 1 + 121 <= len(lines) <= 1 + 2 * 121  # a line above, and each fit once or twice
