@@ -55,12 +55,14 @@ def threads():
     """Yield the number of threads that may work, while linear algebra is limited to one thread each.
 
     The number is that of the pool of linear algebra, which `threadpoolctl`, joblib's workers and the environment limit.
-    A simultaneous call from a second thread gets one thread.
+    A simultaneous call from a second thread gets one thread. Libraries that other packages bring without threads do not
+    count.
     """
     with _taking_threads:
         pools = _thread_pools()
-        number = min([joblib.cpu_count(), *(pool["num_threads"] for pool in pools.info())])
-        limit = pools.limit(limits=1) if number > 1 else nullcontext()
+        sizes = [pool["num_threads"] for pool in pools.info() if pool.get("threading_layer") != "disabled"]
+        number = min([joblib.cpu_count(), *sizes])
+        limit = pools.limit(limits=1) if max(sizes, default=1) > 1 else nullcontext()
     with limit:
         yield number
 

@@ -15,7 +15,7 @@ from scipy import special
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import pairwise
 from sklearn.svm import SVC
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from sklearn_ltdl._threads import threads
 from sklearn_ltdl.activations import ACTIVATIONS, LeakyRelu, Monomial
@@ -256,6 +256,15 @@ def test_threads_are_those_that_linear_algebra_is_allowed_and_are_given_back():
             assert left == 1
     assert pools() == before
     assert set(before) == {2}
+
+
+@threadpool_limits.wrap(2)
+def test_a_library_with_one_thread_limits_the_others():
+    """Otherwise linear algebra would add by threads of its own, and results would have other bits."""
+    blas = ThreadpoolController().select(user_api="blas")
+    with blas.select(filepath=blas.info()[0]["filepath"]).limit(limits=1), threads() as allowed:
+        assert (allowed, set(pools())) == (1, {1})
+    assert set(pools()) == {2}
 
 
 @threadpool_limits.wrap(2)
