@@ -289,7 +289,7 @@ def answers_or_names(argument, call):
     except (ValueError, TypeError) as error:
         assert re.search(rf"\b{argument}\b", str(error)), repr(error)  # noqa: PT017
     except RuntimeError as error:
-        assert re.search("the total time of|stopped at the time limit of", str(error))  # noqa: PT017
+        assert re.search("because the total time of|stopped at the (total time|time limit) of", str(error))  # noqa: PT017
 
 
 @pytest.mark.parametrize(("name", "method", "argument"), methods())
