@@ -68,11 +68,13 @@ def column_products(X, extra, root):
         Factors of the rows; a single number stands for the factor 1 of each.
     """
     n, m = len(X), X.shape[1] + extra.shape[1] + 1
-    is_large = X.size > COMPILED
-    sums, size = (_compiled_sums, ROWS) if is_large and m <= TILED else (_sums_of_blocks, min(max(BLOCK // m, m), n))
+    is_large, is_tiled = X.size > COMPILED, m <= TILED and X.size > COMPILED
+    sums, size = (_upper_sums, ROWS) if is_tiled else (_sums_of_blocks, min(max(BLOCK // m, m), n))
     parts = in_parts(n, m, 4 * m) if is_large else [slice(0, n)]  # their products take at most a quarter of X's memory
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks
         C = sum(in_order(lambda rows: sums(X[rows], extra[rows], root if len(root) == 1 else root[rows], size), parts))
+    if is_tiled:
+        C = np.triu(C[:m, :m]) + np.triu(C[:m, :m], 1).T
     return C, size + parts[0].stop // size + len(parts)
 
 
@@ -89,11 +91,11 @@ def _sums_of_blocks(X, extra, root, size):
     return C
 
 
-def _compiled_sums(X, extra, root, size):
+def _upper_sums(X, extra, root, size):
+    """Return the upper triangle of the sums, in compiled code; its side is a multiple of the lanes of vectors."""
     from sklearn_ltdl._backends.numba import rows_for_gram  # compiled code loads on first use
     from sklearn_ltdl.linear._passes import add_moments
 
-    m = X.shape[1] + extra.shape[1] + 1
-    B, C = rows_for_gram(size, m)
+    B, C = rows_for_gram(size, X.shape[1] + extra.shape[1] + 1)
     add_moments(np.ascontiguousarray(X), extra, root, 0, len(X), B, C)  # X itself, if it is in C order
-    return np.triu(C[:m, :m]) + np.triu(C[:m, :m], 1).T
+    return C

@@ -148,9 +148,8 @@ def _moments(X, centre, weight):
         gram = (X.T @ (sparse.diags_array(weight) @ X)).toarray()
         gram -= np.outer(centre, first) + np.outer(first - weight.sum() * centre, centre)
         return gram, first - weight.sum() * centre
-    factor, root = np.sign(weight.sum()), np.sqrt(np.abs(weight))
-    if np.ptp(weight) == 0:
-        factor, root = weight[0], np.ones(1)
+    equal = np.ptp(weight) == 0
+    factor, root = (weight[0], np.ones(1)) if equal else (np.sign(weight.sum()), np.sqrt(np.abs(weight)))
     products, _ = column_products(X, np.empty((len(X), 0)), root)
     return factor * products[:p, :p], factor * products[p, :p]
 

@@ -550,10 +550,10 @@ def cholesky(problem, state, *, tol):
     exact = n * p <= EXACT
     if problem.l2 > 0 and point.is_resolved():
         problem.keep(start=RidgePoint(problem, moments, np.zeros_like(point.coef)))
-        if not exact and problem.error(point) <= tol:
-            yield 1.0, point
-            return
         if not exact:
+            if problem.error(point) <= tol:
+                yield 1.0, point
+                return
             problem.drop("start")  # from here on, rounding is not only bounded
     for _ in range(3):
         here = read(problem, point.coef, point.intercept)
@@ -657,7 +657,7 @@ def lbfgs(problem, state, *, tol):
     exact = cheap and problem.X.size <= LITTLE
     is_sampled = is_tall(problem, size) and not sparse.issparse(problem.X)
     reads_of_hessian = 8 + size / (50 if is_sampled else 12)
-    is_single = not is_tall(problem, size) and _pays_in_single_precision(problem)
+    is_single = not is_sampled and _pays_in_single_precision(problem)
     near = problem.in_single_precision() if is_single else problem
     errors, asked, slow, stalled, first = [], tol, False, False, np.linalg.norm(here.gradient)
     renewed_at, bends = np.inf, not isinstance(problem.loss, Squared)  # a Hessian at the minimum is another
@@ -676,7 +676,7 @@ def lbfgs(problem, state, *, tol):
         errors.append(_relative_gap(problem, here, metric))
         to_come = _reads_to_come(errors, tol)
         renews = can_factor(problem, size) and (metric.is_diagonal or (cheap and errors[-1] <= renewed_at / 10))
-        renews = renews and to_come > reads_of_hessian
+        renews &= to_come > reads_of_hessian
         slow = to_come > budget and not renews
         is_near = slow or stalled or renews or errors[-1] <= tol / 3 or np.linalg.norm(here.gradient) < 3e-6 * first
         if near is not problem and is_near:  # single precision gets no nearer
